@@ -1,0 +1,1 @@
+"""General video understanding: pretrain, adapt and use video foundation models."""
