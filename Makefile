@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.current
+CORES  := $(shell nproc 2>/dev/null || echo 2)
+VIDEO  ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+setup: $(STAMP) ## create .venv and install; does nothing when it is current
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing internvideo and its dependencies (a few minutes the first time) ..."
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup ## classify world clips (and VIDEO=my.mp4) with the embedded model; writes demo/index.html
+	@$(BIN)/internvideo demo --out demo $(foreach video,$(VIDEO),--video "$(video)")
+
+test: setup ## run the tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+
+lint: setup ## ruff, pyright, import-linter, codespell
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+
+format: setup ## let ruff mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## run every benchmark beside its peers
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@for script in benchmarks/[a-z]*.py; do \
+		case $$script in *harness.py) ;; *) $(BIN)/python $$script || exit 1 ;; esac; \
+	done
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache

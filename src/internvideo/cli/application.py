@@ -1,0 +1,109 @@
+"""The command's entry: the list of verbs, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+import internvideo
+from internvideo.cli import create, doctor, embed, models, predict
+from internvideo.cli.terminal import error_line, warning_line
+from internvideo.errors import InternVideoError
+
+__all__ = ["app", "main", "run"]
+
+_INTERRUPTED = 130
+_CLICK_EXCEPTION = next(
+    cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException"
+)
+
+app = typer.Typer(
+    name="internvideo",
+    help="Say what is in a video; train and extend the models that do.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("classify")(predict.classify)
+app.command("embed")(embed.embed)
+app.add_typer(models.app, name="models")
+app.command("world")(create.world)
+app.command("train")(create.train)
+app.command("recipes")(create.recipes)
+app.command("demo")(create.demo)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"internvideo {internvideo.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Say what is in a video; train and extend the models that do.
+
+    \b
+    Start here:
+      internvideo doctor
+      internvideo demo --out demo
+      internvideo classify clip.mp4 --labels "something moves left" --labels "something grows"
+
+    `internvideo VERB --help` shows examples of each verb.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line and return its exit code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", module=r"internvideo\.")
+        warnings.showwarning = _show_warning
+        try:
+            code = app(args=arguments, prog_name="internvideo", standalone_mode=False)
+            sys.stdout.flush()
+        except InternVideoError as error:
+            return error_line(str(error))
+        except _CLICK_EXCEPTION as error:
+            return error_line(_usage_message(error))
+        except (KeyboardInterrupt, typer.Abort):
+            error_line("interrupted")
+            return _INTERRUPTED
+        except BrokenPipeError:
+            # The reader (such as `head`) has seen enough; Python would complain again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            return error_line(str(error))
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Run the `internvideo` command with the arguments of the process."""
+    sys.exit(run())
+
+
+def _usage_message(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "internvideo"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    warning_line(str(message))

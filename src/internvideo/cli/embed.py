@@ -1,0 +1,179 @@
+"""`internvideo embed`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from internvideo.cli.inputs import expand_videos
+from internvideo.cli.labels import read_labels
+from internvideo.cli.terminal import failure_list, output_file, progress_bar, warning_line
+from internvideo.errors import ConfigError, VideoError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["embed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Embeddings:
+    """Vectors of unit length, "n d" float32, and what each row belongs to."""
+
+    videos: list[str]
+    video_rows: np.ndarray
+    texts: list[str]
+    text_rows: np.ndarray
+    manifest: dict[str, Any]
+
+
+def embed(
+    videos: Annotated[
+        list[str] | None, typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .npz, .safetensors or .jsonl.")
+    ] = Path("embeddings.npz"),
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-t", help="Also embed this text; a file gives one text a line."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
+    ] = "viclip-nano",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Turn videos, and texts, into vectors of unit length.
+
+    Their dot product is their likeness. The file also names the videos, the texts, the model and
+    its input protocol, so that the numbers can be made again.
+
+    \b
+    Examples:
+      internvideo embed clips/ --out clips.npz
+      internvideo embed a.mp4 b.mp4 --text "something grows" --out pairs.safetensors
+      internvideo embed clips/ -m videomae-b16-k400 --out features.jsonl
+    """
+    writers: dict[str, Callable[[Path, _Embeddings], None]] = {
+        ".npz": _write_npz,
+        ".safetensors": _write_safetensors,
+        ".jsonl": _write_jsonl,
+    }
+    if out.suffix not in writers:
+        raise ConfigError(
+            f"cannot write {out}: the name must end in {', '.join(writers)}"
+            f"{did_you_mean(out.suffix, writers)}"
+        )
+    texts = read_labels(text) or []
+    if not videos and not texts:
+        raise ConfigError("nothing to embed: give at least one VIDEO or --text")
+    output_file(out)
+    from internvideo.pipeline import load
+
+    paths, failures = expand_videos(videos or [])
+    total = len(paths) + len(failures)
+    video_model = load(model, device=device)
+    good, rows = [], []
+    with progress_bar("embedding", unit="videos") as advance:
+        results = video_model.embed_many(paths)
+        for number, (path, result) in enumerate(zip(paths, results, strict=True), start=1):
+            if isinstance(result, VideoError):
+                failures.append((path, str(result)))
+            else:
+                good.append(path)
+                rows.append(result.numpy())
+            advance(number, len(paths))
+    if good or texts:
+        vectors = video_model.embed_text(texts).numpy() if texts else None
+        found = _Embeddings(
+            videos=good,
+            video_rows=_matrix(rows),
+            texts=texts,
+            text_rows=_matrix([] if vectors is None else list(vectors)),
+            manifest=_manifest(video_model),
+        )
+        draft = out.with_name(f".{out.name}.part{out.suffix}")
+        writers[out.suffix](draft, found)
+        draft.replace(out)
+        print(f"{len(good)} videos and {len(texts)} texts, {_width(found)} numbers each: {out}")
+    elif total > 1:
+        warning_line(f"no video could be used; {out} was not written")
+    raise typer.Exit(failure_list(failures, total=total))
+
+
+def _manifest(video_model: Any) -> dict[str, Any]:
+    import internvideo
+
+    return {
+        "model": video_model.name,
+        "preprocessing": video_model.preprocessing.to_dict(),
+        "weights_sha256": _fingerprint(video_model.model),
+        "internvideo": internvideo.__version__,
+    }
+
+
+def _fingerprint(network: Any) -> str:
+    """Return a checksum of all weights under their names."""
+    import hashlib
+
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _matrix(rows: list[np.ndarray]) -> np.ndarray:
+    import numpy as np
+
+    return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), np.float32)
+
+
+def _width(found: _Embeddings) -> int:
+    return max(found.video_rows.shape[1], found.text_rows.shape[1])
+
+
+def _write_npz(path: Path, found: _Embeddings) -> None:
+    import numpy as np
+
+    np.savez(
+        path,
+        videos=np.array(found.videos, dtype=str),
+        video_embeddings=found.video_rows,
+        texts=np.array(found.texts, dtype=str),
+        text_embeddings=found.text_rows,
+        manifest=np.array(json.dumps(found.manifest)),
+    )
+
+
+def _write_safetensors(path: Path, found: _Embeddings) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(
+        {"video_embeddings": found.video_rows, "text_embeddings": found.text_rows},
+        path,
+        metadata={
+            "videos": json.dumps(found.videos),
+            "texts": json.dumps(found.texts),
+            "manifest": json.dumps(found.manifest),
+        },
+    )
+
+
+def _write_jsonl(path: Path, found: _Embeddings) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps({"manifest": found.manifest}) + "\n")
+        for kind, names, rows in (
+            ("video", found.videos, found.video_rows),
+            ("text", found.texts, found.text_rows),
+        ):
+            for name, row in zip(names, rows, strict=True):
+                line = {kind: name, "embedding": [float(value) for value in row]}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,0 +1,169 @@
+"""`internvideo models`: the table of all models, and what is known about one, or about a file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from internvideo.cli.terminal import stdout_console
+from internvideo.errors import UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from internvideo.zoo.card import Card
+
+__all__ = ["app"]
+
+
+class _ListByDefault(TyperGroup):
+    """A group whose first word, where it is no verb of the group, belongs to its verb `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ListByDefault,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="""List the models, or tell what is known about one, or which one a file is.
+
+    \b
+    Examples:
+      internvideo models
+      internvideo models "videomae-*k400*" --available
+      internvideo models show viclip-nano
+      internvideo models verify checkpoint.pth
+      internvideo models download viclip-l14
+    """,
+)
+
+
+@app.command("list")
+def list_all(
+    pattern: Annotated[str, typer.Argument(help="Shell pattern of names, such as '*k400*'.")] = "*",
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    available: Annotated[
+        bool, typer.Option("--available", help="Only models that the library can build.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show the table of all models (the verb may be left out)."""
+    from internvideo.zoo import list_models
+
+    cards = list_models(pattern, family=family, available=True if available else None)
+    if not cards:
+        raise UnknownNameError(_no_match(pattern))
+    if as_json:
+        for card in cards:
+            print(json.dumps(_card_values(card), ensure_ascii=False))
+        return
+    from rich.table import Table
+
+    table = Table(title=f"{len(cards)} models")
+    for heading in ("name", "family", "training data", "input", "published", "status"):
+        table.add_column(heading, overflow="fold")
+    for card in cards:
+        table.add_row(*_row(card))
+    stdout_console().print(table)
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")]) -> None:
+    """Print the card of one model: data, accuracy, protocol, links, licence, citation."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from internvideo.zoo import find_card
+    from internvideo.zoo.registry import bibtex
+
+    card = find_card(name)
+    table = Table(title=escape(card.name), show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for title, value in _card_values(card).items():
+        table.add_row(title.replace("_", " "), escape(_told(value)))
+    console = stdout_console()
+    console.print(table)
+    if citation := bibtex(card):
+        console.print(escape(citation))
+
+
+@app.command("verify")
+def verify_file(
+    file: Annotated[str, typer.Argument(help="A checkpoint, a folder, or a list of its keys.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Tell which model a file is, and what is missing from it or unexpected in it.
+
+    The exit code is 0 only when everything fits, 1 when something does not, and 2 when the file
+    cannot be read. A key list has lines of `name<TAB>[shape]`.
+    """
+    from internvideo.zoo import verify
+
+    answer = verify(file)
+    if as_json:
+        print(answer.to_json())
+    else:
+        stdout_console().print(answer)
+    raise typer.Exit(0 if answer.ok else 1)
+
+
+@app.command("download")
+def download_weights(
+    name: Annotated[str, typer.Argument(help="Name or alias of a model.")],
+) -> None:
+    """Fetch the weights of a model into the cache, resuming a broken transfer, and check them."""
+    from internvideo.zoo import find_card
+    from internvideo.zoo.download import download
+
+    card = find_card(name)
+    print(card.directory if card.directory is not None else download(card))
+
+
+def _no_match(pattern: str) -> str:
+    from internvideo.zoo import list_models
+
+    known = [name for card in list_models() for name in (card.name, *card.aliases)]
+    return f"no model matches '{pattern}'.{did_you_mean(pattern, known)}"
+
+
+def _row(card: Card) -> tuple[str, ...]:
+    from rich.markup import escape
+
+    data = " → ".join(each for each in (card.training_data, card.finetune_data) if each)
+    metric = card.metrics[0] if card.metrics else None
+    published = f"{metric.dataset} {metric.metric} {metric.value}" if metric else ""
+    status = "embedded" if card.embedded else card.status
+    cells = (card.name, card.family, data, card.input or "", published, status)
+    return tuple(escape(cell) for cell in cells)
+
+
+def _card_values(card: Card) -> dict[str, Any]:
+    """Return the fields of a card that say something, as plain values."""
+    from dataclasses import asdict
+
+    values = {name: value for name, value in asdict(card).items() if name != "directory"}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and value not in ("", (), [], {}, False)
+    }
+
+
+def _told(value: Any) -> str:
+    """Return a value of a card in words, one line for each of several."""
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_told(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(
+            ", ".join(f"{k} {v}" for k, v in item.items() if v is not None)
+            if isinstance(item, dict)
+            else str(item)
+            for item in value
+        )
+    return str(value)

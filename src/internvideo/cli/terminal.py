@@ -1,0 +1,123 @@
+"""What the commands share in talking to a terminal: one-line messages and progress bars."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from internvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "error_line",
+    "failure_list",
+    "output_file",
+    "output_folder",
+    "progress_bar",
+    "stdout_console",
+    "warning_line",
+]
+
+
+def error_line(message: str) -> int:
+    """Print `error: …` as one line on stderr and return the exit code 2."""
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    return 2
+
+
+def warning_line(message: str) -> None:
+    """Print `warning: …` as one line on stderr."""
+    print(f"warning: {_one_line(message)}", file=sys.stderr)
+
+
+def failure_list(failures: list[tuple[str, str]], *, total: int) -> int:
+    """List the inputs that failed on stderr; return the exit code.
+
+    Args:
+        failures: (input, reason); a single one is told as an error of the command.
+        total: number of inputs.
+
+    Returns:
+        0 without failures, 2 where the only input failed, else 1.
+    """
+    if not failures:
+        return 0
+    if total == 1:
+        return error_line(failures[0][1])
+    print(f"{len(failures)} of {total} videos could not be used:", file=sys.stderr)
+    for name, reason in failures:
+        reason = _one_line(reason)
+        print(f"  {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
+    return 1
+
+
+def stdout_console() -> Console:
+    """Return a console for answers; wide enough not to fold them when the output is a file."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+@contextmanager
+def progress_bar(description: str, *, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """Show progress on stderr while the block runs; on anything but a terminal, nothing.
+
+    Yields:
+        A function to call with (done, total).
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        Remaining(),
+    )
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, transient=True
+    ) as bars:
+        bar = bars.add_task(description, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def output_file(path: Path) -> Path:
+    """Make the folder of a file that is to be written, and check that it can be.
+
+    Raises:
+        ConfigError: the folder cannot be made or written to, or the path is a folder.
+    """
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder; give the name of a file")
+    output_folder(path.absolute().parent)
+    return path
+
+
+def output_folder(path: Path) -> Path:
+    """Make a folder that is to be written to, and check that it can be.
+
+    Raises:
+        ConfigError: it cannot be made or written to.
+    """
+    probe = path / ".internvideo-writable"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"cannot write to the folder {path}: {reason}") from None
+    return path
+
+
+def _one_line(message: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", message.strip())

@@ -1,0 +1,140 @@
+"""Action recognition with a video transformer: `VideoViT`, one pooled feature, a linear head.
+
+    clip ──► VideoViT ──► mean of the tokens ──► LayerNorm ──► dropout ──► linear ──► logits
+
+The names of the weights are those of the fine-tuned VideoMAE files, so the encoder's lie beside the
+head's and not below a prefix.
+
+Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; d width, k classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from internvideo.models import vit
+from internvideo.models.features import VideoFeatures
+from internvideo.models.layers import init_module
+from internvideo.models.vit import VideoViT, VideoViTConfig
+
+__all__ = ["SIZES", "VideoClassifier", "VideoClassifierConfig", "remap_head"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoClassifierConfig(VideoViTConfig):
+    """Shape of a `VideoClassifier`: that of its encoder, and its head.
+
+    Attributes:
+        positions: as in `VideoViTConfig`; "base-grid" is the rule of VideoMAE, "direct" that of V2.
+        final_norm: whether a LayerNorm follows the blocks: not with mean pooling, else yes.
+        num_classes: outputs of the head.
+        pooling: "mean": LayerNorm of the mean token (all released models); "first": the first
+            token, an ordinary patch, after the LayerNorm.
+        head_drop_rate: dropout before the head.
+        init_scale: factor of the head's weights at the start.
+    """
+
+    positions: Literal["direct", "base-grid", "learnable"] = "base-grid"
+    final_norm: bool = False
+    num_classes: int
+    pooling: Literal["mean", "first"] = "mean"
+    head_drop_rate: float = 0.0
+    init_scale: float = 0.001
+
+    def __post_init__(self) -> None:
+        VideoViTConfig.__post_init__(self)
+        if self.pooling not in ("mean", "first"):
+            raise ValueError(f"pooling {self.pooling!r} is not one of 'mean', 'first'")
+        if self.final_norm == (self.pooling == "mean"):
+            raise ValueError(
+                f"pooling {self.pooling!r} needs final_norm={self.pooling != 'mean'}: the "
+                "LayerNorm comes after the mean, but before the choice of the first token"
+            )
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes {self.num_classes} must be at least 1")
+
+
+class VideoClassifier(VideoViT):
+    """Video classifier; call it with a normalised clip to get the logits of its classes.
+
+    Example:
+        >>> model = VideoClassifier(replace(SIZES["S"], num_classes=10))
+        >>> model(torch.randn(1, 3, 16, 224, 224)).shape
+        torch.Size([1, 10])
+    """
+
+    config: VideoClassifierConfig
+    linear_init = partial(nn.init.trunc_normal_, std=0.02)
+
+    def __init__(self, config: VideoClassifierConfig) -> None:
+        super().__init__(config)
+        if config.pooling == "mean":
+            self.fc_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.head_drop = nn.Dropout(config.head_drop_rate)
+        self.head = nn.Linear(config.width, config.num_classes)
+        self.reset_head()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew: truncated normal matrices, zero biases, a nearly silent head."""
+        super().reset_parameters()
+        self.reset_head()
+
+    @torch.no_grad()
+    def reset_head(self) -> None:
+        """Draw the head anew, for a new set of classes on an old encoder."""
+        init_module(self.head, linear=self.linear_init)
+        self.head.weight.mul_(self.config.init_scale)
+
+    def pool(self, features: VideoFeatures) -> Float[Tensor, "b d"]:
+        """Return the one feature of each clip that the head sees."""
+        if self.config.pooling == "mean":
+            return self.fc_norm(features.pool("mean"))
+        return features.tokens[:, 0]
+
+    def forward(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:  # type: ignore[override]
+        """Return the logits."""
+        return self.head(self.head_drop(self.pool(self.forward_features(video))))
+
+
+def remap_head(
+    weight: Float[Tensor, "k d"], bias: Float[Tensor, " k"], rows: Sequence[int]
+) -> tuple[Float[Tensor, "j d"], Float[Tensor, " j"]]:
+    """Return the head for another set of classes, each of which the old head knows.
+
+    Args:
+        weight: of the old head.
+        bias: of the old head.
+        rows: for each new class its number among the old ones.
+
+    Raises:
+        ValueError: a row that the old head does not have.
+    """
+    index = torch.as_tensor(rows, dtype=torch.long, device=weight.device)
+    if len(index) == 0 or index.min() < 0 or index.max() >= len(weight):
+        raise ValueError(
+            f"rows must name classes 0 to {len(weight) - 1} of the head, got {list(rows)[:5]}…"
+        )
+    return weight[index], bias[index]
+
+
+def _size(name: str) -> VideoClassifierConfig:
+    encoder = vit.SIZES[name]
+    return VideoClassifierConfig(
+        num_classes=400,
+        patch_size=encoder.patch_size,
+        width=encoder.width,
+        depth=encoder.depth,
+        num_heads=encoder.num_heads,
+        mlp_ratio=encoder.mlp_ratio,
+    )
+
+
+SIZES: dict[str, VideoClassifierConfig] = {name: _size(name) for name in vit.SIZES}
+"""The published sizes for the 400 classes of Kinetics-400; `dataclasses.replace` makes others."""

@@ -1,0 +1,140 @@
+"""The residual block of CLIP, shared by its text tower and by every video tower grown from its image tower.
+
+Pre-norm: `x + attn(ln_1(x))`, then `x + mlp(ln_2(x))` with QuickGELU. Attribute names are those of
+the OpenAI checkpoints (`attn.in_proj_weight`, `attn.out_proj`, `mlp.c_fc`, …), so these files load
+by equal names. Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural
+Language Supervision".
+
+Letters: B batch, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from internvideo.models.layers import DropPath, attention, checkpointable, drop_path_rates
+
+__all__ = ["CLIPAttention", "CLIPBlock", "CLIPLayerNorm", "CLIPMlp", "CLIPTransformer", "quick_gelu"]
+
+
+def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return `x · sigmoid(1.702 x)`, the activation that every CLIP block was trained with."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+class CLIPLayerNorm(nn.LayerNorm):
+    """Layer norm computed in float32 whatever the dtype of the input, and cast back to it."""
+
+    def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Normalise the last axis; the result has the dtype of `x`."""
+        normalised = F.layer_norm(
+            x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
+        )
+        return normalised.to(x.dtype)
+
+
+class CLIPAttention(nn.Module):
+    """Multi-head self-attention with the packed projection of CLIP (rows q, k, v in this order)."""
+
+    def __init__(self, width: int, num_heads: int, *, causal: bool = False):
+        super().__init__()
+        self.num_heads = num_heads
+        self.causal = causal
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Mix the tokens; if `causal`, each sees itself and earlier ones only."""
+        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = rearrange(packed, "b n (p h d) -> p b h n d", p=3, h=self.num_heads).unbind(0)
+        mixed = attention(q, k, v, is_causal=self.causal)
+        return self.out_proj(rearrange(mixed, "b h n d -> b n (h d)"))
+
+
+class CLIPMlp(nn.Module):
+    """Width → 4 × width → width with QuickGELU between."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Transform every token on its own."""
+        return self.c_proj(quick_gelu(self.c_fc(x)))
+
+
+class CLIPBlock(nn.Module):
+    """One pre-norm residual block; `drop_path` is the probability of skipping a branch in training."""
+
+    activation_checkpointing = False
+
+    def __init__(
+        self, width: int, num_heads: int, *, causal: bool = False, drop_path: float = 0.0
+    ):
+        super().__init__()
+        self.attn = CLIPAttention(width, num_heads, causal=causal)
+        self.ln_1 = CLIPLayerNorm(width)
+        self.mlp = CLIPMlp(width)
+        self.ln_2 = CLIPLayerNorm(width)
+        self.drop_path = DropPath(drop_path)
+
+    @checkpointable
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return the tokens after attention and feed-forward."""
+        x = x + self.drop_path(self.attn(self.ln_1(x)))
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
+
+
+class CLIPTransformer(nn.Module):
+    """A stack of `depth` blocks with drop path rising linearly from 0 to `drop_path_rate`."""
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        num_heads: int,
+        *,
+        causal: bool = False,
+        drop_path_rate: float = 0.0,
+    ):
+        super().__init__()
+        self.width = width
+        self.resblocks = nn.ModuleList(
+            CLIPBlock(width, num_heads, causal=causal, drop_path=rate)
+            for rate in drop_path_rates(drop_path_rate, depth)
+        )
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Run all blocks."""
+        for block in self.resblocks:
+            x = block(x)
+        return x
+
+    def block_modules(self) -> Iterator[nn.Module]:
+        """Yield the blocks, for checkpointing, compilation and sharding from outside."""
+        yield from self.resblocks
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Initialise as CLIP does: residual outputs shrink with depth, biases are zero."""
+        attention_std = self.width**-0.5
+        output_std = attention_std * (2 * max(len(self.resblocks), 1)) ** -0.5
+        hidden_std = (2 * self.width) ** -0.5
+        for block in self.resblocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=attention_std)
+            nn.init.normal_(block.attn.out_proj.weight, std=output_std)
+            nn.init.normal_(block.mlp.c_fc.weight, std=hidden_std)
+            nn.init.normal_(block.mlp.c_proj.weight, std=output_std)
+            linears = (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj)
+            for bias in (block.attn.in_proj_bias, *(linear.bias for linear in linears)):
+                nn.init.zeros_(bias)
+            block.ln_1.reset_parameters()
+            block.ln_2.reset_parameters()

@@ -1,0 +1,378 @@
+"""VideoMAE (Tong et al., 2022) and VideoMAE V2 (Wang et al., 2023): masked autoencoding of video.
+
+    clip ──► encoder, visible tokens only ──► linear ──┐
+                          mask token at hidden places ─┴─► + positions ──► decoder ──► pixels
+
+V2's dual masking lets the decoder reconstruct a part of the places only.
+
+Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n tokens, of which v
+are visible and m are reconstructed; k values to predict a token; d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from internvideo.models import vit
+from internvideo.models.layers import Block, init_module
+from internvideo.models.positions import resample_positions, sinusoid_table
+from internvideo.models.tubelets import (
+    TokenSplit,
+    cut_tubelets,
+    split_mask,
+    take_tokens,
+    tubelet_grid,
+)
+from internvideo.models.vit import VideoViT, VideoViTConfig
+
+__all__ = [
+    "SIZES",
+    "VideoMAE",
+    "VideoMAEConfig",
+    "VideoMAEOutput",
+    "motion_target",
+    "pixel_target",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoMAEConfig:
+    """Shape of a `VideoMAE`.
+
+    Attributes:
+        encoder: the video transformer that is pretrained.
+        decoder_width: width of the decoder's tokens.
+        decoder_depth: blocks of the decoder.
+        decoder_num_heads: attention heads of the decoder.
+        target: what a token predicts: "normalized" pixels (each tubelet and channel standardised),
+            raw "pixels" in [0, 1], or "motion" (see `motion_target`).
+        target_size: side in pixels to which the frames are shrunk for the "motion" target; None
+            keeps the size of the clip.
+        pixel_mean: mean that the clips were normalised with, a number a channel.
+        pixel_std: standard deviation that the clips were normalised with.
+    """
+
+    encoder: VideoViTConfig
+    decoder_width: int = 384
+    decoder_depth: int = 4
+    decoder_num_heads: int = 6
+    target: Literal["normalized", "pixels", "motion"] = "normalized"
+    target_size: int | None = None
+    pixel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if self.decoder_width % self.decoder_num_heads:
+            raise ValueError(
+                f"decoder_width {self.decoder_width} is not a multiple of decoder_num_heads "
+                f"{self.decoder_num_heads}"
+            )
+        if self.target not in ("normalized", "pixels", "motion"):
+            raise ValueError(
+                f"target {self.target!r} is not one of 'normalized', 'pixels', 'motion'"
+            )
+        if self.target_size is None:
+            return
+        if self.target != "motion":
+            raise ValueError(f"target_size needs target 'motion', not {self.target!r}")
+        rows = self.encoder.grid[1]
+        if self.encoder.image_size % self.target_size or self.target_size % rows:
+            raise ValueError(
+                f"target_size {self.target_size} must divide image_size {self.encoder.image_size} "
+                f"and be a multiple of the {rows} rows of tokens"
+            )
+
+    @property
+    def shrink(self) -> int:
+        """Pixels of the clip along one pixel of the target."""
+        return self.encoder.image_size // (self.target_size or self.encoder.image_size)
+
+    @property
+    def target_width(self) -> int:
+        """Values to predict a token."""
+        side = self.encoder.patch_size // self.shrink
+        return self.encoder.num_channels * self.encoder.tubelet_size * side * side
+
+
+@dataclass(frozen=True, slots=True)
+class VideoMAEOutput:
+    """Result of one masked-autoencoding step.
+
+    Attributes:
+        loss: mean squared error over the hidden tokens.
+        prediction: predicted values of the reconstructed tokens.
+        target: true values of the same tokens, float32.
+        index: which tokens these are, in increasing order.
+        weight: 1 where a reconstructed token was hidden from the encoder (with one mask:
+            everywhere); the others do not count in the loss.
+    """
+
+    loss: Float[Tensor, ""]
+    prediction: Float[Tensor, "b m k"]
+    target: Float[Tensor, "b m k"]
+    index: Int[Tensor, "b m"]
+    weight: Float[Tensor, "b m"]
+
+
+class Decoder(nn.Module):
+    """Light transformer that turns tokens into the values of their tubelets."""
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        encoder = config.encoder
+        self.blocks = nn.ModuleList(
+            Block(
+                config.decoder_width,
+                config.decoder_num_heads,
+                int(config.decoder_width * encoder.mlp_ratio),
+                norm_eps=encoder.norm_eps,
+                init_values=encoder.init_values,
+                cosine=encoder.cosine_attention,
+            )
+            for _ in range(config.decoder_depth)
+        )
+        self.norm = nn.LayerNorm(config.decoder_width, eps=encoder.norm_eps)
+        self.head = nn.Linear(config.decoder_width, config.target_width)
+
+    def forward(self, x: Float[Tensor, "b n d"], *, num_last: int) -> Float[Tensor, "b m k"]:
+        """Return the predictions of the last `num_last` tokens."""
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x[:, -num_last:]))
+
+
+class VideoMAE(nn.Module):
+    """Masked autoencoder of video; call it with normalised clips and a mask to get the loss.
+
+    Example:
+        >>> model = VideoMAE(SIZES["S"])
+        >>> mask = torch.from_numpy(tube_mask((8, 14, 14), 0.9, rng=rng))[None]  # True = hidden
+        >>> model(torch.randn(1, 3, 16, 224, 224), mask).loss.backward()
+    """
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = VideoViT(config.encoder)
+        self.encoder_to_decoder = nn.Linear(config.encoder.width, config.decoder_width, bias=False)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.decoder_width))
+        self.decoder = Decoder(config)
+        table = torch.empty(1, prod(config.encoder.grid), config.decoder_width)
+        self.register_buffer("decoder_positions", table, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew, as the papers do."""
+        self.encoder.reset_parameters()
+        self.decoder.apply(partial(init_module, linear=nn.init.xavier_uniform_))
+        self.encoder_to_decoder.reset_parameters()
+        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
+        self.reset_buffers()
+
+    def reset_buffers(self) -> None:
+        """Make the fixed position tables, on the device of the weights."""
+        self.encoder.reset_buffers()
+        self.decoder_positions = sinusoid_table(
+            prod(self.config.encoder.grid),
+            self.config.decoder_width,
+            device=self.mask_token.device,
+        ).to(self.mask_token.dtype)
+
+    def block_modules(self) -> Iterator[nn.Module]:
+        """Yield the blocks of encoder and decoder: the units to checkpoint, compile or shard."""
+        yield from self.encoder.blocks
+        yield from self.decoder.blocks
+
+    def decode(
+        self,
+        tokens: Float[Tensor, "b v d"],
+        split: TokenSplit,
+        *,
+        index: Int[Tensor, "b m"],
+        grid: tuple[int, int, int],
+    ) -> Float[Tensor, "b m k"]:
+        """Predict the values of the tokens at `index` from the encoded visible tokens."""
+        positions = self.decoder_positions
+        if grid != self.config.encoder.grid:
+            positions = resample_positions(positions, self.config.encoder.grid, grid)
+        # Attention does not care for order, so the tokens need not go back to their places.
+        seen = self.encoder_to_decoder(tokens)
+        seen = seen + take_tokens(positions, split.visible).to(seen.dtype)
+        hidden = (self.mask_token + take_tokens(positions, index)).to(seen.dtype)
+        return self.decoder(torch.cat([seen, hidden], dim=1), num_last=index.shape[1])
+
+    def target(
+        self, video: Float[Tensor, "b c t y x"], index: Int[Tensor, "b m"]
+    ) -> Float[Tensor, "b m k"]:
+        """Return what the tokens at `index` should predict."""
+        config, encoder = self.config, self.config.encoder
+        if config.target == "motion":
+            return motion_target(
+                video,
+                tubelet_size=encoder.tubelet_size,
+                patch_size=encoder.patch_size,
+                shrink=config.shrink,
+                index=index,
+            )
+        return pixel_target(
+            video,
+            tubelet_size=encoder.tubelet_size,
+            patch_size=encoder.patch_size,
+            normalize=config.target == "normalized",
+            mean=config.pixel_mean,
+            std=config.pixel_std,
+            index=index,
+        )
+
+    def forward(
+        self,
+        video: Float[Tensor, "b c t y x"],
+        mask: Bool[Tensor, "b n"] | TokenSplit,
+        decoder_mask: Bool[Tensor, "b n"] | TokenSplit | None = None,
+    ) -> VideoMAEOutput:
+        """Reconstruct the hidden tokens.
+
+        Args:
+            video: normalised pixels.
+            mask: True = hidden from the encoder; every sample hides equally many. A
+                `TokenSplit` (of `split_mask`, called where the mask lies on the CPU) spares the
+                device a wait and `torch.compile` a graph break.
+            decoder_mask: True = *not* given to the decoder (dual masking); None reconstructs
+                exactly what `mask` hides.
+
+        Raises:
+            ValueError: the clip cannot be cut into tubelets, or nothing is to be reconstructed.
+        """
+        encoder = self.config.encoder
+        split = mask if isinstance(mask, TokenSplit) else split_mask(mask)
+        if decoder_mask is None:
+            index = split.masked
+        elif isinstance(decoder_mask, TokenSplit):
+            index = decoder_mask.visible
+        else:
+            index = split_mask(decoder_mask).visible
+        if index.shape[1] == 0:
+            raise ValueError("the mask leaves nothing to reconstruct")
+        grid = tubelet_grid(video, tubelet_size=encoder.tubelet_size, patch_size=encoder.patch_size)
+        features = self.encoder(video, visible=split.visible)
+        prediction = self.decode(features.tokens, split, index=index, grid=grid)
+        target = self.target(video, index)
+        weight = _hidden_weight(split, index, num_tokens=prod(grid))
+        error = F.mse_loss(prediction.float(), target, reduction="none").mean(dim=2)
+        return VideoMAEOutput(
+            loss=(error * weight).sum() / weight.sum(),
+            prediction=prediction,
+            target=target,
+            index=index,
+            weight=weight,
+        )
+
+
+def _hidden_weight(split: TokenSplit, index: Tensor, *, num_tokens: int) -> Tensor:
+    """Return 1 for the tokens at `index` that the encoder did not see, else 0."""
+    hidden = torch.ones(index.shape[0], num_tokens, device=index.device)
+    return hidden.scatter(1, split.visible, 0.0).gather(1, index)
+
+
+@torch.no_grad()
+def pixel_target(
+    video: Float[Tensor, "b c t y x"],
+    *,
+    tubelet_size: int,
+    patch_size: int,
+    normalize: bool,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    index: Int[Tensor, "b m"] | None = None,
+) -> Float[Tensor, "b m k"]:
+    """Return the pixels of tubelets as a regression target.
+
+    The k values of a token are in the order frame, row, column, channel.
+
+    Args:
+        video: clips normalised with `mean` and `std`.
+        tubelet_size: frames of a tubelet.
+        patch_size: pixels of a tubelet along rows and columns.
+        normalize: standardise each channel of each tubelet (unbiased deviation plus 1e-6, measured
+            on pixels in [0, 1]); otherwise return these pixels.
+        mean: of the pixels, a number a channel.
+        std: of the pixels.
+        index: the tokens wanted; None means all.
+    """
+    tubelets = cut_tubelets(
+        video.float(), tubelet_size=tubelet_size, patch_size=patch_size, index=index
+    )
+    scale, shift = (tubelets.new_tensor(v)[:, None, None, None] for v in (std, mean))
+    if normalize:
+        # x ↦ (x - mean) / (std + ε) undoes any affine map of x, except for the ε.
+        variance, centre = torch.var_mean(tubelets, dim=(3, 4, 5), keepdim=True)
+        tubelets = (tubelets - centre) / (variance.sqrt() + 1e-6 / scale)
+    else:
+        tubelets = tubelets * scale + shift
+    return rearrange(tubelets, "b m c p q r -> b m (p q r c)")
+
+
+@torch.no_grad()
+def motion_target(
+    video: Float[Tensor, "b c t y x"],
+    *,
+    tubelet_size: int,
+    patch_size: int,
+    shrink: int = 1,
+    index: Int[Tensor, "b m"] | None = None,
+) -> Float[Tensor, "b m k"]:
+    """Return how each tubelet differs from the still background, in units of the batch's deviation.
+
+    The background is the median over time of each pixel. Where it stands still nothing is left to
+    predict, so a small model spends its effort on what moves.
+
+    Args:
+        video: normalised clips.
+        tubelet_size: frames of a tubelet.
+        patch_size: pixels of a tubelet along rows and columns.
+        shrink: average this many pixels along rows and columns into one first.
+        index: the tokens wanted; None means all.
+    """
+    video = video.float()
+    if shrink > 1:
+        video = F.avg_pool3d(video, (1, shrink, shrink))
+    ordered, middle = video.sort(dim=2).values, (video.shape[2] - 1) / 2
+    median = ordered[:, :, int(middle) : int(middle + 0.5) + 1].mean(dim=2, keepdim=True)
+    moving = video - median
+    tubelets = cut_tubelets(
+        moving / (moving.std() + 1e-6),
+        tubelet_size=tubelet_size,
+        patch_size=patch_size // shrink,
+        index=index,
+    )
+    return rearrange(tubelets, "b m c p q r -> b m (p q r c)")
+
+
+def _size(name: str, width: int, num_heads: int, depth: int) -> VideoMAEConfig:
+    return VideoMAEConfig(
+        encoder=vit.SIZES[name],
+        decoder_width=width,
+        decoder_num_heads=num_heads,
+        decoder_depth=depth,
+    )
+
+
+SIZES: dict[str, VideoMAEConfig] = {
+    "S": _size("S", 192, 3, 4),
+    "B": _size("B", 384, 6, 4),
+    "L": _size("L", 512, 8, 12),
+    "H": _size("H", 512, 8, 8),
+    "g": _size("g", 512, 8, 4),
+    "G": _size("G", 512, 8, 4),
+}
+"""The published sizes, decoder depths as in their recipes (VideoMAE V2 has depth 4 throughout)."""

@@ -1,0 +1,106 @@
+"""The typed tree of a training run; unknown keys are an error that names the nearest valid one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from internvideo.errors import ConfigError, did_you_mean
+
+__all__ = [
+    "OptimConfig",
+    "RuntimeConfig",
+    "ScheduleConfig",
+    "StrictModel",
+    "validate",
+]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class StrictModel(BaseModel):
+    """A frozen piece of configuration that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimConfig(StrictModel):
+    """AdamW and its groups."""
+
+    lr: Positive = 1e-3
+    lr_batch_size: PositiveInt | None = Field(
+        default=None,
+        description="scale lr by (global batch / this); None: lr is used as it is",
+    )
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.05
+    clip_grad_norm: Positive | None = None
+
+
+class ScheduleConfig(StrictModel):
+    """How long, and how the learning rate moves: linear warm-up, then cosine to `min_lr_ratio`."""
+
+    epochs: PositiveInt = 1
+    warmup_epochs: NonNegative = 0.05
+    min_lr_ratio: Fraction = 0.0
+
+
+class RuntimeConfig(StrictModel):
+    """Machine and bookkeeping; nothing here changes what is learned, except seed and precision."""
+
+    batch_size: PositiveInt = Field(default=64, description="clips per process and step")
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    num_workers: Annotated[int, Field(ge=0)] = 2
+    threads: PositiveInt | None = Field(
+        default=None, description="CPU threads of the training process; None: torch's choice"
+    )
+    log_every: PositiveInt = 20
+    save_every: PositiveInt = 500
+    compile: bool = False
+    activation_checkpointing: bool = False
+
+
+def validate(model: type[BaseModel], data: dict[str, Any], *, source: str) -> Any:
+    """Build `model` from plain data, turning every complaint into one readable line.
+
+    Args:
+        model: the pydantic class.
+        data: parsed YAML.
+        source: where the data come from, for the message.
+
+    Raises:
+        ConfigError: unknown key (the nearest valid key is suggested) or invalid value.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(model, error)}") from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            unknown = str(problem["loc"][-1])
+            known = sorted(set(_all_keys(model.model_json_schema())))
+            lines.append(f"unknown key '{where}'.{did_you_mean(unknown, known)}")
+        else:
+            lines.append(f"'{where}': {problem['msg']} (got {problem.get('input')!r})")
+    return "; ".join(lines)
+
+
+def _all_keys(schema: Any) -> list[str]:
+    """Return every property name that occurs anywhere in a JSON schema."""
+    if isinstance(schema, dict):
+        own = list(schema.get("properties", {}))
+        return own + [key for value in schema.values() for key in _all_keys(value)]
+    if isinstance(schema, list):
+        return [key for value in schema for key in _all_keys(value)]
+    return []

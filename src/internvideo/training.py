@@ -1,0 +1,133 @@
+"""From a recipe to a trained model: builds the parts, runs the loop, saves what came out."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from internvideo.errors import ConfigError
+from internvideo.models.config import config_from_dict
+from internvideo.models.layers import checkpoint_blocks
+from internvideo.recipe import ContrastiveTask, KineticsData, MSRVTTData, Recipe
+from internvideo.train.data import ClipSource
+from internvideo.train.loop import Plan, build_fabric, train
+from internvideo.video.preprocessing import PRESETS, Preprocessing
+from internvideo.zoo import save_pretrained
+from internvideo.zoo.load import load_encoder_weights
+
+__all__ = ["build_source", "build_task", "run_recipe"]
+
+
+def run_recipe(recipe: Recipe, directory: Path) -> Path:
+    """Train what the recipe says; run again with the same arguments to continue after a stop.
+
+    Args:
+        recipe: the resolved recipe.
+        directory: the run directory: `recipe.yaml`, `log.jsonl`, `last.ckpt`, curves, `model/`.
+
+    Returns:
+        The directory of the trained model (safetensors and config.json).
+    """
+    fabric = build_fabric(recipe.runtime)
+    preprocessing = _preprocessing(recipe)
+    task = build_task(recipe, preprocessing)
+    source = build_source(recipe, preprocessing)
+    plan = Plan(
+        optim=recipe.optim,
+        schedule=recipe.schedule,
+        runtime=recipe.runtime,
+        fingerprint=recipe.fingerprint(),
+    )
+    if fabric.is_global_zero:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    train(task, source, plan, directory, fabric=fabric)
+    model_directory = directory / "model"
+    if fabric.is_global_zero:
+        save_pretrained(
+            task.model,
+            model_directory,
+            preprocessing=preprocessing,
+            provenance=_provenance(recipe),
+        )
+    fabric.barrier()
+    return model_directory
+
+
+def build_task(recipe: Recipe, preprocessing: Preprocessing) -> nn.Module:
+    """Return the task with its model, started from `recipe.init` where that is given.
+
+    Raises:
+        ConfigError: the model configuration does not fit the task's model class.
+    """
+    if isinstance(recipe.task, ContrastiveTask):
+        from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+        from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
+
+        model = ViCLIP(_model_config(ViCLIPConfig, recipe))
+        task: nn.Module = ContrastivePretraining(
+            model, preprocessing, model.config.build_tokenizer(), mask_ratio=recipe.task.mask_ratio
+        )
+    else:
+        from internvideo.models.videomae import VideoMAE, VideoMAEConfig
+        from internvideo.tasks.pretraining.masked import MaskedPretraining
+
+        model = VideoMAE(_model_config(VideoMAEConfig, recipe))
+        task = MaskedPretraining(
+            model, preprocessing, mask=recipe.task.mask, mask_ratio=recipe.task.mask_ratio
+        )
+    if recipe.init is not None:
+        load_encoder_weights(model, recipe.init)
+    if recipe.runtime.activation_checkpointing:
+        checkpoint_blocks(model)
+    return task
+
+
+def build_source(recipe: Recipe, preprocessing: Preprocessing) -> ClipSource:
+    """Return the clips that the recipe names."""
+    from internvideo.train.sources import KineticsSource, MSRVTTSource, WorldSource
+
+    data = recipe.data
+    if isinstance(data, KineticsData):
+        return KineticsSource(data.annotations, preprocessing, root=data.root)
+    if isinstance(data, MSRVTTData):
+        return MSRVTTSource(
+            data.annotations, preprocessing, videos=data.videos, split=data.split
+        )
+    from internvideo.world import CaptionMix, World
+
+    return WorldSource(
+        World(seed=data.seed), num_clips=data.num_clips, captions=CaptionMix(**data.captions)
+    )
+
+
+def _preprocessing(recipe: Recipe) -> Preprocessing:
+    if isinstance(recipe.preprocessing, str):
+        if recipe.preprocessing not in PRESETS:
+            raise ConfigError(
+                f"no preprocessing preset '{recipe.preprocessing}'; one of: {', '.join(PRESETS)}"
+            )
+        return PRESETS[recipe.preprocessing]
+    return Preprocessing.from_dict(recipe.preprocessing)
+
+
+def _model_config(kind: type, recipe: Recipe) -> Any:
+    return config_from_dict(kind, recipe.model)
+
+
+def _provenance(recipe: Recipe) -> dict[str, Any]:
+    import torch
+
+    import internvideo
+
+    return {
+        "recipe": recipe.name,
+        "recipe_sha256": recipe.fingerprint(),
+        "internvideo": internvideo.__version__,
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }

@@ -1,0 +1,187 @@
+"""Decoding onwards from one key frame, and knowing which frame of the video each picture is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import av.error
+
+from internvideo.video.frame_index import FROM_START, FrameIndex
+
+if TYPE_CHECKING:
+    from internvideo.video.pyav_container import OpenVideo
+
+__all__ = ["BadKeyFrame", "Contradiction", "Cursor", "Damaged", "is_packet_of_key"]
+
+_INTRA_PICTURE = 1  # AV_PICTURE_TYPE_I
+
+
+class Contradiction(Exception):  # noqa: N818 - a signal between this module and the reader
+    """The decoder gives other frames than the index says."""
+
+
+class Damaged(Exception):  # noqa: N818
+    """A wanted frame did not come, and the decoder complained about the data before it."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(rank)
+        self.rank = rank
+
+
+class BadKeyFrame(Exception):  # noqa: N818
+    """Decoding cannot start at a frame that the container calls a key frame."""
+
+    def __init__(self, key: int) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def is_packet_of_key(packets: Iterator[Any], pts: int, dts: int | None) -> Iterator[Any] | None:
+    """Drop packets before a key frame; return the rest from it on, or None if it was overshot.
+
+    Args:
+        packets: what follows a jump.
+        pts: presentation time of the key frame.
+        dts: its decoding time, if known.
+    """
+    for packet in packets:
+        if packet.is_keyframe and packet.pts is not None:
+            if packet.pts == pts:
+                return chain([packet], packets)
+            if packet.pts > pts:
+                return None
+        if dts is not None and packet.dts is not None and packet.dts > dts:
+            return None
+    return None
+
+
+class Cursor:
+    """The decoder at one place of the video, moving forward.
+
+    Args:
+        video: the opened file; the cursor owns its decoder until another cursor is made.
+        packets: the packets from the starting point on.
+        index: the frames of the video.
+        key: the number of the key frame that `packets` begin with, or `FROM_START`.
+
+    Attributes:
+        key: as given.
+        next_rank: the frame that comes next.
+        frames_decoded: how many pictures came out so far.
+    """
+
+    __slots__ = (
+        "_damaged",
+        "_ended",
+        "_floor",
+        "_index",
+        "_packets",
+        "_pending",
+        "_started",
+        "_video",
+        "frames_decoded",
+        "key",
+        "next_rank",
+    )
+
+    def __init__(
+        self, video: OpenVideo, packets: Iterator[Any], index: FrameIndex, key: int
+    ) -> None:
+        self._video = video
+        self._packets = packets
+        self._index = index
+        self._pending: deque[Any] = deque()
+        self._ended = self._damaged = self._started = False
+        self._floor = int(index.key_pts[key]) if key != FROM_START else None
+        self.key = key
+        self.next_rank = int(index.key_ranks[key]) if key != FROM_START else 0
+        self.frames_decoded = 0
+
+    def next_picture(
+        self, wanted: frozenset[int] = frozenset(), skip_until: int | None = None
+    ) -> Any:
+        """Return the next picture that the decoder gives, or None at the end of the file.
+
+        Args:
+            wanted: presentation times that must be decoded.
+            skip_until: packets before this time that are neither wanted nor a reference may be
+                left out; None decodes everything.
+        """
+        context = self._video.stream.codec_context
+        while not self._pending:
+            if self._ended:
+                return None
+            packet = self._next_packet()
+            if packet is not None:
+                if not packet.size:
+                    continue
+                pts = packet.pts
+                skip = skip_until is not None and pts is not None and pts < skip_until
+                context.skip_frame = "NONREF" if skip and pts not in wanted else "DEFAULT"
+            else:
+                self._ended = True
+            try:
+                pictures = self._video.decode(packet)
+            except (av.error.FFmpegError, MemoryError):
+                self._damaged = True
+                continue
+            self.frames_decoded += len(pictures)
+            self._pending.extend(pictures)
+        return self._pending.popleft()
+
+    def advance_to(self, rank: int, wanted: frozenset[int], skip_until: int | None) -> Any:
+        """Return the picture of one frame, decoding on until it comes.
+
+        Args:
+            rank: a frame at or after `next_rank`.
+            wanted: presentation times of all frames that will be asked for.
+            skip_until: see `next_picture`.
+
+        Raises:
+            Contradiction: the pictures do not follow the index.
+            BadKeyFrame: already the first picture does not.
+            Damaged: the frame did not come because the file is broken before it.
+        """
+        while True:
+            picture = self.next_picture(wanted, skip_until)
+            if picture is None:
+                raise Damaged(rank) if self._damaged else Contradiction(f"no frame {rank}")
+            found = self._rank_of(picture)
+            if found is None:
+                continue
+            if found != self.next_rank and skip_until is None and not self._damaged:
+                raise Contradiction(f"frame {found} follows {self.next_rank - 1}")
+            if found < self.next_rank:
+                raise Contradiction(f"frame {found} comes again")
+            self.next_rank = found + 1
+            if found == rank:
+                return picture
+            if found > rank:
+                raise Damaged(rank) if self._damaged else Contradiction(f"no frame {rank}")
+
+    def _rank_of(self, picture: Any) -> int | None:
+        """Return the number of a picture; None for one before the key frame."""
+        if not self._index.by_time:
+            return self.next_rank
+        pts, times = picture.pts, self._index.pts
+        if pts is None:
+            raise Contradiction("a frame without a time")
+        if self._floor is not None and pts < self._floor:
+            return None
+        rank = int(times.searchsorted(pts))
+        if rank == len(times) or times[rank] != pts:
+            raise Contradiction(f"a frame at an unknown time {pts}")
+        if not self._started:
+            self._started = True
+            self._check_start(picture, rank)
+        return rank
+
+    def _check_start(self, picture: Any, rank: int) -> None:
+        if self.key == FROM_START or self._damaged:
+            return
+        is_intra = picture.key_frame or int(picture.pict_type) == _INTRA_PICTURE
+        if rank != self.next_rank or (picture.pts == self._floor and not is_intra):
+            raise BadKeyFrame(self.key)

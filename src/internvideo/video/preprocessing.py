@@ -1,0 +1,424 @@
+"""The declared input protocol of a model: which frames it sees, and how their pixels are prepared.
+
+A published accuracy holds for one protocol only: frames, stride, clips, crops, resize, statistics.
+`Preprocessing` is that protocol as plain data. It is stored beside the weights, printed beside
+every number (`describe`), and does the work (`load`). `PRESETS` holds the published protocols;
+`dataclasses.replace(PRESETS["videomae-kinetics"], num_clips=7)` makes a variant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from internvideo.errors import ConfigError, did_you_mean
+from internvideo.video import sampling as rules
+from internvideo.video.sampling import FrameIndices
+from internvideo.video.transforms import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CropRounding,
+    Interpolation,
+    crop,
+    normalize,
+    resize,
+    resize_short_side,
+    reverse_channels,
+    spatial_crops,
+)
+
+__all__ = ["PRESETS", "FrameSource", "Preprocessing"]
+
+Sampling: TypeAlias = Literal[
+    "dense", "center", "sparse", "segment", "uniform", "middle", "linspace", "demo"
+]
+ResizeRule: TypeAlias = Literal["short-side", "squash"]
+ResizeDtype: TypeAlias = Literal["uint8", "float"]
+ChannelOrder: TypeAlias = Literal["rgb", "bgr"]
+
+_STRIDED = ("dense", "center")
+_MULTI_CLIP = ("dense", "sparse", "uniform")
+
+
+class FrameSource(Protocol):
+    """What `Preprocessing.load` needs of a video: its length, its rate, and any of its frames."""
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        ...
+
+    def frames(self, indices: Sequence[int], /) -> UInt8[Tensor, "t h w c"]:
+        """Return the RGB frames at these indices."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """How a video becomes the input of a model; plain values only.
+
+    Attributes:
+        num_frames: frames in a clip.
+        sampling: rule that picks the frames of a clip, see `internvideo.video.sampling`:
+            "dense" `dense_test_indices` (centre clip when `num_clips` is 1), "center"
+            `dense_indices`, "sparse" `sparse_test_indices`, "segment" `segment_indices`, "uniform"
+            `uniform_test_indices`, "middle" `viclip_indices`, "linspace" `linspace_indices`,
+            "demo" `demo_indices`.
+        frame_stride: distance between frames of a clip, for "dense" and "center".
+        frame_rate: frames per second that `frame_stride` counts in; None counts the frames of the
+            file, as all published protocols do.
+        num_clips: clips per video, for "dense", "sparse" and "uniform".
+        num_crops: square crops per clip, spread along the longer side; one is the centre.
+        resize_rule: "short-side" keeps the aspect ratio, "squash" makes a square.
+        resize_size: the short side, or the side of the square, in pixels.
+        crop_size: side of the crop, the input size of the model.
+        interpolation: "bilinear" or "bicubic".
+        antialias: whether the filter widens when shrinking.
+        resize_dtype: "uint8" rounds the resized pixels to integers, "float" does not.
+        crop_rounding: which way half-pixel crop positions are rounded.
+        mean: per channel, on the scale [0, 1], in the model's channel order.
+        std: per channel, likewise.
+        channel_order: what the model expects; decoded frames are RGB.
+
+    Raises:
+        ConfigError: a value is impossible; the message names it and the allowed ones.
+    """
+
+    num_frames: int
+    sampling: Sampling = "middle"
+    frame_stride: int = 1
+    frame_rate: float | None = None
+    num_clips: int = 1
+    num_crops: int = 1
+    resize_rule: ResizeRule = "short-side"
+    resize_size: int = 224
+    crop_size: int = 224
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = False
+    resize_dtype: ResizeDtype = "uint8"
+    crop_rounding: CropRounding = "even"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    channel_order: ChannelOrder = "rgb"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            _check_choice(name, getattr(self, name), allowed)
+        for name in _COUNTS:
+            _check_count(name, getattr(self, name))
+        if not isinstance(self.antialias, bool):
+            raise ConfigError(f"antialias is {self.antialias!r}; expected true or false")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _three_numbers(name, getattr(self, name)))
+        if min(self.std) <= 0:
+            raise ConfigError(f"std is {self.std}; every value must be positive")
+        if self.crop_size > self.resize_size:
+            raise ConfigError(
+                f"crop_size {self.crop_size} is larger than resize_size {self.resize_size}; "
+                "resize to at least the size of the crop"
+            )
+        if self.num_clips > 1 and self.sampling not in _MULTI_CLIP:
+            raise ConfigError(
+                f"sampling {self.sampling!r} takes one clip per video, not {self.num_clips}; "
+                f"several clips need one of: {', '.join(_MULTI_CLIP)}"
+            )
+        strided = self.frame_stride != 1 or self.frame_rate is not None
+        if strided and self.sampling not in _STRIDED:
+            raise ConfigError(
+                f"sampling {self.sampling!r} spreads its frames over the whole video; "
+                f"frame_stride and frame_rate need one of: {', '.join(_STRIDED)}"
+            )
+        if self.frame_rate is not None and not self.frame_rate > 0:
+            raise ConfigError(f"frame_rate is {self.frame_rate}; it must be positive, or null")
+
+    @property
+    def num_views(self) -> int:
+        """Views per video: clips times crops."""
+        return self.num_clips * self.num_crops
+
+    def sample(self, num_frames: int, fps: float | None = None) -> FrameIndices:
+        """Return the frames of every clip of a video.
+
+        Args:
+            num_frames: frames in the video.
+            fps: its frame rate; needed when the protocol has a `frame_rate`.
+
+        Returns:
+            Indices `(num_clips, num_frames)`.
+        """
+        clip_length = self.num_frames
+        match self.sampling:
+            case "dense":
+                return rules.dense_test_indices(
+                    num_frames,
+                    clip_length=clip_length,
+                    frame_stride=self._stride(fps),
+                    num_clips=self.num_clips,
+                )
+            case "center":
+                indices = rules.dense_indices(
+                    num_frames, clip_length=clip_length, frame_stride=self._stride(fps)
+                )
+            case "sparse":
+                return rules.sparse_test_indices(
+                    num_frames, clip_length=clip_length, num_clips=self.num_clips
+                )
+            case "uniform":
+                return rules.uniform_test_indices(
+                    num_frames, clip_length=clip_length, num_clips=self.num_clips
+                )
+            case "segment":
+                indices = rules.segment_indices(num_frames, clip_length=clip_length)
+            case "middle":
+                indices = rules.viclip_indices(num_frames, clip_length=clip_length)
+            case "linspace":
+                indices = rules.linspace_indices(num_frames, clip_length=clip_length)
+            case "demo":
+                indices = rules.demo_indices(num_frames, clip_length=clip_length)
+        return indices[None]
+
+    def load(self, video: FrameSource) -> Float[Tensor, "v c t h w"]:
+        """Return all views of a video, ordered clip by clip (view = clip * num_crops + crop).
+
+        A frame that several views share is decoded and resized once.
+        """
+        clips = self.sample(video.num_frames, video.fps)
+        wanted, positions = np.unique(clips, return_inverse=True)
+        frames = self._resized(video.frames(wanted.tolist()))
+        positions = torch.from_numpy(positions.reshape(clips.shape))
+        boxes = self._boxes(frames)
+        shape = (self.num_views, 3, self.num_frames, self.crop_size, self.crop_size)
+        views = torch.empty(shape, dtype=torch.float32, device=frames.device)
+        for clip, indices in enumerate(positions):
+            selected = frames.index_select(0, indices.to(frames.device))
+            for index, box in enumerate(boxes):
+                view = views[clip * self.num_crops + index]
+                self.normalize(crop(selected, box), out=view)
+        return views
+
+    def transform(
+        self, frames: UInt8[Tensor, "t h w 3"], *, crop_index: int | None = None
+    ) -> Float[Tensor, "3 t s s"]:
+        """Prepare the frames of one clip, through one crop (default: the central one)."""
+        return self.normalize(self.resize(frames, crop_index=crop_index))
+
+    def resize(
+        self, frames: UInt8[Tensor, "t h w 3"], *, crop_index: int | None = None
+    ) -> UInt8[Tensor, "t s s 3"] | Float[Tensor, "t s s 3"]:
+        """Resize frames and cut one crop; the first half of `transform`, before any batching.
+
+        Args:
+            frames: decoded RGB frames.
+            crop_index: which of the `num_crops` crops; None is the central one.
+
+        Returns:
+            Frames of the input size of the model, `uint8` unless `resize_dtype` is "float".
+        """
+        if crop_index is None:
+            crop_index = self.num_crops // 2
+        if not 0 <= crop_index < self.num_crops:
+            raise ConfigError(f"crop {crop_index} does not exist: num_crops is {self.num_crops}")
+        resized = self._resized(frames)
+        return crop(resized, self._boxes(resized)[crop_index])
+
+    def normalize(
+        self,
+        frames: UInt8[Tensor, "*batch t h w 3"] | Float[Tensor, "*batch t h w 3"],
+        *,
+        out: Tensor | None = None,
+    ) -> Float[Tensor, "*batch 3 t h w"]:
+        """Turn RGB frames, or a batch of clips, into normalised clips in the model's order."""
+        if self.channel_order == "bgr":
+            frames = reverse_channels(frames)
+        return normalize(frames, self.mean, self.std, out=out)
+
+    def describe(self) -> str:
+        """Return the protocol in one line, to be printed beside every number."""
+        clips = f"{self.num_frames} frames x {self.num_clips} clips x {self.num_crops} crops"
+        sampled = self.sampling
+        if self.sampling in _STRIDED:
+            sampled += f" stride {self.frame_stride}"
+            sampled += f" at {self.frame_rate:g} fps" if self.frame_rate else ""
+        filtering = "antialiased" if self.antialias else "no antialias"
+        return " · ".join(
+            (
+                f"{clips} ({sampled})",
+                f"{self.resize_rule} {self.resize_size}, crop {self.crop_size} "
+                f"({self.interpolation}, {filtering}, {self.resize_dtype})",
+                f"mean {_numbers(self.mean)} std {_numbers(self.std)}",
+                self.channel_order.upper(),
+            )
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Build the protocol from JSON values; the reverse of `to_dict`.
+
+        Raises:
+            ConfigError: an unknown or missing key, or an impossible value.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise ConfigError(
+                    f"unknown preprocessing option {name!r}.{did_you_mean(str(name), known)}"
+                )
+        if "num_frames" not in values:
+            raise ConfigError("preprocessing needs 'num_frames', the number of frames in a clip")
+        return cls(**values)
+
+    def _stride(self, fps: float | None) -> int:
+        if self.frame_rate is None:
+            return self.frame_stride
+        if fps is None:
+            raise ConfigError(
+                f"the protocol counts its stride at {self.frame_rate:g} fps: "
+                "pass the frame rate of the video"
+            )
+        return max(round(self.frame_stride * fps / self.frame_rate), 1)
+
+    def _resized(self, frames: UInt8[Tensor, "t h w 3"]) -> Tensor:
+        if self.resize_dtype == "float":
+            frames = frames.float()
+        if self.resize_rule == "squash":
+            square = (self.resize_size, self.resize_size)
+            return resize(
+                frames, square, interpolation=self.interpolation, antialias=self.antialias
+            )
+        return resize_short_side(
+            frames,
+            self.resize_size,
+            interpolation=self.interpolation,
+            antialias=self.antialias,
+        )
+
+    def _boxes(self, resized: Tensor) -> list:
+        height, width = resized.shape[1:3]
+        return spatial_crops(
+            height,
+            width,
+            self.crop_size,
+            num_crops=self.num_crops,
+            rounding=self.crop_rounding,
+        )
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "sampling": get_args(Sampling),
+    "resize_rule": get_args(ResizeRule),
+    "interpolation": get_args(Interpolation),
+    "resize_dtype": get_args(ResizeDtype),
+    "crop_rounding": get_args(CropRounding),
+    "channel_order": get_args(ChannelOrder),
+}
+_COUNTS = ("num_frames", "frame_stride", "num_clips", "num_crops", "resize_size", "crop_size")
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(
+            f"{name} is {value!r}; expected one of: {', '.join(allowed)}."
+            f"{did_you_mean(str(value), allowed)}"
+        )
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} is {value!r}; expected a whole number of at least 1")
+
+
+def _three_numbers(name: str, values: object) -> tuple[float, ...]:
+    """Return three floats; JSON and YAML bring them as a list."""
+    if isinstance(values, (list, tuple)) and len(values) == 3:
+        try:
+            return tuple(float(value) for value in values)
+        except (TypeError, ValueError):
+            pass
+    raise ConfigError(f"{name} is {values!r}; expected three numbers, one per channel")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "/".join(f"{value:g}" for value in values)
+
+
+_KINETICS = Preprocessing(
+    num_frames=16,
+    sampling="dense",
+    frame_stride=4,
+    num_clips=5,
+    num_crops=3,
+    crop_rounding="floor",
+)
+_VICLIP = Preprocessing(
+    num_frames=8, sampling="middle", resize_rule="squash", interpolation="bicubic"
+)
+_UNIFORMERV2 = Preprocessing(
+    num_frames=8,
+    sampling="uniform",
+    num_clips=4,
+    num_crops=3,
+    resize_dtype="float",
+    crop_rounding="ceil",
+    mean=(0.45, 0.45, 0.45),
+    std=(0.225, 0.225, 0.225),
+)
+
+PRESETS: dict[str, Preprocessing] = {
+    "videomae-kinetics": _KINETICS,
+    "videomae-ssv2": dataclasses.replace(_KINETICS, sampling="sparse", frame_stride=1, num_clips=2),
+    "videomae-validation": dataclasses.replace(
+        _KINETICS, sampling="center", num_clips=1, num_crops=1, crop_rounding="even"
+    ),
+    "viclip-eval": _VICLIP,
+    "viclip-demo": dataclasses.replace(_VICLIP, sampling="demo", interpolation="bilinear"),
+    "uniformerv2-kinetics": _UNIFORMERV2,
+    "uniformerv2-sth": dataclasses.replace(
+        _UNIFORMERV2, num_frames=16, num_clips=1, channel_order="bgr"
+    ),
+    "internvideo-mm": Preprocessing(
+        num_frames=8,
+        sampling="linspace",
+        resize_size=256,
+        antialias=True,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+    ),
+    "tal-features": Preprocessing(
+        num_frames=16,
+        sampling="dense",
+        resize_rule="squash",
+        resize_dtype="float",
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    ),
+    "nano": Preprocessing(
+        num_frames=16,
+        sampling="middle",
+        resize_rule="squash",
+        resize_size=32,
+        crop_size=32,
+        antialias=True,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    ),
+}
+"""The published protocols by name, and that of the small models of this library."""

@@ -1,0 +1,378 @@
+"""Frame-exact reading with PyAV: seek to a key frame, decode forward, convert what is wanted.
+
+Frame `i` is the i-th picture that decoding the file from its start gives. Where it lies is told by
+a `FrameIndex`; the reader takes the cheapest index that the file allows and checks what the
+decoder gives against it. When the two disagree, the next more certain index is made and the
+frames are read again, so an answer is never taken from an index that was found wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+import numpy as np
+
+from internvideo.errors import VideoError
+from internvideo.video.cursor import BadKeyFrame, Contradiction, Cursor, Damaged, is_packet_of_key
+from internvideo.video.frame_index import (
+    FROM_START,
+    FrameIndex,
+    PacketNotes,
+    index_of_frames,
+    index_of_packets,
+    index_of_table,
+    note_packets,
+)
+from internvideo.video.mp4_index import read_sample_table
+from internvideo.video.picture import Geometry, PictureConverter
+from internvideo.video.pyav_container import OpenVideo, describe_error, open_video
+from internvideo.video.reader import FrameIndexError
+
+if TYPE_CHECKING:
+    from internvideo.video.sources import Source
+
+__all__ = ["PyAVReader"]
+
+logger = logging.getLogger(__name__)
+
+# Codecs in which a frame marked as "not a reference" is one that nothing else is built on.
+_SKIPPABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
+_INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
+# Decoding on over so many unwanted frames is cheaper than a jump to the next key frame.
+_WORTH_A_SEEK = 4
+
+
+class PyAVReader:
+    """Reads one video file through FFmpeg (the libraries inside the PyAV wheel).
+
+    Args:
+        source: where the bytes are.
+        threads: decoder threads; 0 lets FFmpeg choose.
+
+    Attributes:
+        frames_decoded: pictures that the decoder has given so far, wanted or not.
+    """
+
+    def __init__(self, source: Source, *, threads: int) -> None:
+        self._source = source
+        self._threads = threads
+        self._video = open_video(source, threads=threads)
+        context = self._video.stream.codec_context
+        self._codec = str(context.codec.canonical_name)
+        self._header_size = (context.height, context.width)
+        self._may_skip = (
+            context.codec.name in _SKIPPABLE and getattr(context, "field_order", 0) not in _INTERLACED
+        )
+        self._index: FrameIndex | None = None
+        self._notes: PacketNotes | None = None
+        self._cursor: Cursor | None = None
+        self._geometry: Geometry | None = None
+        self._converter = PictureConverter()
+        self._second_look: set[int] = set()
+        self._decoded_before = 0
+
+    # ---- facts about the video
+
+    @property
+    def codec(self) -> str:
+        return self._codec
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.index)
+
+    @property
+    def fps(self) -> float:
+        stream = self._video.stream
+        for rate in (stream.average_rate, stream.base_rate):
+            if rate and 0 < rate <= 10_000:
+                return float(rate)
+        index = self.index
+        span = float((index.pts[-1] - index.pts[0]) * index.time_base)
+        return (len(index) - 1) / span if span > 0 else 25.0
+
+    @property
+    def duration(self) -> float:
+        index = self.index
+        last = index.last_duration * float(index.time_base) or 1 / self.fps
+        return float(index.seconds()[-1]) + last
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.geometry.shown_size
+
+    @property
+    def rotation(self) -> int:
+        return self.geometry.rotation
+
+    @property
+    def frames_decoded(self) -> int:
+        return self._decoded_before + (self._cursor.frames_decoded if self._cursor else 0)
+
+    def seconds(self) -> np.ndarray:
+        return self.index.seconds()
+
+    @property
+    def index(self) -> FrameIndex:
+        """The index in use; made when first needed."""
+        if self._index is None:
+            self._index = self._index_from_table() or self._index_from_packets()
+            self._refuse_nothing(self._index)
+        return self._index
+
+    @property
+    def geometry(self) -> Geometry:
+        """Size and orientation; decodes the first frame when none was decoded yet."""
+        if self._geometry is None:
+            self.read([0])
+        assert self._geometry is not None
+        return self._geometry
+
+    # ---- reading
+
+    def read(self, wanted: list[int]) -> np.ndarray:
+        while True:
+            index = self.index
+            if wanted and wanted[-1] >= len(index):
+                raise FrameIndexError(
+                    f"{self._source.name}: frame {wanted[-1]} was promised by the file, but "
+                    f"only {len(index)} frames can be decoded; convert the file again"
+                )
+            try:
+                return self._read(index, wanted)
+            except BadKeyFrame as bad:
+                self._drop_cursor()
+                self._index = index.without_key(bad.key)
+            except Contradiction as found:
+                self._drop_cursor()
+                self._become_more_certain(index, found)
+            except Damaged as found:
+                self._drop_cursor()
+                raise VideoError(
+                    f"{self._source.name}: frame {found.rank} cannot be decoded, the data around "
+                    "it is damaged; copy or convert the file again"
+                ) from None
+
+    def close(self) -> None:
+        self._cursor = None
+        self._video.close()
+
+    def abandon(self) -> None:
+        _abandoned.append((self._video, self._cursor))
+        self._cursor = None
+
+    def _read(self, index: FrameIndex, wanted: list[int]) -> np.ndarray:
+        frames: np.ndarray | None = None
+        times = frozenset(index.pts[wanted].tolist()) if wanted else frozenset()
+        for position, rank in enumerate(wanted):
+            cursor = self._cursor_for(index, rank)
+            # Frames after the last wanted one are never skipped: reading may go on from here.
+            skip_until = index.pts[wanted[-1]] if self._may_skip and index.by_time else None
+            frame = cursor.advance_to(rank, times, skip_until)
+            if frame.interlaced_frame and self._may_skip and self._codec == "h264":
+                # A field may be a packet of its own here, "not a reference" and still needed.
+                self._may_skip = False
+                raise Contradiction("interlaced")
+            if frame.is_corrupt:
+                self._look_again(cursor, rank)
+            picture = self._convert(frame)
+            if frames is None:
+                frames = np.empty((len(wanted), *picture.shape), np.uint8)
+            frames[position] = picture
+        if frames is None:
+            return np.empty((0, *self.geometry.shown_size, 3), np.uint8)
+        return frames
+
+    def _convert(self, frame: Any) -> np.ndarray:
+        if self._geometry is None:
+            size = self._header_size
+            if (frame.height, frame.width) != size:  # the size changes, or the header lies
+                size = self._first_size()
+            self._geometry = Geometry.of_frame(frame, size)
+        return self._converter.convert(frame, self._geometry)
+
+    def _first_size(self) -> tuple[int, int]:
+        with closing(open_video(self._source, threads=1)) as video:
+            for packet in video.packets():
+                for frame in video.decode(packet if packet.size else None):
+                    return frame.height, frame.width
+        return self._header_size
+
+    def _look_again(self, cursor: Cursor, rank: int) -> None:
+        """Refuse a damaged picture once if a bad key frame may be the cause; then accept it."""
+        if cursor.key > 0 and rank not in self._second_look:
+            self._second_look.add(rank)
+            raise BadKeyFrame(cursor.key)
+        logger.warning("%s: frame %d is damaged", self._source.name, rank)
+
+    # ---- placing the decoder
+
+    def _cursor_for(self, index: FrameIndex, rank: int) -> Cursor:
+        key = index.key_before(rank) if index.by_time else FROM_START
+        key_rank = int(index.key_ranks[key]) if key >= 0 else 0
+        cursor = self._cursor
+        if cursor is not None and cursor.next_rank <= rank:
+            if key_rank <= cursor.next_rank + _WORTH_A_SEEK:
+                return cursor
+        elif cursor is None and key <= 0 and not self._video.touched and key_rank == 0:
+            key = FROM_START
+        self._drop_cursor()
+        self._cursor = self._place(index, key)
+        return self._cursor
+
+    def _drop_cursor(self) -> None:
+        if self._cursor is not None:
+            self._decoded_before += self._cursor.frames_decoded
+            self._cursor = None
+
+    def _place(self, index: FrameIndex, key: int) -> Cursor:
+        """Return a cursor that starts at a key frame, or at the start of the file."""
+        if key == FROM_START:
+            if self._video.touched:
+                self._reopen()
+            return Cursor(self._video, self._video.packets(), index, FROM_START)
+        pts, dts = int(index.key_pts[key]), index.dts_of_key(key)
+        for target in (pts, dts):
+            packets = None if target is None else self._seek(target, pts, dts)
+            if packets is not None:
+                return Cursor(self._video, packets, index, key)
+        self._reopen()  # no way to jump in this file: run over the packets, decode from the key on
+        packets = is_packet_of_key(self._video.packets(), pts, None)
+        if packets is None:
+            raise Contradiction("a key frame is gone")
+        return Cursor(self._video, packets, index, key)
+
+    def _seek(self, target: int, pts: int, dts: int | None) -> Any:
+        """Return the packets from a key frame on after a jump, or None if the jump missed it."""
+        try:
+            self._video.container.seek(target, stream=self._video.stream, backward=True)
+            return is_packet_of_key(self._video.packets(), pts, dts)
+        except av.error.FFmpegError:
+            return None
+
+    def _reopen(self) -> None:
+        self._video.close()
+        self._video = open_video(self._source, threads=self._threads)
+
+    # ---- making an index
+
+    def _become_more_certain(self, index: FrameIndex, found: Contradiction) -> None:
+        logger.debug("%s: %s, indexing again", self._source.name, found)
+        if self._may_skip:
+            self._may_skip = False
+        elif self._notes is None:
+            self._index = self._index_from_packets()
+        elif not index.certain:
+            self._index = self._index_from_frames()
+        elif len(index.key_pts):
+            self._index = index.without_keys()
+        elif index.by_time:
+            self._index = index_of_frames([None] * len(index), None, index.time_base, "", self.fps)
+        else:
+            raise VideoError(
+                f"{self._source.name}: decodes to other frames each time ({found}); "
+                "convert the file again"
+            )
+        self._refuse_nothing(self._index)
+
+    def _refuse_nothing(self, index: FrameIndex | None) -> None:
+        if index is not None and not len(index):
+            raise VideoError(
+                f"{self._source.name}: the video stream has no frames that can be decoded; "
+                "copy or convert the file again"
+            )
+
+    def _index_from_table(self) -> FrameIndex | None:
+        stream, container = self._video.stream, self._video.container
+        if "mp4" not in container.format.name or not stream.time_base:
+            return None
+        if self._video.file is None:
+            with self._source.open() as file:
+                table = read_sample_table(file, stream.id)
+        else:
+            position = self._video.file.tell()
+            table = read_sample_table(self._video.file, stream.id)
+            self._video.file.seek(position)
+        if table is None or len(table.pts) != stream.frames:
+            return None
+        return index_of_table(table, stream.time_base)
+
+    def _index_from_packets(self) -> FrameIndex:
+        if self._video.touched:
+            self._reopen()
+        stream = self._video.stream
+        try:
+            self._notes = note_packets(_until_cut(self._video.packets(), self._source.name), self._codec)
+        except OSError as error:
+            raise VideoError(
+                f"{self._source.name}: reading stopped ({describe_error(error)})"
+            ) from error
+        if not self._notes.all_pts:
+            return self._nothing()
+        if self._codec in ("h264", "hevc") and self._video.container.format.name == "avi":
+            if stream.codec_context.has_b_frames:  # this container has no presentation times
+                return self._index_from_frames()
+        index, checks = index_of_packets(self._notes, stream.time_base, self._codec)
+        if index is None:
+            return self._index_from_frames()
+        if "head" in checks:
+            if len(index.key_pts) < 2:
+                return self._index_from_frames()
+            high = int(index.key_pts[1])
+            index = index.spliced(self._decode_all(index, FROM_START, high), low=None, high=high)
+        if "tail" in checks:
+            last = len(index.key_pts) - 1
+            low = int(index.key_pts[last])
+            index = index.spliced(self._decode_all(index, last, None), low=low, high=None)
+        return index
+
+    def _nothing(self) -> FrameIndex:
+        return index_of_frames([], None, self._video.stream.time_base, self._codec, 25.0)
+
+    def _decode_all(self, index: FrameIndex, key: int, high: int | None) -> list[int]:
+        """Return the times of the frames that come out from a key frame on, up to a time."""
+        cursor = self._place(index, key)
+        low = int(index.key_pts[key]) if key >= 0 else None
+        times = []
+        while (frame := cursor.next_picture()) is not None:
+            if frame.pts is None or (high is not None and frame.pts >= high):
+                break
+            if low is None or frame.pts >= low:
+                times.append(int(frame.pts))
+        self._decoded_before += cursor.frames_decoded
+        return sorted(set(times))
+
+    def _index_from_frames(self) -> FrameIndex:
+        """Return the index of what comes out of the decoder when the whole file is decoded."""
+        logger.info("%s: decoding the whole file once to count its frames", self._source.name)
+        if self._video.touched:
+            self._reopen()
+        stream = self._video.stream
+        rates = [float(r) for r in (stream.average_rate, stream.base_rate) if r and r <= 10_000]
+        cursor = Cursor(self._video, self._video.packets(), self._nothing(), FROM_START)
+        times: list[int | None] = []
+        while (frame := cursor.next_picture()) is not None:
+            times.append(frame.pts)
+        self._decoded_before += cursor.frames_decoded
+        index = index_of_frames(
+            times, self._notes, stream.time_base, self._codec, rates[0] if rates else 25.0
+        )
+        last = self._notes.last_duration if self._notes is not None and index.by_time else 0
+        return replace(index, last_duration=last) if last else index
+
+
+# What a forked child inherited: closing it here could wait for threads that exist only in the parent.
+_abandoned: list[tuple[OpenVideo, Cursor | None]] = []
+
+
+def _until_cut(packets: Any, name: str) -> Any:
+    """Yield packets up to the end, or to where broken data stops the demuxer."""
+    try:
+        yield from packets
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        logger.warning("%s: ends early (%s)", name, describe_error(error))

@@ -1,0 +1,325 @@
+"""Which model a set of tensors belongs to, told by names and shapes alone.
+
+    names and shapes ──► layout and prefix ──► configuration ──► compare with the meta model
+
+This one comparison serves `verify`, loading, and the messages about a wrong file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from internvideo.errors import CheckpointError
+from internvideo.zoo.architectures import ARCHITECTURES, Architecture, Shapes, find_architecture
+
+__all__ = [
+    "Fit",
+    "block_of",
+    "convert",
+    "fit_to",
+    "guess_planned",
+    "identify",
+    "strip_prefixes",
+]
+
+_Value = TypeVar("_Value")
+
+# What trainers and wrappers put in front of the names of a model.
+_PREFIXES = ("module.", "model.", "encoder.", "backbone.", "clip.", "net.", "_forward_module.")
+_ANYWHERE = ("_orig_mod.", "_checkpoint_wrapped_module.")
+_MAX_PREFIXES = 3
+_MIN_SCORE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a set of tensors compares with a model.
+
+    Attributes:
+        architecture: id of the architecture.
+        layout: which official naming the tensors have.
+        config: configuration of the model.
+        stripped: prefixes taken off the names.
+        names: name of each tensor of the file → our name.
+        missing: our names that the file lacks.
+        unexpected: names in the file that the model has no place for.
+        mismatched: our name → (shape in the file, shape in the model).
+    """
+
+    architecture: str
+    layout: str
+    config: Any
+    stripped: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor has its place and every place its tensor."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    @property
+    def num_problems(self) -> int:
+        """Number of names that do not fit."""
+        return len(self.missing) + len(self.unexpected) + len(self.mismatched)
+
+    def nearest(self, name: str) -> str:
+        """Return the missing name that an unexpected one is most like, or an empty string."""
+        near = difflib.get_close_matches(self.names.get(name, name), self.missing, n=1, cutoff=0.7)
+        return near[0] if near else ""
+
+    def explain(self, *, limit: int = 6) -> str:
+        """Return what does not fit, grouped by block, with the nearest known names."""
+        unexpected = {
+            name: f"{name} (nearest: {near})" if (near := self.nearest(name)) else name
+            for name in self.unexpected
+        }
+        mismatched = {
+            name: f"{name} {list(found)} instead of {list(expected)}"
+            for name, (found, expected) in self.mismatched.items()
+        }
+        parts = []
+        for title, lines in (
+            ("missing", {name: name for name in self.missing}),
+            ("unexpected", unexpected),
+            ("of another shape", mismatched),
+        ):
+            if lines:
+                parts.append(f"{len(lines)} {title}: {_grouped(lines, limit)}")
+        return "; ".join(parts) or "everything fits"
+
+
+def identify(shapes: Shapes) -> Fit:
+    """Find the architecture that a set of tensors fits best, and compare.
+
+    Args:
+        shapes: name of each tensor → its shape.
+
+    Raises:
+        CheckpointError: the tensors look like none of the known architectures; the message names a
+            planned one when they look like that.
+    """
+    scored = []
+    for architecture in ARCHITECTURES:
+        for layout in architecture.tables:
+            stripped, names = _stripped(shapes, architecture.id, layout)
+            score = _overlap({_generic(n) for n in names.values()}, architecture.id, layout)
+            scored.append((score, -len(stripped), architecture, layout))
+    score, _, architecture, layout = max(scored, key=lambda each: each[:2])
+    planned = guess_planned(shapes)
+    if score < _MIN_SCORE or planned is not None:
+        looks = f" It looks like {planned}, which is planned." if planned else ""
+        examples = ", ".join(repr(name) for name in list(shapes)[:3])
+        raise CheckpointError(
+            f"no known architecture has these {len(shapes)} tensors ({examples} …).{looks}"
+        )
+    return _compare(shapes, architecture, layout, base=None)
+
+
+def fit_to(shapes: Shapes, architecture_id: str, *, base: Any) -> Fit:
+    """Compare a set of tensors with one architecture; `base` gives what shapes do not tell.
+
+    Raises:
+        CheckpointError: the tensors do not tell a configuration of this architecture.
+    """
+    architecture = find_architecture(architecture_id)
+    fits = [
+        _compare(shapes, architecture, layout, base=base)
+        for layout in architecture.tables
+        if _overlap(_generics_of(shapes, architecture_id, layout), architecture_id, layout)
+    ]
+    if not fits:
+        raise CheckpointError(f"no tensor has a name of {architecture_id}")
+    return min(fits, key=lambda fit: fit.num_problems)
+
+
+def convert(state: Mapping[str, Tensor], fit: Fit) -> dict[str, Tensor]:
+    """Return the tensors of a file under our names, as `fit` found them to belong."""
+    _, official = strip_prefixes(state, fit.architecture, layout=fit.layout)
+    return find_architecture(fit.architecture).to_ours(official, fit.layout)
+
+
+def strip_prefixes(
+    state: Mapping[str, _Value], architecture_id: str, *, layout: str = "official"
+) -> tuple[tuple[str, ...], dict[str, _Value]]:
+    """Take off what wrappers put in front of the names, where that makes them names of the model.
+
+    Returns:
+        The prefixes taken off, and the mapping under the shorter names.
+
+    Raises:
+        CheckpointError: two names would become one.
+    """
+    stripped, names = _stripped(state, architecture_id, layout)
+    renamed: dict[str, _Value] = {}
+    for old, new in names.items():
+        if new in renamed:
+            raise CheckpointError(f"without {', '.join(stripped)} two tensors are named {new!r}")
+        renamed[new] = state[old]
+    return stripped, renamed
+
+
+def block_of(name: str) -> str:
+    """Return the part of the model that a tensor belongs to: "encoder.blocks.3", "head" ..."""
+    if match := re.match(r"(.*?\b(?:blocks|resblocks|layers?)\.\d+)\.", name):
+        return match[1]
+    return name.rpartition(".")[0] or name
+
+
+# --- comparing ------------------------------------------------------------------------------------
+
+
+def _compare(shapes: Shapes, architecture: Architecture, layout: str, *, base: Any) -> Fit:
+    table = architecture.tables[layout]
+    try:
+        state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        stripped, official = strip_prefixes(state, architecture.id, layout=layout)
+        ours = {n: tuple(t.shape) for n, t in architecture.to_ours(official, layout).items()}
+        config = architecture.infer(ours, base)
+        expected = architecture.shapes(config)
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        raise CheckpointError(f"the shapes make no sense: {str(error).splitlines()[0]}") from error
+    _, short = _stripped(shapes, architecture.id, layout)
+    names = {old: table.name_to_ours(new) for old, new in short.items()}
+    given = {new: old for old, new in names.items()}
+    return Fit(
+        architecture=architecture.id,
+        layout=layout,
+        config=config,
+        stripped=stripped,
+        names=names,
+        missing=tuple(name for name in expected if name not in ours),
+        unexpected=tuple(given.get(name, name) for name in ours if name not in expected),
+        mismatched={
+            name: (ours[name], shape)
+            for name, shape in expected.items()
+            if name in ours and ours[name] != shape
+        },
+    )
+
+
+def _stripped(
+    names: Iterable[str], architecture_id: str, layout: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the prefixes that most names have before a name of the model, and the new names."""
+    known = _known_generics(architecture_id, layout)
+    plain = {name: _without_wrappers(name) for name in names}
+    chains: Counter[tuple[str, ...]] = Counter()
+    for name in plain.values():
+        if (chain := _chain(name, known)) is not None:
+            chains[chain] += 1
+    best = chains.most_common(1)[0][0] if chains else ()
+    prefix = "".join(best)
+    found = {each for each in _ANYWHERE for name in plain if each in name}
+    return (*best, *sorted(found)), {old: new.removeprefix(prefix) for old, new in plain.items()}
+
+
+def _chain(name: str, known: frozenset[str]) -> tuple[str, ...] | None:
+    """Return the wrappers before a known name, or None when no known name is behind them."""
+    chain: tuple[str, ...] = ()
+    while _generic(name) not in known:
+        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
+        if prefix is None or len(chain) == _MAX_PREFIXES:
+            return None
+        chain, name = (*chain, prefix), name.removeprefix(prefix)
+    return chain
+
+
+def _without_wrappers(name: str) -> str:
+    for each in _ANYWHERE:
+        name = name.replace(each, "")
+    return name
+
+
+def _generic(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+@cache
+def _known_generics(architecture_id: str, layout: str) -> frozenset[str]:
+    """Return the official tensor names of an architecture, every number replaced by `#`."""
+    architecture = find_architecture(architecture_id)
+    smallest = next(iter(architecture.sizes.values()))
+    table = architecture.tables[layout]
+    return frozenset(
+        _generic(table.name_to_official(name)) for name in architecture.shapes(smallest)
+    )
+
+
+def _generics_of(names: Iterable[str], architecture_id: str, layout: str) -> set[str]:
+    return {_generic(name) for name in _stripped(names, architecture_id, layout)[1].values()}
+
+
+def _overlap(generics: set[str], architecture_id: str, layout: str) -> float:
+    """Return the share of names, of file and model together, that both have."""
+    known = _known_generics(architecture_id, layout)
+    return len(generics & known) / len(generics | known)
+
+
+# --- saying it ------------------------------------------------------------------------------------
+
+
+def _grouped(lines: Mapping[str, str], limit: int) -> str:
+    """Return the lines by block; blocks beyond the limit are counted only."""
+    groups: dict[str, list[str]] = {}
+    for name, line in lines.items():
+        groups.setdefault(block_of(name), []).append(line)
+    shown = []
+    for block, members in list(groups.items())[:limit]:
+        rest = f" and {len(members) - 3} more" if len(members) > 3 else ""
+        shown.append(f"{block}: {', '.join(members[:3])}{rest}")
+    hidden = len(groups) - limit
+    return " | ".join(shown) + (f" | and {hidden} more blocks" if hidden > 0 else "")
+
+
+# --- families that the library knows by their cards only ------------------------------------------
+
+# (description, regular expressions that must each match the name of a tensor)
+_PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("InternVideo-MM with an answer classifier (VQA)", (r"vqa_classifier\.", r"clip\.visual")),
+    ("InternVideo-MM with its caption decoder", (r"caption_decoder\.", r"clip\.visual")),
+    ("InternVideo-MM for retrieval", (r"clip\.text_mask_embedding", r"clip\.visual_ln_post")),
+    ("UniFormerV2", (r"transformer\.dpe\.", r"transformer\.proj\.2\.weight")),
+    ("Unmasked Teacher multimodal", (r"vision_encoder\.encoder\.blocks", r"itm_head\.")),
+    ("Unmasked Teacher multimodal", (r"vision_encoder\.encoder\.blocks", r"vision_proj\.")),
+    ("Unmasked Teacher pretraining", (r"encoder\.blocks\.", r"clip_decoder\.")),
+    ("a spatio-temporal action detector on VideoMAE (STAL)", (r"^(\w+\.)*head\.hr2o\.",)),
+    ("an Ego4D short-term anticipation detector on VideoMAE", (r"ROIHEAD\.",)),
+    ("a DINO detector (Ego4D SCOD)", (r"bbox_head\.transformer\.",)),
+    ("UniFormer (version 1)", (r"blocks1\.\d+\.", r"blocks4\.\d+\.")),
+    ("a navigation policy (VLN-CE)", (r"net\.vln_bert\.",)),
+    ("the waypoint predictor of VLN-CE", (r"waypoint_TRM\.",)),
+    ("the DD-PPO depth encoder of VLN-CE", (r"backbone\.layer4\.", r"compression\.")),
+    ("ActionFormer", (r"neck\.fpn_norms\.", r"cls_head\.")),
+    ("VSLNet", (r"embedding_net\.", r"highlight_layer\.")),
+)
+_TEACHER = {"class_embedding", "conv1.weight", "proj", "ln_post.weight"}
+_AVA_CLASSES = 80
+
+
+def guess_planned(shapes: Shapes) -> str | None:
+    """Return which family without an implementation yet the tensors look like, or None."""
+    for description, patterns in _PLANNED:
+        if all(any(re.search(pattern, name) for name in shapes) for pattern in patterns):
+            return description
+    tails = {name.rpartition("module.")[2]: shape for name, shape in shapes.items()}
+    if tails.keys() >= _TEACHER:
+        return "an image CLIP tower (the teacher of Unmasked Teacher)"
+    patches = tails.get("patch_embed.proj.weight", ())
+    if len(patches) == 5 and patches[2] == 1 and "fc_norm.weight" in tails:
+        return "a fine-tuned Unmasked Teacher"
+    head = tails.get("head.weight", ())
+    if head[:1] == (_AVA_CLASSES,) and "norm.weight" in tails and "fc_norm.weight" not in tails:
+        return "a spatio-temporal action detector on VideoMAE (STAL)"
+    return None

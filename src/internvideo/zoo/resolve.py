@@ -1,0 +1,185 @@
+"""What a name or a file means: its card, its configuration, its protocol, and whether it fits.
+
+Nothing is built here; `load` turns the answers into models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
+from internvideo.models.viclip import ViCLIPConfig
+from internvideo.models.videomae import VideoMAEConfig
+from internvideo.video.preprocessing import PRESETS, Preprocessing
+from internvideo.zoo import environment
+from internvideo.zoo.architectures import find_architecture
+from internvideo.zoo.card import Card
+from internvideo.zoo.checkpoint import CheckpointFile
+from internvideo.zoo.hub import fetch_repository
+from internvideo.zoo.identify import Fit, fit_to, identify
+from internvideo.zoo.labels import label_names
+from internvideo.zoo.registry import all_cards, find_card
+
+__all__ = [
+    "candidates",
+    "card_config",
+    "card_labels",
+    "card_preprocessing",
+    "default_preprocessing",
+    "fit_file",
+    "look_up",
+]
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_WEIGHT_ENDINGS = {".pth", ".pt", ".pyth", ".ckpt", ".bin", ".safetensors"}
+
+
+def look_up(source: str | Path) -> Card | Path:
+    """Return the card, or the local file or folder, that a source means.
+
+    A text is first a name of the zoo, then a path, then a hub id (whose two files are downloaded).
+
+    Raises:
+        UnknownNameError: none of these; the message suggests the nearest names.
+        CheckpointError: a path to nothing, or a hub repository that cannot be had.
+    """
+    text = os.fspath(source)
+    unknown: UnknownNameError | None = None
+    if isinstance(source, str):
+        try:
+            return find_card(source)
+        except UnknownNameError as error:
+            unknown = error
+    path = Path(text).expanduser()
+    if path.exists():
+        return path
+    is_path = path.is_absolute() or text.startswith(("./", "../", "~"))
+    if unknown is None or is_path or path.suffix in _WEIGHT_ENDINGS:
+        raise CheckpointError(f"no such file or folder: {path}")
+    if _HUB_ID.fullmatch(text):
+        return fetch_repository(text, local_files_only=environment.is_offline())
+    raise unknown
+
+
+def candidates(fit: Fit) -> tuple[Card, ...]:
+    """Return the cards of released models that a file of these names and shapes can be."""
+    architecture = find_architecture(fit.architecture)
+    traits = architecture.traits(fit.config)
+    return tuple(
+        card
+        for card in all_cards()
+        if card.architecture == architecture.id
+        and card.is_available
+        and not card.embedded
+        and architecture.traits(card_config(card)) == traits
+    )
+
+
+def card_config(card: Card) -> Any:
+    """Return the model configuration that a card stands for.
+
+    Raises:
+        CheckpointError: the architecture is planned, or the thing is not a model.
+    """
+    if not card.is_available or card.architecture is None:
+        raise CheckpointError(
+            f"{card.name} is known, but the library does not implement it yet ({card.description});"
+            " `internvideo models` shows what is available"
+        )
+    architecture = find_architecture(card.architecture)
+    if card.size is None or card.size not in architecture.sizes:
+        raise CheckpointError(f"card {card.name}: {card.architecture} has no size {card.size!r}")
+    return _replace(architecture.sizes[card.size], card.config)
+
+
+def card_preprocessing(card: Card) -> Preprocessing | None:
+    """Return the input protocol of a card, or None where none is declared."""
+    if card.preprocessing is None:
+        return None
+    return dataclasses.replace(PRESETS[card.preprocessing], **card.preprocessing_options)
+
+
+def card_labels(card: Card) -> tuple[str, ...] | None:
+    """Return the class names of a card in the order of the outputs, or None if unknown."""
+    return label_names(card.labels) if card.labels is not None else None
+
+
+def default_preprocessing(fit: Fit) -> Preprocessing:
+    """Return the protocol of a file without a card: the usual one at the model's own size."""
+    config = fit.config
+    if isinstance(config, VideoMAEConfig):
+        config = config.encoder
+    elif isinstance(config, ViCLIPConfig):
+        config = config.vision
+    return dataclasses.replace(
+        PRESETS[find_architecture(fit.architecture).preset],
+        num_frames=config.num_frames,
+        resize_size=config.image_size,
+        crop_size=config.image_size,
+    )
+
+
+def fit_file(file: CheckpointFile, card: Card | None) -> tuple[Fit, Card | None]:
+    """Compare a file with the card it should be, or find out what it is.
+
+    Without a card, one is chosen when the file, or its folder, has the name of a released model.
+
+    Raises:
+        CheckpointError: the file is not that model, or none that the library knows.
+    """
+    if card is not None:
+        return _fit_card(file, card), card
+    try:
+        fit = identify(file.shapes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from error
+    if not fit.ok:
+        raise CheckpointError(
+            f"{file.path} is nearest to {fit.architecture}, but does not fit: {fit.explain()}"
+        )
+    named = [
+        each
+        for each in candidates(fit)
+        if file.path.name in {each.file_name, *(source.file_name for source in each.files)}
+        or file.path.parent.name == each.name
+    ]
+    if len(named) != 1:
+        return fit, None
+    return _fit_card(file, named[0]), named[0]
+
+
+def _fit_card(file: CheckpointFile, card: Card) -> Fit:
+    expected = card_config(card)
+    architecture = find_architecture(str(card.architecture))
+    try:
+        fit = fit_to(file.shapes, architecture.id, base=expected)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path} is not {card.name}: {error}") from error
+    wanted, found = architecture.traits(expected), architecture.traits(fit.config)
+    # The file knows the depth of its decoder best: it differs between releases of one name.
+    differing = [
+        f"{name} {found[name]} instead of {wanted[name]}"
+        for name in wanted
+        if found[name] != wanted[name] and not name.startswith("decoder_")
+    ]
+    if differing or not fit.ok:
+        problems = [*differing, *([] if fit.ok else [fit.explain()])]
+        raise CheckpointError(f"{file.path} is not {card.name}: {'; '.join(problems)}")
+    return fit
+
+
+def _replace(config: Any, values: Mapping[str, Any]) -> Any:
+    """Return a configuration with some fields replaced; nested mappings go into nested ones."""
+    fields = {
+        name: _replace(getattr(config, name), value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+    try:
+        return dataclasses.replace(config, **fields)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{type(config).__name__}: {error}") from error

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from internvideo.errors import ConfigError, DataError, UnknownNameError
+from internvideo.models.clip_text import CLIPTextConfig
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+from internvideo.models.vit import ConvStemConfig, VideoViTConfig
+from internvideo.tasks.classification.zero_shot import (
+    ZeroShotClassifier,
+    class_embeddings,
+    class_prompts,
+    prompt_templates,
+    zero_shot_metrics,
+)
+from internvideo.video.preprocessing import Preprocessing
+
+WORDS = ("a", "an", "red", "star", "moves", "left", "right", "action", "of")
+NANO = ViCLIPConfig(
+    vision=VideoViTConfig(
+        image_size=16,
+        num_frames=4,
+        patch_size=16,
+        tubelet_size=1,
+        width=16,
+        depth=1,
+        num_heads=2,
+        stem=ConvStemConfig(channels=(4,), strides=(2,)),
+    ),
+    text=CLIPTextConfig(
+        vocab_size=13, context_length=8, width=16, depth=1, num_heads=2, embed_dim=6
+    ),
+    embed_dim=6,
+    vocabulary=WORDS,
+    temp_init=0.05,
+)
+VIEWS = Preprocessing(
+    num_frames=4, sampling="sparse", num_clips=2, resize_size=16, crop_size=16
+)
+LABELS = ("star moves left", "star moves right", "an action")
+
+
+@dataclass
+class Clip:
+    """A video in memory."""
+
+    pixels: torch.Tensor
+    name: str = "clip.mp4"
+    fps: float = 25.0
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.pixels)
+
+    def frames(self, indices) -> torch.Tensor:
+        return self.pixels[list(indices)]
+
+
+@pytest.fixture
+def model() -> ViCLIP:
+    torch.manual_seed(0)
+    return ViCLIP(NANO).eval()
+
+
+@pytest.fixture
+def clip() -> Clip:
+    generator = torch.Generator().manual_seed(0)
+    return Clip(torch.randint(0, 256, (10, 16, 20, 3), dtype=torch.uint8, generator=generator))
+
+
+def test_published_templates():
+    assert [len(prompt_templates(n)) for n in ("action16", "kinetics28", "imagenet80")] == [
+        16,
+        28,
+        80,
+    ]
+    with pytest.raises(UnknownNameError, match=r"no prompt templates 'action'.*mean 'action16'"):
+        prompt_templates("action")
+
+
+def test_prompts_are_filled_and_cleaned():
+    prompts = class_prompts(["Air-drumming"], ["{}, an action", "Look, {}!"])
+    assert prompts == {"Air-drumming": ("air drumming an action", "look air drumming")}
+    assert class_prompts(["A {b}"], clean=False) == {"A {b}": ("A {b}",)}
+
+
+@pytest.mark.parametrize(
+    ("names", "templates", "message"),
+    [
+        ([], ["{}"], "no labels"),
+        (["a", "a"], ["{}"], "'a' is given twice"),
+        (["a", "  "], ["{}"], "a label is empty"),
+        (["a"], ["a video"], "template 'a video' has no {}"),
+    ],
+)
+def test_unusable_prompts_are_refused(names, templates, message):
+    with pytest.raises(ConfigError, match=message):
+        class_prompts(names, templates)
+
+
+def test_class_embedding_is_the_mean_of_unit_vectors(model):
+    prompts = {"left": ("a star moves left", "moves left"), "action": ("an action",)}
+    with torch.no_grad():
+        left = model.encode_text(model.tokenizer(prompts["left"]))
+        action = model.encode_text(model.tokenizer(prompts["action"]))
+    weights = class_embeddings(model, prompts)
+    torch.testing.assert_close(weights, torch.stack([left.mean(0), action[0]]))
+    assert weights[0].norm() < 0.9999
+    unit = class_embeddings(model, prompts, renormalize=True)
+    torch.testing.assert_close(unit.norm(dim=1), torch.ones(2))
+
+
+def test_many_prompts_are_embedded_in_batches_of_any_size(model, monkeypatch):
+    prompts = class_prompts(LABELS, [*prompt_templates("action16")])
+    whole = class_embeddings(model, prompts)
+    monkeypatch.setattr("internvideo.tasks.classification.zero_shot._TEXT_BATCH", 7)
+    torch.testing.assert_close(class_embeddings(model, prompts), whole)
+
+
+def test_predict_averages_the_views(model, clip):
+    classifier = ZeroShotClassifier(model, VIEWS, class_prompts(LABELS), name="nano")
+    result = classifier.predict(clip)
+    with torch.no_grad():
+        views = model.encode_video(VIEWS.load(clip))
+        texts = model.encode_text(model.tokenizer(LABELS))
+    scores = (views @ texts.T).mean(0)
+    assert result.label == LABELS[int(scores.argmax())]
+    assert result.scores == pytest.approx(scores.sort(descending=True).values.tolist(), abs=1e-6)
+    expected = (scores / 0.05).softmax(0).sort(descending=True).values.tolist()
+    assert result.probabilities == pytest.approx(expected, rel=1e-4)
+    assert (result.video, result.model) == ("clip.mp4", "nano")
+    assert "4 frames x 2 clips x 1 crops" in result.protocol
+
+
+def test_the_demo_scale_can_be_asked_for(model, clip):
+    sharp = ZeroShotClassifier(model, VIEWS, class_prompts(LABELS), logit_scale=100.0)
+    result = sharp.predict(clip)
+    expected = (100 * torch.tensor(result.scores)).softmax(0).tolist()
+    assert result.probabilities == pytest.approx(expected, rel=1e-4)
+
+
+def test_evaluate_counts_over_all_batches(model):
+    classifier = ZeroShotClassifier(model, VIEWS, class_prompts(LABELS))
+    clips = torch.randn(7, 3, 4, 16, 16)
+    labels = classifier.scores(clips).argmax(1)
+    labels[0] = (labels[0] + 1) % 3
+    batches = [(clips[:3], labels[:3]), (clips[3:], labels[3:])]
+    metrics = classifier.evaluate(batches)
+    assert metrics["top1"] == 85.71
+    assert metrics["top5"] == 100.0
+    assert metrics["avg"] == pytest.approx((85.71 + 100) / 2)
+    assert set(metrics) == {"top1", "top5", "avg", "top1_dsl", "top5_dsl", "avg_dsl"}
+
+
+def test_evaluate_refuses_what_it_cannot_count(model):
+    classifier = ZeroShotClassifier(model, VIEWS, class_prompts(LABELS))
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        classifier.evaluate([])
+    with pytest.raises(DataError, match="from 0 to 3, but there are 3 classes"):
+        classifier.evaluate([(torch.randn(2, 3, 4, 16, 16), torch.tensor([0, 3]))])
+
+
+def test_the_model_is_used_in_evaluation_mode(model, clip):
+    classifier = ZeroShotClassifier(model.train(), VIEWS, class_prompts(LABELS))
+    assert not model.training
+    assert classifier.predict(clip) == classifier.predict(clip)
+
+
+def test_words_outside_the_vocabulary_are_told_once(model, caplog):
+    with caplog.at_level(logging.WARNING):
+        ZeroShotClassifier(model, VIEWS, class_prompts(["a red star", "a dog, a cat"]), name="nano")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "nano knows 9 words; these are not among them and are ignored: dog, cat"
+    )
+
+
+def test_metrics_of_perfect_scores():
+    labels = torch.arange(10)
+    metrics = zero_shot_metrics(torch.eye(10), labels)
+    assert metrics == dict.fromkeys(metrics, 100.0)
