@@ -12,9 +12,7 @@ from torch import Tensor
 __all__ = ["best_ranks", "dual_softmax", "recall_percent", "retrieval_metrics", "top_k_accuracy"]
 
 
-def best_ranks(
-    scores: Float[Tensor, "q c"], positives: Bool[Tensor, "q c"]
-) -> Int[Tensor, "q"]:
+def best_ranks(scores: Float[Tensor, "q c"], positives: Bool[Tensor, "q c"]) -> Int[Tensor, "q"]:
     """Return the rank (0 = first) of the best positive candidate of every query.
 
     Of candidates with equal scores the one with the larger index counts as better, as when the
@@ -39,9 +37,7 @@ def top_k_accuracy(scores: Float[Tensor, "q c"], labels: Int[Tensor, "q"], k: in
     return recall_percent(best_ranks(scores, positives), k)
 
 
-def dual_softmax(
-    scores: Float[Tensor, "q c"], *, temperature: float = 1.0
-) -> Float[Tensor, "q c"]:
+def dual_softmax(scores: Float[Tensor, "q c"], *, temperature: float = 1.0) -> Float[Tensor, "q c"]:
     """Rerank by `scores · softmax(scores / temperature over the QUERIES)` (DSL, arXiv 2109.04290).
 
     A candidate that suits all queries loses; it needs all queries at once, so it is no fair number

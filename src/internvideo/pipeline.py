@@ -411,7 +411,7 @@ class VideoModel:
             return
         self._told_words.update(unknown)
         _LOG.warning(
-            "%s knows %d words; these are not among them and are ignored: %s "
+            "%s knows %d words; not among them, and read as one unknown word: %s "
             "(a full-size ViCLIP knows all words)",
             self.name,
             len(tokenizer.vocabulary),

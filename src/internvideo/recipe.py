@@ -142,7 +142,11 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         key, separator, value = override.partition("=")
         if not separator:
             raise ConfigError(f"override '{override}' is not of the form key.subkey=value")
-        _set(data, key.split("."), yaml.safe_load(value), override)
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"override '{override}': the value is not valid YAML") from None
+        _set(data, key.split("."), parsed, override)
     return validate(Recipe, data, source=str(path))
 
 

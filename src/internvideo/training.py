@@ -16,8 +16,7 @@ from internvideo.recipe import ContrastiveTask, KineticsData, MSRVTTData, Recipe
 from internvideo.train.data import ClipSource
 from internvideo.train.loop import Plan, build_fabric, train
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.zoo import save_pretrained
-from internvideo.zoo.load import load_encoder_weights
+from internvideo.zoo import load_encoder_weights, save_pretrained
 
 __all__ = ["build_source", "build_task", "run_recipe"]
 
@@ -70,7 +69,7 @@ def build_task(recipe: Recipe, preprocessing: Preprocessing) -> nn.Module:
 
         model = ViCLIP(_model_config(ViCLIPConfig, recipe))
         task: nn.Module = ContrastivePretraining(
-            model, preprocessing, model.config.build_tokenizer(), mask_ratio=recipe.task.mask_ratio
+            model, preprocessing, model.tokenizer, mask_ratio=recipe.task.mask_ratio
         )
     else:
         from internvideo.models.videomae import VideoMAE, VideoMAEConfig
@@ -95,9 +94,7 @@ def build_source(recipe: Recipe, preprocessing: Preprocessing) -> ClipSource:
     if isinstance(data, KineticsData):
         return KineticsSource(data.annotations, preprocessing, root=data.root)
     if isinstance(data, MSRVTTData):
-        return MSRVTTSource(
-            data.annotations, preprocessing, videos=data.videos, split=data.split
-        )
+        return MSRVTTSource(data.annotations, preprocessing, videos=data.videos, split=data.split)
     from internvideo.world import CaptionMix, World
 
     return WorldSource(
@@ -116,7 +113,15 @@ def _preprocessing(recipe: Recipe) -> Preprocessing:
 
 
 def _model_config(kind: type, recipe: Recipe) -> Any:
-    return config_from_dict(kind, recipe.model)
+    values = dict(recipe.model)
+    if values.get("vocabulary") == "world":
+        from internvideo.world import vocabulary
+
+        words = vocabulary()
+        special_tokens = 4
+        values["vocabulary"] = list(words)
+        values["text"] = {**values.get("text", {}), "vocab_size": len(words) + special_tokens}
+    return config_from_dict(kind, values)
 
 
 def _provenance(recipe: Recipe) -> dict[str, Any]:

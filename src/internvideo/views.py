@@ -1,4 +1,4 @@
-"""Videos of any kind become the input of a model, a few of them ahead of the reader."""
+"""From the videos that a user names to the input of a model, read a few ahead."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -14,15 +15,38 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from internvideo.errors import VideoError
-from internvideo.video import Video
+from internvideo.video import Video, find_videos
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.sources import is_url
 
-__all__ = ["AnyVideo", "read_views"]
+__all__ = ["AnyVideo", "expand_videos", "read_views"]
 
 AnyVideo: TypeAlias = "str | os.PathLike[str] | bytes | Video | Tensor | np.ndarray"
 """A path or URL, an encoded file, an opened `Video`, or uint8 RGB frames "t h w c"."""
 
 _READ_AHEAD = 4
+
+
+def expand_videos(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the videos that names stand for, each once, and the folders that hold none.
+
+    A folder stands for all videos in it and below. What is no folder is a video, whether it exists
+    or not: that shows when it is opened, so that the others are still answered.
+
+    Returns:
+        The videos, and (name, reason) of each folder without videos.
+    """
+    videos: list[str] = []
+    failures: list[tuple[str, str]] = []
+    for name in names:
+        if is_url(name) or not Path(name).is_dir():
+            videos.append(name)
+            continue
+        try:
+            videos += [str(path) for path in find_videos(name)]
+        except VideoError as error:
+            failures.append((name, str(error)))
+    return list(dict.fromkeys(videos)), failures
 
 
 class _Frames:

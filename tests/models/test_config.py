@@ -14,7 +14,9 @@ from internvideo.models.vit import ConvStemConfig, VideoViTConfig
 
 TEXT = CLIPTextConfig(vocab_size=6, context_length=8, width=16, depth=1, num_heads=2, embed_dim=4)
 NANO = ViCLIPConfig(
-    vision=VideoViTConfig(image_size=32, patch_size=32, width=16, num_heads=2, stem=ConvStemConfig()),
+    vision=VideoViTConfig(
+        image_size=32, patch_size=32, width=16, num_heads=2, stem=ConvStemConfig()
+    ),
     text=TEXT,
     embed_dim=4,
     vocabulary=("red", "star"),
@@ -45,7 +47,9 @@ class OuterConfig:
         *SIZES.values(),
         NANO,
         VideoViTConfig(),
-        OuterConfig(rate=0.5, items=(InnerConfig(), InnerConfig(size=3)), inner=InnerConfig(size=2)),
+        OuterConfig(
+            rate=0.5, items=(InnerConfig(), InnerConfig(size=3)), inner=InnerConfig(size=2)
+        ),
     ],
 )
 def test_through_json_and_back(config):
@@ -67,9 +71,15 @@ def changed(**changes) -> dict:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (changed(projektion_norm="none"), r"unknown key 'projektion_norm'\. Did you mean 'projection"),
+        (
+            changed(projektion_norm="none"),
+            r"unknown key 'projektion_norm'\. Did you mean 'projection",
+        ),
         (changed(text={"widht": 3}), r"text: unknown key 'widht'\. Did you mean 'width'"),
-        (changed(vision={"kind": "VideoVit"}), r"vision: kind 'VideoVit' is not one of .*VideoViT'"),
+        (
+            changed(vision={"kind": "VideoVit"}),
+            r"vision: kind 'VideoVit' is not one of .*VideoViT'",
+        ),
         (changed(vision={"width": 3}), "vision: kind None is not one of ViCLIPVision, VideoViT"),
         (changed(text={"width": "wide"}), r"text\.width: expected int, got 'wide'"),
         (changed(text={"width": True}), r"text\.width: expected int, got True"),

@@ -52,8 +52,7 @@ def test_a_repeated_caption_is_not_its_own_negative():
     video = unit(4, 8, seed=0)
     video[1] = video[0]
     plain, joint = (
-        contrastive_loss(video, video, 0.01, ids=ids)
-        for ids in (None, torch.tensor([0, 0, 1, 2]))
+        contrastive_loss(video, video, 0.01, ids=ids) for ids in (None, torch.tensor([0, 0, 1, 2]))
     )
     assert joint.item() == pytest.approx(plain.item(), abs=1e-5)  # both halves of the pair tie
     apart = video.clone()

@@ -44,7 +44,10 @@ def test_a_long_text_keeps_its_end(words):
 
 
 def test_one_text_or_several(words):
-    assert words(["a", "red star"]).tolist() == [words("a")[0].tolist(), words("red star")[0].tolist()]
+    assert words(["a", "red star"]).tolist() == [
+        words("a")[0].tolist(),
+        words("red star")[0].tolist(),
+    ]
     assert words([]).shape == (0, 8)
     assert words.decode(words("a red blue star")[0].tolist()) == "a red <unknown> star"
 
@@ -85,7 +88,9 @@ def test_clip_ids():
 
 def test_clip_decodes_what_it_encodes():
     tokenizer = CLIPTokenizer()
-    assert tokenizer.decode(tokenizer.encode("A  playful   Dog &amp; café")) == "a playful dog & café "
+    assert (
+        tokenizer.decode(tokenizer.encode("A  playful   Dog &amp; café")) == "a playful dog & café "
+    )
 
 
 def test_clip_cuts_or_refuses_long_texts():

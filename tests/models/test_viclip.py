@@ -289,7 +289,9 @@ def test_a_video_vit_sits_behind_one_prefix():
     assert isinstance(ViCLIP(NANO).vision_encoder, PooledVideoViT)
 
 
-@pytest.mark.parametrize(("size", "tensors", "millions"), [("b16", 303, 149.6), ("l14", 447, 427.6)])
+@pytest.mark.parametrize(
+    ("size", "tensors", "millions"), [("b16", 303, 149.6), ("l14", 447, 427.6)]
+)
 def test_released_sizes(size, tensors, millions):
     with torch.device("meta"):
         model = ViCLIP(SIZES[size])

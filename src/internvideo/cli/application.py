@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 import internvideo
 from internvideo.cli import create, doctor, embed, models, predict
-from internvideo.cli.terminal import error_line, warning_line
+from internvideo.cli.terminal import command_help, error_line, note_line, warning_line
 from internvideo.errors import InternVideoError
 
 __all__ = ["app", "main", "run"]
@@ -24,19 +26,31 @@ _CLICK_EXCEPTION = next(
 
 app = typer.Typer(
     name="internvideo",
-    help="Say what is in a video; train and extend the models that do.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("classify")(predict.classify)
-app.command("embed")(embed.embed)
+for _name, _verb in {
+    "classify": predict.classify,
+    "embed": embed.embed,
+    "world": create.world,
+    "train": create.train,
+    "recipes": create.recipes,
+    "demo": create.demo,
+    "doctor": doctor.doctor,
+}.items():
+    app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
 app.add_typer(models.app, name="models")
-app.command("world")(create.world)
-app.command("train")(create.train)
-app.command("recipes")(create.recipes)
-app.command("demo")(create.demo)
-app.command("doctor")(doctor.doctor)
+
+_HELP = """Say what is in a video; train and extend the models that do.
+
+Start here:
+  internvideo doctor
+  internvideo demo --out demo
+  internvideo classify clip.mp4 --labels "something moves left" --labels "something grows"
+
+`internvideo VERB --help` shows examples of each verb.
+"""
 
 
 def _print_version(wanted: bool) -> None:
@@ -45,7 +59,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=command_help(_HELP))
 def _root(
     context: typer.Context,
     version: Annotated[
@@ -55,23 +69,13 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Say what is in a video; train and extend the models that do.
-
-    \b
-    Start here:
-      internvideo doctor
-      internvideo demo --out demo
-      internvideo classify clip.mp4 --labels "something moves left" --labels "something grows"
-
-    `internvideo VERB --help` shows examples of each verb.
-    """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _log_on_stderr():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module=r"internvideo\.")
         warnings.showwarning = _show_warning
@@ -102,7 +106,32 @@ def main() -> None:
 def _usage_message(error: Any) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "internvideo"
-    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+    message = error.format_message().rstrip(".")
+    return f"{message}{'' if message.endswith('?') else ';'} see `{command} --help`"
+
+
+class _LineHandler(logging.Handler):
+    """Prints log records as one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            warning_line(record.getMessage())
+        else:
+            note_line(record.getMessage())
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Print what the library logs while the block runs."""
+    logger, handler = logging.getLogger("internvideo"), _LineHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -37,12 +37,12 @@ def world(
         int | None, typer.Option(min=1, help="Processes; all cores by default.")
     ] = None,
 ) -> None:
-    """Write clips of the procedural world as mp4 files, with the truth about them.
+    """Write procedural clips with the truth about them.
 
-    The annotations have the format of a public dataset, so that whatever reads that dataset reads
-    this one. `truth.jsonl` tells everything: actors, boxes, tracks, captions, questions.
+    The clips are mp4 files, their annotations have the format of a public dataset: whatever reads
+    that dataset reads this one. `truth.jsonl` tells everything: actors, boxes, tracks, captions,
+    questions.
 
-    \b
     Examples:
       internvideo world --out world/ --num-clips 2000
       internvideo world --out retrieval/ --format msrvtt --seed 5
@@ -73,13 +73,12 @@ def train(
         Path | None, typer.Option("--out", "-o", help="Run directory; runs/RECIPE by default.")
     ] = None,
 ) -> None:
-    """Train what a recipe says; the same command again continues after a stop.
+    """Train what a recipe says, or continue after a stop.
 
     The run directory holds the resolved recipe, the log, the curves, the last checkpoint and, in
     the end, the model in `model/`, which --model of the other verbs takes. Several processes are
     started by torchrun: `torchrun --nproc-per-node 4 -m internvideo train …`.
 
-    \b
     Examples:
       internvideo recipes
       internvideo train world_viclip-nano --out runs/viclip
@@ -97,7 +96,6 @@ def train(
 def recipes() -> None:
     """List the recipes that come with the library.
 
-    \b
     Example:
       internvideo recipes
     """
@@ -132,11 +130,11 @@ def demo(
     ] = 600,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
-    """Measure the model on unseen world clips, look at your videos, and write a page about it.
+    """Measure the model, look at your videos, write a page.
 
-    The page is `index.html` in the folder of --out; the numbers are in `report.json` beside it.
+    The model is measured on unseen clips of the procedural world, beside chance. The page is
+    `index.html` in the folder of --out; the numbers are in `report.json` beside it.
 
-    \b
     Examples:
       internvideo demo
       internvideo demo --video my.mp4 -l "something moves left" -l "something stays still"

@@ -14,11 +14,11 @@ __all__ = ["doctor"]
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Show what this installation has, and test it: encode a clip, decode it, run a model.
+    """Show what this installation has, and test it.
 
-    The exit code is 0 when all that is needed works.
+    The test encodes a clip, decodes it, and runs a model on it. The exit code is 0 when all that
+    is needed works.
 
-    \b
     Example:
       internvideo doctor
     """

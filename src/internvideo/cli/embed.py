@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from internvideo.cli.inputs import expand_videos
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import failure_list, output_file, progress_bar, warning_line
 from internvideo.errors import ConfigError, VideoError, did_you_mean
@@ -53,7 +52,6 @@ def embed(
     Their dot product is their likeness. The file also names the videos, the texts, the model and
     its input protocol, so that the numbers can be made again.
 
-    \b
     Examples:
       internvideo embed clips/ --out clips.npz
       internvideo embed a.mp4 b.mp4 --text "something grows" --out pairs.safetensors
@@ -74,6 +72,7 @@ def embed(
         raise ConfigError("nothing to embed: give at least one VIDEO or --text")
     output_file(out)
     from internvideo.pipeline import load
+    from internvideo.views import expand_videos
 
     paths, failures = expand_videos(videos or [])
     total = len(paths) + len(failures)

@@ -1,4 +1,4 @@
-"""Where the labels of a command come from: the command line itself, or files of one label a line."""
+"""The labels of a command: given on its line, or in files of one label a line."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from internvideo.cli.terminal import stdout_console
+from internvideo.cli.terminal import command_help, stdout_console
 from internvideo.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,16 +30,17 @@ app = typer.Typer(
     cls=_ListByDefault,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="""List the models, or tell what is known about one, or which one a file is.
+    help=command_help(
+        """List the models, or tell which one a file is.
 
-    \b
-    Examples:
-      internvideo models
-      internvideo models "videomae-*k400*" --available
-      internvideo models show viclip-nano
-      internvideo models verify checkpoint.pth
-      internvideo models download viclip-l14
-    """,
+        Examples:
+          internvideo models
+          internvideo models "videomae-*k400*" --available
+          internvideo models show viclip-nano
+          internvideo models verify checkpoint.pth
+          internvideo models download viclip-l14
+        """
+    ),
 )
 
 
@@ -74,7 +75,7 @@ def list_all(
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")]) -> None:
-    """Print the card of one model: data, accuracy, protocol, links, licence, citation."""
+    """Print what is known about one model."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -98,7 +99,7 @@ def verify_file(
     file: Annotated[str, typer.Argument(help="A checkpoint, a folder, or a list of its keys.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Tell which model a file is, and what is missing from it or unexpected in it.
+    """Tell which model a file is, and what does not fit.
 
     The exit code is 0 only when everything fits, 1 when something does not, and 2 when the file
     cannot be read. A key list has lines of `name<TAB>[shape]`.
@@ -117,7 +118,10 @@ def verify_file(
 def download_weights(
     name: Annotated[str, typer.Argument(help="Name or alias of a model.")],
 ) -> None:
-    """Fetch the weights of a model into the cache, resuming a broken transfer, and check them."""
+    """Fetch the weights of a model into the cache.
+
+    A broken transfer is resumed, and the file is checked.
+    """
     from internvideo.zoo import find_card
     from internvideo.zoo.download import download
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from internvideo.cli.inputs import expand_videos
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import (
     failure_list,
@@ -61,7 +60,6 @@ def classify(
     The default model, viclip-nano, ships with the package. It knows only the small words of the
     procedural world; load a full ViCLIP for real videos, or a classifier with its own classes.
 
-    \b
     Examples:
       internvideo classify clip.mp4 -l "something moves left" -l "something moves right"
       internvideo classify clips/ --labels labels.txt --json > answers.jsonl
@@ -72,6 +70,7 @@ def classify(
     if plot is not None:
         output_folder(plot) if len(videos) > 1 or Path(videos[0]).is_dir() else output_file(plot)
     from internvideo.pipeline import load
+    from internvideo.views import expand_videos
 
     paths, failures = expand_videos(videos)
     total = len(paths) + len(failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,14 +16,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "command_help",
     "error_line",
     "failure_list",
+    "note_line",
     "output_file",
     "output_folder",
     "progress_bar",
     "stdout_console",
     "warning_line",
 ]
+
+
+def command_help(docstring: str) -> str:
+    """Return a docstring as the help of a command; the lines of its examples stay as they are."""
+    # Click folds paragraphs, except one that begins with a backspace character.
+    return re.sub(r"(?m)^(Examples?|Start here):$", "\b\n\\g<0>", inspect.cleandoc(docstring))
 
 
 def error_line(message: str) -> int:
@@ -34,6 +43,11 @@ def error_line(message: str) -> int:
 def warning_line(message: str) -> None:
     """Print `warning: …` as one line on stderr."""
     print(f"warning: {_one_line(message)}", file=sys.stderr)
+
+
+def note_line(message: str) -> None:
+    """Print `note: …` as one line on stderr."""
+    print(f"note: {_one_line(message)}", file=sys.stderr)
 
 
 def failure_list(failures: list[tuple[str, str]], *, total: int) -> int:

@@ -54,9 +54,7 @@ def inflate_patch_kernel(
     return inflated
 
 
-def resize_temporal_positions(
-    table: Float[Tensor, "1 t d"], steps: int
-) -> Float[Tensor, "1 k d"]:
+def resize_temporal_positions(table: Float[Tensor, "1 t d"], steps: int) -> Float[Tensor, "1 k d"]:
     """Fit temporal positions to `steps`: grow by linear interpolation, shrink to the FIRST steps."""
     if steps <= table.shape[1]:
         return table[:, :steps]
@@ -127,9 +125,7 @@ def vision_state_from_clip(
     return state
 
 
-def text_state_from_clip(
-    clip: Mapping[str, Tensor], *, context_length: int
-) -> dict[str, Tensor]:
+def text_state_from_clip(clip: Mapping[str, Tensor], *, context_length: int) -> dict[str, Tensor]:
     """Return the full state of `CLIPTextEncoder` made from an image CLIP state dictionary."""
     state = {
         name: value
@@ -174,7 +170,9 @@ def merge_weights(
                 f"{tuple(base[name].shape)}"
             )
     return {
-        name: value if name in keep else torch.lerp(base[name].to(value), value, weight)
+        name: value
+        if name in keep
+        else torch.lerp(base[name].to(value), value, weight)
         if value.is_floating_point()
         else value
         for name, value in finetuned.items()

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from internvideo.models.layers import DropPath, attention, checkpointable, drop_path_rates
 
-__all__ = ["CLIPAttention", "CLIPBlock", "CLIPLayerNorm", "CLIPMlp", "CLIPTransformer", "quick_gelu"]
+__all__ = [
+    "CLIPAttention",
+    "CLIPBlock",
+    "CLIPLayerNorm",
+    "CLIPMlp",
+    "CLIPTransformer",
+    "quick_gelu",
+]
 
 
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -76,9 +83,7 @@ class CLIPBlock(nn.Module):
 
     activation_checkpointing = False
 
-    def __init__(
-        self, width: int, num_heads: int, *, causal: bool = False, drop_path: float = 0.0
-    ):
+    def __init__(self, width: int, num_heads: int, *, causal: bool = False, drop_path: float = 0.0):
         super().__init__()
         self.attn = CLIPAttention(width, num_heads, causal=causal)
         self.ln_1 = CLIPLayerNorm(width)

@@ -124,9 +124,7 @@ class CLIPTextEncoder(nn.Module):
         tokens = self.ln_final(self.transformer(x))
         return TextFeatures(tokens=tokens, embedding=self.project(self.pool(tokens, ids)))
 
-    def pool(
-        self, tokens: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]
-    ) -> Float[Tensor, "b d"]:
+    def pool(self, tokens: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]) -> Float[Tensor, "b d"]:
         """Pick the end-of-text token: the first position of the largest id."""
         end = ids.argmax(dim=-1)
         return tokens[torch.arange(len(tokens), device=tokens.device), end]

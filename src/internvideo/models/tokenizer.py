@@ -180,7 +180,9 @@ class WordTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words of a row, leaving out padding, start and end."""
-        names = {number: word for word, number in self._ids.items()} | {self.unknown_id: "<unknown>"}
+        names = {number: word for word, number in self._ids.items()} | {
+            self.unknown_id: "<unknown>"
+        }
         return " ".join(names[number] for number in ids if number in names)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
@@ -230,5 +232,7 @@ def _padded(rows: list[list[int]], context_length: int, end_id: int) -> Int[Tens
 
 def _checked_context(context_length: int) -> int:
     if context_length < 2:
-        raise ConfigError(f"context_length must be at least 2 (start and end), not {context_length}")
+        raise ConfigError(
+            f"context_length must be at least 2 (start and end), not {context_length}"
+        )
     return context_length

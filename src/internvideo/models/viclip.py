@@ -305,7 +305,9 @@ class ViCLIPConfig:
             raise ValueError(f"text.embed_dim {self.text.embed_dim} is not {self.embed_dim}")
         if isinstance(self.vision, ViCLIPVisionConfig):
             if self.vision.embed_dim != self.embed_dim:
-                raise ValueError(f"vision.embed_dim {self.vision.embed_dim} is not {self.embed_dim}")
+                raise ValueError(
+                    f"vision.embed_dim {self.vision.embed_dim} is not {self.embed_dim}"
+                )
             if self.projection_norm != "none":
                 raise ValueError("projection_norm 'batch' needs a VideoViT as the video tower")
         if self.pool not in ("mean", "max", "mean+max"):
@@ -466,9 +468,7 @@ SIZES: dict[str, ViCLIPConfig] = {
         embed_dim=512,
     ),
     "l14": ViCLIPConfig(
-        vision=ViCLIPVisionConfig(
-            patch_size=14, width=1024, depth=24, num_heads=16, embed_dim=768
-        ),
+        vision=ViCLIPVisionConfig(patch_size=14, width=1024, depth=24, num_heads=16, embed_dim=768),
         text=CLIPTextConfig(context_length=32, width=768, num_heads=12, embed_dim=768),
         embed_dim=768,
     ),

@@ -182,7 +182,9 @@ def train(
                 )
                 totals, waited, since, began = {}, 0.0, done, time.perf_counter()
             if done % runtime.save_every == 0 or done == total_steps:
-                _stop_if_not_finite({k: float(v) for k, v in losses.items()}, done, checkpoint)
+                _stop_if_not_finite(
+                    {k: float(v.detach()) for k, v in losses.items()}, done, checkpoint
+                )
                 _save(checkpoint, task, optimizer, plan, done, fabric)
             if done == start_step + 1:
                 gc.freeze()  # the model and the loader live to the end: spare the collector
@@ -191,9 +193,7 @@ def train(
         journal.plot()
 
 
-def _save(
-    path: Path, task: Any, optimizer: Any, plan: Plan, step: int, fabric: Fabric
-) -> None:
+def _save(path: Path, task: Any, optimizer: Any, plan: Plan, step: int, fabric: Fabric) -> None:
     states = [random_state()]
     if fabric.world_size > 1:
         states = [None] * fabric.world_size

@@ -7,9 +7,7 @@ import math
 __all__ = ["cosine_value", "warmup_cosine"]
 
 
-def warmup_cosine(
-    step: int, total_steps: int, warmup_steps: float, *, floor: float = 0.0
-) -> float:
+def warmup_cosine(step: int, total_steps: int, warmup_steps: float, *, floor: float = 0.0) -> float:
     """Return the factor of the peak learning rate for a step, ViCLIP's rule (viclip.md 3.1).
 
     `step / warmup_steps` while warming up, then `½(1 + cos(π · progress))`; never below `floor`. The

@@ -14,7 +14,7 @@ from internvideo.video.frame_index import FROM_START, FrameIndex
 if TYPE_CHECKING:
     from internvideo.video.pyav_container import OpenVideo
 
-__all__ = ["BadKeyFrame", "Contradiction", "Cursor", "Damaged", "is_packet_of_key"]
+__all__ = ["BadKeyFrame", "Contradiction", "Cursor", "Damaged", "packets_from_key"]
 
 _INTRA_PICTURE = 1  # AV_PICTURE_TYPE_I
 
@@ -39,7 +39,7 @@ class BadKeyFrame(Exception):  # noqa: N818
         self.key = key
 
 
-def is_packet_of_key(packets: Iterator[Any], pts: int, dts: int | None) -> Iterator[Any] | None:
+def packets_from_key(packets: Iterator[Any], pts: int, dts: int | None) -> Iterator[Any] | None:
     """Drop packets before a key frame; return the rest from it on, or None if it was overshot.
 
     Args:
@@ -131,6 +131,13 @@ class Cursor:
             self.frames_decoded += len(pictures)
             self._pending.extend(pictures)
         return self._pending.popleft()
+
+    def _next_packet(self) -> Any:
+        try:
+            return next(self._packets, None)
+        except (av.error.InvalidDataError, av.error.EOFError):
+            self._damaged = True
+            return None
 
     def advance_to(self, rank: int, wanted: frozenset[int], skip_until: int | None) -> Any:
         """Return the picture of one frame, decoding on until it comes.

@@ -89,6 +89,12 @@ class FrameIndex:
         nothing = self.key_pts[:0]
         return replace(self, key_pts=nothing, key_dts=nothing)
 
+    def without_key(self, key: int) -> FrameIndex:
+        """Return the index for a file where decoding cannot start at one of the key frames."""
+        return replace(
+            self, key_pts=np.delete(self.key_pts, key), key_dts=np.delete(self.key_dts, key)
+        )
+
     def spliced(self, decoded: list[int], *, low: int | None, high: int | None) -> FrameIndex:
         """Return the index with the frames in low <= pts < high replaced by the decoded ones."""
         before = self.pts[: np.searchsorted(self.pts, low)] if low is not None else self.pts[:0]

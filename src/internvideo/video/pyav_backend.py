@@ -6,6 +6,7 @@ decoder gives against it. When the two disagree, the next more certain index is 
 frames are read again, so an answer is never taken from an index that was found wrong.
 """
 
+# ruff: noqa: D102 - the methods are documented in `reader.Reader`
 from __future__ import annotations
 
 import logging
@@ -18,7 +19,13 @@ import av.error
 import numpy as np
 
 from internvideo.errors import VideoError
-from internvideo.video.cursor import BadKeyFrame, Contradiction, Cursor, Damaged, is_packet_of_key
+from internvideo.video.cursor import (
+    BadKeyFrame,
+    Contradiction,
+    Cursor,
+    Damaged,
+    packets_from_key,
+)
 from internvideo.video.frame_index import (
     FROM_START,
     FrameIndex,
@@ -66,7 +73,8 @@ class PyAVReader:
         self._codec = str(context.codec.canonical_name)
         self._header_size = (context.height, context.width)
         self._may_skip = (
-            context.codec.name in _SKIPPABLE and getattr(context, "field_order", 0) not in _INTERLACED
+            context.codec.name in _SKIPPABLE
+            and getattr(context, "field_order", 0) not in _INTERLACED
         )
         self._index: FrameIndex | None = None
         self._notes: PacketNotes | None = None
@@ -88,13 +96,13 @@ class PyAVReader:
 
     @property
     def fps(self) -> float:
-        stream = self._video.stream
-        for rate in (stream.average_rate, stream.base_rate):
-            if rate and 0 < rate <= 10_000:
-                return float(rate)
-        index = self.index
+        stated, index = self._stated_rate(), self.index
         span = float((index.pts[-1] - index.pts[0]) * index.time_base)
-        return (len(index) - 1) / span if span > 0 else 25.0
+        if not index.by_time or span <= 0:
+            return stated or 25.0
+        measured = (len(index) - 1) / span
+        # The header has the exact fraction; where frames come unevenly it only has a guess.
+        return stated if stated and abs(stated / measured - 1) < 0.01 else measured
 
     @property
     def duration(self) -> float:
@@ -133,6 +141,13 @@ class PyAVReader:
         assert self._geometry is not None
         return self._geometry
 
+    def _stated_rate(self) -> float | None:
+        stream = self._video.stream
+        for rate in (stream.average_rate, stream.base_rate):
+            if rate and 0 < rate <= 10_000:
+                return float(rate)
+        return None
+
     # ---- reading
 
     def read(self, wanted: list[int]) -> np.ndarray:
@@ -145,18 +160,9 @@ class PyAVReader:
                 )
             try:
                 return self._read(index, wanted)
-            except BadKeyFrame as bad:
-                self._drop_cursor()
-                self._index = index.without_key(bad.key)
-            except Contradiction as found:
-                self._drop_cursor()
-                self._become_more_certain(index, found)
-            except Damaged as found:
-                self._drop_cursor()
-                raise VideoError(
-                    f"{self._source.name}: frame {found.rank} cannot be decoded, the data around "
-                    "it is damaged; copy or convert the file again"
-                ) from None
+            except BaseException as error:
+                self._drop_cursor()  # it may have left out frames that nobody will read now
+                self._recover(index, error)
 
     def close(self) -> None:
         self._cursor = None
@@ -175,8 +181,7 @@ class PyAVReader:
             skip_until = index.pts[wanted[-1]] if self._may_skip and index.by_time else None
             frame = cursor.advance_to(rank, times, skip_until)
             if frame.interlaced_frame and self._may_skip and self._codec == "h264":
-                # A field may be a packet of its own here, "not a reference" and still needed.
-                self._may_skip = False
+                # A field may be a packet of its own, "not a reference" and needed all the same.
                 raise Contradiction("interlaced")
             if frame.is_corrupt:
                 self._look_again(cursor, rank)
@@ -187,6 +192,26 @@ class PyAVReader:
         if frames is None:
             return np.empty((0, *self.geometry.shown_size, 3), np.uint8)
         return frames
+
+    def _recover(self, index: FrameIndex, error: BaseException) -> None:
+        """Prepare to read again after an error, or raise what the caller should see."""
+        name = self._source.name
+        match error:
+            case BadKeyFrame():
+                self._index = index.without_key(error.key)
+            case Contradiction():
+                self._become_more_certain(index, error)
+            case Damaged():
+                raise VideoError(
+                    f"{name}: frame {error.rank} cannot be decoded, the data before it is damaged; "
+                    "copy or convert the file again"
+                ) from None
+            case VideoError():
+                raise error
+            case av.error.FFmpegError() | OSError():
+                raise VideoError(f"{name}: reading stopped ({describe_error(error)})") from error
+            case _:
+                raise error
 
     def _convert(self, frame: Any) -> np.ndarray:
         if self._geometry is None:
@@ -242,7 +267,7 @@ class PyAVReader:
             if packets is not None:
                 return Cursor(self._video, packets, index, key)
         self._reopen()  # no way to jump in this file: run over the packets, decode from the key on
-        packets = is_packet_of_key(self._video.packets(), pts, None)
+        packets = packets_from_key(self._video.packets(), pts, None)
         if packets is None:
             raise Contradiction("a key frame is gone")
         return Cursor(self._video, packets, index, key)
@@ -251,7 +276,7 @@ class PyAVReader:
         """Return the packets from a key frame on after a jump, or None if the jump missed it."""
         try:
             self._video.container.seek(target, stream=self._video.stream, backward=True)
-            return is_packet_of_key(self._video.packets(), pts, dts)
+            return packets_from_key(self._video.packets(), pts, dts)
         except av.error.FFmpegError:
             return None
 
@@ -307,16 +332,17 @@ class PyAVReader:
             self._reopen()
         stream = self._video.stream
         try:
-            self._notes = note_packets(_until_cut(self._video.packets(), self._source.name), self._codec)
-        except OSError as error:
+            packets = _until_cut(self._video.packets(), self._source.name)
+            self._notes = note_packets(packets, self._codec)
+        except (av.error.FFmpegError, OSError) as error:
             raise VideoError(
                 f"{self._source.name}: reading stopped ({describe_error(error)})"
             ) from error
         if not self._notes.all_pts:
             return self._nothing()
-        if self._codec in ("h264", "hevc") and self._video.container.format.name == "avi":
-            if stream.codec_context.has_b_frames:  # this container has no presentation times
-                return self._index_from_frames()
+        reorders = self._codec in ("h264", "hevc") and stream.codec_context.has_b_frames
+        if reorders and self._video.container.format.name == "avi":
+            return self._index_from_frames()  # this container has no presentation times
         index, checks = index_of_packets(self._notes, stream.time_base, self._codec)
         if index is None:
             return self._index_from_frames()
@@ -353,20 +379,18 @@ class PyAVReader:
         if self._video.touched:
             self._reopen()
         stream = self._video.stream
-        rates = [float(r) for r in (stream.average_rate, stream.base_rate) if r and r <= 10_000]
         cursor = Cursor(self._video, self._video.packets(), self._nothing(), FROM_START)
         times: list[int | None] = []
         while (frame := cursor.next_picture()) is not None:
             times.append(frame.pts)
         self._decoded_before += cursor.frames_decoded
-        index = index_of_frames(
-            times, self._notes, stream.time_base, self._codec, rates[0] if rates else 25.0
-        )
+        rate = self._stated_rate() or 25.0
+        index = index_of_frames(times, self._notes, stream.time_base, self._codec, rate)
         last = self._notes.last_duration if self._notes is not None and index.by_time else 0
         return replace(index, last_duration=last) if last else index
 
 
-# What a forked child inherited: closing it here could wait for threads that exist only in the parent.
+# What a forked child inherited: closing it could wait for threads that only the parent has.
 _abandoned: list[tuple[OpenVideo, Cursor | None]] = []
 
 

@@ -108,11 +108,11 @@ def describe_error(error: BaseException) -> str:
 
 def _open_container(source: Source, target: Any, head: bytes) -> InputContainer:
     try:
-        return av.open(
-            target, "r", metadata_errors="replace", buffer_size=source.block_size
-        )
+        return av.open(target, "r", metadata_errors="replace", buffer_size=source.block_size)
     except av.error.FFmpegError as error:
-        reason = _explain(source, head) or f"not a video that FFmpeg knows ({describe_error(error)})"
+        reason = (
+            _explain(source, head) or f"not a video that FFmpeg knows ({describe_error(error)})"
+        )
         raise VideoError(f"{source.name}: {reason}") from error
     except (ValueError, OSError) as error:
         raise VideoError(f"{source.name}: cannot be read ({describe_error(error)})") from error

@@ -9,11 +9,13 @@ alone).
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,17 +179,19 @@ def _refusal(path: Path, refused: list[str]) -> str:
 
 
 def _survey(path: Path, kind: Format) -> set[str]:
+    """Return what the pickles of a file would import."""
     try:
         if kind == "torch-legacy":
-            with path.open("rb") as file:
-                return pickles.globals_of(file, programs=_legacy_programs(path))
+            # a map ends where the file ends, whatever length an instruction claims
+            with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                programs = _legacy_programs(path)
+                return pickles.globals_of(content, programs=programs)  # type: ignore[arg-type]
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.partition("/")[2] == "data.pkl")
-            with archive.open(name) as file:
-                return pickles.globals_of(file)  # type: ignore[arg-type]
+            return pickles.globals_of(io.BytesIO(archive.read(name)))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} is truncated or damaged ({error})") from error
 
 

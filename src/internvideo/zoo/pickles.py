@@ -16,7 +16,7 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from internvideo.errors import CheckpointError
 
@@ -40,7 +40,7 @@ _STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "STRING"
 _MAX_PROGRAM = 1 << 28  # bytes; the pickle of a 1B model is under 1 MB, its tensors lie outside it
 
 
-def globals_of(file: BinaryIO, *, programs: int = 1) -> set[str]:
+def globals_of(file: IO[bytes], *, programs: int = 1) -> set[str]:
     """Return the `module.name` of everything that the next pickles in a file would import.
 
     Args:
@@ -58,7 +58,7 @@ def globals_of(file: BinaryIO, *, programs: int = 1) -> set[str]:
                 found.add(name)
                 if file.tell() - start > _MAX_PROGRAM:
                     raise CheckpointError("the pickle program is absurdly long")
-        except (ValueError, EOFError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        except (ValueError, EOFError, IndexError, OverflowError, MemoryError) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"not a readable pickle ({error})") from error
@@ -90,7 +90,7 @@ def stand_ins(names: Collection[str], *, permit: Collection[str] = ()) -> list[A
     return pairs
 
 
-def _imports(file: BinaryIO) -> Iterator[str]:
+def _imports(file: IO[bytes]) -> Iterator[str]:
     """Yield the globals of one pickle; protocol 4 takes their names from strings before."""
     strings: list[str | None] = []
     memo: dict[int, str | None] = {}

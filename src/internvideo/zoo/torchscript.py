@@ -8,6 +8,7 @@ the pickle is read by an interpreter that knows tensors, lists and "some module"
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -50,15 +51,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             root = next(n for n in archive.namelist() if n.partition("/")[2] == "data.pkl")
-            with archive.open(root) as file:
-                names = pickles.globals_of(file)  # type: ignore[arg-type]
+            program = archive.read(root)
+            names = pickles.globals_of(io.BytesIO(program))
             if refused := sorted(name for name in names if _replacement(name) is None):
                 raise CheckpointError(
                     f"{path} is refused: this TorchScript archive would import"
                     f" {', '.join(refused[:5])}; nothing was executed"
                 )
-            with archive.open(root) as file:
-                module = _Unpickler(file, archive, root.removesuffix("data.pkl")).load()
+            prefix = root.removesuffix("data.pkl")
+            module = _Unpickler(io.BytesIO(program), archive, prefix).load()
     except CheckpointError:
         raise
     except (

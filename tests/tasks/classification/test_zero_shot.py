@@ -38,9 +38,7 @@ NANO = ViCLIPConfig(
     vocabulary=WORDS,
     temp_init=0.05,
 )
-VIEWS = Preprocessing(
-    num_frames=4, sampling="sparse", num_clips=2, resize_size=16, crop_size=16
-)
+VIEWS = Preprocessing(num_frames=4, sampling="sparse", num_clips=2, resize_size=16, crop_size=16)
 LABELS = ("star moves left", "star moves right", "an action")
 
 
@@ -175,7 +173,7 @@ def test_words_outside_the_vocabulary_are_told_once(model, caplog):
         ZeroShotClassifier(model, VIEWS, class_prompts(["a red star", "a dog, a cat"]), name="nano")
     (record,) = caplog.records
     assert record.getMessage() == (
-        "nano knows 9 words; these are not among them and are ignored: dog, cat"
+        "nano knows 9 words; not among them, and read as one unknown word: dog, cat"
     )
 
 

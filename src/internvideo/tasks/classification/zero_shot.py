@@ -110,7 +110,9 @@ def class_embeddings(
     texts = [text for sentences in prompts.values() for text in sentences]
     device = model.temp.device
     embedded = [
-        model.encode_text(trim_padding(model.tokenizer(texts[start : start + _TEXT_BATCH])).to(device))
+        model.encode_text(
+            trim_padding(model.tokenizer(texts[start : start + _TEXT_BATCH])).to(device)
+        )
         for start in range(0, len(texts), _TEXT_BATCH)
     ]
     owner = torch.tensor(
@@ -136,9 +138,7 @@ def class_weights(
     return torch.nn.functional.normalize(means, dim=-1) if renormalize else means
 
 
-def zero_shot_metrics(
-    scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]
-) -> dict[str, float]:
+def zero_shot_metrics(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> dict[str, float]:
     """Return `top1`, `top5`, `avg` = (top1 + top5) / 2 in percent, plain and after dual softmax."""
     metrics: dict[str, float] = {}
     for suffix, matrix in (("", scores), ("_dsl", dual_softmax(scores))):
@@ -184,7 +184,7 @@ class ZeroShotClassifier:
         self.model = model.eval()
         self.preprocessing = preprocessing
         self.labels = tuple(prompts)
-        self.logit_scale = 1 / float(model.temp) if logit_scale is None else logit_scale
+        self.logit_scale = 1 / model.temp.detach().item() if logit_scale is None else logit_scale
         self.name = name
         self.weights = class_embeddings(model, prompts, renormalize=renormalize)
         self._warn_of_unknown_words(prompts)
@@ -196,7 +196,7 @@ class ZeroShotClassifier:
         texts = " ".join(text for sentences in prompts.values() for text in sentences)
         if unknown := tokenizer.unknown_words(texts):
             _log.warning(
-                "%s knows %d words; these are not among them and are ignored: %s",
+                "%s knows %d words; not among them, and read as one unknown word: %s",
                 self.name or "the model",
                 len(tokenizer.vocabulary),
                 ", ".join(unknown),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from internvideo.errors import DataError
-from internvideo.models.contrastive import contrastive_loss
+from internvideo.models.contrastive import caption_ids, contrastive_loss
 from internvideo.models.tokenizer import Tokenizer
 from internvideo.models.viclip import ViCLIP
 from internvideo.train.data import Sample
@@ -53,7 +52,7 @@ class ContrastivePretraining(nn.Module):
         return {
             "video": self.preprocessing.resize(torch.from_numpy(sample.frames)),
             "tokens": self.tokenizer(sample.caption)[0],
-            "caption_id": zlib.crc32(sample.caption.encode("utf-8")),
+            "caption_id": caption_ids([sample.caption])[0],
         }
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +60,10 @@ class ContrastivePretraining(nn.Module):
         video = self.preprocessing.normalize(batch["video"])
         output = self.model(video, batch["tokens"], mask_ratio=self.mask_ratio)
         loss = contrastive_loss(
-            output.video, output.text, self.model.temperature(), ids=batch["caption_id"]
+            output.video,
+            output.text,
+            self.model.temperature(),
+            ids=batch["caption_id"],
         )
         with torch.no_grad():
             nearest = (output.video @ output.text.T).argmax(dim=1)

@@ -1,0 +1,246 @@
+"""The page of the demonstration: one HTML file with everything in it, for any browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from internvideo.demo.pictures import confusion_svg
+from internvideo.demo.report import MEASURES, ActionRow, Rate, WorldReport
+from internvideo.results import Classification
+
+__all__ = ["PageContent", "ShownVideo", "render_page"]
+
+_STYLE = Path(__file__).with_name("page.css")
+_ANSWERS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownVideo:
+    """A video on the page.
+
+    Attributes:
+        title: what it is called.
+        strip: its frames as a data URI, see `filmstrip`.
+        answer: what the model says.
+        truth: what is right, where that is known.
+        facts: length and size, in words.
+    """
+
+    title: str
+    strip: str
+    answer: Classification
+    truth: str | None = None
+    facts: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageContent:
+    """Everything that the page shows.
+
+    Attributes:
+        model: name of the model.
+        about: what the model is and what it knows, in a sentence or two.
+        protocol: how it looks at a video.
+        report: the numbers.
+        clips: some of the world clips with their truth.
+        videos: the user's own videos.
+        failures: (video, reason) of those that could not be used.
+        machine: what it ran on.
+        seconds: name of a stage → its time.
+        command: how to make the page again.
+    """
+
+    model: str
+    about: str
+    protocol: str
+    report: WorldReport
+    clips: Sequence[ShownVideo]
+    videos: Sequence[ShownVideo]
+    failures: Sequence[tuple[str, str]]
+    machine: str
+    seconds: dict[str, float]
+    command: str
+
+
+def render_page(content: PageContent) -> str:
+    """Return the HTML of the page; every name in it is escaped."""
+    sections = [
+        _your_videos(content),
+        _numbers(content.report),
+        _clips(content.clips),
+        _actions(content.report),
+        _confusion(content.report),
+        _reproduce(content),
+    ]
+    body = "\n".join(section for section in sections if section)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>internvideo: what {escape(content.model)} sees</title>
+<style>
+{_STYLE.read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<header>
+<p class="kicker">internvideo demo</p>
+<h1>What <em>{escape(content.model)}</em> sees</h1>
+<p class="lead">{escape(content.about)}</p>
+{_headline(content.report)}
+</header>
+<main>
+{body}
+</main>
+<footer><p>Made by <code>internvideo demo</code> in {sum(content.seconds.values()):.0f} s on
+{escape(content.machine)}.</p></footer>
+</body>
+</html>
+"""
+
+
+def _headline(report: WorldReport) -> str:
+    """Return the four numbers that matter most, large."""
+    tiles = []
+    for name in ("accuracy", "pair_accuracy", "color_accuracy", "single_frame_accuracy"):
+        rate = report.rates.get(name)
+        if rate is None or not rate.total:
+            continue
+        tiles.append(
+            f'<li><strong>{rate.value:.0%}</strong><span class="what">'
+            f'{escape(MEASURES[name][0])}</span><span class="chance">chance '
+            f"{rate.chance:.0%}</span></li>"
+        )
+    return f'<ul class="tiles">{"".join(tiles)}</ul>'
+
+
+def _numbers(report: WorldReport) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(MEASURES[name][0])}"
+        f"<small>{escape(MEASURES[name][1])}</small></th>{_rate_cells(rate)}</tr>"
+        for name, rate in report.rates.items()
+    )
+    speed = report.num_clips / report.seconds if report.seconds else 0.0
+    return f"""<section aria-labelledby="numbers"><h2 id="numbers">The numbers, beside chance</h2>
+<p>{report.num_clips} clips of the procedural world that the model has never seen
+(world {report.seed}, {escape(report.source)}), {len(report.actions)} actions. The model was
+not trained on these labels: each action is described by at least {report.prompts_per_action}
+sentences that were held out of its training captions. Intervals are 95&nbsp;% (Wilson).
+Reading and encoding took {report.seconds:.1f} s ({speed:.0f} clips a second).</p>
+<div class="scroll"><table class="rates"><caption>Zero-shot results</caption>
+<thead><tr><th scope="col">measure</th><th scope="col">result</th>
+<th scope="col"><span class="hidden">bar</span></th><th scope="col">interval</th>
+<th scope="col">chance</th><th scope="col">clips</th></tr></thead>
+<tbody>{rows}</tbody></table></div></section>"""
+
+
+def _rate_cells(rate: Rate) -> str:
+    if not rate.total:
+        return "<td>–</td><td></td><td></td><td></td><td>0</td>"
+    low, high = rate.interval
+    return (
+        f"<td class='value'>{rate.value:.1%}</td><td class='meter'>{_meter(rate)}</td>"
+        f"<td>{low:.1%} – {high:.1%}</td><td>{rate.chance:.1%}</td><td>{rate.total}</td>"
+    )
+
+
+def _meter(rate: Rate) -> str:
+    low, high = rate.interval
+    return (
+        '<span class="bar" aria-hidden="true">'
+        f'<span class="fill" style="width:{rate.value:.2%}"></span>'
+        f'<span class="range" style="left:{low:.2%};width:{high - low:.2%}"></span>'
+        f'<span class="mark" style="left:{rate.chance:.2%}"></span></span>'
+    )
+
+
+def _your_videos(content: PageContent) -> str:
+    if not content.videos and not content.failures:
+        return ""
+    cards = "".join(_card(video) for video in content.videos)
+    failed = "".join(
+        f"<li><code>{escape(name)}</code>: {escape(reason)}</li>"
+        for name, reason in content.failures
+    )
+    listed = f"<p>Not usable:</p><ul class='failed'>{failed}</ul>" if failed else ""
+    return f"""<section aria-labelledby="yours"><h2 id="yours">Your videos</h2>
+<p>The scores say which of the given sentences fits best, never that one of them is true.</p>
+<div class="cards">{cards}</div>{listed}</section>"""
+
+
+def _clips(clips: Sequence[ShownVideo]) -> str:
+    cards = "".join(_card(clip) for clip in clips)
+    return f"""<section aria-labelledby="clips"><h2 id="clips">Some of the clips</h2>
+<p>The first clip of each of {len(clips)} actions, right or wrong. Eight of its frames, from left
+to right, and the best answers among all actions.</p>
+<div class="cards">{cards}</div></section>"""
+
+
+def _card(video: ShownVideo) -> str:
+    """Return a figure: frames, best answers as bars, and whether the best is right."""
+    verdict = ""
+    if video.truth is not None:
+        right = video.answer.label == video.truth
+        mark, word = ("✓", "right") if right else ("✗", "wrong")
+        verdict = (
+            f'<p class="verdict {word}"><span aria-hidden="true">{mark}</span> {word}'
+            f"<span class='truth'>truth: {escape(video.truth)}</span></p>"
+        )
+    rows = "".join(
+        f"<li{_is_truth(label, video.truth)}><span class='label'>{escape(label)}</span>"
+        f"<span class='bar' aria-hidden='true'><span class='fill' style='width:{share:.2%}'></span>"
+        f"</span><span class='share'>{share:.1%}</span></li>"
+        for label, share in video.answer.top(_ANSWERS)
+    )
+    facts = f"<small>{escape(video.facts)}</small>" if video.facts else ""
+    return f"""<figure><img src="{escape(video.strip)}" alt="Frames of {escape(video.title)}"
+loading="lazy"><figcaption><h3>{escape(video.title)}</h3>{facts}{verdict}
+<ol class="answers">{rows}</ol></figcaption></figure>"""
+
+
+def _is_truth(label: str, truth: str | None) -> str:
+    return ' class="true"' if label == truth else ""
+
+
+def _actions(report: WorldReport) -> str:
+    rows = "".join(_action_row(row) for row in report.per_action)
+    return f"""<section aria-labelledby="actions"><h2 id="actions">Action by action</h2>
+<div class="scroll"><table class="actions"><caption>Results of each action</caption>
+<thead><tr><th scope="col">action</th><th scope="col">clips</th><th scope="col">right</th>
+<th scope="col"><span class="hidden">bar</span></th><th scope="col">reversal</th>
+<th scope="col">above its reversal</th><th scope="col">most often mistaken for</th></tr></thead>
+<tbody>{rows}</tbody></table></div></section>"""
+
+
+def _action_row(row: ActionRow) -> str:
+    accuracy, pair = row.accuracy, row.pair_accuracy
+    right = f"{accuracy.value:.0%}" if accuracy.total else "–"
+    meter = _meter(accuracy) if accuracy.total else ""
+    above = f"{pair.value:.0%}" if pair is not None and pair.total else "–"
+    return (
+        f"<tr><th scope='row'>{escape(row.action)}</th><td>{accuracy.total}</td>"
+        f"<td class='value'>{right}</td><td class='meter'>{meter}</td>"
+        f"<td>{escape(row.reversal or '–')}</td><td>{above}</td>"
+        f"<td>{escape(row.mistaken_for or '–')}</td></tr>"
+    )
+
+
+def _confusion(report: WorldReport) -> str:
+    return f"""<section aria-labelledby="confusion"><h2 id="confusion">Which action for which</h2>
+<p>Rows are true, columns are answers. What is right lies on the diagonal; what lies just beside it
+is often an action taken for its own time reversal.</p>
+<div class="scroll">{confusion_svg(report.actions, report.confusion)}</div></section>"""
+
+
+def _reproduce(content: PageContent) -> str:
+    stages = "".join(
+        f"<li>{escape(name)}: {seconds:.1f} s</li>" for name, seconds in content.seconds.items()
+    )
+    return f"""<section aria-labelledby="again"><h2 id="again">Make it again</h2>
+<pre><code>{escape(content.command)}</code></pre>
+<p>Input of the model: {escape(content.protocol)}.</p>
+<p>All numbers are in <a href="report.json">report.json</a>. Time taken on
+{escape(content.machine)}:</p><ul>{stages}</ul></section>"""

@@ -1,0 +1,131 @@
+"""A folder of images as a video ("rawframes": one jpg or png a frame, as many datasets ship)."""
+
+# ruff: noqa: D102 - the methods are documented in `reader.Reader`
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from internvideo.errors import VideoError
+
+__all__ = ["IMAGE_SUFFIXES", "RawFramesReader", "list_frames", "natural_key"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts `img_2.jpg` before `img_10.jpg`."""
+    parts = _DIGITS.split(name.lower())
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def list_frames(folder: Path, pattern: str | None = None) -> list[Path]:
+    """Return the images directly in a folder, in natural order.
+
+    Args:
+        folder: the folder.
+        pattern: a file-name pattern such as `img_*.jpg` where a folder holds more than one
+            sequence (optical flow beside the pictures, say).
+
+    Raises:
+        VideoError: there are none, or several numbered sequences and no pattern.
+    """
+    try:
+        files = [
+            path
+            for path in folder.glob(pattern or "*")
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
+        ]
+    except OSError as error:
+        raise VideoError(f"{folder}: cannot be read ({error.strerror})") from error
+    if not files:
+        what = f"no images that match '{pattern}'" if pattern else "no images"
+        raise VideoError(f"{folder}: a folder with {what}; name a video file or a folder of frames")
+    if pattern is None:
+        _refuse_mixtures(folder, files)
+    return sorted(files, key=lambda path: natural_key(path.name))
+
+
+def _refuse_mixtures(folder: Path, files: list[Path]) -> None:
+    sequences = Counter(_DIGITS.sub("#", path.name) for path in files)
+    long = sorted(name for name, count in sequences.items() if "#" in name and count > 1)
+    if len(long) > 1:
+        raise VideoError(
+            f"{folder}: holds several image sequences ({', '.join(long)}); "
+            f"choose one with pattern='{long[0].replace('#', '*')}'"
+        )
+
+
+class RawFramesReader:
+    """Reads a folder of images; the images stay on disk until they are asked for.
+
+    Args:
+        folder: the folder.
+        fps: frames per second that the images were taken at; folders do not say.
+        pattern: see `list_frames`.
+    """
+
+    codec = "images"
+    rotation = 0
+
+    def __init__(self, folder: Path, *, fps: float, pattern: str | None = None) -> None:
+        self._folder = folder
+        self._files = list_frames(folder, pattern)
+        self._size: tuple[int, int] | None = None
+        self.fps = fps
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._files)
+
+    @property
+    def duration(self) -> float:
+        return len(self._files) / self.fps
+
+    @property
+    def size(self) -> tuple[int, int]:
+        if self._size is None:
+            self._size = _load(self._files[0]).shape[:2]
+        return self._size
+
+    def seconds(self) -> np.ndarray:
+        return np.arange(len(self._files)) / self.fps
+
+    def read(self, wanted: list[int]) -> np.ndarray:
+        height, width = self.size
+        frames = np.empty((len(wanted), height, width, 3), np.uint8)
+        for position, rank in enumerate(wanted):
+            picture = _load(self._files[rank])
+            if picture.shape[:2] != (height, width):
+                raise VideoError(
+                    f"{self._files[rank]}: {picture.shape[1]}×{picture.shape[0]} pixels, but the "
+                    f"frames before have {width}×{height}; a video has frames of one size"
+                )
+            frames[position] = picture
+        return frames
+
+    def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+def _load(path: Path) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I;16"):  # 16-bit grey: keep the upper eight bits
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VideoError(f"{path}: not an image that can be read ({error})") from error

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from internvideo.errors import ConfigError, UnknownNameError
+from internvideo.recipe import list_recipes, load_recipe
+from internvideo.training import build_task
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_of_ours_builds_its_task(name):
+    task = build_task(load_recipe(name, ["init=null"]))
+    assert sum(p.numel() for p in task.parameters()) > 0
+
+
+def test_overrides_and_the_resolved_recipe_round_trip(tmp_path):
+    recipe = load_recipe("world_videomae-nano", ["optim.lr=5e-4", "runtime.batch_size=8"])
+    assert recipe.optim.lr == 5e-4
+    path = tmp_path / "resolved.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load_recipe(path) == recipe
+
+
+def test_base_is_merged_key_by_key(tmp_path):
+    base = load_recipe("world_videomae-nano")
+    (tmp_path / "base.yaml").write_text(base.to_yaml())
+    (tmp_path / "variant.yaml").write_text(
+        yaml.safe_dump({"base": "base.yaml", "name": "variant", "optim": {"lr": 0.5}})
+    )
+    variant = load_recipe(tmp_path / "variant.yaml")
+    assert variant.optim.lr == 0.5
+    assert variant.optim.betas == base.optim.betas
+    assert variant.fingerprint() != base.fingerprint()
+
+
+def test_bookkeeping_does_not_change_the_fingerprint():
+    plain = load_recipe("world_videomae-nano")
+    other = load_recipe("world_videomae-nano", ["runtime.log_every=1", "runtime.num_workers=0"])
+    assert plain.fingerprint() == other.fingerprint()
+    assert plain.fingerprint() != load_recipe("world_videomae-nano", ["optim.lr=1"]).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.learning_rat=1", "unknown key 'optim.learning_rat'"),
+        ("optim.weight_decy=1", "Did you mean 'weight_decay'"),
+        ("runtime.batch_size=many", "'runtime.batch_size'"),
+        ("nonsense", "not of the form key.subkey=value"),
+        ("name.x=1", "'name' is a value"),
+        ("optim.lr=[", "not valid YAML"),
+    ],
+)
+def test_a_bad_override_is_explained(override, message):
+    with pytest.raises(ConfigError, match=message.replace("'", ".")):
+        load_recipe("world_videomae-nano", [override])
+
+
+def test_an_unknown_model_key_names_the_nearest():
+    recipe = load_recipe("world_videomae-nano", ["model.decoder_widht=3"])
+    with pytest.raises(ConfigError, match="decoder_width"):
+        build_task(recipe)
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="world_videomae-nano"):
+        load_recipe("world_videomae-nanno")
+
+
+def test_a_broken_file_is_a_clear_error(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: [1")
+    with pytest.raises(ConfigError, match="not a YAML file"):
+        load_recipe(path)
+    path.write_text("just text")
+    with pytest.raises(ConfigError, match="holds no recipe"):
+        load_recipe(path)

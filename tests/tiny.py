@@ -1,0 +1,78 @@
+"""Tiny models with random weights, saved where `load` finds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.models.clip_text import CLIPTextConfig
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+from internvideo.models.videomae import VideoMAE, VideoMAEConfig
+from internvideo.models.vit import VideoViTConfig
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.world import vocabulary
+from internvideo.zoo import save_pretrained
+
+PROTOCOL = Preprocessing(
+    num_frames=4, sampling="middle", resize_rule="squash", resize_size=32, crop_size=32
+)
+MULTI_VIEW = Preprocessing(
+    num_frames=4,
+    sampling="dense",
+    frame_stride=2,
+    num_clips=2,
+    num_crops=3,
+    resize_size=32,
+    crop_size=32,
+)
+CLASSES = ("archery", "bowling", "juggling", "yoga")
+
+_ENCODER = {
+    "image_size": 32,
+    "num_frames": 4,
+    "patch_size": 16,
+    "tubelet_size": 2,
+    "width": 32,
+    "depth": 1,
+    "num_heads": 2,
+}
+
+
+def save_viclip(directory: Path) -> Path:
+    """Save a two-tower model that knows the words of the world."""
+    words = vocabulary()
+    torch.manual_seed(0)
+    config = ViCLIPConfig(
+        vision=VideoViTConfig(**_ENCODER),
+        text=CLIPTextConfig(
+            vocab_size=len(words) + 4,
+            context_length=32,
+            width=32,
+            depth=1,
+            num_heads=2,
+            embed_dim=16,
+        ),
+        embed_dim=16,
+        vocabulary=words,
+        temp_init=0.1,
+    )
+    return save_pretrained(ViCLIP(config), directory, preprocessing=PROTOCOL)
+
+
+def save_classifier(directory: Path) -> Path:
+    """Save a classifier of four classes that looks at six views."""
+    torch.manual_seed(1)
+    config = VideoClassifierConfig(num_classes=len(CLASSES), init_scale=1.0, **_ENCODER)
+    model = VideoClassifier(config)
+    return save_pretrained(model, directory, preprocessing=MULTI_VIEW, labels=CLASSES)
+
+
+def save_videomae(directory: Path) -> Path:
+    """Save a masked autoencoder, which has neither text nor classes."""
+    torch.manual_seed(2)
+    config = VideoMAEConfig(
+        encoder=VideoViTConfig(**_ENCODER), decoder_width=32, decoder_depth=1, decoder_num_heads=2
+    )
+    return save_pretrained(VideoMAE(config), directory, preprocessing=PROTOCOL)
