@@ -23,6 +23,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
+        """Return how many times faster ours is."""
         return self.peer / self.ours
 
 

@@ -13,5 +13,5 @@ def pytest_addoption(parser) -> None:
         "--golden-dir",
         type=Path,
         default=None,
-        help="run every golden case in this directory (default: the compact set, and ../shared/golden)",
+        help="run every golden case in this directory (default: the compact and the full set)",
     )

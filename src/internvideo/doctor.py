@@ -220,7 +220,7 @@ def _try(name: str, action: Callable[[], str]) -> SelfTest:
 def _encode(path: Path) -> str:
     from internvideo.video import write_video
 
-    write_video(path, _test_frames(), 8)
+    write_video(path, _test_frames(), fps=8)
     return f"16 frames of 64x64 as h264, {path.stat().st_size} bytes"
 
 

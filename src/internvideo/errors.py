@@ -71,5 +71,6 @@ def require(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"this needs the package '{module}'; install it with: pip install 'internvideo[{extra}]'"
+            f"this needs the package '{module}'; "
+            f"install it with: pip install 'internvideo[{extra}]'"
         ) from error

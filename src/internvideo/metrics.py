@@ -53,8 +53,8 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """Return recalls at 1, 5, 10 in both directions, and their means, in percent to two decimals.
 
-    Keys as in the reference: `txt_*` finds texts for a video, `img_*` videos for a text. With several
-    positives the best one counts.
+    Keys as in the reference: `txt_*` finds texts for a video, `img_*` videos for a text. With
+    several positives the best one counts.
     """
     metrics: dict[str, float] = {}
     means = []

@@ -356,17 +356,19 @@ class VideoModel:
             fps: their frame rate, for a protocol that counts in seconds.
         """
         protocol = self.preprocessing
-        total: Tensor | None = None
-        for picked in protocol.sample(frames.shape[1], fps):
-            chosen = rearrange(frames[:, torch.from_numpy(picked)], "b t h w c -> (b t) h w c")
-            for crop in range(protocol.num_crops):
-                resized = protocol.resize(chosen, crop_index=crop)
-                clips = protocol.normalize(
-                    rearrange(resized, "(b t) h w c -> b t h w c", t=len(picked))
-                )
-                vectors = self._in_batches(self._embed_clips, clips)
-                total = vectors if total is None else total + vectors
-        return F.normalize(cast(Tensor, total), dim=1)
+        views = [
+            (torch.from_numpy(picked), crop)
+            for picked in protocol.sample(frames.shape[1], fps)
+            for crop in range(protocol.num_crops)
+        ]
+        parts = []
+        for part in frames.split(_BATCH_CLIPS):
+            rows = [
+                self._in_batches(self._embed_clips, _one_view(part, protocol, picked, crop))
+                for picked, crop in views
+            ]
+            parts.append(torch.stack(rows).mean(dim=0))
+        return F.normalize(torch.cat(parts), dim=1)
 
     def embed_text(self, texts: str | Sequence[str]) -> Float[Tensor, "n d"]:
         """Return one vector of unit length per text, in the space of the videos.
@@ -459,6 +461,15 @@ class VideoModel:
         )
         for name, views in waiting:
             yield name, (views if isinstance(views, VideoError) else next(rows))
+
+
+def _one_view(
+    frames: UInt8[Tensor, "b t h w c"], protocol: Preprocessing, picked: Tensor, crop: int
+) -> Float[Tensor, "b c p y x"]:
+    """Return one view of each clip of a batch: the picked frames through one crop."""
+    chosen = rearrange(frames[:, picked], "b p h w c -> (b p) h w c")
+    resized = protocol.resize(chosen, crop_index=crop)
+    return protocol.normalize(rearrange(resized, "(b p) y x c -> b p y x c", p=len(picked)))
 
 
 def _as_list(videos: AnyVideo | Sequence[AnyVideo]) -> list[AnyVideo]:

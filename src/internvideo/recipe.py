@@ -1,8 +1,8 @@
 """A recipe: everything a training run is, in one YAML file.
 
-A recipe names a task, a model, the data, and the numbers; `base: other.yaml` takes another recipe and
-replaces what differs; `key.subkey=value` on the command line replaces single values. Unknown keys are
-an error that names the nearest valid one.
+A recipe names a task, a model, the data, and the numbers; `base: other.yaml` takes another recipe
+and replaces what differs; `key.subkey=value` on the command line replaces single values. Unknown
+keys are an error that names the nearest valid one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""From a recipe to a trained model: builds the parts, runs the loop, saves what came out."""
+"""From a recipe to a trained model: build the parts, run the loop, save what came out."""
 
 from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,10 @@ def _model_config(kind: type, recipe: Recipe) -> Any:
 def _provenance(recipe: Recipe) -> dict[str, Any]:
     import torch
 
-    import internvideo
-
     return {
         "recipe": recipe.name,
         "recipe_sha256": recipe.fingerprint(),
-        "internvideo": internvideo.__version__,
+        "internvideo": version("internvideo"),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }

@@ -1,4 +1,4 @@
-"""One golden case: what the reference implementation computed, read from `NAME.json` + `NAME.safetensors`."""
+"""One golden case: what the reference implementation computed (`NAME.json`, `NAME.safetensors`)."""
 
 from __future__ import annotations
 

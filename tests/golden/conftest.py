@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+
 from golden.case import Case, find_cases
 
 HERE = Path(__file__).parent
@@ -14,7 +15,7 @@ BESIDE = HERE.parents[2] / "shared" / "golden"
 
 
 def load_adapters() -> dict:
-    """Return family -> adapter over all modules in `adapters/`; a family may have one adapter only."""
+    """Return family -> adapter over all modules in `adapters/`; a family has one adapter."""
     adapters: dict = {}
     for path in sorted((HERE / "adapters").glob("[a-z]*.py")):
         module = importlib.import_module(f"golden.adapters.{path.stem}")
@@ -25,7 +26,7 @@ def load_adapters() -> dict:
 
 
 def collect(directory: Path | None) -> list[Case]:
-    """Return the cases to run: those of `directory`, or the compact set and the full set if present."""
+    """Return the cases of `directory`, or the compact set and the full set if present."""
     if directory is not None:
         if not directory.is_dir():
             raise pytest.UsageError(f"--golden-dir: no such directory: {directory}")

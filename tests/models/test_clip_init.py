@@ -15,7 +15,7 @@ TEXT = CLIPTextConfig(vocab_size=9, context_length=6, width=8, depth=1, num_head
 
 
 def image_clip() -> dict[str, torch.Tensor]:
-    """Return a state dictionary as OpenAI's files have it, on a 3 x 3 grid with 8 text positions."""
+    """Return a state as OpenAI's files have it, on a 3 x 3 grid and with 8 text positions."""
     torch.manual_seed(0)
     vision = ViCLIPVision(VISION).state_dict()
     vision.pop("temporal_positional_embedding")

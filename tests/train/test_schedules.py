@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from internvideo.train.schedules import cosine_value, warmup_cosine
@@ -10,7 +12,7 @@ def test_warmup_cosine_values():
     assert factors[:5] == [0, 0.25, 0.5, 0.75, 1]
     assert factors[8] == pytest.approx(0.5)
     assert factors[12] == pytest.approx(0)
-    assert all(a >= b for a, b in zip(factors[4:], factors[5:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[4:]))
 
 
 def test_warmup_cosine_never_falls_below_its_floor_nor_rises_again():

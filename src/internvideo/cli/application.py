@@ -20,8 +20,10 @@ from internvideo.errors import InternVideoError
 __all__ = ["app", "main", "run"]
 
 _INTERRUPTED = 130
-_CLICK_EXCEPTION = next(
-    cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException"
+_CLICK_EXCEPTION: type[Exception] = next(
+    cls
+    for cls in typer.BadParameter.__mro__
+    if issubclass(cls, Exception) and cls.__name__ == "ClickException"
 )
 
 app = typer.Typer(

@@ -155,4 +155,4 @@ def demo(
         )
     stdout_console().print(result.report)
     print(f"open {result.page} in a browser; the numbers are in {result.numbers}")
-    raise typer.Exit(failure_list(result.failures, total=len(video or [])))
+    raise typer.Exit(failure_list(list(result.failures), total=result.num_videos))

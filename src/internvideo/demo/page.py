@@ -126,7 +126,7 @@ def _numbers(report: WorldReport) -> str:
     speed = report.num_clips / report.seconds if report.seconds else 0.0
     return f"""<section aria-labelledby="numbers"><h2 id="numbers">The numbers, beside chance</h2>
 <p>{report.num_clips} clips of the procedural world that the model has never seen
-(world {report.seed}, {escape(report.source)}), {len(report.actions)} actions. The model was
+(seed {report.seed}, {escape(report.source)}), {len(report.actions)} actions. The model was
 not trained on these labels: each action is described by at least {report.prompts_per_action}
 sentences that were held out of its training captions. Intervals are 95&nbsp;% (Wilson).
 Reading and encoding took {report.seconds:.1f} s ({speed:.0f} clips a second).</p>
@@ -134,7 +134,9 @@ Reading and encoding took {report.seconds:.1f} s ({speed:.0f} clips a second).</
 <thead><tr><th scope="col">measure</th><th scope="col">result</th>
 <th scope="col"><span class="hidden">bar</span></th><th scope="col">interval</th>
 <th scope="col">chance</th><th scope="col">clips</th></tr></thead>
-<tbody>{rows}</tbody></table></div></section>"""
+<tbody>{rows}</tbody></table></div>
+<p class="legend"><span class="key mark" aria-hidden="true"></span> chance
+<span class="key range" aria-hidden="true"></span> 95&nbsp;% interval</p></section>"""
 
 
 def _rate_cells(rate: Rate) -> str:

@@ -42,12 +42,14 @@ class DemoResult:
         page: the HTML file.
         numbers: the JSON file.
         report: the numbers.
-        failures: (video, reason) of the user's videos that could not be used.
+        num_videos: how many videos the user's files and folders stand for.
+        failures: (video, reason) of those that could not be used.
     """
 
     page: Path
     numbers: Path
     report: WorldReport
+    num_videos: int
     failures: tuple[tuple[str, str], ...]
 
 
@@ -125,7 +127,13 @@ def run_demo(
     page, numbers = out / "index.html", out / "report.json"
     _write(page, render_page(content))
     _write(numbers, json.dumps(_numbers(content), indent=2, ensure_ascii=False) + "\n")
-    return DemoResult(page=page, numbers=numbers, report=report, failures=tuple(failures))
+    return DemoResult(
+        page=page,
+        numbers=numbers,
+        report=report,
+        num_videos=len(shown) + len(failures),
+        failures=tuple(failures),
+    )
 
 
 def default_labels() -> list[str]:

@@ -1,7 +1,7 @@
 """From image CLIP to ViCLIP: pure functions on tensors and state dictionaries.
 
 Patch kernels are inflated in time, position tables are fitted to other lengths and resolutions, and
-two sets of weights are averaged. Rules: viclip.md 2 and 3.3; golden family `viclip-init`.
+two sets of weights are averaged, by the rules of ViCLIP (golden family `viclip-init`).
 
 Letters: T time steps, L text positions, G rows or columns of the patch grid, D width.
 """
@@ -44,8 +44,8 @@ def inflate_patch_kernel(
     Args:
         kernel: weight of the image model's patch embedding.
         steps: temporal kernel size k.
-        mode: `"centre"` puts the kernel at index k // 2 among zeros; `"average"` repeats it / k. With
-            one step both are the kernel itself. A still video gives the image model's patches.
+        mode: `"centre"` puts the kernel at index k // 2 among zeros; `"average"` repeats it / k.
+            With one step both are the kernel itself. A still gives the image model's patches.
     """
     if mode == "average":
         return repeat(kernel, "d c p q -> d c k p q", k=steps) / steps
@@ -55,7 +55,7 @@ def inflate_patch_kernel(
 
 
 def resize_temporal_positions(table: Float[Tensor, "1 t d"], steps: int) -> Float[Tensor, "1 k d"]:
-    """Fit temporal positions to `steps`: grow by linear interpolation, shrink to the FIRST steps."""
+    """Fit temporal positions to `steps`: grow by interpolation, shrink to the FIRST steps."""
     if steps <= table.shape[1]:
         return table[:, :steps]
     grown = F.interpolate(
@@ -148,7 +148,7 @@ def merge_weights(
     weight: float = 0.5,
     keep: Collection[str] = ("vision_encoder.temporal_positional_embedding",),
 ) -> dict[str, Tensor]:
-    """Average two states: `weight · finetuned + (1 − weight) · base` (WiSE-FT, Wortsman et al. 2022).
+    """Average two states: `weight · finetuned + (1 − weight) · base` (WiSE-FT, arXiv 2109.01903).
 
     Args:
         finetuned: weights after training.

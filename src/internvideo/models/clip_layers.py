@@ -1,4 +1,4 @@
-"""The residual block of CLIP, shared by its text tower and by every video tower grown from its image tower.
+"""The residual block of CLIP, for its text tower and the video towers grown from its image tower.
 
 Pre-norm: `x + attn(ln_1(x))`, then `x + mlp(ln_2(x))` with QuickGELU. Attribute names are those of
 the OpenAI checkpoints (`attn.in_proj_weight`, `attn.out_proj`, `mlp.c_fc`, …), so these files load
@@ -79,7 +79,7 @@ class CLIPMlp(nn.Module):
 
 
 class CLIPBlock(nn.Module):
-    """One pre-norm residual block; `drop_path` is the probability of skipping a branch in training."""
+    """One pre-norm residual block; `drop_path` is the chance to skip a branch in training."""
 
     activation_checkpointing = False
 
@@ -97,6 +97,20 @@ class CLIPBlock(nn.Module):
         x = x + self.drop_path(self.attn(self.ln_1(x)))
         return x + self.drop_path(self.mlp(self.ln_2(x)))
 
+    def reset_parameters(self, *, depth: int) -> None:
+        """Initialise as in a CLIP of `depth` blocks; biases are zero."""
+        width = self.attn.out_proj.in_features
+        output_std = (width * 2 * depth) ** -0.5
+        nn.init.normal_(self.attn.in_proj_weight, std=width**-0.5)
+        nn.init.normal_(self.attn.out_proj.weight, std=output_std)
+        nn.init.normal_(self.mlp.c_fc.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(self.mlp.c_proj.weight, std=output_std)
+        nn.init.zeros_(self.attn.in_proj_bias)
+        for linear in (self.attn.out_proj, self.mlp.c_fc, self.mlp.c_proj):
+            nn.init.zeros_(linear.bias)
+        self.ln_1.reset_parameters()
+        self.ln_2.reset_parameters()
+
 
 class CLIPTransformer(nn.Module):
     """A stack of `depth` blocks with drop path rising linearly from 0 to `drop_path_rate`."""
@@ -111,7 +125,6 @@ class CLIPTransformer(nn.Module):
         drop_path_rate: float = 0.0,
     ):
         super().__init__()
-        self.width = width
         self.resblocks = nn.ModuleList(
             CLIPBlock(width, num_heads, causal=causal, drop_path=rate)
             for rate in drop_path_rates(drop_path_rate, depth)
@@ -127,19 +140,8 @@ class CLIPTransformer(nn.Module):
         """Yield the blocks, for checkpointing, compilation and sharding from outside."""
         yield from self.resblocks
 
-    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Initialise as CLIP does: residual outputs shrink with depth, biases are zero."""
-        attention_std = self.width**-0.5
-        output_std = attention_std * (2 * max(len(self.resblocks), 1)) ** -0.5
-        hidden_std = (2 * self.width) ** -0.5
-        for block in self.resblocks:
-            nn.init.normal_(block.attn.in_proj_weight, std=attention_std)
-            nn.init.normal_(block.attn.out_proj.weight, std=output_std)
-            nn.init.normal_(block.mlp.c_fc.weight, std=hidden_std)
-            nn.init.normal_(block.mlp.c_proj.weight, std=output_std)
-            linears = (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj)
-            for bias in (block.attn.in_proj_bias, *(linear.bias for linear in linears)):
-                nn.init.zeros_(bias)
-            block.ln_1.reset_parameters()
-            block.ln_2.reset_parameters()
+        """Initialise as CLIP does: what a block adds shrinks with the number of blocks."""
+        for block in self.resblocks.modules():
+            if isinstance(block, CLIPBlock):
+                block.reset_parameters(depth=len(self.resblocks))

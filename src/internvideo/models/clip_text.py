@@ -2,8 +2,8 @@
 
 Token and position embeddings → causal blocks → `ln_final` → the token at the position of the
 LARGEST id (the end-of-text id is the largest of the vocabulary; the first one counts) →
-`text_projection`. Padding (id 0) needs no mask: it stands behind the end-of-text token, and a causal
-transformer never looks there. Names are those of the OpenAI checkpoints.
+`text_projection`. Padding (id 0) needs no mask: it stands behind the end-of-text token, and a
+causal transformer never looks there. Names are those of the OpenAI checkpoints.
 
 Letters: B batch, L token positions (at most the context length), D width, E joint dimension.
 """
@@ -70,7 +70,7 @@ class CLIPTextEncoder(nn.Module):
     Args:
         config: the shape of the tower.
         projection_norm: `"batch"` puts a BatchNorm without affine parameters in front of
-            `text_projection` (see `internvideo.models.viclip` for why); official models use `"none"`.
+            `text_projection` (`internvideo.models.viclip` says why); official models have `"none"`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class CLIPTextEncoder(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Initialise as CLIP does (viclip.md 1.5: the reference leaves positions and projection unset)."""
+        """Initialise as CLIP does (ViCLIP's code leaves positions and projection unset)."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=self.config.width**-0.5)

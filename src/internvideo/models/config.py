@@ -1,8 +1,8 @@
 """Model configurations as plain data: frozen dataclasses to JSON and back, checked on the way in.
 
-Works on any tree of dataclasses whose fields are numbers, strings, `None`, tuples, literals or other
-dataclasses. Where a field allows several dataclasses, its data carry the class under `"kind"` (the
-class name without `Config`), so that `{"vision": {"kind": "ViCLIPVision", …}}` reads back.
+Works on any tree of dataclasses whose fields are numbers, strings, `None`, tuples, literals or
+other dataclasses. Where a field allows several dataclasses, its data carry the class under `"kind"`
+(the class name without `Config`), so that `{"vision": {"kind": "ViCLIPVision", …}}` reads back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Video-text contrast: the symmetric cross-entropy with several possible positives.
 
 `S = v tᵀ / temperature` of unit vectors; the target of row i is uniform over all j with the same
-sample id, so a caption that occurs twice in a batch is not its own negative. The loss is the mean of
-the video→text and the text→video cross-entropy (viclip.md 3.1). With distinct ids it is the InfoNCE
-loss of CLIP. Across processes, gather features and ids first and pass the whole batch.
+sample id, so a caption that occurs twice in a batch is not its own negative. The loss is the mean
+of the video→text and the text→video cross-entropy, as in ViCLIP (arXiv 2307.06942). With distinct
+ids it is the InfoNCE loss of CLIP. Across processes, gather features and ids first and pass the
+whole batch.
 """
 
 from __future__ import annotations

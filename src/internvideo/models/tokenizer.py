@@ -1,8 +1,8 @@
 """Text to token ids: CLIP's byte-pair encoder, and a word-level tokenizer for small vocabularies.
 
 Both put a start token in front and an end token behind, pad with 0, and keep this contract of the
-CLIP text tower: **the end token has the largest id**, so the arg-max of a row is its position. A text
-that is too long is cut to the context length and its last id becomes the end token.
+CLIP text tower: **the end token has the largest id**, so the arg-max of a row is its position. A
+text that is too long is cut to the context length and its last id becomes the end token.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class CLIPTokenizer:
         """Return the byte-pair ids of one text without start and end token.
 
         COMPAT: the literals `<|startoftext|>` and `<|endoftext|>` inside a text become the special
-        ids, as in OpenAI's encoder but unlike open_clip's; pinned by golden `clip-tokenizer-strings`.
+        ids, as in OpenAI's encoder but unlike open_clip's; pinned by golden `clip-tokenizer`.
         """
         engine, pattern = _clip_engine()
         ids: list[int] = []
@@ -175,7 +175,7 @@ class WordTokenizer:
         return self.vocab_size - 1
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of the words of one text, `unknown_id` for a word outside the vocabulary."""
+        """Return the ids of the words of one text, `unknown_id` for words not in the vocabulary."""
         return [self._ids.get(word, self.unknown_id) for word in _words(text)]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -6,17 +6,19 @@
 
 The video tower is one of two:
 
-* `ViCLIPVision`, CLIP's image ViT grown in time: patches of all frames attend to each other, one class
-  token a clip, a position table over space plus one over time. All released ViCLIP files.
+* `ViCLIPVision`, CLIP's image ViT grown in time: patches of all frames attend to each other, one
+  class token a clip, a position table over space plus one over time. All released ViCLIP files.
 * `PooledVideoViT`, any `VideoViT` whose tokens are pooled and projected: how a masked-pretrained
   encoder becomes a ViCLIP (`viclip-nano`).
 
 `projection_norm="batch"` puts a BatchNorm without affine parameters in front of both projections. A
 small model that starts from nothing has nearly parallel embeddings (nano shape, at the start: mean
-cosine 0.85 between clips, 0.64 between captions; with the norm 0.0), and its loss stayed at ln B for
-minutes; with the norm it fell at once. Models that start from CLIP do not need it and have `"none"`.
+cosine 0.85 between clips, 0.64 between captions; with the norm 0.0), and its loss stayed at ln B
+for minutes where one with the norm had begun to learn. Models that start from CLIP do not need it
+and have `"none"`.
 
-Letters: B batch, C channels, T frames, H/W pixels, N tokens, D width, E joint dimension, L text length.
+Letters: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n patch tokens, v of
+them visible; d width, e joint dimension, l text length.
 """
 
 from __future__ import annotations
@@ -86,8 +88,8 @@ class ViCLIPVisionConfig:
             raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
         if self.image_size % self.patch_size or self.num_frames % self.tubelet_size:
             raise ValueError(
-                f"image_size {self.image_size} and num_frames {self.num_frames} must be multiples of "
-                f"patch_size {self.patch_size} and tubelet_size {self.tubelet_size}"
+                f"image_size {self.image_size} and num_frames {self.num_frames} must be multiples "
+                f"of patch_size {self.patch_size} and tubelet_size {self.tubelet_size}"
             )
 
     @property
@@ -138,8 +140,8 @@ class ViCLIPVision(nn.Module):
     def patch_positions(self, grid: tuple[int, int, int]) -> Float[Tensor, "1 n d"]:
         """Return space plus time positions of the patches of a clip of that grid.
 
-        Another resolution is reached by bicubic interpolation, more time steps by linear interpolation,
-        fewer by the first ones; a still (one step) gets the mean over time.
+        Another resolution is reached by bicubic interpolation, more time steps by linear
+        interpolation, fewer by the first ones; a still (one step) gets the mean over time.
         """
         steps, rows, columns = grid
         space = resize_spatial_positions(self.positional_embedding, (rows, columns))[1:]
@@ -331,7 +333,7 @@ class ViCLIPConfig:
 
 @dataclass(frozen=True)
 class ViCLIPOutput:
-    """Unit-norm embeddings of a batch of pairs."""
+    """Unit-norm float32 embeddings of a batch of pairs."""
 
     video: Float[Tensor, "b e"]
     text: Float[Tensor, "b e"]
@@ -340,7 +342,7 @@ class ViCLIPOutput:
 def kept_tokens(
     noise: Float[Tensor, "b n"], mask_ratio: float, *, num_steps: int
 ) -> Int[Tensor, "b v"]:
-    """Return which patches survive random token dropping (viclip.md 3.1).
+    """Return which patches survive random token dropping.
 
     The `int(mask_ratio · n)` patches with the smallest noise are dropped.
 
@@ -392,7 +394,7 @@ class ViCLIP(nn.Module):
         nn.init.constant_(self.temp, self.config.temp_init)
 
     def reset_buffers(self) -> None:
-        """Make the tables that are no part of the state; needed after building on the meta device."""
+        """Make the tables that are no part of the state, after building on the meta device."""
         if isinstance(self.vision_encoder, PooledVideoViT):
             self.vision_encoder.reset_buffers()
 
@@ -402,10 +404,10 @@ class ViCLIP(nn.Module):
         yield from self.text_encoder.block_modules()
 
     def temperature(self) -> Float[Tensor, ""]:
-        """Return the temperature after keeping it at or above `temp_min` IN PLACE (as the reference).
+        """Return the temperature after raising it to `temp_min` IN PLACE if it was lower.
 
-        In place rather than in the graph: pushed below the bound it comes back and goes on learning,
-        where a clamp in the graph would cut its gradient for good.
+        In place, as in the reference, and not in the graph: pushed below the bound it comes back
+        and goes on learning, where a clamp in the graph would cut its gradient for good.
         """
         with torch.no_grad():
             self.temp.clamp_(min=self.config.temp_min)
@@ -425,7 +427,7 @@ class ViCLIP(nn.Module):
             video: normalised pixels.
             mask_ratio: share of the patch tokens to drop at random (training only).
             noise: what decides which are dropped, see `kept_tokens`; None draws it.
-            normalize: scale every embedding to unit length.
+            normalize: scale every embedding to unit length, in float32 whatever the model's dtype.
         """
         visible = None
         if mask_ratio > 0:
@@ -437,14 +439,14 @@ class ViCLIP(nn.Module):
                 noise = torch.rand(len(video), t * h * w, device=video.device)
             visible = kept_tokens(noise, mask_ratio, num_steps=t)
         embedding = self.vision_encoder.project(self.vision_encoder(video, visible=visible))
-        return F.normalize(embedding, dim=-1) if normalize else embedding
+        return F.normalize(embedding.float(), dim=-1) if normalize else embedding
 
     def encode_text(
         self, ids: Int[Tensor, "b l"], *, normalize: bool = True
     ) -> Float[Tensor, "b e"]:
-        """Embed tokenized texts; `normalize` scales every embedding to unit length."""
+        """Embed tokenized texts; `normalize` scales to unit length, in float32."""
         embedding = self.text_encoder(ids).embedding
-        return F.normalize(embedding, dim=-1) if normalize else embedding
+        return F.normalize(embedding.float(), dim=-1) if normalize else embedding
 
     def forward(
         self,

@@ -1,0 +1,1 @@
+"""Tasks: one folder each, with the losses, metrics and results of that task and nothing else."""

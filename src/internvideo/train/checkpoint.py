@@ -16,7 +16,7 @@ __all__ = ["load_state", "random_state", "restore_random_state", "save_state"]
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) so that a reader sees the old file or the new one."""
+    """Write tensors and plain values so that a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

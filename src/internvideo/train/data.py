@@ -1,8 +1,8 @@
 """Deterministic data: which samples a step sees, and which random numbers each sample gets.
 
-A sample is identified by (epoch, index). Its random generator is seeded by (seed, epoch, index), never
-by the state of a worker, so that any step of any epoch can be produced again: that is what makes an
-interrupted run continue exactly where it stopped.
+A sample is identified by (epoch, index). Its random generator is seeded by (seed, epoch, index),
+never by the state of a worker, so that any step of any epoch can be produced again: that is what
+makes an interrupted run continue exactly where it stopped.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
 
     @property
     def steps_per_epoch(self) -> int:
+        """Return the optimiser steps of one pass over the data."""
         return self.num_samples // (self.batch_size * self.world_size)
 
     def __len__(self) -> int:

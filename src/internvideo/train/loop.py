@@ -1,8 +1,9 @@
 """The training loop: fetch, forward, backward, clip, step, log, save — and go on after a kill.
 
 The loop knows nothing of tasks. A task is an `nn.Module` that owns the model, turns a sample into
-tensors (`prepare`, run in the data workers) and a batch into `{"loss": …, parts…}` (`training_loss`).
-Devices, precision and DDP are Lightning Fabric's; start several processes with `torchrun`.
+tensors (`prepare`, run in the data workers) and a batch into `{"loss": …, parts…}`
+(`training_loss`). Devices, precision and DDP are Lightning Fabric's; start several processes with
+`torchrun`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -199,12 +201,10 @@ def _save(path: Path, task: Any, optimizer: Any, plan: Plan, step: int, fabric: 
         states = [None] * fabric.world_size
         torch.distributed.all_gather_object(states, random_state())
     if fabric.is_global_zero:
-        import internvideo
-
         state = {
             "step": step,
             "fingerprint": plan.fingerprint,
-            "version": internvideo.__version__,
+            "version": version("internvideo"),
             "task": task.state_dict(),
             "optimizer": optimizer.state_dict(),
             "random": states,

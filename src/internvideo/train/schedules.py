@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the optimiser step: linear warm-up, then half a cosine."""
+"""Learning-rate schedules as pure functions of the step: linear warm-up, then half a cosine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["cosine_value", "warmup_cosine"]
 
 
 def warmup_cosine(step: int, total_steps: int, warmup_steps: float, *, floor: float = 0.0) -> float:
-    """Return the factor of the peak learning rate for a step, ViCLIP's rule (viclip.md 3.1).
+    """Return the factor of the peak learning rate for a step, by ViCLIP's rule.
 
-    `step / warmup_steps` while warming up, then `½(1 + cos(π · progress))`; never below `floor`. The
-    peak is reached once, at `step == warmup_steps`.
+    `step / warmup_steps` while warming up, then `½(1 + cos(π · progress))`; never below `floor`.
+    The peak is reached once, at `step == warmup_steps`.
 
     Args:
         step: steps taken before this one, from 0.
@@ -34,10 +34,11 @@ def cosine_value(
     final: float,
     start: float = 0.0,
 ) -> float:
-    """Return the value for a step, VideoMAE's rule (videomae.md 9); also for its weight decay.
+    """Return the value for a step, by VideoMAE's rule; also for its weight decay.
 
-    Warm-up runs from `start` to `peak` INCLUDING both, so the peak is held for two steps; the cosine
-    then falls (or rises) towards `final` over the remaining steps and would reach it one step later.
+    Warm-up runs from `start` to `peak` including both, so the peak is held for two steps; the
+    cosine then falls (or rises) towards `final` over the remaining steps and would reach it one
+    step later.
 
     Args:
         step: steps taken before this one, from 0.

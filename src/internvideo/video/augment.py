@@ -218,10 +218,16 @@ def resized_crop(
     *,
     interpolation: Interpolation = "bilinear",
     antialias: bool = False,
+    rounded: bool = True,
 ) -> Frames:
-    """Cut `box` out of every frame and resize it to a square of `size` pixels."""
-    cut = crop(frames, box)
-    return resize(cut, (size, size), interpolation=interpolation, antialias=antialias)
+    """Cut `box` out of every frame and `resize` it to a square of `size` pixels."""
+    return resize(
+        crop(frames, box),
+        (size, size),
+        interpolation=interpolation,
+        antialias=antialias,
+        rounded=rounded,
+    )
 
 
 def horizontal_flip(frames: Frames) -> Frames:
@@ -297,11 +303,14 @@ class Augmentation:
         self, frames: UInt8[Tensor, "t h w 3"], drawn: AugmentationDraw
     ) -> Float[Tensor, "3 t s s"]:
         """Crop, resize, mirror and normalise all frames of a clip by one draw."""
-        cut = crop(frames, drawn.box)
-        if self.resize_dtype == "float":
-            cut = cut.float()
-        square = (self.size, self.size)
-        resized = resize(cut, square, interpolation=self.interpolation, antialias=self.antialias)
+        resized = resized_crop(
+            frames,
+            drawn.box,
+            self.size,
+            interpolation=self.interpolation,
+            antialias=self.antialias,
+            rounded=self.resize_dtype == "uint8",
+        )
         if drawn.flip:
             resized = horizontal_flip(resized)
         return normalize(resized, self.mean, self.std)

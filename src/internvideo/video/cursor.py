@@ -189,6 +189,10 @@ class Cursor:
     def _check_start(self, picture: Any, rank: int) -> None:
         if self.key == FROM_START or self._damaged:
             return
-        is_intra = picture.key_frame or int(picture.pict_type) == _INTRA_PICTURE
+        is_intra = (
+            self._video.stream.codec_context.codec.intra_only
+            or picture.key_frame
+            or int(picture.pict_type) == _INTRA_PICTURE
+        )
         if rank != self.next_rank or (picture.pts == self._floor and not is_intra):
             raise BadKeyFrame(self.key)

@@ -16,7 +16,6 @@ __all__ = ["VIDEO_SUFFIXES", "find_videos"]
 
 VIDEO_SUFFIXES = frozenset(
     {
-        # fmt: off
         ".mp4",
         ".m4v",
         ".mov",
@@ -53,7 +52,6 @@ VIDEO_SUFFIXES = frozenset(
         ".hevc",
         ".264",
         ".265",
-        # fmt: on
     }
 )
 """File-name endings that count as videos when a folder is searched."""

@@ -26,6 +26,7 @@ from internvideo.video.transforms import (
     CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    CropBox,
     CropRounding,
     Interpolation,
     crop,
@@ -297,21 +298,25 @@ class Preprocessing:
         return max(round(self.frame_stride * fps / self.frame_rate), 1)
 
     def _resized(self, frames: UInt8[Tensor, "t h w 3"]) -> Tensor:
-        if self.resize_dtype == "float":
-            frames = frames.float()
+        rounded = self.resize_dtype == "uint8"
         if self.resize_rule == "squash":
             square = (self.resize_size, self.resize_size)
             return resize(
-                frames, square, interpolation=self.interpolation, antialias=self.antialias
+                frames,
+                square,
+                interpolation=self.interpolation,
+                antialias=self.antialias,
+                rounded=rounded,
             )
         return resize_short_side(
             frames,
             self.resize_size,
             interpolation=self.interpolation,
             antialias=self.antialias,
+            rounded=rounded,
         )
 
-    def _boxes(self, resized: Tensor) -> list:
+    def _boxes(self, resized: Tensor) -> list[CropBox]:
         height, width = resized.shape[1:3]
         return spatial_crops(
             height,

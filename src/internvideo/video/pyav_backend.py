@@ -52,6 +52,8 @@ _SKIPPABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 _INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
 # Decoding on over so many unwanted frames is cheaper than a jump to the next key frame.
 _WORTH_A_SEEK = 4
+# After so many key frames that were none, the container's word on them is not asked again.
+_MAX_BAD_KEYS = 16
 
 
 class PyAVReader:
@@ -81,6 +83,7 @@ class PyAVReader:
         self._cursor: Cursor | None = None
         self._geometry: Geometry | None = None
         self._converter = PictureConverter()
+        self._bad_keys = 0
         self._second_look: set[int] = set()
         self._decoded_before = 0
 
@@ -198,7 +201,9 @@ class PyAVReader:
         name = self._source.name
         match error:
             case BadKeyFrame():
-                self._index = index.without_key(error.key)
+                self._bad_keys += 1
+                few = self._bad_keys <= _MAX_BAD_KEYS
+                self._index = index.without_key(error.key) if few else index.without_keys()
             case Contradiction():
                 self._become_more_certain(index, error)
             case Damaged():
@@ -229,7 +234,9 @@ class PyAVReader:
         return self._header_size
 
     def _look_again(self, cursor: Cursor, rank: int) -> None:
-        """Refuse a damaged picture once if a bad key frame may be the cause; then accept it."""
+        """Refuse a damaged picture while the way to it may be the cause; then accept it."""
+        if self._may_skip:
+            raise Contradiction("a damaged picture")
         if cursor.key > 0 and rank not in self._second_look:
             self._second_look.add(rank)
             raise BadKeyFrame(cursor.key)
@@ -340,6 +347,8 @@ class PyAVReader:
             ) from error
         if not self._notes.all_pts:
             return self._nothing()
+        if not all(self._header_size):
+            return self._index_from_frames()  # FFmpeg could not decode the first seconds
         reorders = self._codec in ("h264", "hevc") and stream.codec_context.has_b_frames
         if reorders and self._video.container.format.name == "avi":
             return self._index_from_frames()  # this container has no presentation times

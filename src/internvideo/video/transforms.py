@@ -4,8 +4,8 @@ Frames are `uint8` RGB in the layout of the decoder, `"t h w c"`; a clip is `flo
 of the models, `"c t h w"`. Everything that can stay `uint8` does: frames are cropped before they
 are converted, and `normalize` writes the float clip once.
 
-A resize keeps the type of its input. On `uint8` the result is rounded exactly as the program that
-a released model was trained with rounds it, because a published accuracy belongs to those pixels:
+A resize of `uint8` frames rounds exactly as the program that a released model was trained with
+rounds, because a published accuracy belongs to those pixels:
 
 ===========  ==========  ==========================================  =====================
 antialias    bilinear    bicubic                                     used by
@@ -14,7 +14,7 @@ False        OpenCV      PyTorch, rounded and clamped                VideoMAE; V
 True         Pillow      Pillow                                      InternVideo-MM, CLIP
 ===========  ==========  ==========================================  =====================
 
-On floats both are PyTorch's `interpolate` without corner alignment (UniFormerV2).
+Unrounded, both are PyTorch's `interpolate` without corner alignment (UniFormerV2).
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def resize(
     *,
     interpolation: Interpolation = "bilinear",
     antialias: bool = False,
+    rounded: bool = True,
 ) -> Frames:
     """Resize every frame to `size`, ignoring the aspect ratio.
 
@@ -92,9 +93,11 @@ def resize(
         size: (height, width) of the result.
         interpolation: "bilinear" or "bicubic".
         antialias: widen the filter when shrinking; see the table in the module docstring.
+        rounded: keep `uint8` frames `uint8`; False returns them as unrounded floats on the same
+            scale. Float frames are never rounded.
 
     Returns:
-        Frames of the same type; the input itself when it has that size already.
+        The resized frames; the input itself when nothing has to change.
 
     Raises:
         ConfigError: the size is not positive, the interpolation is unknown, or antialiasing is
@@ -106,15 +109,16 @@ def resize(
         raise ConfigError(
             f"unknown interpolation {interpolation!r}; expected 'bilinear' or 'bicubic'"
         )
+    rounded = rounded and frames.dtype == torch.uint8
     if tuple(frames.shape[1:3]) == tuple(size):
-        return frames
-    if frames.dtype != torch.uint8:
+        return frames if rounded else frames.float()
+    if not rounded:
         return _interpolate(frames, size, interpolation, antialias)
     if antialias:
         return _resize_like_pillow(frames, size, interpolation)
     if interpolation == "bilinear":
         return _resize_like_opencv(frames, size)
-    resized = _interpolate(frames.float(), size, interpolation, antialias=False)
+    resized = _interpolate(frames, size, interpolation, antialias=False)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -124,20 +128,26 @@ def resize_short_side(
     *,
     interpolation: Interpolation = "bilinear",
     antialias: bool = False,
+    rounded: bool = True,
 ) -> Frames:
     """Resize so that the shorter side becomes `size`; the aspect ratio is kept (rounded down)."""
     target = short_side_size(frames.shape[1], frames.shape[2], size)
-    return resize(frames, target, interpolation=interpolation, antialias=antialias)
+    return resize(frames, target, interpolation=interpolation, antialias=antialias, rounded=rounded)
 
 
 def _interpolate(
-    frames: Float[Tensor, "t h w c"], size: tuple[int, int], interpolation: str, antialias: bool
+    frames: Frames, size: tuple[int, int], interpolation: str, antialias: bool
 ) -> Float[Tensor, "t h w c"]:
-    planar = frames.permute(0, 3, 1, 2)
-    resized = F.interpolate(
-        planar, size=size, mode=interpolation, align_corners=False, antialias=antialias
-    )
-    return resized.permute(0, 2, 3, 1)
+    """Resize in float32, frame by frame: a clip of large frames is never held as floats."""
+    num_frames, _, _, channels = frames.shape
+    resized = torch.empty(num_frames, *size, channels, dtype=torch.float32, device=frames.device)
+    for target, frame in zip(resized, frames, strict=True):
+        planar = frame.permute(2, 0, 1)[None].float()
+        planar = F.interpolate(
+            planar, size=size, mode=interpolation, align_corners=False, antialias=antialias
+        )
+        target.copy_(planar[0].permute(1, 2, 0))
+    return resized
 
 
 def _resize_like_pillow(
@@ -147,7 +157,7 @@ def _resize_like_pillow(
     if frames.device.type != "cpu":
         raise ConfigError(
             f"antialiased resize of uint8 frames runs on the CPU, not on '{frames.device}'; "
-            "move the frames there, or convert them to float first"
+            "move the frames there, or ask for unrounded frames"
         )
     from PIL import Image
 
@@ -275,12 +285,15 @@ def spatial_crops(
     """
     if min(height, width) < size:
         raise ConfigError(f"cannot cut {size}x{size} out of a frame of {height}x{width}")
-    if num_crops == 1:
-        fractions = [0.5]
-    else:
-        fractions = [index / (num_crops - 1) for index in range(num_crops)]
+    if num_crops < 1:
+        raise ConfigError(f"num_crops is {num_crops}; it must be at least 1")
     across = _round_offset((min(height, width) - size) / 2, rounding)
-    along = [_round_offset(f * (max(height, width) - size), rounding) for f in fractions]
+    room = max(height, width) - size
+    # multiply before dividing: the last crop must end exactly at the border
+    offsets = (
+        [k * room / (num_crops - 1) for k in range(num_crops)] if num_crops > 1 else [room / 2]
+    )
+    along = [_round_offset(offset, rounding) for offset in offsets]
     if height > width:
         return [CropBox(offset, across, size, size) for offset in along]
     return [CropBox(across, offset, size, size) for offset in along]
@@ -335,8 +348,10 @@ def normalize(
         )
     channels_first = frames.movedim(-1, -4)
     if out is None:
-        out = torch.empty(channels_first.shape, dtype=torch.float32, device=frames.device)
-    out.copy_(channels_first)
-    for plane, channel_mean, channel_std in zip(out.unbind(-4), mean, std, strict=True):
+        clip = torch.empty(channels_first.shape, dtype=torch.float32, device=frames.device)
+    else:
+        clip = out
+    clip.copy_(channels_first)
+    for plane, channel_mean, channel_std in zip(clip.unbind(-4), mean, std, strict=True):
         plane.mul_(1 / (255 * channel_std)).add_(-channel_mean / channel_std)
-    return out
+    return clip

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 _MAX_DEPTH = 512
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Architecture:
     """What the zoo knows of one kind of model.
 
@@ -65,7 +66,7 @@ class Architecture:
 
     def shapes(self, config: Any) -> dict[str, tuple[int, ...]]:
         """Return the name and shape of every tensor of the model."""
-        return {name: tuple(t.shape) for name, t in self.build(config).state_dict().items()}
+        return dict(_shapes_of(self, config))
 
     def size_of(self, config: Any) -> str | None:
         """Return the name of the size that a configuration has, or None."""
@@ -77,6 +78,12 @@ class Architecture:
     def to_ours(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         """Return an official state dictionary (without prefixes) under our names."""
         return self.adapt(state) if self.adapt else self.tables[layout].to_ours(state)
+
+
+@lru_cache(maxsize=32)
+def _shapes_of(architecture: Architecture, config: Any) -> dict[str, tuple[int, ...]]:
+    state = architecture.build(config).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def find_architecture(name: str) -> Architecture:

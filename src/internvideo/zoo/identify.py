@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -242,6 +242,7 @@ def _without_wrappers(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1 << 16)
 def _generic(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 

@@ -1,4 +1,4 @@
-"""Frame sampling, crops and pixel preparation: `video.sampling`, `transforms`, `augment`, presets."""
+"""Frame sampling, crops and pixel preparation: everything below `internvideo.video`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import random
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from golden.case import Case
 from internvideo.video import augment, sampling, transforms
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.video.transforms import CLIP_MEAN, CLIP_STD, CropBox
-from torch import Tensor
 
 
 class FakeVideo:
@@ -69,7 +70,7 @@ def _assert_indices(actual, expected, row: dict) -> None:
 
 def _rng(row: dict) -> np.random.RandomState | None:
     seed = row.get("np_seed")
-    return None if seed is None else np.random.RandomState(seed)  # noqa: NPY002
+    return None if seed is None else np.random.RandomState(seed)
 
 
 def _draws(row: dict, rule) -> list:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
-from golden.case import Case
 
-from internvideo.errors import DataError
+from golden.case import Case
 from internvideo import metrics
+from internvideo.errors import DataError
 from internvideo.models import clip_init
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder
 from internvideo.models.contrastive import contrastive_loss

@@ -1,12 +1,13 @@
 """Zero-shot classification: a video is what its embedding is nearest to, among sentences (ViCLIP).
 
-Every class is described by one or several sentences. Its weight vector is the MEAN of their unit-norm
-embeddings, and the score of a video is its unit-norm embedding times that vector: the mean cosine over
-the sentences. The mean is not scaled back to unit length (the published numbers are made so; other CLIP
-code does it, which can change the order). The vectors are computed once per set of classes.
+Every class is described by one or several sentences. Its weight vector is the MEAN of their
+unit-norm embeddings, and the score of a video is its unit-norm embedding times that vector: the
+mean cosine over the sentences. The mean is not scaled back to unit length (the published numbers
+are made so; other CLIP code does it, which can change the order). The vectors are computed once per
+set of classes.
 
-Nothing is trained here, so of the three verbs of a task there are two, `evaluate` and `predict`; training
-is `internvideo.tasks.pretraining.contrastive`.
+Nothing is trained here, so of the three verbs of a task there are two, `evaluate` and `predict`;
+training is `internvideo.tasks.pretraining.contrastive`.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def _templates() -> dict[str, tuple[str, ...]]:
 def prompt_templates(name: str) -> tuple[str, ...]:
     """Return a published set of templates; `{}` stands for the class name.
 
-    `action16` makes the zero-shot numbers of ViCLIP; `kinetics28` and `imagenet80` turn class lists into
-    captions for pretraining.
+    `action16` makes the zero-shot numbers of ViCLIP; `kinetics28` and `imagenet80` turn class lists
+    into captions for pretraining.
 
     Raises:
         UnknownNameError: there is no such set.
@@ -63,7 +64,8 @@ def prompt_templates(name: str) -> tuple[str, ...]:
     known = _templates()
     if name not in known:
         raise UnknownNameError(
-            f"no prompt templates '{name}'; there are {', '.join(known)}.{did_you_mean(name, known)}"
+            f"no prompt templates '{name}'; there are {', '.join(known)}."
+            f"{did_you_mean(name, known)}"
         )
     return known[name]
 

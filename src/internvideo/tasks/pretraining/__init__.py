@@ -1,0 +1,1 @@
+"""Pretraining: masked video modelling and video-language contrast."""

@@ -1,4 +1,4 @@
-"""Video-language contrast: a clip and its caption meet, all others part (ViCLIP, arXiv 2307.06942)."""
+"""Video-language contrast: a clip and its caption meet, others part (ViCLIP, arXiv 2307.06942)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from internvideo.models.tubelets import TokenSplit, split_mask
+from internvideo.models.videomae import (
+    SIZES,
+    VideoMAE,
+    VideoMAEConfig,
+    motion_target,
+    pixel_target,
+)
+from internvideo.models.vit import ConvStemConfig, VideoViTConfig
+
+ENCODER = VideoViTConfig(image_size=16, patch_size=8, num_frames=4, width=16, depth=2, num_heads=2)
+TINY = VideoMAEConfig(encoder=ENCODER, decoder_width=8, decoder_depth=1, decoder_num_heads=2)
+MEAN, STD = TINY.pixel_mean, TINY.pixel_std
+NANO = VideoMAEConfig(
+    encoder=replace(ENCODER, patch_size=16, tubelet_size=1, num_frames=8, stem=ConvStemConfig()),
+    decoder_width=8,
+    decoder_depth=1,
+    decoder_num_heads=2,
+    target="motion",
+    target_size=8,
+)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def _mask(*rows: str) -> Tensor:
+    """Return a mask drawn with # for hidden and . for visible."""
+    return torch.tensor([[place == "#" for place in row] for row in rows])
+
+
+def _pixels(video: Tensor) -> Tensor:
+    mean, std = (torch.tensor(value)[:, None, None, None] for value in (MEAN, STD))
+    return video * std + mean
+
+
+def test_raw_target_is_the_pixels_with_the_channel_fastest():
+    video = torch.randn(1, 3, 4, 16, 16)
+    target = pixel_target(video, tubelet_size=2, patch_size=8, normalize=False, mean=MEAN, std=STD)
+    pixels = _pixels(video)
+    assert target.shape == (1, 8, 2 * 8 * 8 * 3)
+    block = pixels[0, :, 2:4, 8:16, 0:8]  # time 1, row 1, column 0 = token 6
+    torch.testing.assert_close(target[0, 6], block.permute(1, 2, 3, 0).reshape(-1))
+
+
+def test_normalized_target_is_standardised_for_each_tubelet_and_channel():
+    video = torch.randn(2, 3, 4, 16, 16)
+    options = {"tubelet_size": 2, "patch_size": 8, "mean": MEAN, "std": STD}
+    target = pixel_target(video, normalize=True, **options).unflatten(2, (-1, 3))
+    raw = pixel_target(video, normalize=False, **options).unflatten(2, (-1, 3))
+    expected = (raw - raw.mean(dim=2, keepdim=True)) / (raw.std(dim=2, keepdim=True) + 1e-6)
+    torch.testing.assert_close(target, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_target_of_some_tokens_is_a_part_of_the_whole(normalize):
+    video, index = torch.randn(2, 3, 4, 16, 16), torch.tensor([[0, 5], [3, 7]])
+    options = {"tubelet_size": 2, "patch_size": 8, "mean": MEAN, "std": STD}
+    whole = pixel_target(video, normalize=normalize, **options)
+    some = pixel_target(video, normalize=normalize, index=index, **options)
+    assert torch.equal(some, torch.stack([whole[0, [0, 5]], whole[1, [3, 7]]]))
+
+
+def test_a_still_background_has_no_motion():
+    still = torch.randn(2, 3, 1, 16, 16).expand(-1, -1, 6, -1, -1)
+    assert not motion_target(still, tubelet_size=1, patch_size=16).any()
+
+
+def test_motion_is_the_difference_from_the_median_in_units_of_the_batch():
+    video = torch.randn(2, 3, 6, 16, 16)
+    target = motion_target(video, tubelet_size=1, patch_size=16, shrink=2)
+    small = video.unflatten(4, (8, 2)).unflatten(3, (8, 2)).mean(dim=(4, 6))
+    moving = small - small.quantile(0.5, dim=2, keepdim=True)
+    expected = (moving / moving.std()).permute(0, 2, 3, 4, 1).reshape(2, 6, -1)
+    torch.testing.assert_close(target, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_median_of_an_odd_number_of_frames_is_the_middle_one():
+    video = torch.tensor([5.0, 1.0, 3.0]).reshape(1, 1, 3, 1, 1).expand(1, 3, 3, 2, 2)
+    target = motion_target(video, tubelet_size=1, patch_size=2)
+    assert (target[0, 2] == 0).all()
+    assert (target[0, 0] > 0).all()
+    assert (target[0, 1] < 0).all()
+
+
+@pytest.mark.parametrize("config", [TINY, NANO], ids=["tubelets", "frames"])
+def test_the_prediction_does_not_see_what_is_hidden(config):
+    model = VideoMAE(config)
+    video = torch.randn(2, 3, config.encoder.num_frames, 16, 16)
+    mask = _mask("....####", "....####")  # the later half of the clip
+    before = model(video, mask)
+    video[:, :, config.encoder.num_frames // 2 :] = 0.3 * torch.randn_like(
+        video[:, :, config.encoder.num_frames // 2 :]
+    )
+    after = model(video, mask)
+    assert torch.equal(after.prediction, before.prediction)
+    assert not torch.equal(after.target, before.target)
+
+
+def test_the_loss_is_the_mean_squared_error_of_the_hidden_tokens():
+    model = VideoMAE(TINY)
+    output = model(torch.randn(2, 3, 4, 16, 16), _mask("#.#.##.#", "###..#.#"))
+    assert output.index.tolist() == [[0, 2, 4, 5, 7], [0, 1, 2, 5, 7]]
+    assert (output.weight == 1).all()
+    torch.testing.assert_close(output.loss, (output.prediction - output.target).square().mean())
+
+
+def test_a_decoder_mask_that_is_the_complement_changes_nothing():
+    model, video = VideoMAE(TINY), torch.randn(2, 3, 4, 16, 16)
+    mask = _mask("#.#.##.#", "###..#.#")
+    once, twice = model(video, mask), model(video, mask, ~mask)
+    assert torch.equal(once.prediction, twice.prediction)
+    assert torch.equal(once.loss, twice.loss)
+
+
+def test_tokens_that_the_encoder_saw_do_not_count_in_the_loss():
+    model, video = VideoMAE(TINY), torch.randn(1, 3, 4, 16, 16)
+    output = model(video, _mask("####...."), _mask("##....##"))
+    assert output.index.tolist() == [[2, 3, 4, 5]]
+    assert output.weight.tolist() == [[1.0, 1.0, 0.0, 0.0]]
+    error = (output.prediction - output.target).square().mean(dim=2)
+    torch.testing.assert_close(output.loss, error[0, :2].mean())
+
+
+def test_the_order_of_the_samples_does_not_matter():
+    model, video = VideoMAE(TINY), torch.randn(2, 3, 4, 16, 16)
+    mask = _mask("#.#.##.#", "###..#.#")
+    forth, back = model(video, mask), model(video.flip(0), mask.flip(0))
+    torch.testing.assert_close(forth.prediction, back.prediction.flip(0))
+    torch.testing.assert_close(forth.loss, back.loss)
+
+
+def test_another_clip_size_is_reconstructed_too():
+    model = VideoMAE(TINY)
+    mask = torch.zeros(1, 3 * 4 * 4, dtype=torch.bool)
+    mask[:, ::2] = True
+    output = model(torch.randn(1, 3, 6, 32, 32), split_mask(mask))
+    assert output.prediction.shape == (1, 24, TINY.target_width)
+    assert torch.isfinite(output.loss)
+
+
+@pytest.mark.parametrize("config", [TINY, NANO], ids=["tubelets", "frames"])
+def test_it_learns_to_fill_in_what_it_has_seen_often(config):
+    model = VideoMAE(config)
+    video = torch.randn(4, 3, config.encoder.num_frames, 16, 16).cumsum(dim=2) / 4
+    split = split_mask(_mask(*4 * ["#.#.##.#"]))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = model(video, split).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_nothing_to_reconstruct_is_refused():
+    model, video = VideoMAE(TINY), torch.randn(1, 3, 4, 16, 16)
+    with pytest.raises(ValueError, match="nothing to reconstruct"):
+        model(video, _mask("........"))
+    everything = split_mask(_mask("........"))
+    with pytest.raises(ValueError, match="nothing to reconstruct"):
+        model(video, TokenSplit(*everything))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"decoder_num_heads": 3}, "decoder_width 8 is not a multiple of decoder_num_heads 3"),
+        ({"target": "depth"}, "target 'depth' is not one of"),
+        ({"target_size": 8}, "target_size needs target 'motion'"),
+        ({"target": "motion", "target_size": 5}, "target_size 5 must divide image_size 16"),
+        ({"target": "motion", "target_size": 1}, "a multiple of the 2 rows of tokens"),
+    ],
+)
+def test_impossible_configurations_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **change)
+
+
+def test_the_target_width_follows_the_tubelet():
+    assert TINY.target_width == 3 * 2 * 8 * 8
+    assert NANO.target_width == 3 * 8 * 8
+    assert {name: size.target_width for name, size in SIZES.items() if name in "BLHg"} == {
+        "B": 1536,
+        "L": 1536,
+        "H": 1536,
+        "g": 1176,
+    }
+
+
+def test_the_mask_token_starts_within_its_bounds():
+    token = VideoMAE(replace(TINY, decoder_width=64)).mask_token
+    assert 0 < token.abs().max() <= 0.02
