@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["Classification"]
 
 _BAR_WIDTH = 24
 _MAX_BARS = 20
+_LABEL_WIDTH = 36
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,11 +117,12 @@ class Classification:
         """
         figure_type = require("matplotlib.figure", extra="plot").Figure
         rows = self.top(_MAX_BARS)[::-1]
-        figure = figure_type(figsize=(7, 1.2 + 0.32 * len(rows)), layout="constrained")
+        figure = figure_type(figsize=(7, 1.2 + 0.4 * len(rows)), layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(range(len(rows)), [probability for _, probability in rows])
         axes.bar_label(bars, [f"{probability:.1%}" for _, probability in rows], padding=3)
-        axes.set_yticks(range(len(rows)), [label for label, _ in rows], parse_math=False)
+        names = [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows]
+        axes.set_yticks(range(len(rows)), names, parse_math=False)
         axes.set_xlim(0, 1.12)
         axes.set_xlabel("probability")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)

@@ -19,7 +19,7 @@ from internvideo.train.loop import Plan, build_fabric, train
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import load_encoder_weights, save_pretrained
 
-__all__ = ["build_source", "build_task", "run_recipe"]
+__all__ = ["build_preprocessing", "build_source", "build_task", "run_recipe"]
 
 
 def run_recipe(recipe: Recipe, directory: Path) -> Path:
@@ -33,9 +33,8 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         The directory of the trained model (safetensors and config.json).
     """
     fabric = build_fabric(recipe.runtime)
-    preprocessing = _preprocessing(recipe)
-    task = build_task(recipe, preprocessing)
-    source = build_source(recipe, preprocessing)
+    task = build_task(recipe)
+    source = build_source(recipe)
     plan = Plan(
         optim=recipe.optim,
         schedule=recipe.schedule,
@@ -51,19 +50,20 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         save_pretrained(
             task.model,
             model_directory,
-            preprocessing=preprocessing,
+            preprocessing=build_preprocessing(recipe),
             provenance=_provenance(recipe),
         )
     fabric.barrier()
     return model_directory
 
 
-def build_task(recipe: Recipe, preprocessing: Preprocessing) -> nn.Module:
+def build_task(recipe: Recipe) -> nn.Module:
     """Return the task with its model, started from `recipe.init` where that is given.
 
     Raises:
         ConfigError: the model configuration does not fit the task's model class.
     """
+    preprocessing = build_preprocessing(recipe)
     if isinstance(recipe.task, ContrastiveTask):
         from internvideo.models.viclip import ViCLIP, ViCLIPConfig
         from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
@@ -87,11 +87,11 @@ def build_task(recipe: Recipe, preprocessing: Preprocessing) -> nn.Module:
     return task
 
 
-def build_source(recipe: Recipe, preprocessing: Preprocessing) -> ClipSource:
+def build_source(recipe: Recipe) -> ClipSource:
     """Return the clips that the recipe names."""
     from internvideo.train.sources import KineticsSource, MSRVTTSource, WorldSource
 
-    data = recipe.data
+    data, preprocessing = recipe.data, build_preprocessing(recipe)
     if isinstance(data, KineticsData):
         return KineticsSource(data.annotations, preprocessing, root=data.root)
     if isinstance(data, MSRVTTData):
@@ -103,7 +103,8 @@ def build_source(recipe: Recipe, preprocessing: Preprocessing) -> ClipSource:
     )
 
 
-def _preprocessing(recipe: Recipe) -> Preprocessing:
+def build_preprocessing(recipe: Recipe) -> Preprocessing:
+    """Return the input protocol that the recipe names or spells out."""
     if isinstance(recipe.preprocessing, str):
         if recipe.preprocessing not in PRESETS:
             raise ConfigError(

@@ -23,7 +23,7 @@ def test_world_clips_are_the_same_whenever_they_are_read():
 
 
 def test_kinetics_files_written_by_the_world_are_read_back(tmp_path):
-    write_kinetics(tmp_path, 4, seed=1)
+    write_kinetics(tmp_path, 8, world=World(seed=1))
     source = KineticsSource(next(tmp_path.rglob("train.csv")), NANO)
     sample = source.read(0, np.random.default_rng(0))
     assert sample.frames.shape[0] == 16
@@ -32,7 +32,7 @@ def test_kinetics_files_written_by_the_world_are_read_back(tmp_path):
 
 
 def test_msrvtt_files_written_by_the_world_are_read_back(tmp_path):
-    write_msrvtt(tmp_path, 4, seed=1)
+    write_msrvtt(tmp_path, 8, world=World(seed=1))
     annotations = next(tmp_path.rglob("*.json"))
     videos = next(tmp_path.rglob("*.mp4")).parent
     source = MSRVTTSource(annotations, NANO, videos=videos, split="train")

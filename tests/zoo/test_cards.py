@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import registry
 from internvideo.zoo.architectures import find_architecture

@@ -15,9 +15,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
+
 from internvideo.errors import CheckpointError
 from internvideo.zoo.checkpoint import read_checkpoint
-from safetensors.torch import save_file
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2).half()}
 
@@ -53,9 +54,7 @@ class Evil:
 def save(request, tmp_path):
     def write(content, name="file.pth", **options):
         path = tmp_path / name
-        torch.save(
-            content, path, _use_new_zipfile_serialization=not request.param, **options
-        )
+        torch.save(content, path, _use_new_zipfile_serialization=not request.param, **options)
         return path
 
     return write

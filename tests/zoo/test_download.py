@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from internvideo.errors import CheckpointError
 from internvideo.zoo import download as downloading
 from internvideo.zoo.card import Card, Source

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from internvideo.errors import ConfigError
 from internvideo.zoo import environment
 
@@ -15,7 +16,9 @@ def test_the_cache_is_the_named_folder_or_the_one_in_the_home(monkeypatch):
 
 
 @pytest.mark.parametrize("variable", ["INTERNVIDEO_OFFLINE", "HF_HUB_OFFLINE"])
-@pytest.mark.parametrize(("value", "offline"), [("1", True), ("YES", True), ("0", False), ("", False)])
+@pytest.mark.parametrize(
+    ("value", "offline"), [("1", True), ("YES", True), ("0", False), ("", False)]
+)
 def test_offline_is_switched_by_either_variable(monkeypatch, variable, value, offline):
     monkeypatch.setenv(variable, value)
     assert environment.is_offline() is offline

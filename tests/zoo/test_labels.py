@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from internvideo.errors import UnknownNameError
 from internvideo.zoo.labels import detect_order, index_map, k710_rows, label_maps, label_names
 
@@ -59,7 +60,9 @@ def test_rows_of_the_k710_head():
 
 
 def test_a_head_with_uncertain_rows_is_refused():
-    with pytest.raises(UnknownNameError, match="not every class has a certain row.*kinetics-600/authors"):
+    with pytest.raises(
+        UnknownNameError, match="not every class has a certain row.*kinetics-600/authors"
+    ):
         k710_rows("kinetics-600/alphabetical")
     with pytest.raises(UnknownNameError, match="unknown label map 'kinetics-400'"):
         k710_rows("kinetics-400")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from internvideo.errors import UnknownNameError
 from internvideo.zoo import registry
 from internvideo.zoo.registry import find_card, list_models
@@ -44,7 +45,9 @@ def test_an_alias_finds_the_card_and_is_matched_by_patterns():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"unknown model 'videomae-b16-k40'.*'videomae-b16-k400'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown model 'videomae-b16-k40'.*'videomae-b16-k400'"
+    ):
         find_card("videomae-b16-k40")
 
 

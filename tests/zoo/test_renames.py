@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from internvideo.errors import CheckpointError
 from internvideo.zoo.architectures import ARCHITECTURES
 from internvideo.zoo.renames import OPENAI_CLIP, Rename, RenameTable

@@ -6,9 +6,10 @@ import zipfile
 
 import pytest
 import torch
+from torch import nn
+
 from internvideo.errors import CheckpointError
 from internvideo.zoo.checkpoint import read_checkpoint
-from torch import nn
 
 
 class Inner(nn.Module):

@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+
 from internvideo.errors import CheckpointError, UnknownNameError
 from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.identify import block_of, convert, identify, strip_prefixes
 from internvideo.zoo.verification import read_key_list, verify
-from rich.console import Console
 from zoo.keylists import EXPECTED, HERE, KEY_LISTS, PLANNED_LISTS, read
 
 CLASSIFIER = read(HERE / "videomae-b-k400.txt")
@@ -56,7 +57,7 @@ def test_a_file_is_told_by_name():
 # --- what does not fit ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("shapes", [CLASSIFIER, PRETRAINING, VICLIP], ids=["cls", "mae", "clip"])
 def test_a_missing_tensor_is_named(shapes, data):
@@ -68,7 +69,7 @@ def test_a_missing_tensor_is_named(shapes, data):
     assert not answer.mismatched
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("shapes", [CLASSIFIER, PRETRAINING, VICLIP], ids=["cls", "mae", "clip"])
 def test_an_unexpected_tensor_is_named(shapes, data):
@@ -79,7 +80,7 @@ def test_an_unexpected_tensor_is_named(shapes, data):
     assert not answer.missing
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("shapes", [CLASSIFIER, PRETRAINING, VICLIP], ids=["cls", "mae", "clip"])
 def test_another_shape_is_seen(shapes, data):
@@ -225,7 +226,12 @@ def test_a_stated_architecture_is_compared_with():
     assert verify(PRETRAINING, architecture="videomae/pretraining").ok
     answer = verify(CLASSIFIER, architecture="videomae/encoder")
     assert not answer.ok
-    assert sorted(answer.unexpected) == ["fc_norm.bias", "fc_norm.weight", "head.bias", "head.weight"]
+    assert sorted(answer.unexpected) == [
+        "fc_norm.bias",
+        "fc_norm.weight",
+        "head.bias",
+        "head.weight",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -162,6 +162,7 @@ def checkpointable(forward: _Forward) -> _Forward:
     return recomputed  # type: ignore[return-value]
 
 
+@runtime_checkable
 class _HasBlocks(Protocol):
     def block_modules(self) -> Iterator[nn.Module]: ...
 

@@ -94,6 +94,7 @@ class Journal(AbstractContextManager):
             self._progress.console.print(
                 f"step {step}/{self.total_steps}  {facts}  ETA {left / 60:.1f} min",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def _write(self, record: dict[str, Any]) -> None:

@@ -170,7 +170,10 @@ def train(
             journal.advance(done)
             if done % runtime.log_every == 0 or done == total_steps:
                 count, elapsed = done - since, time.perf_counter() - began
-                means = {name: float(value) / count for name, value in totals.items()}
+                means = fabric.all_reduce(
+                    {k: v / count for k, v in totals.items()}, reduce_op="mean"
+                )
+                means = {name: float(value) for name, value in means.items()}
                 _stop_if_not_finite(means, done, checkpoint)
                 samples = count * runtime.batch_size * fabric.world_size
                 journal.record(

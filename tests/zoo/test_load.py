@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import argparse
+import logging
+
+import pytest
+import torch
+
+from internvideo.errors import CheckpointError, UnknownNameError
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.models.vit import VideoViT
+from internvideo.zoo import load as loading
+from internvideo.zoo import resolve
+from internvideo.zoo.card import Card, Source
+from internvideo.zoo.hub import save_pretrained
+from internvideo.zoo.labels import index_map, label_names
+from internvideo.zoo.load import (
+    load_encoder_weights,
+    load_model,
+    official_state,
+    reorder_outputs,
+)
+from zoo import tiny
+
+CLIP = torch.rand(2, 3, 16, 224, 224, generator=torch.Generator().manual_seed(3))
+
+
+def official_file(path, model, **around):
+    torch.save({"model": model.state_dict(), **around}, path)
+    return path
+
+
+def a_card(monkeypatch, **fields) -> Card:
+    """Let a card of a tiny model be found under "tiny-card"."""
+    values = {
+        "name": "tiny-card",
+        "family": "Test",
+        "status": "available",
+        "architecture": "videomae/classifier",
+        "size": "S",
+        "description": "tiny",
+        "config": {"width": 64, "depth": 2, "num_heads": 1, "num_classes": 5},
+        **fields,
+    }
+    card = Card(**values)
+    original = resolve.find_card
+    find = lambda name: card if name == card.name else original(name)  # noqa: E731
+    monkeypatch.setattr(resolve, "find_card", find)
+    monkeypatch.setattr(loading, "find_card", find)
+    monkeypatch.setattr(resolve, "all_cards", lambda: (card,))
+    return card
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", ["videomae/classifier", "videomae/pretraining", "videomae/encoder", "viclip"]
+)
+def test_an_official_file_is_told_by_its_shapes(tmp_path, kind):
+    model = tiny.MODELS[kind]()
+    loaded = load_model(official_file(tmp_path / "any name.pth", model))
+    assert loaded.architecture == kind
+    tiny.assert_same_weights(loaded.model, model)
+    assert loaded.card is None
+    assert loaded.preprocessing is not None
+    assert loaded.record.provenance["wrapper"] == "model"
+
+
+def test_half_precision_weights_become_single(tmp_path):
+    model = tiny.classifier().half()
+    path = tmp_path / "deepspeed.pt"
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"module": state, "args": argparse.Namespace(lr=1)}, path)
+    loaded = load_model(path)
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name].float()), name
+    assert load_model(path, dtype=torch.float16).model.head.weight.dtype == torch.float16
+
+
+def test_the_loader_says_what_it_took_off(tmp_path, caplog):
+    state = {f"backbone.{name}": t for name, t in tiny.encoder().state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    with caplog.at_level(logging.INFO):
+        loaded = load_model(tmp_path / "a.pth")
+    assert "wrapper 'state_dict', prefixes taken off: backbone." in caplog.text
+    assert loaded.record.provenance["stripped"] == ["backbone."]
+
+
+@torch.no_grad()
+def test_a_loaded_model_computes_what_the_saved_one_did(tmp_path):
+    model = tiny.classifier()
+    loaded = load_model(official_file(tmp_path / "a.pth", model))
+    assert torch.equal(loaded.model(CLIP[:1]), model(CLIP[:1]))
+
+
+def test_names_of_the_open_set_code(tmp_path):
+    model = tiny.classifier(101)
+    official = official_state(model, layout="open-set")
+    assert "cls_head.fc_cls.weight" in official
+    assert "backbone.blocks.0.attn.qkv.weight" in official
+    torch.save({"state_dict": official}, tmp_path / "edl.pth")
+    tiny.assert_same_weights(load_model(tmp_path / "edl.pth").model, model)
+    with pytest.raises(CheckpointError, match="no layout 'other'; it has official, open-set"):
+        official_state(model, layout="other")
+
+
+def test_a_wrong_file_is_explained_by_blocks(tmp_path):
+    state = tiny.classifier().state_dict()
+    for name in [name for name in state if name.startswith("blocks.1.mlp")]:
+        del state[name]
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match=r"nearest to videomae/classifier.*missing: blocks\.1: "
+    ):
+        load_model(tmp_path / "a.pth")
+    torch.save({"x": torch.ones(2)}, tmp_path / "b.pth")
+    with pytest.raises(CheckpointError, match=r"b\.pth: no known architecture has these 1 tensors"):
+        load_model(tmp_path / "b.pth")
+
+
+def test_a_planned_family_is_named(tmp_path):
+    state = tiny.classifier().state_dict()
+    state["patch_embed.proj.weight"] = torch.zeros(64, 3, 1, 16, 16)
+    torch.save(state, tmp_path / "umt.pth")
+    with pytest.raises(CheckpointError, match="Unmasked Teacher, which is planned"):
+        load_model(tmp_path / "umt.pth")
+
+
+def test_heads_that_shapes_do_not_tell_are_not_guessed(tmp_path):
+    config = VideoClassifierConfig(width=48, depth=1, num_heads=3, num_classes=2)
+    path = official_file(tmp_path / "a.pth", VideoClassifier(config))
+    with pytest.raises(CheckpointError, match="number of attention heads"):
+        load_model(path)
+
+
+def test_a_folder_of_this_library_and_its_weight_file(tmp_path):
+    folder = save_pretrained(tiny.viclip_nano(), tmp_path / "m")
+    for source in (folder, str(folder), folder / "model.safetensors"):
+        tiny.assert_same_weights(load_model(source).model, tiny.viclip_nano())
+
+
+def test_a_folder_of_another_library_with_official_names(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(tiny.viclip().state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"size": "b"}')
+    loaded = load_model(tmp_path)
+    assert loaded.architecture == "viclip"
+    tiny.assert_same_weights(loaded.model, tiny.viclip())
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+def test_a_card_is_downloaded_and_brings_protocol_and_labels(tmp_path, monkeypatch, server):
+    model = tiny.classifier(400)
+    path = official_file(tmp_path / "file.pth", model)
+    a_card(
+        monkeypatch,
+        config={"width": 64, "depth": 2, "num_heads": 1, "num_classes": 400, "num_frames": 32},
+        sources=(Source(url=server.add("/file.pth", path.read_bytes()), status="live"),),
+        labels="kinetics-400/authors",
+        preprocessing="videomae-kinetics",
+        preprocessing_options={"num_frames": 32, "num_clips": 7},
+        num_classes=400,
+    )
+    loaded = load_model("tiny-card")
+    assert loaded.name == "tiny-card"
+    assert loaded.labels[0] == "riding a bike"
+    assert (loaded.preprocessing.num_frames, loaded.preprocessing.num_clips) == (32, 7)
+    assert loaded.model.config.num_frames == 32
+    assert torch.equal(loaded.model.head.weight, model.head.weight)
+
+
+def test_a_file_is_given_its_card_by_name_or_by_the_user(tmp_path, monkeypatch):
+    a_card(monkeypatch, file_name="released.pth", preprocessing="videomae-ssv2")
+    model = tiny.classifier()
+    assert load_model(official_file(tmp_path / "released.pth", model)).name == "tiny-card"
+    path = official_file(tmp_path / "mine.pth", model)
+    assert load_model(path).card is None
+    assert load_model(path, card="tiny-card").preprocessing.sampling == "sparse"
+
+
+def test_a_file_that_is_not_its_card_is_refused(tmp_path, monkeypatch):
+    a_card(monkeypatch)
+    path = official_file(tmp_path / "a.pth", tiny.classifier(7))
+    with pytest.raises(CheckpointError, match="is not tiny-card: num_classes 7 instead of 5"):
+        load_model(path, card="tiny-card")
+    path = official_file(tmp_path / "b.pth", tiny.viclip())
+    with pytest.raises(CheckpointError, match="b.pth is not tiny-card"):
+        load_model(path, card="tiny-card")
+
+
+def test_planned_models_are_refused_before_any_download():
+    with pytest.raises(CheckpointError, match="does not implement it yet"):
+        load_model("uniformerv2-b16-k400-8f")
+    with pytest.raises(CheckpointError, match="does not implement it yet"):
+        load_model("features-tal-thumos14-videomae-h")
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("viclip-nan", UnknownNameError, "unknown model 'viclip-nan'"),
+        ("videomae-b16-k4000", UnknownNameError, "Did you mean 'videomae-b16-k400'"),
+        ("./missing", CheckpointError, "no such file or folder: missing"),
+        ("missing.pth", CheckpointError, "no such file or folder: missing.pth"),
+        ("/no/where", CheckpointError, "no such file or folder: /no/where"),
+        ("a/b/c", UnknownNameError, "unknown model 'a/b/c'"),
+    ],
+)
+def test_an_unknown_source_is_told(source, error, message):
+    with pytest.raises(error, match=message):
+        load_model(source)
+
+
+# --- CLIP, the start of ViCLIP -----------------------------------------------------------------------------
+
+
+def clip_state() -> dict[str, torch.Tensor]:
+    """Return a tiny image CLIP under its official names."""
+    model = tiny.viclip()
+    table = loading.find_architecture("openai-clip").tables["official"]
+    state = table.to_official(model.state_dict())
+    del state["visual.temporal_positional_embedding"]
+    state["visual.conv1.weight"] = state["visual.conv1.weight"][:, :, 0]
+    state["logit_scale"] = torch.tensor(4.6052)
+    return state | {
+        name: torch.tensor(9) for name in ("input_resolution", "context_length", "vocab_size")
+    }
+
+
+@torch.no_grad()
+def test_image_clip_becomes_a_video_model(tmp_path):
+    torch.save(clip_state(), tmp_path / "clip.pt")
+    loaded = load_model(tmp_path / "clip.pt")
+    assert loaded.architecture == "viclip"
+    state, source = loaded.model.state_dict(), tiny.viclip().state_dict()
+    assert torch.count_nonzero(state["vision_encoder.temporal_positional_embedding"]) == 0
+    assert state["temp"].item() == pytest.approx(0.01, rel=1e-4)
+    for name in source:
+        if "temporal" not in name and name != "temp":
+            assert torch.equal(state[name], source[name]), name
+
+
+# --- labels -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kinetics(monkeypatch, tmp_path):
+    """A classifier of 710 classes whose outputs are the indices of the classes."""
+
+    def load(labels="kinetics-710/authors"):
+        count = len(label_names(labels))
+        model = tiny.classifier(count)
+        with torch.no_grad():
+            model.head.weight.zero_()
+            model.head.bias.copy_(torch.arange(float(count)))
+        config = {"width": 64, "depth": 2, "num_heads": 1, "num_classes": count}
+        a_card(monkeypatch, config=config, labels=labels, num_classes=count)
+        return load_model(official_file(tmp_path / "k.pth", model), card="tiny-card")
+
+    return load
+
+
+@torch.no_grad()
+def test_a_k710_head_becomes_a_k400_head_in_the_order_asked_for(kinetics):
+    loaded = reorder_outputs(kinetics(), "kinetics-400/alphabetical")
+    assert loaded.labels == label_names("kinetics-400/alphabetical")
+    rows = index_map("kinetics-710/authors", "kinetics-400/alphabetical")
+    assert loaded.model(CLIP[:1])[0].tolist() == list(map(float, rows))
+    assert loaded.model.config.num_classes == 400
+
+
+@torch.no_grad()
+def test_an_alphabetical_class_list_is_detected_and_the_head_follows(kinetics):
+    loaded = kinetics("kinetics-400/authors")
+    mine = [name.replace(" ", "_") for name in label_names("kinetics-400/alphabetical")]
+    reordered = reorder_outputs(loaded, mine)
+    assert reordered.labels == tuple(mine)
+    outputs = reordered.model(CLIP[:1])[0]
+    assert outputs[0] == 341  # abseiling
+
+
+def test_lists_that_cannot_be_put_on_the_outputs_are_refused(kinetics):
+    loaded = kinetics("kinetics-400/authors")
+    with pytest.raises(CheckpointError, match="the 400 given names are in no known order"):
+        reorder_outputs(loaded, [f"class {i}" for i in range(400)])
+    with pytest.raises(
+        CheckpointError, match="231 classes of kinetics-600/authors have no counterpart"
+    ):
+        reorder_outputs(loaded, "kinetics-600/authors")
+    assert loaded.model.config.num_classes == 400
+
+
+def test_labels_of_a_model_without_names_are_taken_as_given(tmp_path):
+    path = official_file(tmp_path / "a.pth", tiny.classifier())
+    assert load_model(path, labels=list("abcde")).labels == tuple("abcde")
+    with pytest.raises(CheckpointError, match="has 5 outputs, 2 labels given"):
+        load_model(path, labels=["a", "b"])
+    with pytest.raises(CheckpointError, match="viclip is not a classifier"):
+        load_model(official_file(tmp_path / "v.pth", tiny.viclip()), labels=["a"])
+
+
+# --- into a model that is there ----------------------------------------------------------------------------
+
+
+def test_a_pretrained_encoder_goes_into_a_classifier(tmp_path):
+    source = tiny.videomae()
+    model = tiny.randomised(tiny.classifier(), seed=9)
+    head, norm = model.head.weight.clone(), model.fc_norm.weight.clone()
+    report = load_encoder_weights(model, official_file(tmp_path / "pt.pth", source))
+    for name, tensor in source.encoder.state_dict().items():
+        if not name.startswith("norm."):
+            assert torch.equal(model.state_dict()[name], tensor), name
+    assert torch.equal(model.head.weight, head)
+    assert torch.equal(model.fc_norm.weight, norm)
+    assert report.head == "fresh"
+    assert set(report.fresh) == {"head.weight", "head.bias", "fc_norm.weight", "fc_norm.bias"}
+    assert {name.partition(".")[0] for name in report.left} == {
+        "mask_token", "encoder_to_decoder", "decoder", "encoder",
+    }  # fmt: skip
+    assert {name for name in report.left if name.startswith("encoder.")} == {
+        "encoder.norm.weight", "encoder.norm.bias",
+    }  # fmt: skip
+
+
+def test_a_head_is_kept_remapped_or_left_fresh(tmp_path):
+    source = tiny.classifier(5)
+    path = official_file(tmp_path / "ft.pth", source)
+    same = tiny.randomised(tiny.classifier(5), seed=9)
+    assert load_encoder_weights(same, path).head == "kept"
+    tiny.assert_same_weights(same, source)
+    other = tiny.randomised(tiny.classifier(3), seed=9)
+    before = other.head.weight.clone()
+    assert load_encoder_weights(other, path).head == "fresh"
+    assert torch.equal(other.head.weight, before)
+    assert torch.equal(other.fc_norm.weight, source.fc_norm.weight)
+    assert load_encoder_weights(other, path, head_rows=[4, 0, 2]).head == "remapped"
+    assert torch.equal(other.head.weight, source.head.weight[[4, 0, 2]])
+
+
+def test_a_saved_nano_encoder_goes_into_a_viclip(tmp_path):
+    source = tiny.videomae(tiny.STEM)
+    folder = save_pretrained(source, tmp_path / "mae")
+    model = tiny.randomised(tiny.viclip_nano(), seed=9)
+    text = model.text_encoder.text_projection.clone()
+    report = load_encoder_weights(model, folder)
+    encoder: VideoViT = model.vision_encoder.encoder
+    for name, tensor in source.encoder.state_dict().items():
+        assert torch.equal(encoder.state_dict()[name], tensor), name
+    assert torch.equal(model.text_encoder.text_projection, text)
+    assert (report.head, report.fresh) == ("none", ())
+    again = tiny.randomised(tiny.videomae(tiny.STEM), seed=5)
+    load_encoder_weights(again, save_pretrained(model, tmp_path / "clip"))
+    tiny.assert_same_weights(again.encoder, source.encoder)
+
+
+def test_an_encoder_of_another_shape_is_refused_and_nothing_is_loaded(tmp_path):
+    folder = save_pretrained(tiny.videomae(tiny.STEM), tmp_path / "mae")
+    model = tiny.videomae()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match="does not fit the encoder: .*of another shape"):
+        load_encoder_weights(model, folder)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_models_and_files_without_such_an_encoder_are_refused(tmp_path):
+    path = official_file(tmp_path / "v.pth", tiny.viclip())
+    with pytest.raises(CheckpointError, match="holds no VideoViT encoder"):
+        load_encoder_weights(tiny.classifier(), path)
+    with pytest.raises(CheckpointError, match="a ViCLIP like this has no VideoViT encoder"):
+        load_encoder_weights(tiny.viclip(), path)
