@@ -41,7 +41,7 @@ def modules_after(code: str) -> list[str]:
 
 def test_importing_the_package_loads_nothing_heavy():
     loaded = modules_after("import internvideo")
-    assert not {name.partition(".")[0] for name in loaded} & {*HEAVY, "typer"}
+    assert sorted({name.partition(".")[0] for name in loaded} & {*HEAVY, "typer"}) == []
     assert [name for name in loaded if name.startswith("internvideo")] == ["internvideo"]
 
 
@@ -49,7 +49,8 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_help_loads_nothing_heavy(arguments):
     code = f"import sys\nfrom internvideo.cli.application import run\ncode = run({arguments!r})"
     loaded = {name.partition(".")[0] for name in modules_after(code)}
-    assert not loaded & set(HEAVY)
+    # Newer typers look at pydantic themselves, for the types of options.
+    assert sorted(loaded & (set(HEAVY) - {"pydantic"})) == []
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 
 import internvideo as iv
+import tiny
 from internvideo.errors import ConfigError, UnknownNameError, VideoError
 from internvideo.pipeline import VideoModel, choose_device, load
 from internvideo.results import Classification
@@ -71,7 +71,7 @@ def test_scores_are_cosines_and_probabilities_their_softmax_at_the_models_temper
     order = cosines.argsort(descending=True)
     assert answer.labels == tuple(GROW_SHRINK[i] for i in order)
     assert answer.scores == pytest.approx(cosines[order].tolist(), abs=1e-6)
-    expected = (cosines / float(viclip.model.temp)).softmax(0)[order]
+    expected = (cosines / float(viclip.model.temp.detach())).softmax(0)[order]
     assert answer.probabilities == pytest.approx(expected.tolist(), abs=1e-5)
     assert answer.video == str(clip)
     assert answer.model == viclip.name

@@ -89,14 +89,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except _CLICK_EXCEPTION as error:
             return error_line(_usage_message(error))
         except (KeyboardInterrupt, typer.Abort):
-            error_line("interrupted")
-            return _INTERRUPTED
+            code = _INTERRUPTED
         except BrokenPipeError:
             # The reader (such as `head`) has seen enough; Python would complain again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as error:
             return error_line(str(error))
+    if code == _INTERRUPTED:  # newer typers make this code of the exception themselves
+        error_line("interrupted")
     return code if isinstance(code, int) else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,7 +111,8 @@ def _show(answers: Sequence[Classification]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table()
+    folder = _common_folder([answer.video for answer in answers])
+    table = Table(caption=f"videos in {escape(folder)}" if folder else None)
     table.add_column("video", overflow="fold")
     table.add_column("answer")
     table.add_column("", justify="right")
@@ -118,8 +120,18 @@ def _show(answers: Sequence[Classification]) -> None:
     for answer in answers:
         (best, share), *rest = answer.top(2)
         follower = f"{rest[0][0]} {rest[0][1]:.1%}" if rest else ""
-        table.add_row(escape(answer.video), escape(best), f"{share:.1%}", escape(follower))
+        name = answer.video[len(folder) :].lstrip(os.sep)
+        table.add_row(escape(name), escape(best), f"{share:.1%}", escape(follower))
     console.print(table)
+
+
+def _common_folder(videos: Sequence[str]) -> str:
+    """Return the folder that all videos are in, or nothing where there is none worth telling."""
+    try:
+        folder = os.path.commonpath([os.path.dirname(video) for video in videos])  # noqa: PTH120
+    except ValueError:
+        return ""
+    return folder if all(video.startswith(folder) for video in videos) else ""
 
 
 def _plot(answers: Sequence[Classification], target: Path) -> None:

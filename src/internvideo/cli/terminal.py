@@ -75,7 +75,7 @@ def stdout_console() -> Console:
     """Return a console for answers; wide enough not to fold them when the output is a file."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=120)
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 @contextmanager

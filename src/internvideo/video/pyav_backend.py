@@ -178,10 +178,9 @@ class PyAVReader:
     def _read(self, index: FrameIndex, wanted: list[int]) -> np.ndarray:
         frames: np.ndarray | None = None
         times = frozenset(index.pts[wanted].tolist()) if wanted else frozenset()
+        skip_until = self._skip_until(index, wanted)
         for position, rank in enumerate(wanted):
             cursor = self._cursor_for(index, rank)
-            # Frames after the last wanted one are never skipped: reading may go on from here.
-            skip_until = index.pts[wanted[-1]] if self._may_skip and index.by_time else None
             frame = cursor.advance_to(rank, times, skip_until)
             if frame.interlaced_frame and self._may_skip and self._codec == "h264":
                 # A field may be a packet of its own, "not a reference" and needed all the same.
@@ -195,6 +194,21 @@ class PyAVReader:
         if frames is None:
             return np.empty((0, *self.geometry.shown_size, 3), np.uint8)
         return frames
+
+    def _skip_until(self, index: FrameIndex, wanted: list[int]) -> int | None:
+        """Return up to what time unwanted frames that no other frame needs may stay undecoded.
+
+        Frames after the last wanted one never do: reading may go on from there. Neither do any
+        where the times have a gap: a frame may be lost, and then the decoder fills in from
+        whatever it decoded last.
+        """
+        if not (self._may_skip and index.by_time and len(wanted)):
+            return None
+        start = max(0, int(index.key_ranks[max(0, index.key_before(wanted[0]))]))
+        steps = np.diff(index.pts[min(start, wanted[0]) : wanted[-1] + 1])
+        if len(steps) and steps.max() > 1.5 * steps.min():
+            return None
+        return int(index.pts[wanted[-1]])
 
     def _recover(self, index: FrameIndex, error: BaseException) -> None:
         """Prepare to read again after an error, or raise what the caller should see."""
@@ -361,9 +375,12 @@ class PyAVReader:
             high = int(index.key_pts[1])
             index = index.spliced(self._decode_all(index, FROM_START, high), low=None, high=high)
         if "tail" in checks:
-            last = len(index.key_pts) - 1
-            low = int(index.key_pts[last])
-            index = index.spliced(self._decode_all(index, last, None), low=low, high=None)
+            if len(index.key_pts) < 2:
+                return self._index_from_frames()
+            # The last key frame may have pictures before it that were decoded after it.
+            key = len(index.key_pts) - 2
+            low = int(index.key_pts[key])
+            index = index.spliced(self._decode_all(index, key, None), low=low, high=None)
         return index
 
     def _nothing(self) -> FrameIndex:

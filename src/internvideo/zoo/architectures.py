@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.models import classifier, viclip, videomae, vit
@@ -61,7 +62,7 @@ class Architecture:
 
     def build(self, config: Any) -> nn.Module:
         """Build the model on the meta device: all names and shapes, no memory."""
-        with torch.device("meta"):
+        with torch.device("meta"), _Hollow():
             return self.model(config)
 
     def shapes(self, config: Any) -> dict[str, tuple[int, ...]]:
@@ -78,6 +79,23 @@ class Architecture:
     def to_ours(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         """Return an official state dictionary (without prefixes) under our names."""
         return self.adapt(state) if self.adapt else self.tables[layout].to_ours(state)
+
+
+class _Hollow(TorchFunctionMode):
+    """Leave out what is pointless without memory: drawing weights, counting positions.
+
+    On the meta device these few functions are written in Python and import the compiler (1.4 s).
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        if func is torch.arange:
+            return func(*args, **{**kwargs, "device": "cpu"}).to("meta")
+        return func(*args, **kwargs)
 
 
 @lru_cache(maxsize=32)
