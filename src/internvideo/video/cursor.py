@@ -66,6 +66,7 @@ class Cursor:
         packets: the packets from the starting point on.
         index: the frames of the video.
         key: the number of the key frame that `packets` begin with, or `FROM_START`.
+        doubted: damaged frames that were decoded once more from further back; added to.
 
     Attributes:
         key: as given.
@@ -75,6 +76,7 @@ class Cursor:
 
     __slots__ = (
         "_damaged",
+        "_doubted",
         "_ended",
         "_floor",
         "_index",
@@ -88,11 +90,17 @@ class Cursor:
     )
 
     def __init__(
-        self, video: OpenVideo, packets: Iterator[Any], index: FrameIndex, key: int
+        self,
+        video: OpenVideo,
+        packets: Iterator[Any],
+        index: FrameIndex,
+        key: int,
+        doubted: set[int],
     ) -> None:
         self._video = video
         self._packets = packets
         self._index = index
+        self._doubted = doubted
         self._pending: deque[Any] = deque()
         self._ended = self._damaged = self._started = False
         self._floor = int(index.key_pts[key]) if key != FROM_START else None
@@ -159,6 +167,8 @@ class Cursor:
             found = self._rank_of(picture)
             if found is None:
                 continue
+            if picture.is_corrupt:
+                self._doubt(found, skipping=skip_until is not None)
             if found != self.next_rank and skip_until is None and not self._damaged:
                 raise Contradiction(f"frame {found} follows {self.next_rank - 1}")
             if found < self.next_rank:
@@ -168,6 +178,18 @@ class Cursor:
                 return picture
             if found > rank:
                 raise Damaged(rank) if self._damaged else Contradiction(f"no frame {rank}")
+
+    def _doubt(self, rank: int, *, skipping: bool) -> None:
+        """Start again further back for a damaged picture, once; then take it as it is.
+
+        Decoders repair damage from what they decoded before, so the same picture comes out only
+        after the same ones.
+        """
+        if skipping:
+            raise Contradiction("a damaged picture")
+        if self.key > 0 and rank not in self._doubted:
+            self._doubted.add(rank)
+            raise BadKeyFrame(self.key)
 
     def _rank_of(self, picture: Any) -> int | None:
         """Return the number of a picture; None for one before the key frame."""

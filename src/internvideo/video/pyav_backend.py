@@ -52,6 +52,8 @@ _SKIPPABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 _INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
 # Decoding on over so many unwanted frames is cheaper than a jump to the next key frame.
 _WORTH_A_SEEK = 4
+# A frame can need others that are shown up to so many frames later.
+_REORDERED = 16
 # After so many key frames that were none, the container's word on them is not asked again.
 _MAX_BAD_KEYS = 16
 
@@ -84,7 +86,7 @@ class PyAVReader:
         self._geometry: Geometry | None = None
         self._converter = PictureConverter()
         self._bad_keys = 0
-        self._second_look: set[int] = set()
+        self._doubted: set[int] = set()
         self._decoded_before = 0
 
     # ---- facts about the video
@@ -186,7 +188,7 @@ class PyAVReader:
                 # A field may be a packet of its own, "not a reference" and needed all the same.
                 raise Contradiction("interlaced")
             if frame.is_corrupt:
-                self._look_again(cursor, rank)
+                logger.warning("%s: frame %d is damaged", self._source.name, rank)
             picture = self._convert(frame)
             if frames is None:
                 frames = np.empty((len(wanted), *picture.shape), np.uint8)
@@ -205,7 +207,7 @@ class PyAVReader:
         if not (self._may_skip and index.by_time and len(wanted)):
             return None
         start = max(0, int(index.key_ranks[max(0, index.key_before(wanted[0]))]))
-        steps = np.diff(index.pts[min(start, wanted[0]) : wanted[-1] + 1])
+        steps = np.diff(index.pts[min(start, wanted[0]) : wanted[-1] + _REORDERED + 1])
         if len(steps) and steps.max() > 1.5 * steps.min():
             return None
         return int(index.pts[wanted[-1]])
@@ -247,15 +249,6 @@ class PyAVReader:
                     return frame.height, frame.width
         return self._header_size
 
-    def _look_again(self, cursor: Cursor, rank: int) -> None:
-        """Refuse a damaged picture while the way to it may be the cause; then accept it."""
-        if self._may_skip:
-            raise Contradiction("a damaged picture")
-        if cursor.key > 0 and rank not in self._second_look:
-            self._second_look.add(rank)
-            raise BadKeyFrame(cursor.key)
-        logger.warning("%s: frame %d is damaged", self._source.name, rank)
-
     # ---- placing the decoder
 
     def _cursor_for(self, index: FrameIndex, rank: int) -> Cursor:
@@ -281,17 +274,17 @@ class PyAVReader:
         if key == FROM_START:
             if self._video.touched:
                 self._reopen()
-            return Cursor(self._video, self._video.packets(), index, FROM_START)
+            return Cursor(self._video, self._video.packets(), index, FROM_START, self._doubted)
         pts, dts = int(index.key_pts[key]), index.dts_of_key(key)
         for target in (pts, dts):
             packets = None if target is None else self._seek(target, pts, dts)
             if packets is not None:
-                return Cursor(self._video, packets, index, key)
+                return Cursor(self._video, packets, index, key, self._doubted)
         self._reopen()  # no way to jump in this file: run over the packets, decode from the key on
         packets = packets_from_key(self._video.packets(), pts, None)
         if packets is None:
             raise Contradiction("a key frame is gone")
-        return Cursor(self._video, packets, index, key)
+        return Cursor(self._video, packets, index, key, self._doubted)
 
     def _seek(self, target: int, pts: int, dts: int | None) -> Any:
         """Return the packets from a key frame on after a jump, or None if the jump missed it."""
@@ -405,7 +398,7 @@ class PyAVReader:
         if self._video.touched:
             self._reopen()
         stream = self._video.stream
-        cursor = Cursor(self._video, self._video.packets(), self._nothing(), FROM_START)
+        cursor = Cursor(self._video, self._video.packets(), self._nothing(), FROM_START, set())
         times: list[int | None] = []
         while (frame := cursor.next_picture()) is not None:
             times.append(frame.pts)

@@ -81,6 +81,17 @@ class Architecture:
         return self.adapt(state) if self.adapt else self.tables[layout].to_ours(state)
 
 
+_FILLS = (
+    Tensor.normal_,
+    Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.trunc_normal_,
+    nn.init.kaiming_uniform_,
+    nn.init.xavier_uniform_,
+)
+
+
 class _Hollow(TorchFunctionMode):
     """Leave out what is pointless without memory: drawing weights, counting positions.
 
@@ -91,8 +102,8 @@ class _Hollow(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in (Tensor.normal_, Tensor.uniform_):
-            return args[0]
+        if func in _FILLS:
+            return args[0] if args else kwargs["tensor"]
         if func is torch.arange:
             return func(*args, **{**kwargs, "device": "cpu"}).to("meta")
         return func(*args, **kwargs)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import base64
+import io
+from html.parser import HTMLParser
+
+import torch
+from PIL import Image
+
+from internvideo.demo.page import PageContent, ShownVideo, render_page
+from internvideo.demo.pictures import confusion_svg, filmstrip, strip_indices
+from internvideo.demo.report import ActionRow, Rate, WorldReport
+from internvideo.results import Classification
+
+EVIL = "<script>alert('x')</script>\"&'.mp4"
+VOID = {"meta", "img", "br", "rect", "input", "link", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects tags and text, and checks that what is opened is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @classmethod
+    def read(cls, html: str) -> Reader:
+        reader = cls()
+        reader.feed(html)
+        reader.close()
+        assert reader.open == []
+        return reader
+
+    def named(self, name: str) -> list[dict]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def answer(*labels: str) -> Classification:
+    shares = [0.5**n for n in range(1, len(labels) + 1)]
+    return Classification.from_scores(EVIL, labels, shares, shares)
+
+
+def content(**changes) -> PageContent:
+    report = WorldReport(
+        rates={"accuracy": Rate(30, 40, 1 / 28), "pair_accuracy": Rate(0, 0, 0.5)},
+        actions=("grow", "shrink"),
+        per_action=(
+            ActionRow("grow", "shrink", Rate(2, 2, 0.5), Rate(2, 2, 0.5), None),
+            ActionRow("shrink", None, Rate(0, 0, 0.5), None, "grow"),
+        ),
+        confusion=((2, 0), (1, 1)),
+        num_clips=40,
+        seed=5,
+        source="decoded from mp4",
+        prompts_per_action=16,
+        seconds=2.0,
+    )
+    strip = filmstrip(torch.zeros(3, 8, 8, 3, dtype=torch.uint8))
+    values = {
+        "model": EVIL,
+        "about": f"about {EVIL}",
+        "protocol": EVIL,
+        "report": report,
+        "clips": [
+            ShownVideo(title="a star", strip=strip, answer=answer("grow", "shrink"), truth="grow"),
+            ShownVideo(title="a dot", strip=strip, answer=answer("grow", "shrink"), truth="shrink"),
+        ],
+        "videos": [ShownVideo(title=EVIL, strip=strip, answer=answer(EVIL), facts=EVIL)],
+        "failures": [(EVIL, f"{EVIL}: no such file")],
+        "machine": EVIL,
+        "seconds": {EVIL: 1.0},
+        "command": f"internvideo demo --video {EVIL}",
+    }
+    return PageContent(**{**values, **changes})
+
+
+def test_names_of_videos_cannot_break_out_of_the_page():
+    page = render_page(content())
+    reader = Reader.read(page)
+    assert not reader.named("script")
+    assert "<script" not in page
+    assert not any(name.startswith("on") for _, attrs in reader.tags for name in attrs)
+    assert "".join(reader.text).count(EVIL) >= 8
+    assert any(EVIL in picture["alt"] for picture in reader.named("img"))
+
+
+def test_the_page_needs_nothing_from_elsewhere():
+    reader = Reader.read(render_page(content()))
+    assert not reader.named("link")
+    assert [attrs["href"] for attrs in reader.named("a")] == ["report.json"]
+    for picture in reader.named("img"):
+        assert picture["src"].startswith("data:image/jpeg;base64,")
+    page = render_page(content(model="m", about="a"))
+    assert "url(" not in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_page_can_be_read_aloud():
+    reader = Reader.read(render_page(content()))
+    assert reader.named("html") == [{"lang": "en"}]
+    assert len(reader.named("h1")) == 1
+    assert len(reader.named("main")) == 1
+    assert all(picture.get("alt") for picture in reader.named("img"))
+    assert len(reader.named("caption")) == len(reader.named("table")) == 2
+    labelled = {attrs["aria-labelledby"] for attrs in reader.named("section")}
+    assert labelled <= {attrs.get("id") for attrs in reader.named("h2")}
+    [picture] = reader.named("svg")
+    assert picture["role"] == "img"
+
+
+def test_right_and_wrong_are_told_in_words():
+    page = render_page(content())
+    text = "".join(Reader.read(page).text)
+    assert page.count("verdict right") == 1
+    assert page.count("verdict wrong") == 1
+    assert "truth: shrink" in text
+
+
+def test_numbers_stand_beside_chance():
+    text = " ".join("".join(Reader.read(render_page(content())).text).split())
+    assert "75.0%" in text
+    assert "59.8% – 85.8%" in text
+    assert "3.6%" in text
+
+
+def test_without_videos_of_the_user_their_section_is_left_out():
+    assert "Your videos" not in render_page(content(videos=[], failures=[]))
+    assert "Not usable" in render_page(content(videos=[]))
+
+
+def test_strip_indices_cover_the_clip():
+    assert strip_indices(16, 8) == [0, 2, 4, 6, 9, 11, 13, 15]
+    assert strip_indices(3, 8) == [0, 1, 2]
+    assert strip_indices(1, 8) == [0]
+
+
+def test_a_filmstrip_shows_the_frames_side_by_side():
+    frames = torch.zeros(3, 20, 40, 3, dtype=torch.uint8)
+    for number in range(3):
+        frames[number, :, :, number] = 200
+    head, _, data = filmstrip(frames, height=60).partition(",")
+    assert head == "data:image/jpeg;base64"
+    picture = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert picture.size == (3 * 120 + 2 * 3, 60)
+    for number in range(3):
+        pixel = picture.getpixel((number * 123 + 60, 30))
+        assert pixel[number] > 180
+        assert max(pixel[:number] + pixel[number + 1 :]) < 40
+
+
+def test_the_matrix_draws_each_count_once():
+    svg = confusion_svg(["a<b", "c"], [[3, 1], [0, 4]])
+    reader = Reader.read(svg)
+    cells = [attrs for attrs in reader.named("rect") if "fill-opacity" in attrs]
+    assert [cell["class"] for cell in cells] == ["hit", "miss", "hit"]
+    assert [float(cell["fill-opacity"]) for cell in cells] == [0.75, 0.25, 1.0]
+    assert "a<b: answered c 1 of 4 times" in reader.text

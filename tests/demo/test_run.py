@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import tiny
+from internvideo.cli.application import run
+from internvideo.demo.run import default_labels, run_demo
+from internvideo.errors import ConfigError
+from internvideo.models.tokenizer import WordTokenizer
+from internvideo.video import write_video
+from internvideo.world import ACTIONS, vocabulary
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.save_viclip(tmp_path_factory.mktemp("models") / "viclip")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    frames = torch.randint(0, 256, (10, 32, 48, 3), dtype=torch.uint8)
+    return write_video(tmp_path / "videos" / "mine & <yours>.mp4", frames, fps=5)
+
+
+def test_the_demo_leaves_a_page_the_numbers_and_the_clips(model, mine, tmp_path):
+    steps = []
+    result = run_demo(
+        tmp_path / "out",
+        model,
+        videos=[str(mine.parent), "gone.mp4"],
+        num_clips=30,
+        device="cpu",
+        progress=lambda *step: steps.append(step),
+    )
+    assert steps[-1] == (30, 30)
+    page = result.page.read_text("utf-8")
+    assert "mine &amp; &lt;yours&gt;.mp4" in page
+    assert "gone.mp4" in page
+    numbers = json.loads(result.numbers.read_text("utf-8"))
+    assert numbers["world"]["num_clips"] == 30
+    assert numbers["world"]["source"] == "decoded from mp4"
+    assert numbers["world"]["rates"]["accuracy"]["total"] == 30
+    assert len(numbers["clips"]) == 12
+    assert all(len(clip["predictions"]) == len(ACTIONS) for clip in numbers["clips"])
+    assert [video["video"] for video in numbers["videos"]] == [str(mine)]
+    assert [each["video"] for each in numbers["failures"]] == ["gone.mp4"]
+    assert "--num-clips 30" in numbers["command"]
+    assert result.num_videos == 2
+    assert len(list((tmp_path / "out/world/videos").glob("*.mp4"))) == 30
+
+
+def test_the_demo_again_gives_the_same_numbers(model, tmp_path):
+    first, second = (
+        run_demo(tmp_path / "out", model, num_clips=28, device="cpu").report for _ in range(2)
+    )
+    assert first.rates == second.rates
+    assert first.confusion == second.confusion
+
+
+def test_the_demo_needs_a_text_tower(tmp_path):
+    with pytest.raises(ConfigError, match="needs a model with a text tower"):
+        run_demo(tmp_path / "out", tiny.save_videomae(tmp_path / "videomae"), num_clips=28)
+
+
+def test_the_command_says_where_the_page_is(model, mine, tmp_path, capsys):
+    line = ["demo", "--out", str(tmp_path / "out"), "--model", str(model), "--num-clips", "28"]
+    code = run([*line, "-v", str(mine), "-l", "something grows", "-l", "a red star"])
+    captured = capsys.readouterr()
+    assert code == 0
+    assert str(tmp_path / "out/index.html") in captured.out
+    numbers = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
+    labels = {each["label"] for each in numbers["videos"][0]["predictions"]}
+    assert labels == {"something grows", "a red star"}
+    assert run([*line, "-v", "gone.mp4"]) == 2
+    assert run([*line, "-v", "gone.mp4", "-v", str(mine)]) == 1
+
+
+def test_default_labels_are_sentences_that_the_nano_model_knows():
+    labels = default_labels()
+    assert len(set(labels)) == len(ACTIONS)
+    tokenizer = WordTokenizer(vocabulary(), 32)
+    assert tokenizer.unknown_words(" ".join(labels)) == ()

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from internvideo.errors import DataError
+from internvideo.recipe import load_recipe
+from internvideo.train.data import Sample
+from internvideo.training import build_task
+
+
+@pytest.fixture
+def masked():
+    return build_task(load_recipe("world_videomae-nano"))
+
+
+@pytest.fixture
+def contrastive():
+    return build_task(load_recipe("world_viclip-nano", ["init=null"]))
+
+
+def sample(seed: int, caption: str | None = None) -> Sample:
+    frames = np.random.default_rng(seed).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    return Sample(frames=frames, caption=caption)
+
+
+def test_masked_samples_are_small_frames_and_a_mask_of_the_ratio(masked):
+    prepared = masked.prepare(sample(0), np.random.default_rng(0))
+    assert prepared["video"].shape == (16, 32, 32, 3)
+    assert prepared["video"].dtype == torch.uint8
+    assert prepared["mask"].shape == (16,)
+    assert int(prepared["mask"].sum()) == int(0.6 * 16)
+
+
+def test_masks_are_drawn_from_the_generator_of_the_sample(masked):
+    masks = [masked.prepare(sample(0), np.random.default_rng(s))["mask"] for s in (1, 1, 2)]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("kind", ["masked", "contrastive"])
+def test_a_few_steps_on_one_batch_lower_the_loss(kind, request):
+    torch.manual_seed(0)
+    task = request.getfixturevalue(kind)
+    captions = ["a star moves left", "a circle grows", "a ring vanishes", "a cross rotates"]
+    rng = np.random.default_rng(0)
+    batch = default_collate([task.prepare(sample(i, c), rng) for i, c in enumerate(captions)])
+    optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        loss = task.training_loss(batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.85 * losses[0]
+
+
+def test_equal_captions_are_positives_of_each_other(contrastive):
+    rng = np.random.default_rng(0)
+    batch = default_collate(
+        [contrastive.prepare(sample(i, "a star moves left"), rng) for i in range(4)]
+    )
+    assert len(set(batch["caption_id"].tolist())) == 1
+    assert contrastive.training_loss(batch)["accuracy"].item() == 1.0
+
+
+@pytest.mark.parametrize("caption", [None, ""])
+def test_a_clip_without_a_caption_is_refused(contrastive, caption):
+    with pytest.raises(DataError, match="without a caption"):
+        contrastive.prepare(sample(0, caption), np.random.default_rng(0))
