@@ -8,14 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from internvideo.errors import ConfigError
 from internvideo.models.config import config_from_dict
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.recipe import ContrastiveTask, KineticsData, MSRVTTData, Recipe
 from internvideo.train.data import ClipSource
-from internvideo.train.loop import Plan, build_fabric, train
+from internvideo.train.loop import Plan, Task, build_fabric, train
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import load_encoder_weights, save_pretrained
 
@@ -57,7 +55,7 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
     return model_directory
 
 
-def build_task(recipe: Recipe) -> nn.Module:
+def build_task(recipe: Recipe) -> Task:
     """Return the task with its model, started from `recipe.init` where that is given.
 
     Raises:
@@ -69,7 +67,7 @@ def build_task(recipe: Recipe) -> nn.Module:
         from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
 
         model = ViCLIP(_model_config(ViCLIPConfig, recipe))
-        task: nn.Module = ContrastivePretraining(
+        task: Task = ContrastivePretraining(
             model, preprocessing, model.tokenizer, mask_ratio=recipe.task.mask_ratio
         )
     else:

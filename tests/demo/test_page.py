@@ -13,7 +13,7 @@ from internvideo.demo.report import ActionRow, Rate, WorldReport
 from internvideo.results import Classification
 
 EVIL = "<script>alert('x')</script>\"&'.mp4"
-VOID = {"meta", "img", "br", "rect", "input", "link", "hr"}
+VOID = {"meta", "img", "br", "input", "link", "hr"}
 
 
 class Reader(HTMLParser):

@@ -59,7 +59,9 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     half = (
         _Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     )
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the bound is exact; the formula would be off by a rounding error.
+    low = centre - half if correct else 0.0
+    return low, centre + half if correct < total else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def random_state() -> dict[str, Any]:
     """Return the state of every random generator of this process, as plain values."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    numpy_state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+    name, keys, position, has_gauss, cached = numpy_state
     version, internal, gauss = random.getstate()
     state = {
         "python": [version, list(internal), gauss],

@@ -170,10 +170,10 @@ def train(
             journal.advance(done)
             if done % runtime.log_every == 0 or done == total_steps:
                 count, elapsed = done - since, time.perf_counter() - began
-                means = fabric.all_reduce(
+                reduced: Any = fabric.all_reduce(
                     {k: v / count for k, v in totals.items()}, reduce_op="mean"
                 )
-                means = {name: float(value) for name, value in means.items()}
+                means = {name: float(value) for name, value in reduced.items()}
                 _stop_if_not_finite(means, done, checkpoint)
                 samples = count * runtime.batch_size * fabric.world_size
                 journal.record(
@@ -199,7 +199,7 @@ def train(
 
 
 def _save(path: Path, task: Any, optimizer: Any, plan: Plan, step: int, fabric: Fabric) -> None:
-    states = [random_state()]
+    states: list[Any] = [random_state()]
     if fabric.world_size > 1:
         states = [None] * fabric.world_size
         torch.distributed.all_gather_object(states, random_state())

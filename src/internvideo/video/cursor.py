@@ -187,7 +187,7 @@ class Cursor:
         """
         if skipping:
             raise Contradiction("a damaged picture")
-        if self.key > 0 and rank not in self._doubted:
+        if self.key != FROM_START and rank not in self._doubted:
             self._doubted.add(rank)
             raise BadKeyFrame(self.key)
 

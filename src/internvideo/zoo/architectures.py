@@ -61,7 +61,7 @@ class Architecture:
     adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
     def build(self, config: Any) -> nn.Module:
-        """Build the model on the meta device: all names and shapes, no memory."""
+        """Build the model on the meta device: all names and shapes, no memory for weights."""
         with torch.device("meta"), _Hollow():
             return self.model(config)
 
@@ -93,9 +93,9 @@ _FILLS = (
 
 
 class _Hollow(TorchFunctionMode):
-    """Leave out what is pointless without memory: drawing weights, counting positions.
+    """Draw no weights, and compute position tables (which start from `arange`) on the CPU.
 
-    On the meta device these few functions are written in Python and import the compiler (1.4 s).
+    On the meta device these functions are written in Python and import the compiler: 1.4 s.
     """
 
     def __torch_function__(
@@ -105,7 +105,7 @@ class _Hollow(TorchFunctionMode):
         if func in _FILLS:
             return args[0] if args else kwargs["tensor"]
         if func is torch.arange:
-            return func(*args, **{**kwargs, "device": "cpu"}).to("meta")
+            return func(*args, **{**kwargs, "device": "cpu"})
         return func(*args, **kwargs)
 
 
