@@ -6,6 +6,7 @@ import yaml
 from internvideo.errors import ConfigError, UnknownNameError
 from internvideo.recipe import list_recipes, load_recipe
 from internvideo.training import build_task
+from internvideo.zoo import find_card
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -76,3 +77,12 @@ def test_a_broken_file_is_a_clear_error(tmp_path):
     path.write_text("just text")
     with pytest.raises(ConfigError, match="holds no recipe"):
         load_recipe(path)
+
+
+def test_the_embedded_model_names_the_recipes_that_made_it():
+    steps = find_card("viclip-nano").provenance["steps"]
+    assert [step["recipe"] for step in steps] == ["world_videomae-nano", "world_viclip-nano"]
+    for step in steps:
+        recipe = load_recipe(step["recipe"])
+        assert step["recipe_sha256"] == recipe.fingerprint()
+        assert step["clips"] == recipe.data.num_clips * recipe.schedule.epochs

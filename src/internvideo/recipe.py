@@ -94,10 +94,13 @@ class Recipe(StrictModel):
     runtime: RuntimeConfig = RuntimeConfig()
 
     def fingerprint(self) -> str:
-        """Return a hash of all that changes what is learned (not of logging or workers)."""
-        content = self.model_dump(mode="json")
+        """Return a hash of all that changes what is learned (not of logging or workers).
+
+        Values at their defaults do not enter: an option added later leaves old fingerprints alone.
+        """
+        content = self.model_dump(mode="json", exclude_defaults=True)
         for key in ("num_workers", "threads", "log_every", "save_every", "compile", "accelerator"):
-            content["runtime"].pop(key)
+            content.get("runtime", {}).pop(key, None)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -1,4 +1,4 @@
-"""The official key lists: three that are kept here, and all others where the references lie beside."""
+"""The official key lists: three are kept here, all are used where the references lie beside."""
 
 from __future__ import annotations
 

@@ -115,9 +115,6 @@ def test_entries_that_are_no_tensors_are_named(save):
     assert read_checkpoint(save({**WEIGHTS, "version": 3})).ignored == ("version",)
 
 
-# --- hostile ------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def trap(tmp_path):
     """A file that a hostile pickle would create; the test fails if it does."""
@@ -132,7 +129,7 @@ HOSTILE = {
     "exec": (lambda trap: Evil(exec, f"open({str(trap)!r}, 'w')"), r"builtins\.exec"),
     "subprocess": (lambda trap: Evil(subprocess.Popen, ["touch", str(trap)]), r"subprocess\.Popen"),
     "open": (lambda trap: Evil(open, str(trap), "w"), r"open"),
-    "getattr": (lambda trap: Evil(getattr, os, "system"), r"builtins\.getattr"),
+    "getattr": (lambda trap: Evil(getattr, "text", "upper"), r"builtins\.getattr"),
     "import": (lambda trap: Evil(__import__, "os"), r"builtins\.__import__"),
 }
 
@@ -141,10 +138,7 @@ HOSTILE = {
 @pytest.mark.parametrize("place", ["top", "model", "beside", "inside"])
 def test_a_pickle_that_would_call_something_is_refused_by_name(save, trap, what, place):
     make, name = HOSTILE[what]
-    if what == "getattr":
-        evil = Evil(getattr, "text", "upper")  # a module cannot be pickled
-    else:
-        evil = make(trap)
+    evil = make(trap)
     content = {
         "top": evil,
         "model": {"model": evil},
@@ -210,9 +204,6 @@ def test_extension_codes_are_refused(tmp_path):
         read_checkpoint(path)
 
 
-# --- broken ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -261,10 +252,9 @@ def test_a_damaged_file_never_crashes_and_never_runs(tmp_path_factory, legacy, d
     path.write_bytes(content)
     try:
         file = read_checkpoint(path)
-    except CheckpointError as error:
-        assert str(path) in str(error)
-    else:
-        assert all(isinstance(tensor, torch.Tensor) for tensor in file.state.values())
+    except CheckpointError:
+        return
+    assert all(isinstance(tensor, torch.Tensor) for tensor in file.state.values())
 
 
 def test_a_compressed_archive_is_refused(tmp_path):
@@ -310,7 +300,7 @@ def test_an_expanded_tensor_of_absurd_size_is_refused(tmp_path):
     path = tmp_path / "file.pth"
     torch.save({"w": torch.zeros(1).expand(1 << 40)}, path)
     assert path.stat().st_size < 4096
-    with pytest.raises(CheckpointError, match="claims .* but holds only 4 bytes"):
+    with pytest.raises(CheckpointError, match=r"claims .* but holds only 4 bytes"):
         read_checkpoint(path)
 
 

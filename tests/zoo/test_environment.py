@@ -26,7 +26,7 @@ def test_offline_is_switched_by_either_variable(monkeypatch, variable, value, of
 
 def test_a_switch_that_is_neither_yes_nor_no_is_refused(monkeypatch):
     monkeypatch.setenv("INTERNVIDEO_OFFLINE", "maybe")
-    with pytest.raises(ConfigError, match="INTERNVIDEO_OFFLINE='maybe'.*1 or 0"):
+    with pytest.raises(ConfigError, match=r"INTERNVIDEO_OFFLINE='maybe'.*1 or 0"):
         environment.is_offline()
 
 

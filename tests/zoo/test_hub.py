@@ -93,9 +93,6 @@ def test_whole_numbers_stay_whole_numbers(tmp_path):
     assert counter.dtype == torch.int64
 
 
-# --- what may be wrong -----------------------------------------------------------------------------------
-
-
 def broken(path, change):
     config = json.loads((path / "config.json").read_text())
     change(config)
@@ -171,9 +168,6 @@ def test_an_interrupted_save_leaves_the_old_files(tmp_path, monkeypatch):
     assert not list(path.glob(".*.tmp"))
 
 
-# --- the hub, without a network ------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A repository "someone/tiny" that the hub's download function serves."""
@@ -203,7 +197,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_a_hub_id_is_fetched_and_loaded(repository):
-    folder, asked = repository
+    _, asked = repository
     loaded = load_model("someone/tiny")
     tiny.assert_same_weights(loaded.model, tiny.classifier())
     assert loaded.labels == tuple("abcde")

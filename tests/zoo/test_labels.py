@@ -61,7 +61,7 @@ def test_rows_of_the_k710_head():
 
 def test_a_head_with_uncertain_rows_is_refused():
     with pytest.raises(
-        UnknownNameError, match="not every class has a certain row.*kinetics-600/authors"
+        UnknownNameError, match=r"not every class has a certain row.*kinetics-600/authors"
     ):
         k710_rows("kinetics-600/alphabetical")
     with pytest.raises(UnknownNameError, match="unknown label map 'kinetics-400'"):

@@ -51,9 +51,6 @@ def a_card(monkeypatch, **fields) -> Card:
     return card
 
 
-# --- files ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "kind", ["videomae/classifier", "videomae/pretraining", "videomae/encoder", "viclip"]
 )
@@ -151,9 +148,6 @@ def test_a_folder_of_another_library_with_official_names(tmp_path):
     tiny.assert_same_weights(loaded.model, tiny.viclip())
 
 
-# --- names ------------------------------------------------------------------------------------------------
-
-
 def test_a_card_is_downloaded_and_brings_protocol_and_labels(tmp_path, monkeypatch, server):
     model = tiny.classifier(400)
     path = official_file(tmp_path / "file.pth", model)
@@ -189,7 +183,7 @@ def test_a_file_that_is_not_its_card_is_refused(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="is not tiny-card: num_classes 7 instead of 5"):
         load_model(path, card="tiny-card")
     path = official_file(tmp_path / "b.pth", tiny.viclip())
-    with pytest.raises(CheckpointError, match="b.pth is not tiny-card"):
+    with pytest.raises(CheckpointError, match=r"b\.pth is not tiny-card"):
         load_model(path, card="tiny-card")
 
 
@@ -216,9 +210,6 @@ def test_an_unknown_source_is_told(source, error, message):
         load_model(source)
 
 
-# --- CLIP, the start of ViCLIP -----------------------------------------------------------------------------
-
-
 def clip_state() -> dict[str, torch.Tensor]:
     """Return a tiny image CLIP under its official names."""
     model = tiny.viclip()
@@ -243,9 +234,6 @@ def test_image_clip_becomes_a_video_model(tmp_path):
     for name in source:
         if "temporal" not in name and name != "temp":
             assert torch.equal(state[name], source[name]), name
-
-
-# --- labels -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -304,9 +292,6 @@ def test_labels_of_a_model_without_names_are_taken_as_given(tmp_path):
         load_model(official_file(tmp_path / "v.pth", tiny.viclip()), labels=["a"])
 
 
-# --- into a model that is there ----------------------------------------------------------------------------
-
-
 def test_a_pretrained_encoder_goes_into_a_classifier(tmp_path):
     source = tiny.videomae()
     model = tiny.randomised(tiny.classifier(), seed=9)
@@ -362,7 +347,7 @@ def test_an_encoder_of_another_shape_is_refused_and_nothing_is_loaded(tmp_path):
     folder = save_pretrained(tiny.videomae(tiny.STEM), tmp_path / "mae")
     model = tiny.videomae()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointError, match="does not fit the encoder: .*of another shape"):
+    with pytest.raises(CheckpointError, match=r"does not fit the encoder: .*of another shape"):
         load_encoder_weights(model, folder)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 

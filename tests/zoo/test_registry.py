@@ -99,4 +99,4 @@ def test_the_package_gives_its_names_and_no_others():
         assert callable(getattr(zoo, name))
     assert set(dir(zoo)) >= {"verify", "find_card"}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        zoo.nothing
+        zoo.nothing  # noqa: B018

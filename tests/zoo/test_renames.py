@@ -32,7 +32,7 @@ def test_numbers_and_dots_are_taken_literally():
 
 
 def test_names_must_not_become_one():
-    with pytest.raises(CheckpointError, match="both 'fc.weight' and 'head.weight'"):
+    with pytest.raises(CheckpointError, match=r"both 'fc\.weight' and 'head\.weight'"):
         TABLE.to_ours({"fc.weight": 1, "head.weight": 2})
 
 

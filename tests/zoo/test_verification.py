@@ -54,9 +54,6 @@ def test_a_file_is_told_by_name():
     assert verify(HERE / "viclip-b16.txt").num_parameters == pytest.approx(149.60e6, rel=1e-4)
 
 
-# --- what does not fit ----------------------------------------------------------------------------------
-
-
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("shapes", [CLASSIFIER, PRETRAINING, VICLIP], ids=["cls", "mae", "clip"])
@@ -151,9 +148,6 @@ def test_learnable_positions_give_the_grid():
     assert (answer.config["image_size"], answer.config["positions"]) == (384, "learnable")
 
 
-# --- prefixes -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "prefixes",
     [("module.",), ("backbone.",), ("encoder.",), ("module.", "model."), ("_forward_module.",)],
@@ -183,13 +177,10 @@ def test_a_prefix_that_belongs_to_the_model_stays():
 
 
 def test_names_that_become_one_are_refused():
-    with pytest.raises(CheckpointError, match="two tensors are named 'head.bias'"):
+    with pytest.raises(CheckpointError, match=r"two tensors are named 'head\.bias'"):
         strip_prefixes(
             {"module.head.bias": 1, "module.head.weight": 2, "head.bias": 3}, "videomae/classifier"
         )
-
-
-# --- reading what is given -----------------------------------------------------------------------------
 
 
 def test_both_ways_to_write_a_shape(tmp_path):
@@ -264,9 +255,6 @@ def test_a_checkpoint_and_a_saved_folder_are_read(tmp_path):
     assert answer.ok, answer.message
     assert (answer.wrapper, answer.stripped) == ("module", ("module.",))
     assert answer.config["num_heads"] == 1
-
-
-# --- showing it -----------------------------------------------------------------------------------------
 
 
 def test_the_answer_as_json_and_as_a_table():

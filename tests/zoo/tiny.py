@@ -1,4 +1,4 @@
-"""Very small models of every architecture, with random weights that no initialisation would give."""
+"""Very small models of every architecture, with weights that no initialisation would give."""
 
 from __future__ import annotations
 

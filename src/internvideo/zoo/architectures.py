@@ -150,7 +150,7 @@ def _size_traits(traits: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in traits.items() if name not in skipped}
 
 
-# --- reading sizes off shapes; a damaged list must not break it, so the most common value counts --
+# A damaged list of tensors must not break what follows, so the most common value counts.
 
 
 def _vote(shapes: Shapes, pattern: str, axis: int) -> int | None:
@@ -381,9 +381,6 @@ def _merge(base: Any, fields: Mapping[str, Any]) -> Any:
         return dataclasses.replace(base, **fields)
     except ValueError as error:
         raise CheckpointError(f"the shapes make no sense together: {error}") from error
-
-
-# --- what tells two files apart -------------------------------------------------------------------
 
 
 def _vit_traits(config: Any) -> dict[str, Any]:

@@ -144,9 +144,6 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-# --- one transfer ---------------------------------------------------------------------------------
-
-
 def _transfer(source: Source, part: Path, transfer: Transfer) -> None:
     """Append to `part` until the file is complete."""
     have = part.stat().st_size if part.is_file() else 0
@@ -252,9 +249,6 @@ def _build_opener() -> urllib.request.OpenerDirector:
 _OPENER = _build_opener()
 
 
-# --- what may be wrong ----------------------------------------------------------------------------
-
-
 def _http_failure(error: urllib.error.HTTPError) -> _SourceError:
     if error.code in (401, 403):
         return _SourceError(
@@ -305,7 +299,7 @@ def _check(source: Source, part: Path) -> None:
         raise _SourceError(f"sha256 is {actual}, expected {source.sha256}")
 
 
-# --- beside the part file: which version of the remote file it belongs to -------------------------
+# Beside the part file lies a note: which version of the remote file it belongs to.
 
 
 def _marker(part: Path) -> Path:
@@ -329,9 +323,6 @@ def _write_version(part: Path, response: HTTPResponse) -> None:
 def _forget(part: Path) -> None:
     part.unlink(missing_ok=True)
     _marker(part).unlink(missing_ok=True)
-
-
-# --- where to look --------------------------------------------------------------------------------
 
 
 def _file_name(card: Card) -> str:

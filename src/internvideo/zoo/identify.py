@@ -177,9 +177,6 @@ def block_of(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-# --- comparing ------------------------------------------------------------------------------------
-
-
 def _compare(shapes: Shapes, architecture: Architecture, layout: str, *, base: Any) -> Fit:
     table = architecture.tables[layout]
     try:
@@ -268,9 +265,6 @@ def _overlap(generics: set[str], architecture_id: str, layout: str) -> float:
     return len(generics & known) / len(generics | known)
 
 
-# --- saying it ------------------------------------------------------------------------------------
-
-
 def _grouped(lines: Mapping[str, str], limit: int) -> str:
     """Return the lines by block; blocks beyond the limit are counted only."""
     groups: dict[str, list[str]] = {}
@@ -284,7 +278,7 @@ def _grouped(lines: Mapping[str, str], limit: int) -> str:
     return " | ".join(shown) + (f" | and {hidden} more blocks" if hidden > 0 else "")
 
 
-# --- families that the library knows by their cards only ------------------------------------------
+# Families that the library knows by their cards only.
 
 # (description, regular expressions that must each match the name of a tensor)
 _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -150,9 +150,6 @@ def official_state(network: nn.Module, *, layout: str = "official") -> dict[str,
     return architecture.tables[layout].to_official(network.state_dict())
 
 
-# --- weights into a model that is there already ---------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transferred:
     """What a model got from a file.
@@ -268,9 +265,6 @@ def _read_state(source: str | Path, card: str | None) -> tuple[dict[str, Tensor]
         return file.state, found
     fit, _ = fit_file(file, chosen)
     return convert(file.state, fit), found
-
-
-# --- from a place to a model ----------------------------------------------------------------------
 
 
 def _download(card: Card) -> Path:

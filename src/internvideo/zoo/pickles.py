@@ -130,7 +130,7 @@ def _torch_globals() -> set[str]:
     return set(unpickler._get_allowed_globals()) | set(unpickler._get_user_allowed_globals())
 
 
-# --- stand-ins: they keep what they are given, and call nothing -----------------------------------
+# The stand-ins keep what they are given, and call nothing.
 
 
 class _PlainDict:
