@@ -106,10 +106,8 @@ def serve() -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.handle_error = lambda *_args: None  # a client that hangs up is not news
         server = Server(url=f"http://127.0.0.1:{http.server_address[1]}")
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield server
         finally:
             http.shutdown()
-            thread.join()

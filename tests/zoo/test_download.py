@@ -333,7 +333,9 @@ print(path.stat().st_size)
 
 def test_the_progress_bar_shows_the_file(server, capfd):
     download(card(server.add("/weights.pth", BODY)), transfer=Transfer(progress=True))
-    assert "weights.pth" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert "a-model: licence MIT" in shown
+    assert "weights.pth" in shown
 
 
 def test_downloading_needs_no_torch():

@@ -114,6 +114,10 @@ def broken(path, change):
             r"head.weight \[5, 64\] instead of \[6, 64\]",
         ),
         (lambda c: c["config"].update(depth=1), "13 unexpected: blocks.1"),
+        (
+            lambda c: c["config"].update(image_size=1 << 20, positions="direct"),
+            "position table of .* makes no sense",
+        ),
         (lambda c: c.update(preprocessing={"frames": 3}), "unknown preprocessing option 'frames'"),
         (lambda c: c.update(card={"name": "x", "colour": 1}), "unknown fields"),
     ],

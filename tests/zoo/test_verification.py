@@ -10,8 +10,11 @@ from rich.console import Console
 
 from internvideo.errors import CheckpointError, UnknownNameError
 from internvideo.zoo.architectures import find_architecture
+from internvideo.zoo.hub import save_pretrained
 from internvideo.zoo.identify import block_of, convert, identify, strip_prefixes
+from internvideo.zoo.registry import list_models
 from internvideo.zoo.verification import read_key_list, verify
+from zoo import tiny
 from zoo.keylists import EXPECTED, HERE, KEY_LISTS, PLANNED_LISTS, read
 
 CLASSIFIER = read(HERE / "videomae-b-k400.txt")
@@ -255,6 +258,26 @@ def test_a_checkpoint_and_a_saved_folder_are_read(tmp_path):
     assert answer.ok, answer.message
     assert (answer.wrapper, answer.stripped) == ("module", ("module.",))
     assert answer.config["num_heads"] == 1
+
+
+def test_a_folder_of_this_library_is_compared_with_its_own_configuration(tmp_path):
+    folder = save_pretrained(tiny.viclip_nano(), tmp_path / "m")
+    for source in (folder, folder / "model.safetensors"):
+        answer = verify(source)
+        assert answer.ok, answer.message
+        assert answer.architecture == "viclip"
+        assert answer.config["vision"]["stem"]["strides"] == [2, 2, 1]
+    config = (folder / "config.json").read_text().replace('"depth": 2', '"depth": 3')
+    (folder / "config.json").write_text(config)
+    answer = verify(folder)
+    assert not answer.ok
+    assert "vision_encoder.encoder.blocks.2" in answer.problems()
+
+
+def test_the_embedded_models_verify():
+    for card in list_models(available=True):
+        if card.directory is not None:
+            assert verify(card.directory).ok
 
 
 def test_the_answer_as_json_and_as_a_table():

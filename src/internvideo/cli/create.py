@@ -143,7 +143,7 @@ def demo(
     output_folder(out)
     from internvideo.demo.run import run_demo
 
-    with progress_bar("demo", unit="clips") as advance:
+    with progress_bar("loading the model", unit="clips") as bar:
         result = run_demo(
             out,
             model,
@@ -151,7 +151,7 @@ def demo(
             labels=texts,
             num_clips=num_clips,
             device=device,
-            progress=advance,
+            progress=bar.stage,
         )
     stdout_console().print(result.report)
     print(f"open {result.page} in a browser; the numbers are in {result.numbers}")

@@ -65,7 +65,7 @@ def list_all(
         return
     from rich.table import Table
 
-    table = Table(title=f"{len(cards)} models")
+    table = Table(title="1 model" if len(cards) == 1 else f"{len(cards)} models")
     for heading in ("name", "family", "training data", "input", "published", "status"):
         table.add_column(heading, overflow="fold")
     for card in cards:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,10 @@ from internvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 __all__ = [
+    "ProgressBar",
     "command_help",
     "error_line",
     "failure_list",
@@ -78,13 +80,24 @@ def stdout_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
-@contextmanager
-def progress_bar(description: str, *, unit: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Show progress on stderr while the block runs; on anything but a terminal, nothing.
+class ProgressBar:
+    """A bar that moves when it is called with (done, total)."""
 
-    Yields:
-        A function to call with (done, total).
-    """
+    def __init__(self, bars: Progress, description: str) -> None:
+        self._bars = bars
+        self._bar = bars.add_task(description, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bars.update(self._bar, completed=done, total=total)
+
+    def stage(self, description: str, done: int, total: int) -> None:
+        """Move, and say what is being done."""
+        self._bars.update(self._bar, description=description, completed=done, total=total)
+
+
+@contextmanager
+def progress_bar(description: str, *, unit: str = "") -> Iterator[ProgressBar]:
+    """Show progress on stderr while the block runs; on anything but a terminal, nothing."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
@@ -100,8 +113,7 @@ def progress_bar(description: str, *, unit: str = "") -> Iterator[Callable[[int,
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as bars:
-        bar = bars.add_task(description, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+        yield ProgressBar(bars, description)
 
 
 def output_file(path: Path) -> Path:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def run_demo(
     labels: Sequence[str] | None = None,
     num_clips: int = 600,
     device: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> DemoResult:
     """Measure a text model on unseen world clips, look at videos, and write a page about it.
 
@@ -85,7 +86,7 @@ def run_demo(
         labels: sentences for these; by default one for each action of the world.
         num_clips: world clips to measure on.
         device: see `load`.
-        progress: called with (clips done, clips in all).
+        progress: called with (what is being done, clips done, clips in all).
 
     Raises:
         ConfigError: the model has no text tower.
@@ -98,7 +99,12 @@ def run_demo(
     world = World(seed=REPORT_SEED)
     with clock.stage("painting and encoding the clips"):
         written = write_kinetics(
-            out / "world", num_clips, world=world, splits=(0.0, 0.0, 1.0), workers=_cores()
+            out / "world",
+            num_clips,
+            world=world,
+            splits=(0.0, 0.0, 1.0),
+            workers=_cores(),
+            progress=progress and partial(progress, "painting clips"),
         )
     with clock.stage("decoding and classifying them, with the control"):
         report = world_report(
@@ -107,7 +113,7 @@ def run_demo(
             seed=world.seed,
             clips=written_clips(world, written.videos, threads=_cores()),
             source="decoded from mp4",
-            progress=progress,
+            progress=progress and partial(progress, "classifying them"),
         )
     with clock.stage("looking closer at some clips and at your videos"):
         clips = _show_clips(model, world, written.videos)
@@ -211,7 +217,7 @@ def _about(model: VideoModel) -> str:
     if isinstance(model.tokenizer, WordTokenizer):
         text += (
             f" It knows {len(model.tokenizer.vocabulary)} words, those of a procedural world of "
-            "moving shapes; of real videos it can tell simple movements at most."
+            "moving shapes, and has never seen a real video: what it says about yours is a guess."
         )
     return text
 

@@ -42,7 +42,10 @@ __all__ = ["Plan", "Task", "build_fabric", "train"]
 class Task(Protocol):
     """What the loop needs of a task (which is also an `nn.Module`)."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """Return what is trained and saved."""
+        ...
 
     def prepare(self, sample: Any, rng: Any) -> dict[str, Any]:
         """Turn one sample into tensors; runs in a data worker."""

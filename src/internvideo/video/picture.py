@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 __all__ = ["Geometry", "PictureConverter"]
 
@@ -20,35 +22,55 @@ class Geometry:
 
     Attributes:
         stored_size: height and width of the pictures in the file.
-        quarter_turns: quarter turns clockwise that make them upright.
+        turned: whether rows become columns.
+        flip_rows: whether the upright picture then has its first row last.
+        flip_columns: whether it has its first column last.
     """
 
     stored_size: tuple[int, int]
-    quarter_turns: int
+    turned: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
 
     @classmethod
     def of_frame(cls, frame: Any, stored_size: tuple[int, int]) -> Geometry:
-        """Return the geometry that a frame's display matrix asks for."""
-        counterclockwise = getattr(frame, "rotation", 0)
-        return cls(stored_size, round(-counterclockwise / 90) % 4)
+        """Return the geometry that a frame's display matrix asks for.
+
+        A stored pixel (x, y) is shown at (a x + c y, b x + d y).
+        """
+        matrix = next((d for d in frame.side_data if d.type.name == "DISPLAYMATRIX"), None)
+        if matrix is None:
+            return cls(stored_size)
+        a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(stored_size, turned=True, flip_rows=b < 0, flip_columns=c < 0)
+        return cls(stored_size, flip_rows=d < 0, flip_columns=a < 0)
 
     @property
     def shown_size(self) -> tuple[int, int]:
         """Height and width of the upright picture."""
         height, width = self.stored_size
-        return (width, height) if self.quarter_turns % 2 else (height, width)
+        return (width, height) if self.turned else (height, width)
 
     @property
     def rotation(self) -> int:
-        """Degrees clockwise: 0, 90, 180 or 270."""
-        return 90 * self.quarter_turns
+        """Degrees clockwise (after a left-right mirroring, if there is one): 0, 90, 180 or 270."""
+        if self.turned:
+            return 270 if self.flip_rows else 90
+        return 180 if self.flip_rows else 0
+
+    def upright(self, picture: np.ndarray) -> np.ndarray:
+        """Return a stored picture (height, width, 3) as it should be shown; a view."""
+        if self.turned:
+            picture = picture.swapaxes(0, 1)
+        return picture[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
 
 class PictureConverter:
     """Converts decoded pictures with one reused scaler."""
 
     def __init__(self) -> None:
-        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._reformatter = VideoReformatter()
 
     def convert(self, frame: Any, geometry: Geometry) -> np.ndarray:
         """Return uint8 (height, width, 3); a view that is valid while `frame` lives.
@@ -60,7 +82,6 @@ class PictureConverter:
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", **_ONE_THREAD
         )
-        plane = rgb.planes[0]
+        plane: Any = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height]
-        upright = rows[:, : 3 * width].reshape(height, width, 3)
-        return np.rot90(upright, -geometry.quarter_turns) if geometry.quarter_turns else upright
+        return geometry.upright(rows[:, : 3 * width].reshape(height, width, 3))

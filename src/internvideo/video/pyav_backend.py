@@ -328,7 +328,7 @@ class PyAVReader:
 
     def _index_from_table(self) -> FrameIndex | None:
         stream, container = self._video.stream, self._video.container
-        if "mp4" not in container.format.name or not stream.time_base:
+        if "mp4" not in container.format.name:
             return None
         if self._video.file is None:
             with self._source.open() as file:
@@ -339,7 +339,7 @@ class PyAVReader:
             self._video.file.seek(position)
         if table is None or len(table.pts) != stream.frames:
             return None
-        return index_of_table(table, stream.time_base)
+        return index_of_table(table, self._video.time_base)
 
     def _index_from_packets(self) -> FrameIndex:
         if self._video.touched:
@@ -359,7 +359,7 @@ class PyAVReader:
         reorders = self._codec in ("h264", "hevc") and stream.codec_context.has_b_frames
         if reorders and self._video.container.format.name == "avi":
             return self._index_from_frames()  # this container has no presentation times
-        index, checks = index_of_packets(self._notes, stream.time_base, self._codec)
+        index, checks = index_of_packets(self._notes, self._video.time_base, self._codec)
         if index is None:
             return self._index_from_frames()
         if "head" in checks:
@@ -377,7 +377,7 @@ class PyAVReader:
         return index
 
     def _nothing(self) -> FrameIndex:
-        return index_of_frames([], None, self._video.stream.time_base, self._codec, 25.0)
+        return index_of_frames([], None, self._video.time_base, self._codec, 25.0)
 
     def _decode_all(self, index: FrameIndex, key: int, high: int | None) -> list[int]:
         """Return the times of the frames that come out from a key frame on, up to a time."""
@@ -397,14 +397,13 @@ class PyAVReader:
         logger.info("%s: decoding the whole file once to count its frames", self._source.name)
         if self._video.touched:
             self._reopen()
-        stream = self._video.stream
         cursor = Cursor(self._video, self._video.packets(), self._nothing(), FROM_START, set())
         times: list[int | None] = []
         while (frame := cursor.next_picture()) is not None:
             times.append(frame.pts)
         self._decoded_before += cursor.frames_decoded
         rate = self._stated_rate() or 25.0
-        index = index_of_frames(times, self._notes, stream.time_base, self._codec, rate)
+        index = index_of_frames(times, self._notes, self._video.time_base, self._codec, rate)
         last = self._notes.last_duration if self._notes is not None and index.by_time else 0
         return replace(index, last_duration=last) if last else index
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import IO, TYPE_CHECKING, Any
 
 import av
 import av.error
+import av.stream
 
 from internvideo.errors import VideoError
 from internvideo.video.mp4_index import missing_moov
@@ -42,6 +44,11 @@ class OpenVideo:
     stream: VideoStream
     file: IO[bytes] | None
     touched: bool = False
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per unit of the stream's times."""
+        return self.stream.time_base or Fraction(1, 1_000_000)
 
     def packets(self) -> Any:
         """Return an iterator over the packets of the stream from where the container stands."""
@@ -108,7 +115,10 @@ def describe_error(error: BaseException) -> str:
 
 def _open_container(source: Source, target: Any, head: bytes) -> InputContainer:
     try:
-        return av.open(target, "r", metadata_errors="replace", buffer_size=source.block_size)
+        container: Any = av.open(
+            target, mode="r", metadata_errors="replace", buffer_size=source.block_size
+        )
+        return container
     except av.error.FFmpegError as error:
         reason = (
             _explain(source, head) or f"not a video that FFmpeg knows ({describe_error(error)})"

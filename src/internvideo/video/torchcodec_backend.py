@@ -60,12 +60,13 @@ class TorchCodecReader:
 
         source.check()
         self._name = source.name
+        self._size: tuple[int, int] | None = None
         self._file: IO[bytes] | None = None
         target: Any = str(source.path)
         if source.path is None:
             target = self._file = source.open()
         try:
-            self._decoder = VideoDecoder(
+            self._decoder: Any = VideoDecoder(
                 target, dimension_order="NHWC", num_ffmpeg_threads=threads, seek_mode="exact"
             )
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -91,11 +92,12 @@ class TorchCodecReader:
         metadata = self._decoder.metadata
         return float(metadata.end_stream_seconds - metadata.begin_stream_seconds)
 
-    @functools.cached_property
+    @property
     def size(self) -> tuple[int, int]:
-        """Height and width after rotation, which TorchCodec tells only by a frame."""
-        height, width = self.read([0]).shape[1:3]
-        return height, width
+        if self._size is None:  # after rotation: only a frame tells in every version
+            height, width = self.read([0]).shape[1:3]
+            self._size = (height, width)
+        return self._size
 
     @property
     def rotation(self) -> int:

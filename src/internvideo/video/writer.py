@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -63,7 +64,7 @@ CODECS: dict[str, _Encoder] = {
     "av1": _Encoder(
         names=("libsvtav1", "libaom-av1"),
         quality=(24, 0, 63),
-        options={"preset": "10"},
+        options={"preset": "8"},
         odd_pixels=None,
     ),
     "mpeg4": _Encoder(names=("mpeg4",), quality=(3, 1, 31), quality_options=_quantiser),
@@ -193,13 +194,16 @@ def _encode(
     if name is None:
         raise VideoError(f"this FFmpeg has no encoder {' or '.join(encoder.names)}")
     try:
-        with av.open(os.fspath(path), "w", options={"fflags": "+bitexact"}) as container:
+        with (
+            _quiet_svt(),
+            av.open(os.fspath(path), "w", options={"fflags": "+bitexact"}) as container,
+        ):
             stream: Any = container.add_stream(name, rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, pixels
             stream.codec_context.thread_count = threads
             stream.codec_context.time_base = 1 / rate
             shown = _frames(av, pictures)
-            for frame in _with_palette(av, shown, width, height) if name == "gif" else shown:
+            for frame in _with_palette(av, shown, size, rate) if name == "gif" else shown:
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     except (av.error.FFmpegError, ValueError) as error:
@@ -212,6 +216,18 @@ def _encode(
         ) from error
 
 
+@contextmanager
+def _quiet_svt() -> Iterator[None]:
+    """Keep the AV1 encoder from printing its settings; this variable is all it listens to."""
+    before = os.environ.get("SVT_LOG")
+    os.environ["SVT_LOG"] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SVT_LOG"]
+
+
 def _frames(av: Any, pictures: Iterable[np.ndarray]) -> Iterator[Any]:
     for number, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -219,12 +235,12 @@ def _frames(av: Any, pictures: Iterable[np.ndarray]) -> Iterator[Any]:
         yield frame
 
 
-def _with_palette(av: Any, frames: Iterator[Any], width: int, height: int) -> Iterator[Any]:
+def _with_palette(
+    av: Any, frames: Iterator[Any], size: tuple[int, int], rate: Fraction
+) -> Iterator[Any]:
     """Yield the frames in the 256 colours that suit the whole clip best."""
     graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=width, height=height, format="rgb24", time_base=Fraction(1, 1000)
-    )
+    source = graph.add_buffer(width=size[1], height=size[0], format="rgb24", time_base=1 / rate)
     split, palette = graph.add("split"), graph.add("palettegen")
     use, sink = graph.add("paletteuse", "dither=bayer:bayer_scale=3"), graph.add("buffersink")
     source.link_to(split)
@@ -241,6 +257,6 @@ def _with_palette(av: Any, frames: Iterator[Any], width: int, height: int) -> It
             frame = sink.pull()
         except (av.error.EOFError, av.error.BlockingIOError):
             return
-        frame.pts, frame.time_base = number, None
+        frame.pts, frame.time_base = number, 1 / rate
         number += 1
         yield frame

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ __all__ = ["ARCHITECTURES", "Architecture", "Shapes", "find_architecture", "kind
 Shapes = Mapping[str, tuple[int, ...]]
 
 _MAX_DEPTH = 512
+_MAX_TABLE = 1 << 26  # numbers in a position table; the largest published clip needs 12 million
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,7 +63,12 @@ class Architecture:
     adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
     def build(self, config: Any) -> nn.Module:
-        """Build the model on the meta device: all names and shapes, no memory for weights."""
+        """Build the model on the meta device: all names and shapes, no memory for weights.
+
+        Raises:
+            CheckpointError: the configuration asks for an absurdly large position table.
+        """
+        _refuse_absurd_tables(config)
         with torch.device("meta"), _Hollow():
             return self.model(config)
 
@@ -81,28 +88,36 @@ class Architecture:
         return self.adapt(state) if self.adapt else self.tables[layout].to_ours(state)
 
 
-_FILLS = (
-    Tensor.normal_,
-    Tensor.uniform_,
-    nn.init.normal_,
-    nn.init.uniform_,
-    nn.init.trunc_normal_,
-    nn.init.kaiming_uniform_,
-    nn.init.xavier_uniform_,
-)
+def _refuse_absurd_tables(config: Any) -> None:
+    """Stop a hostile `config.json` or key list: position tables are made, not read from the file."""
+    for part in (config, getattr(config, "encoder", None), getattr(config, "vision", None)):
+        if isinstance(part, vit.VideoViTConfig):
+            numbers = max(prod(part.grid), prod(part.position_grid)) * part.width
+            if numbers > _MAX_TABLE:
+                raise CheckpointError(f"a position table of {numbers} numbers makes no sense")
 
 
 class _Hollow(TorchFunctionMode):
-    """Draw no weights, and compute position tables (which start from `arange`) on the CPU.
+    """Draw no weights, and make position tables (which start from `arange`) on the CPU.
 
     On the meta device these functions are written in Python and import the compiler: 1.4 s.
     """
+
+    _SAME_SHAPE = (
+        Tensor.normal_,
+        Tensor.uniform_,
+        nn.init.normal_,
+        nn.init.uniform_,
+        nn.init.trunc_normal_,
+        nn.init.kaiming_uniform_,
+        nn.init.xavier_uniform_,
+    )
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _FILLS:
+        if func in self._SAME_SHAPE:
             return args[0] if args else kwargs["tensor"]
         if func is torch.arange:
             return func(*args, **{**kwargs, "device": "cpu"})

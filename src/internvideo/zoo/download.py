@@ -93,7 +93,7 @@ def download(card: Card, *, cache: Path | None = None, transfer: Transfer | None
     with _locked(target):
         if target.is_file():
             return target
-        _LOG.info("%s: licence %s", card.name, card.licence)
+        _announce(card, transfer)
         reasons = []
         for source in _candidates(card):
             try:
@@ -399,11 +399,24 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
+def _is_shown(transfer: Transfer) -> bool:
+    return sys.stderr.isatty() if transfer.progress is None else transfer.progress
+
+
+def _announce(card: Card, transfer: Transfer) -> None:
+    """Tell the licence before anything is fetched."""
+    message = f"{card.name}: licence {card.licence or 'not stated'}"
+    if _is_shown(transfer):
+        from rich.console import Console
+
+        Console(stderr=True).print(message, markup=False)
+    _LOG.info(message)
+
+
 @contextmanager
 def _bar(part: Path, total: int | None, transfer: Transfer):
     """Yield a function that takes the number of bytes that came in."""
-    shown = sys.stderr.isatty() if transfer.progress is None else transfer.progress
-    if not shown:
+    if not _is_shown(transfer):
         yield lambda _count: None
         return
     from rich.console import Console

@@ -26,7 +26,7 @@ from internvideo.zoo import environment
 from internvideo.zoo.architectures import find_architecture, kind_of
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
-from internvideo.zoo.identify import Fit
+from internvideo.zoo.identify import fit_config
 
 __all__ = [
     "Pretrained",
@@ -246,20 +246,8 @@ def assign_weights(
     Raises:
         CheckpointError: names or shapes differ, or a weight is not a finite number.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    fit = Fit(
-        architecture="",
-        layout="",
-        config=None,
-        missing=tuple(name for name in expected if name not in found),
-        unexpected=tuple(name for name in found if name not in expected),
-        mismatched={
-            name: (found[name], shape)
-            for name, shape in expected.items()
-            if name in found and found[name] != shape
-        },
-    )
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    fit = fit_config(shapes, kind_of(network).id, network.config)
     if not fit.ok:
         raise CheckpointError(f"{source} does not fit {type(network).__name__}: {fit.explain()}")
     copied = {}

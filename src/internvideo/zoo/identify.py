@@ -25,6 +25,7 @@ __all__ = [
     "Fit",
     "block_of",
     "convert",
+    "fit_config",
     "fit_to",
     "guess_planned",
     "identify",
@@ -38,6 +39,7 @@ _PREFIXES = ("module.", "model.", "encoder.", "backbone.", "clip.", "net.", "_fo
 _ANYWHERE = ("_orig_mod.", "_checkpoint_wrapped_module.")
 _MAX_PREFIXES = 3
 _MIN_SCORE = 0.5
+_MAX_NEAREST = 40  # comparing texts takes time, and nobody reads more suggestions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class Fit:
 
     def nearest(self, name: str) -> str:
         """Return the missing name that an unexpected one is most like, or an empty string."""
+        if name not in self.unexpected[:_MAX_NEAREST]:
+            return ""
         near = difflib.get_close_matches(self.names.get(name, name), self.missing, n=1, cutoff=0.7)
         return near[0] if near else ""
 
@@ -150,6 +154,21 @@ def convert(state: Mapping[str, Tensor], fit: Fit) -> dict[str, Tensor]:
     return find_architecture(fit.architecture).to_ours(official, fit.layout)
 
 
+def fit_config(shapes: Shapes, architecture_id: str, config: Any) -> Fit:
+    """Compare tensors that have our names with the model of a known configuration."""
+    expected = find_architecture(architecture_id).shapes(config)
+    missing, unexpected, mismatched = _differences(shapes, expected)
+    return Fit(
+        architecture=architecture_id,
+        layout="official",
+        config=config,
+        names={name: name for name in shapes},
+        missing=missing,
+        unexpected=unexpected,
+        mismatched=mismatched,
+    )
+
+
 def strip_prefixes(
     state: Mapping[str, _Value], architecture_id: str, *, layout: str = "official"
 ) -> tuple[tuple[str, ...], dict[str, _Value]]:
@@ -190,18 +209,30 @@ def _compare(shapes: Shapes, architecture: Architecture, layout: str, *, base: A
     _, short = _stripped(shapes, architecture.id, layout)
     names = {old: table.name_to_ours(new) for old, new in short.items()}
     given = {new: old for old, new in names.items()}
+    missing, unexpected, mismatched = _differences(ours, expected)
     return Fit(
         architecture=architecture.id,
         layout=layout,
         config=config,
         stripped=stripped,
         names=names,
-        missing=tuple(name for name in expected if name not in ours),
-        unexpected=tuple(given.get(name, name) for name in ours if name not in expected),
-        mismatched={
-            name: (ours[name], shape)
+        missing=missing,
+        unexpected=tuple(given.get(name, name) for name in unexpected),
+        mismatched=mismatched,
+    )
+
+
+def _differences(
+    found: Shapes, expected: Shapes
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[tuple[int, ...], tuple[int, ...]]]]:
+    """Return missing names, unexpected names, and (found, expected) shapes where they differ."""
+    return (
+        tuple(name for name in expected if name not in found),
+        tuple(name for name in found if name not in expected),
+        {
+            name: (tuple(found[name]), tuple(shape))
             for name, shape in expected.items()
-            if name in ours and ours[name] != shape
+            if name in found and tuple(found[name]) != tuple(shape)
         },
     )
 
@@ -278,9 +309,8 @@ def _grouped(lines: Mapping[str, str], limit: int) -> str:
     return " | ".join(shown) + (f" | and {hidden} more blocks" if hidden > 0 else "")
 
 
-# Families that the library knows by their cards only.
-
-# (description, regular expressions that must each match the name of a tensor)
+# Families that the library knows by their cards only: description, and regular expressions each of
+# which must match the name of a tensor.
 _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("InternVideo-MM with an answer classifier (VQA)", (r"vqa_classifier\.", r"clip\.visual")),
     ("InternVideo-MM with its caption decoder", (r"caption_decoder\.", r"clip\.visual")),

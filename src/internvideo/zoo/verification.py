@@ -18,7 +18,7 @@ from internvideo.models.config import config_to_dict
 from internvideo.zoo.architectures import Shapes, find_architecture
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.hub import is_saved_model, read_config
-from internvideo.zoo.identify import Fit, block_of, fit_to, guess_planned, identify
+from internvideo.zoo.identify import Fit, block_of, fit_config, fit_to, guess_planned, identify
 from internvideo.zoo.resolve import candidates
 
 if TYPE_CHECKING:
@@ -117,22 +117,20 @@ def verify(source: str | Path | Shapes, *, architecture: str | None = None) -> V
         CheckpointError: the file cannot be read, or is not safe to read.
         UnknownNameError: no such architecture.
     """
-    label, shapes, wrapper, base = _read(source)
+    label, shapes, wrapper, stated = _read(source)
     counts = {
         "source": label,
         "num_tensors": len(shapes),
         "num_parameters": sum(_product(shape) for shape in shapes.values()),
         "wrapper": wrapper,
     }
-    if base is not None:
-        architecture, config = base
-    else:
-        config = None
     try:
-        if architecture is None:
+        if stated is not None and architecture is None:
+            fit = fit_config(shapes, *stated)
+        elif architecture is None:
             fit = identify(shapes)
         else:
-            fit = fit_to(shapes, find_architecture(architecture).id, base=config)
+            fit = fit_to(shapes, find_architecture(architecture).id, base=None)
     except CheckpointError as error:
         return Verification(ok=False, message=f"{label}: {error}", **counts)
     return _answer(fit, counts, planned=guess_planned(shapes))

@@ -1,0 +1,105 @@
+"""The embedded model on unseen clips: the numbers that the library promises, on a small sample.
+
+`internvideo demo` measures the same on more clips, through real files.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import internvideo as iv
+from internvideo.demo.world_report import REPORT_SEED, world_report
+from internvideo.world import COLORS, World, action_named, action_prompts, write_kinetics
+
+CODECS = {
+    "h264": "mp4",
+    "hevc": "mp4",
+    "vp9": "webm",
+    "av1": "mp4",
+    "mpeg4": "avi",
+    "mjpeg": "avi",
+    "gif": "gif",
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return iv.load("viclip-nano", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def report(model):
+    return world_report(model, 280)
+
+
+def test_the_card_says_what_was_trained_and_how(model):
+    card = model.card
+    assert card.name == "viclip-nano"
+    assert card.embedded
+    assert card.is_available
+    assert card.licence == "Apache-2.0"
+    assert card.training_data
+    assert card.provenance
+    assert sum(parameter.numel() for parameter in model.model.parameters()) < 3e6
+
+
+def test_actions_are_told_apart_without_having_been_labelled(report):
+    assert len(report.actions) >= 24
+    assert report["accuracy"].value >= 0.60
+
+
+def test_an_action_is_told_from_its_time_reversal(report):
+    assert report["pair_accuracy"].total >= 100
+    assert report["pair_accuracy"].value >= 0.75
+
+
+def test_colours_are_told_apart(report):
+    assert report["color_accuracy"].total >= 50
+    assert report["color_accuracy"].value >= 0.90
+
+
+def test_one_frame_is_not_enough(report):
+    chance = report["single_frame_accuracy"].chance
+    assert report["single_frame_accuracy"].value <= 3 * chance
+    low, high = report["single_frame_pair_accuracy"].interval
+    assert low < 0.5 < high + 0.05
+
+
+def test_written_to_disk_and_read_back_it_sees_the_same(model, tmp_path):
+    world = World(seed=REPORT_SEED)
+    written = write_kinetics(tmp_path, 12, world=world, splits=(0.0, 0.0, 1.0))
+    from_files = model.embed_video(list(written.videos))
+    frames = torch.stack([torch.from_numpy(world[number].frames) for number in range(12)])
+    cosines = (from_files * model.embed_video_batch(frames)).sum(dim=1)
+    assert float(cosines.min()) > 0.9
+
+
+def test_every_codec_gives_the_same_answer(model, tmp_path):
+    clip = World(seed=REPORT_SEED, idle_objects=(0,), objects=("star", "circle")).clip(
+        3, action="grow"
+    )
+    labels = [f"something {action_named(name).phrases[0]}" for name in ("grow", "shrink", "shake")]
+    frames = torch.from_numpy(clip.frames).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    answers = {}
+    for codec, ending in CODECS.items():
+        path = iv.write_video(tmp_path / f"{codec}.{ending}", frames, fps=8, codec=codec)
+        answers[codec] = model.classify(path, labels).label
+    assert answers == dict.fromkeys(CODECS, labels[0])
+
+
+def test_played_backwards_it_says_the_opposite(model):
+    world = World(seed=REPORT_SEED, idle_objects=(0,))
+    labels = [action_prompts(name, limit=1)[0] for name in ("grow", "shrink")]
+    for number in range(5):
+        frames = torch.from_numpy(world.clip(number, action="grow").frames.copy())
+        assert model.classify(frames, labels).label == labels[0]
+        assert model.classify(frames.flip(0), labels).label == labels[1]
+
+
+def test_sentences_of_ones_own_work_too(model):
+    world = World(seed=REPORT_SEED, idle_objects=(0,), objects=("star",))
+    for number in range(5):
+        clip = world.clip(number, action="still")
+        answer = model.classify(clip.frames, [f"a {color} star" for color in COLORS])
+        assert answer.label == f"a {clip.truth.actors[0].color} star"
