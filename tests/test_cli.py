@@ -15,7 +15,9 @@ import tiny
 from internvideo.cli.application import run
 from internvideo.cli.labels import read_labels
 from internvideo.errors import DataError
+from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import SIZES as viclip_sizes  # noqa: N811
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig, ViCLIPVisionConfig
 from internvideo.video import write_video
 from internvideo.zoo.architectures import find_architecture
 
@@ -261,6 +263,27 @@ def test_a_checkpoint_of_another_kind_is_refused(call, media, tmp_path):
     code, _, err = call("classify", media / "good/first.mp4", *LABELS, "-m", file)
     assert code == 2
     assert "weights.pth" in one_error_line(err)
+
+
+def test_weights_of_one_model_are_not_those_of_another(call, media, tmp_path):
+    size = {"width": 64, "depth": 1, "num_heads": 1, "embed_dim": 64}
+    config = ViCLIPConfig(
+        vision=ViCLIPVisionConfig(**size),
+        text=CLIPTextConfig(context_length=32, **size),
+        embed_dim=64,
+    )
+    file = tmp_path / "weights.pth"
+    torch.save({"model": ViCLIP(config).state_dict()}, file)
+    code, _, err = call(
+        "classify", media / "good/first.mp4", *LABELS, "-m", file, "--card", "viclip-l14"
+    )
+    assert code == 2
+    assert "is not viclip-l14" in one_error_line(err)
+    code, _, err = call(
+        "classify", media / "good/first.mp4", *LABELS, "-m", file, "--card", "viclip-l15"
+    )
+    assert code == 2
+    assert "Did you mean" in one_error_line(err)
 
 
 def test_a_text_file_is_no_checkpoint(call, media, tmp_path):

@@ -59,6 +59,8 @@ def load(
     *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
+    card: str | None = None,
+    labels: str | Sequence[str] | None = None,
 ) -> VideoModel:
     """Load a model by name, from a file or folder, or from the Hugging Face hub.
 
@@ -67,6 +69,10 @@ def load(
             file, a folder written by `save_pretrained`, or a hub id ("organisation/repository").
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
+        card: for a weight file: the name of the released model that it is, which brings its input
+            protocol and its labels. Without it the card is told by the file's name, or left open.
+        labels: for a classifier: the classes wanted, as the name of a label map or as a list; the
+            outputs are put into this order where the order they have is known.
 
     Raises:
         UnknownNameError: no such model; the message suggests the nearest names.
@@ -83,7 +89,7 @@ def load(
         if dtype not in _DTYPES:
             raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
-    return VideoModel(load_model(source, device=place, dtype=dtype))
+    return VideoModel(load_model(source, device=place, dtype=dtype, card=card, labels=labels))
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -46,6 +47,24 @@ def test_a_file_of_a_planned_family_is_recognised_but_does_not_fit(path):
     answer = verify(path)
     assert not answer.ok
     assert "planned" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("names", "family"),
+    [
+        (
+            ("backbone.transformer.dpe.0.weight", "backbone.transformer.proj.2.weight"),
+            "UniFormerV2",
+        ),
+        (("clip.visual.conv1.weight", "caption_decoder.text_norm.weight"), "InternVideo-MM"),
+        (("module.neck.fpn_norms.0.weight", "module.cls_head.norm.0.weight"), "ActionFormer"),
+        (("vision_encoder.encoder.blocks.0.norm1.bias", "itm_head.weight"), "Unmasked Teacher"),
+    ],
+)
+def test_planned_families_are_told_by_a_few_names(names, family):
+    answer = verify({name: (8,) for name in names})
+    assert not answer.ok
+    assert re.search(rf"It looks like {family}.*, which is planned", answer.message)
 
 
 def test_a_file_is_told_by_name():
@@ -235,6 +254,7 @@ def test_a_stated_architecture_is_compared_with():
         {"blocks.999999999.norm1.weight": (64,), "patch_embed.proj.weight": (64, 3, 2, 16, 16)},
         {**CLASSIFIER, "blocks.0.norm1.weight": (0,), "patch_embed.proj.weight": (0, 0, 0, 0, 0)},
         {**CLASSIFIER, "head.weight": (1 << 39, 1 << 39)},
+        {n: tuple(1 << 20 if e == 768 else e for e in s) for n, s in CLASSIFIER.items()},
         {name: (7,) for name in CLASSIFIER},
         {name: () for name in CLASSIFIER},
         {f"blocks.{i}.norm1.weight": (768,) for i in range(2000)},

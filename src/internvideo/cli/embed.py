@@ -45,6 +45,9 @@ def embed(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
     ] = "viclip-nano",
+    card: Annotated[
+        str | None, typer.Option(help="For a weight file: the released model that it is.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
     """Turn videos, and texts, into vectors of unit length.
@@ -76,7 +79,7 @@ def embed(
 
     paths, failures = expand_videos(videos or [])
     total = len(paths) + len(failures)
-    video_model = load(model, device=device)
+    video_model = load(model, device=device, card=card)
     good, rows = [], []
     with progress_bar("embedding", unit="videos") as advance:
         results = video_model.embed_many(paths)

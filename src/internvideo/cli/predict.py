@@ -41,6 +41,9 @@ def classify(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
     ] = "viclip-nano",
+    card: Annotated[
+        str | None, typer.Option(help="For a weight file: the released model that it is.")
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, help="Show only the best K answers.")
     ] = None,
@@ -75,7 +78,7 @@ def classify(
 
     paths, failures = expand_videos(videos)
     total = len(paths) + len(failures)
-    video_model = load(model, device=device)
+    video_model = load(model, device=device, card=card)
     if texts is None and video_model.tokenizer is not None:
         raise ConfigError(
             f"{video_model.name} answers with labels that you give: "

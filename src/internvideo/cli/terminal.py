@@ -88,6 +88,7 @@ class ProgressBar:
         self._bar = bars.add_task(description, total=None)
 
     def __call__(self, done: int, total: int) -> None:
+        """Move the bar."""
         self._bars.update(self._bar, completed=done, total=total)
 
     def stage(self, description: str, done: int, total: int) -> None:

@@ -65,6 +65,7 @@ class VideoClassifier(VideoViT):
     """Video classifier; call it with a normalised clip to get the logits of its classes.
 
     Example:
+        >>> from dataclasses import replace
         >>> model = VideoClassifier(replace(SIZES["S"], num_classes=10))
         >>> model(torch.randn(1, 3, 16, 224, 224)).shape
         torch.Size([1, 10])

@@ -156,8 +156,11 @@ class VideoMAE(nn.Module):
 
     Example:
         >>> model = VideoMAE(SIZES["S"])
-        >>> mask = torch.from_numpy(tube_mask((8, 14, 14), 0.9, rng=rng))[None]  # True = hidden
-        >>> model(torch.randn(1, 3, 16, 224, 224), mask).loss.backward()
+        >>> mask = torch.rand(1, 8 * 14 * 14).argsort(dim=1) < 1408  # True = hidden
+        >>> output = model(torch.randn(1, 3, 16, 224, 224), mask)
+        >>> output.prediction.shape
+        torch.Size([1, 1408, 1536])
+        >>> output.loss.backward()
     """
 
     def __init__(self, config: VideoMAEConfig) -> None:

@@ -78,10 +78,13 @@ class Cursor:
         "_damaged",
         "_doubted",
         "_ended",
+        "_fed",
         "_floor",
         "_index",
+        "_num_fed",
         "_packets",
         "_pending",
+        "_start",
         "_started",
         "_video",
         "frames_decoded",
@@ -107,6 +110,9 @@ class Cursor:
         self.key = key
         self.next_rank = int(index.key_ranks[key]) if key != FROM_START else 0
         self.frames_decoded = 0
+        self._start = self.next_rank
+        self._fed: list[int] = []
+        self._num_fed = 0
 
     def next_picture(
         self, wanted: frozenset[int] = frozenset(), skip_until: int | None = None
@@ -127,6 +133,8 @@ class Cursor:
                 if not packet.size:
                     continue
                 pts = packet.pts
+                if pts is not None and not packet.is_discard:
+                    self._fed.append(pts)
                 skip = skip_until is not None and pts is not None and pts < skip_until
                 context.skip_frame = "NONREF" if skip and pts not in wanted else "DEFAULT"
             else:
@@ -175,9 +183,20 @@ class Cursor:
                 raise Contradiction(f"frame {found} comes again")
             self.next_rank = found + 1
             if found == rank:
+                self._count_packets(picture.pts, skipping=skip_until is not None)
                 return picture
             if found > rank:
                 raise Damaged(rank) if self._damaged else Contradiction(f"no frame {rank}")
+
+    def _count_packets(self, pts: int | None, *, skipping: bool) -> None:
+        """Check that every frame that was passed over had a packet, though it was not decoded."""
+        if pts is None or not self._index.by_time:
+            return
+        floor = self._floor if self._floor is not None else pts - (1 << 62)
+        self._num_fed += sum(floor <= fed <= pts for fed in self._fed)
+        self._fed = [fed for fed in self._fed if fed > pts]
+        if skipping and not self._damaged and self._num_fed != self.next_rank - self._start:
+            raise Contradiction(f"{self._num_fed} packets for frames {self._start} and on")
 
     def _doubt(self, rank: int, *, skipping: bool) -> None:
         """Start again further back for a damaged picture, once; then take it as it is.

@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 # Codecs in which a frame marked as "not a reference" is one that nothing else is built on.
 _SKIPPABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
+# Codecs in which a packet may hold no frame that is shown; only the packets themselves tell.
+_NOT_ONE_TO_ONE = frozenset({"mpeg4", "vp8"})
 _INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
 # Decoding on over so many unwanted frames is cheaper than a jump to the next key frame.
 _WORTH_A_SEEK = 4
@@ -328,7 +330,7 @@ class PyAVReader:
 
     def _index_from_table(self) -> FrameIndex | None:
         stream, container = self._video.stream, self._video.container
-        if "mp4" not in container.format.name:
+        if "mp4" not in container.format.name or self._codec in _NOT_ONE_TO_ONE:
             return None
         if self._video.file is None:
             with self._source.open() as file:

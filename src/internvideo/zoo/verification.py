@@ -86,11 +86,13 @@ class Verification:
         return json.dumps(asdict(self), indent=2, default=list)
 
     def __rich__(self) -> RenderableType:
-        """Return the answer as a table for the terminal."""
+        """Return the answer for the terminal: a line, and a table."""
+        from rich.console import Group
         from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(show_header=False, box=None, title=escape(self.message), title_justify="left")
+        table = Table(show_header=False, box=None)
         rows = {
             "architecture": " ".join(each for each in (self.architecture, self.size) if each),
             "released as": ", ".join(self.cards),
@@ -103,7 +105,7 @@ class Verification:
                 table.add_row(title, escape(text))
         for block, lines in self.problems().items():
             table.add_row(escape(block), escape("\n".join(lines)))
-        return table
+        return Group(Text(self.message), table)
 
 
 def verify(source: str | Path | Shapes, *, architecture: str | None = None) -> Verification:
