@@ -42,7 +42,7 @@ def encode(
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Encode `pictures`; `pts` are in units of 1/`rate` seconds, `rotation` in degrees clockwise."""
+    """Encode `pictures`; `pts` in units of 1/`rate` seconds, `rotation` in degrees clockwise."""
     height, width = size
     with av.open(
         os.fspath(path), "w", format=container_format, options=container_options or {}

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from video.clips import X265_QUIET, decode_in_order, encode, number_of, remux
 
 from internvideo.errors import VideoError
 from internvideo.video import FrameIndexError, Video
 from internvideo.video.mp4_index import read_sample_table
 from internvideo.video.pyav_backend import PyAVReader
 from internvideo.video.sources import resolve_source
+from video.clips import X265_QUIET, decode_in_order, encode, number_of, remux
 
 OPEN = {"x264-params": "open-gop=1:bframes=3:b-pyramid=normal:b-adapt=0"}
 HEVC = {"x265-params": f"{X265_QUIET}:open-gop=1:bframes=4:b-adapt=0"}
@@ -107,7 +107,7 @@ def test_edit_lists_and_fragments(folder: Path, tmp_path: Path, options: dict, s
 def test_a_table_that_promises_other_times_is_not_believed(folder: Path, tmp_path: Path) -> None:
     data = bytearray((folder / "open.mp4").read_bytes())
     expected = decode_in_order(folder / "open.mp4")
-    # An edit that starts one frame later: FFmpeg then drops a frame, which the table reader must see.
+    # An edit that starts one frame later: FFmpeg drops a frame, which the table reader must see.
     place = data.index(b"elst") + 12
     length, start = struct.unpack_from(">Ii", data, place)
     struct.pack_into(">Ii", data, place, length, start + 512)
@@ -189,19 +189,19 @@ def test_damaged_data_gives_frames_or_a_clear_error(
     path = tmp_path / name
     for seed in range(12):
         path.write_bytes(_damage(data, seed))
+        reasons, shapes = [], set()
         try:
             video = Video(path)
-            count = len(video)
+            for number in range(0, len(video), 7):
+                try:
+                    shapes.add(tuple(video[number].shape))
+                except VideoError as error:
+                    reasons.append(str(error))
         except VideoError as error:
-            assert str(error).startswith(name)
-            continue
-        assert 1 <= count <= 50
-        for number in range(0, count, 7):
-            try:
-                assert tuple(video[number].shape) == (48, 64, 3)
-            except VideoError as error:
-                assert str(error).startswith(name)
-                assert "\n" not in str(error)
+            reasons.append(str(error))
+        assert shapes <= {(48, 64, 3)}
+        assert all(reason.startswith(name) and "\n" not in reason for reason in reasons)
+        assert shapes or reasons
 
 
 def test_a_frame_behind_destroyed_data_is_an_error_and_the_others_are_read(

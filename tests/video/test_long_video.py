@@ -8,9 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video.clips import decode_in_order, encode
 
 from internvideo.video import Video
+from video.clips import decode_in_order, encode
 
 NUM_FRAMES = 90_000  # an hour at 25 frames per second
 GROUP = 50

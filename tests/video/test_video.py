@@ -16,10 +16,10 @@ import torch
 from av.stream import Disposition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from video.clips import X265_QUIET, decode_in_order, encode, number_of, pictures, remux
 
 from internvideo.errors import ConfigError, VideoError
 from internvideo.video import FrameIndexError, Video
+from video.clips import X265_QUIET, decode_in_order, encode, number_of, pictures, remux
 
 # name -> arguments of `encode`
 CODECS = {

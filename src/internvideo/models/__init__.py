@@ -1,0 +1,1 @@
+"""Foundation models and their layers: no files, no network, single-device code."""

@@ -23,12 +23,15 @@ logger = logging.getLogger(__name__)
 def why_torchcodec_fails() -> str | None:
     """Return None when TorchCodec works here, else the reason in one line; found out once."""
     try:
-        from torchcodec.decoders import VideoDecoder  # noqa: F401 # pyright: ignore
+        from torchcodec.decoders import VideoDecoder  # pyright: ignore
+
+        VideoDecoder(b"not a video")  # its libraries are loaded only when a decoder is made
     except ImportError:
         return "not installed"
-    except (RuntimeError, OSError) as error:
-        logger.debug("torchcodec does not load: %s", error)
-        return "installed, but it finds no FFmpeg libraries (versions 4 to 8) on this machine"
+    except (RuntimeError, ValueError, OSError) as error:
+        if "load libtorchcodec" in str(error):
+            logger.debug("torchcodec does not load: %s", error)
+            return "installed, but finds no FFmpeg libraries that it can use on this machine"
     return None
 
 

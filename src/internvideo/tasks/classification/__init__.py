@@ -1,0 +1,1 @@
+"""Recognition: zero-shot classification by sentences."""
