@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup ## classify world clips (and VIDEO=my.mp4) with the embedded model; writes demo/index.html
-	@$(BIN)/internvideo demo --out demo $(foreach video,$(VIDEO),--video "$(video)")
+	@$(BIN)/internvideo demo --out demo $(if $(VIDEO),--video "$(VIDEO)")
 
 test: setup ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)

@@ -78,6 +78,14 @@ def test_a_run_leaves_its_recipe_its_curves_and_a_loadable_model(uninterrupted):
     assert (uninterrupted / "model" / "config.json").exists()
 
 
+def test_bfloat16_training_stays_close_to_float32(uninterrupted, tmp_path):
+    recipe = load_recipe("world_videomae-nano", [*TINY, "runtime.precision=bf16-mixed"])
+    run_recipe(recipe, tmp_path)
+    exact, rounded = (read_log(d / "log.jsonl") for d in (uninterrupted, tmp_path))
+    for one, other in zip(exact, rounded, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=0.02)
+
+
 def test_other_settings_do_not_continue_a_run(uninterrupted):
     with pytest.raises(ConfigError, match="other settings"):
         run_recipe(load_recipe("world_videomae-nano", [*TINY, "optim.lr=0.1"]), uninterrupted)

@@ -30,12 +30,12 @@ def test_masked_samples_are_small_frames_and_a_mask_of_the_ratio(masked):
     prepared = masked.prepare(sample(0), np.random.default_rng(0))
     assert prepared["video"].shape == (16, 32, 32, 3)
     assert prepared["video"].dtype == torch.uint8
-    assert prepared["mask"].shape == (16,)
-    assert int(prepared["mask"].sum()) == int(0.6 * 16)
+    assert len(prepared["masked"]) == int(0.6 * 16)
+    assert sorted([*prepared["masked"].tolist(), *prepared["visible"].tolist()]) == [*range(16)]
 
 
 def test_masks_are_drawn_from_the_generator_of_the_sample(masked):
-    masks = [masked.prepare(sample(0), np.random.default_rng(s))["mask"] for s in (1, 1, 2)]
+    masks = [masked.prepare(sample(0), np.random.default_rng(s))["masked"] for s in (1, 1, 2)]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from internvideo.models.tubelets import TokenSplit, split_mask
 from internvideo.models.videomae import VideoMAE
 from internvideo.train.data import Sample
 from internvideo.video.masks import random_mask, tube_mask
@@ -41,15 +42,22 @@ class MaskedPretraining(nn.Module):
         self.mask_ratio = mask_ratio
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        """Return resized uint8 frames `(T, H, W, C)` and a boolean mask `(N,)`."""
+        """Return resized uint8 frames `(T, H, W, C)` and the visible and the masked token indices.
+
+        Indices, because their number is known without reading a mask: the step then never makes
+        the host wait for the device.
+        """
         grid = self.model.config.encoder.grid
         draw = tube_mask if self.mask == "tube" else random_mask
+        split = split_mask(torch.from_numpy(draw(grid, self.mask_ratio, rng=rng))[None])
         return {
             "video": self.preprocessing.resize(torch.from_numpy(sample.frames)),
-            "mask": torch.from_numpy(draw(grid, self.mask_ratio, rng=rng)),
+            "visible": split.visible[0],
+            "masked": split.masked[0],
         }
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the mean squared error over masked tokens."""
         video = self.preprocessing.normalize(batch["video"])
-        return {"loss": self.model(video, batch["mask"]).loss}
+        split = TokenSplit(batch["visible"], batch["masked"])
+        return {"loss": self.model(video, split).loss}
