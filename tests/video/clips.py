@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder listens to nothing else
 X265_QUIET = "log-level=none"
 
 
@@ -38,11 +40,11 @@ def encode(
     options: dict[str, str] | None = None,
     pts: list[int] | None = None,
     rate: int = 25,
-    rotation: int | None = None,
+    matrix: tuple[int, int, int, int] | None = None,
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Encode `pictures`; `pts` in units of 1/`rate` seconds, `rotation` in degrees clockwise."""
+    """Encode `pictures`; `pts` are in units of 1/`rate` seconds, `matrix` turns an mp4."""
     height, width = size
     with av.open(
         os.fspath(path), "w", format=container_format, options=container_options or {}
@@ -56,14 +58,24 @@ def encode(
         stream.codec_context.time_base = Fraction(1, rate)
         if b_frames is not None:
             stream.codec_context.max_b_frames = b_frames
-        if rotation is not None:
-            stream.set_display_rotation(-rotation)
         for number, picture in enumerate(pictures(num_frames, height, width)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = number if pts is None else pts[number]
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    if matrix is not None:
+        path.write_bytes(_with_matrix(path.read_bytes(), matrix))
     return path
+
+
+def _with_matrix(mp4: bytes, matrix: tuple[int, int, int, int]) -> bytes:
+    """Return an mp4 whose track is shown with the pixel at (x, y) moved to (ax + cy, bx + dy)."""
+    plain, changed = (
+        b"".join(struct.pack(">3i", x << 16, y << 16, 0) for x, y in (rows[:2], rows[2:]))
+        for rows in ((1, 0, 0, 1), matrix)
+    )
+    place = mp4.index(plain, mp4.index(b"tkhd"))
+    return mp4[:place] + changed + mp4[place + len(plain) :]
 
 
 def remux(
@@ -82,6 +94,7 @@ def remux(
         kept = [p for n, p in enumerate(packets) if n in range(len(packets))[keep]]
         with av.open(os.fspath(target), "w", options=options or {}) as writer:
             stream = writer.add_stream_from_template(template)
+            writer.start_encoding()
             for number, packet in enumerate(kept):
                 if number in drop:
                     continue

@@ -161,7 +161,9 @@ class _Server(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         whole = self.path.startswith("/whole/")
-        path = Path(self.directory) / self.path.rpartition("/")[2]
+        path = Path(self.directory) / self.path.partition("?")[0].rpartition("/")[2]
+        if self.path.startswith("/locked/"):
+            return self.send_error(403)
         if not path.is_file():
             return self.send_error(404)
         data = path.read_bytes()
@@ -205,6 +207,9 @@ def test_http_with_and_without_ranges(server: str, expected: np.ndarray, folder:
 def test_http_errors(server: str) -> None:
     with pytest.raises(VideoError, match=r"gone.mp4: not found \(404\); check the address"):
         len(Video(f"{server}/gone.mp4"))
+    with pytest.raises(VideoError, match=r"the server answers 403 \(Forbidden\)") as info:
+        len(Video(f"{server}/locked/clip.mp4?signature=secret"))
+    assert "secret" not in str(info.value)
     with pytest.raises(VideoError, match="cannot be opened"):
         len(Video("http://127.0.0.1:9/clip.mp4"))
 

@@ -189,9 +189,14 @@ def test_uneven_times(tmp_path: Path) -> None:
         assert video.fps == pytest.approx(39 * 100 / times[-1], rel=0.05)
 
 
-@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
-    path = encode(tmp_path / "turned.mp4", rotation=degrees, num_frames=5)
+@pytest.mark.parametrize(
+    ("degrees", "matrix"),
+    [(0, (1, 0, 0, 1)), (90, (0, 1, -1, 0)), (180, (-1, 0, 0, -1)), (270, (0, -1, 1, 0))],
+)
+def test_rotation_is_applied(
+    tmp_path: Path, degrees: int, matrix: tuple[int, int, int, int]
+) -> None:
+    path = encode(tmp_path / "turned.mp4", matrix=matrix, num_frames=5)
     video, stored = Video(path), decode_in_order(path)
     turned = np.rot90(stored, -degrees // 90, axes=(1, 2))
     assert np.array_equal(video.frames(range(5)).numpy(), turned)
@@ -200,16 +205,18 @@ def test_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
     assert Video(path).height == turned.shape[1]  # before any frame was asked for
 
 
-def test_mirrored_video_is_shown_as_players_show_it(tmp_path: Path) -> None:
-    path = encode(tmp_path / "mirrored.mp4", num_frames=5, rotation=0)
-    plain = decode_in_order(path)
-    matrix = (b"\x00\x01\x00\x00" + bytes(12)) * 2 + b"\x40\x00\x00\x00"
-    mirrored = b"\xff\xff\x00\x00" + matrix[4:]
-    data = path.read_bytes()
-    place = data.index(b"tkhd")
-    place = data.index(matrix, place)
-    path.write_bytes(data[:place] + mirrored + data[place + 36 :])
-    assert np.array_equal(Video(path).frames(range(5)).numpy(), plain[:, :, ::-1])
+@pytest.mark.parametrize(
+    ("matrix", "show"),
+    [
+        ((-1, 0, 0, 1), lambda stored: stored[:, :, ::-1]),
+        ((1, 0, 0, -1), lambda stored: stored[:, ::-1]),
+        ((0, 1, 1, 0), lambda stored: stored.swapaxes(1, 2)),
+        ((0, -1, -1, 0), lambda stored: stored[:, ::-1, ::-1].swapaxes(1, 2)),
+    ],
+)
+def test_mirrored_video_is_shown_as_players_show_it(tmp_path: Path, matrix, show) -> None:
+    path = encode(tmp_path / "mirrored.mp4", num_frames=5, matrix=matrix)
+    assert np.array_equal(Video(path).frames(range(5)).numpy(), show(decode_in_order(path)))
 
 
 def test_the_best_of_two_video_streams_is_read(tmp_path: Path) -> None:
@@ -220,7 +227,7 @@ def test_the_best_of_two_video_streams_is_read(tmp_path: Path) -> None:
             stream = container.add_stream("libx264", rate=25)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             streams.append(stream)
-        streams[0].disposition, streams[1].disposition = 0, Disposition.default
+        streams[0].disposition, streams[1].disposition = 0, Disposition.default.value
         sound = container.add_stream("aac", rate=16000)
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         silence.sample_rate = 16000

@@ -36,7 +36,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, codec: str) -> None:
     assert (len(video), video.fps) == (12, pytest.approx(10))
     assert video.duration == pytest.approx(1.2)
     error = (video.frames(range(12)).float() - frames.float()).abs().mean()
-    assert error < 4
+    assert error < (12 if codec == "gif" else 4)  # gif: 256 colours for the whole clip
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
@@ -46,7 +46,7 @@ def test_odd_sizes_are_kept(tmp_path: Path, codec: str) -> None:
     path = write_video(tmp_path / f"odd{ENDINGS.get(codec, '.mp4')}", frames, codec=codec)
     read = Video(path).frames(range(4))
     assert read.shape == frames.shape
-    assert (read.float() - frames.float()).abs().mean() < 4
+    assert (read.float() - frames.float()).abs().mean() < (12 if codec == "gif" else 4)
 
 
 def test_frames_may_come_one_by_one_and_as_arrays(tmp_path: Path) -> None:

@@ -120,9 +120,11 @@ def _open_container(source: Source, target: Any, head: bytes) -> InputContainer:
         )
         return container
     except av.error.FFmpegError as error:
-        reason = (
-            _explain(source, head) or f"not a video that FFmpeg knows ({describe_error(error)})"
-        )
+        reason = _explain(source, head)
+        if reason is None and isinstance(error, av.error.EOFError):
+            reason = "ends before it shows anything: it has no frames; record or copy it again"
+        if reason is None:
+            reason = f"not a video, or damaged ({describe_error(error)}); convert or copy it again"
         raise VideoError(f"{source.name}: {reason}") from error
     except (ValueError, OSError) as error:
         raise VideoError(f"{source.name}: cannot be read ({describe_error(error)})") from error
@@ -144,7 +146,7 @@ def _explain(source: Source, head: bytes) -> str | None:
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the video; run 'git lfs pull'"
     if not any(byte < 9 or 13 < byte < 32 or byte == 127 for byte in head):
-        return "a text file, not a video"
+        return "a text file, not a video; give the video file itself"
     with source.open() as file:
         if missing_moov(file):
             return "cut off before its index ('moov'); record or download it again"
@@ -172,7 +174,7 @@ def _best_stream(name: str, container: InputContainer) -> VideoStream:
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    return bool(int(stream.disposition) & _COVER_ART)
+    return bool(stream.disposition.value & _COVER_ART)
 
 
 def _prepare(stream: VideoStream, container: InputContainer, threads: int) -> None:

@@ -98,18 +98,17 @@ class Source:
 
         try:
             opened = fsspec.open(self.url, "rb").open()  # type: ignore[union-attr]
-            if not opened.seekable():
+            try:
+                opened.seek(0, io.SEEK_END)
+                opened.seek(0)
+            except (ValueError, OSError):
                 # A server without range requests: the only way to random access is a copy.
                 with opened:
                     return io.BytesIO(opened.read())
             return opened  # type: ignore[return-value]
-        except ImportError as error:
-            raise VideoError(f"{self.url}: {error}") from error
-        except FileNotFoundError as error:
-            raise VideoError(f"{self.url}: not found (404); check the address") from error
         except Exception as error:  # every storage driver raises its own types
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise VideoError(f"{self.url}: cannot be opened ({reason})") from error
+            address = self.url.partition("?")[0]  # what follows may be a secret
+            raise VideoError(f"{address}: {_why_not_opened(error)}") from error
 
     @property
     def block_size(self) -> int:
@@ -179,6 +178,22 @@ def _resolve_file(file: Any, name: str | None) -> Source:
     if not hasattr(file, "seek") or (seekable is not None and not seekable()):
         return Source(name=name, data=file.read())
     return Source(name=name, file=file)
+
+
+def _why_not_opened(error: Exception) -> str:
+    """Return what a storage driver's error means; HTTP hides the cause behind 'file not found'."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    status = getattr(cause, "status", None)
+    if status == 404 or (cause is error and isinstance(error, FileNotFoundError)):
+        return "not found (404); check the address"
+    if isinstance(error, ImportError):
+        return f"this kind of address needs another package: {error}"
+    if status is not None:
+        return f"the server answers {status} ({getattr(cause, 'message', '')})"
+    reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    return f"cannot be opened ({reason})"
 
 
 class _Borrowed(io.RawIOBase):

@@ -74,7 +74,7 @@ class TorchCodecReader:
             )
         except (RuntimeError, ValueError, AssertionError) as error:
             self.close()
-            raise VideoError(f"{source.name}: {_first_line(error)}") from error
+            raise self._refusal(source.name, error) from error
         if not len(self._decoder):
             raise VideoError(f"{source.name}: the video stream has no frames")
 
@@ -125,7 +125,12 @@ class TorchCodecReader:
         try:
             return self._decoder.get_frames_at(wanted).data.numpy()
         except (RuntimeError, IndexError) as error:
-            raise VideoError(f"{self._name}: {_first_line(error)}") from error
+            raise self._refusal(self._name, error) from error
+
+    @staticmethod
+    def _refusal(name: str, error: Exception) -> VideoError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return VideoError(f"{name}: TorchCodec cannot read it ({reason}); try backend='pyav'")
 
     def close(self) -> None:
         self._decoder = None
@@ -138,7 +143,3 @@ class TorchCodecReader:
 
 
 _abandoned: list[Any] = []
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

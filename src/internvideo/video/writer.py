@@ -49,7 +49,12 @@ def _quantiser(value: int) -> dict[str, str]:
 
 
 CODECS: dict[str, _Encoder] = {
-    "h264": _Encoder(names=("libx264",), quality=(18, 0, 51), odd_pixels="yuv444p"),
+    "h264": _Encoder(
+        names=("libx264",),
+        quality=(18, 0, 51),
+        options={"x264-params": "cpu-independent=1"},
+        odd_pixels="yuv444p",
+    ),
     "hevc": _Encoder(
         names=("libx265",),
         quality=(22, 0, 51),
