@@ -55,14 +55,14 @@ def ours(path: str, wanted: list[int]) -> np.ndarray:
 
 
 def whole_file(path: str, wanted: list[int]) -> np.ndarray:
-    """Decode and convert everything, then index: what many training scripts do."""
+    """Read all frames into one array, as `torchvision.io.read_video` did, then index it."""
     import av
 
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-    return np.stack([frames[number] for number in wanted])
+        frames = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(stream)])
+    return frames[wanted]
 
 
 def decord_reader(path: str, wanted: list[int]) -> np.ndarray:

@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from internvideo.data.samples import ClipSource
 from internvideo.errors import ConfigError
 from internvideo.models.config import config_from_dict
 from internvideo.models.layers import checkpoint_blocks
-from internvideo.recipe import ContrastiveTask, KineticsData, MSRVTTData, Recipe
-from internvideo.train.data import ClipSource
+from internvideo.recipe import Recipe
+from internvideo.recipe.schema import ContrastiveTask, ListData, MSRVTTData
 from internvideo.train.loop import Plan, Task, build_fabric, train
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import load_encoder_weights, save_pretrained
@@ -87,10 +88,10 @@ def build_task(recipe: Recipe) -> Task:
 
 def build_source(recipe: Recipe) -> ClipSource:
     """Return the clips that the recipe names."""
-    from internvideo.train.sources import KineticsSource, MSRVTTSource, WorldSource
+    from internvideo.data.sources import KineticsSource, MSRVTTSource, WorldSource
 
     data, preprocessing = recipe.data, build_preprocessing(recipe)
-    if isinstance(data, KineticsData):
+    if isinstance(data, ListData):
         return KineticsSource(data.annotations, preprocessing, root=data.root)
     if isinstance(data, MSRVTTData):
         return MSRVTTSource(data.annotations, preprocessing, videos=data.videos, split=data.split)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from internvideo.train.data import ClipDataset, EpochBatchSampler, Sample
+from internvideo.data.samples import Sample
+from internvideo.train.data import ClipDataset, EpochBatchSampler
 
 
 def batches(**changes):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from internvideo.errors import ConfigError, did_you_mean
 
 __all__ = [
+    "Fraction",
+    "NonNegative",
     "OptimConfig",
+    "Positive",
     "RuntimeConfig",
     "ScheduleConfig",
     "StrictModel",
@@ -33,29 +36,60 @@ class OptimConfig(StrictModel):
     lr: Positive = 1e-3
     lr_batch_size: PositiveInt | None = Field(
         default=None,
-        description="scale lr by (global batch / this); None: lr is used as it is",
+        description="scale lr and min_lr by (global batch / this); None: they are used as they are",
     )
     betas: tuple[float, float] = (0.9, 0.95)
     eps: Positive = 1e-8
     weight_decay: NonNegative = 0.05
+    weight_decay_end: NonNegative | None = Field(
+        default=None, description="weight decay moves here along a cosine; None: constant"
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="learning rate of a block over that of the block after it"
+    )
     clip_grad_norm: Positive | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="also keep a moving average of the weights; it is evaluated"
+    )
 
 
 class ScheduleConfig(StrictModel):
-    """How long, and how the learning rate moves: linear warm-up, then cosine to `min_lr_ratio`."""
+    """How long, and how the learning rate moves: linear warm-up, then a cosine."""
 
+    rule: Literal["viclip", "videomae"] = Field(
+        default="viclip", description="see `train.schedules`: warmup_cosine or cosine_value"
+    )
     epochs: PositiveInt = 1
     warmup_epochs: NonNegative = 0.05
-    min_lr_ratio: Fraction = 0.0
+    min_lr_ratio: Fraction = Field(default=0.0, description='floor over the peak, rule "viclip"')
+    min_lr: NonNegative = Field(default=0.0, description='end of the cosine, rule "videomae"')
 
 
 class RuntimeConfig(StrictModel):
     """Machine and bookkeeping; nothing here changes what is learned, except seed and precision."""
 
-    batch_size: PositiveInt = Field(default=64, description="clips per process and step")
+    BOOKKEEPING: ClassVar[tuple[str, ...]] = (
+        "num_workers",
+        "threads",
+        "log_every",
+        "save_every",
+        "compile",
+        "accelerator",
+        "strategy",
+        "activation_checkpointing",
+        "wandb_project",
+    )
+
+    batch_size: PositiveInt = Field(default=64, description="videos per process and micro-step")
+    accumulate: PositiveInt = Field(
+        default=1, description="micro-steps whose gradients are averaged into one optimiser step"
+    )
     seed: int = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto", description='"auto" is DDP where torchrun started several processes'
+    )
     num_workers: Annotated[int, Field(ge=0)] = 2
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the training process; None: torch's choice"
@@ -64,6 +98,7 @@ class RuntimeConfig(StrictModel):
     save_every: PositiveInt = 500
     compile: bool = False
     activation_checkpointing: bool = False
+    wandb_project: str | None = Field(default=None, description="also log to Weights & Biases")
 
 
 def validate(model: type[BaseModel], data: dict[str, Any], *, source: str) -> Any:

@@ -8,45 +8,19 @@ makes an interrupted run continue exactly where it stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from internvideo.data.samples import ClipSource, Sample
+
 __all__ = [
     "ClipDataset",
-    "ClipSource",
     "EpochBatchSampler",
-    "Sample",
     "build_loader",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a source yields: frames and whatever is known about them.
-
-    Attributes:
-        frames: uint8 array `(T, H, W, C)`, RGB.
-        caption: one sentence, or None.
-        label: class index, or None.
-    """
-
-    frames: np.ndarray
-    caption: str | None = None
-    label: int | None = None
-
-
-class ClipSource(Protocol):
-    """A finite collection of clips with random access."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return clip `index`; every random choice (frames, caption) is drawn from `rng`."""
-        ...
 
 
 Prepare = Callable[[Sample, np.random.Generator], dict[str, Any]]

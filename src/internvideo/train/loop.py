@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from internvideo.data.samples import ClipSource
 from internvideo.errors import ConfigError, DataError, InternVideoError
 from internvideo.train.checkpoint import (
     load_state,
@@ -28,7 +29,7 @@ from internvideo.train.checkpoint import (
     save_state,
 )
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
-from internvideo.train.data import ClipDataset, ClipSource, EpochBatchSampler, build_loader
+from internvideo.train.data import ClipDataset, EpochBatchSampler, build_loader
 from internvideo.train.journal import Journal
 from internvideo.train.optim import build_optimizer, scaled_lr
 from internvideo.train.schedules import warmup_cosine

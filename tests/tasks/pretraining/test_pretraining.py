@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from internvideo.data.samples import Sample
 from internvideo.errors import DataError
 from internvideo.recipe import load_recipe
-from internvideo.train.data import Sample
 from internvideo.training import build_task
 
 

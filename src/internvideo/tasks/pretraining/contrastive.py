@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from internvideo.data.samples import Sample
 from internvideo.errors import DataError
 from internvideo.models.contrastive import caption_ids, contrastive_loss
 from internvideo.models.tokenizer import Tokenizer
 from internvideo.models.viclip import ViCLIP
-from internvideo.train.data import Sample
 from internvideo.video.preprocessing import Preprocessing
 
 __all__ = ["ContrastivePretraining"]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from internvideo.data.samples import Sample
 from internvideo.models.tubelets import TokenSplit, split_mask
 from internvideo.models.videomae import VideoMAE
-from internvideo.train.data import Sample
 from internvideo.video.masks import random_mask, tube_mask
 from internvideo.video.preprocessing import Preprocessing
 

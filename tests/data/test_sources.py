@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from internvideo.data.sources import KineticsSource, MSRVTTSource, WorldSource
 from internvideo.errors import DataError
-from internvideo.train.sources import KineticsSource, MSRVTTSource, WorldSource
 from internvideo.video.preprocessing import PRESETS
 from internvideo.world import CaptionMix, World, is_held_out, write_kinetics, write_msrvtt
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from internvideo.data.samples import Sample
 from internvideo.errors import DataError
-from internvideo.train.data import Sample
 from internvideo.video import Video
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import CaptionMix, World
@@ -32,7 +32,11 @@ class WorldSource:
         """Return clip `index` with one caption drawn from the mix."""
         clip = self.world[index]
         caption = self.world.caption(clip.truth, rng, mix=self.captions)
-        return Sample(frames=clip.frames, caption=caption)
+        return Sample(frames=clip.frames, caption=caption, key=self.key(index))
+
+    def key(self, index: int) -> str:
+        """Return the name of a clip."""
+        return f"world-{self.world.seed}-{index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,11 @@ class _VideoSource:
             views = self.preprocessing.sample(video.num_frames, video.fps)
             frames = video.frames(views[len(views) // 2]).numpy()
         caption = str(rng.choice(entry.captions)) if entry.captions else None
-        return Sample(frames=frames, caption=caption, label=entry.label)
+        return Sample(frames=frames, caption=caption, label=entry.label, key=self.key(index))
+
+    def key(self, index: int) -> str:
+        """Return the path of a video."""
+        return str(self.entries[index].path)
 
 
 class KineticsSource(_VideoSource):

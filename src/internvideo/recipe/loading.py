@@ -1,0 +1,92 @@
+"""Reading a recipe: the file, the recipe it is based on, and the overrides of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
+from internvideo.recipe.schema import Recipe
+from internvideo.train.config import validate
+
+__all__ = ["find_recipe", "list_recipes", "load_recipe"]
+
+_PACKAGED = Path(__file__).parents[1] / "recipes"
+_CHECKOUT = Path(__file__).parents[3] / "recipes"
+
+
+def list_recipes() -> dict[str, Path]:
+    """Return the recipes that come with the library, name → file."""
+    root = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+    return {path.stem: path for path in sorted(root.rglob("*.yaml"))}
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file of a recipe given by path or by name.
+
+    Raises:
+        UnknownNameError: neither a file nor the name of a recipe of the library.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = list_recipes()
+    if path.stem in known and path.suffix in ("", ".yaml"):
+        return known[path.stem]
+    raise UnknownNameError(
+        f"no recipe '{name}': neither a file nor one of ours.{did_you_mean(path.stem, known)} "
+        f"Ours: {', '.join(known)}"
+    )
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.subkey=value` overrides (values are parsed as YAML).
+
+    Raises:
+        UnknownNameError: no such recipe.
+        ConfigError: broken YAML, unknown key, or invalid value.
+    """
+    path = find_recipe(name)
+    data = _read(path)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigError(f"override '{override}' is not of the form key.subkey=value")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"override '{override}': the value is not valid YAML") from None
+        _set(data, key.split("."), parsed, override)
+    return validate(Recipe, data, source=str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).replace("\n", " ")
+        raise ConfigError(f"{path} is not a YAML file: {reason}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds no recipe (expected keys such as task, model, data)")
+    base = data.pop("base", None)
+    return data if base is None else _merge(_read(path.parent / base), data)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` on top, nested mappings merged key by key."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"override '{override}': '{key}' is a value, not a group of keys")
+    data[keys[-1]] = value

@@ -1,0 +1,209 @@
+"""What a recipe may hold: task, model, data, and the numbers; unknown keys are an error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, PositiveInt
+
+from internvideo.train.config import (
+    Fraction,
+    NonNegative,
+    OptimConfig,
+    RuntimeConfig,
+    ScheduleConfig,
+    StrictModel,
+)
+
+__all__ = [
+    "ContrastiveTask",
+    "EvaluationConfig",
+    "ListData",
+    "MSRVTTData",
+    "MaskedTask",
+    "ProbeTask",
+    "Recipe",
+    "SamplingConfig",
+    "ShardData",
+    "SupervisedTask",
+    "WorldData",
+]
+
+
+# --- tasks ------------------------------------------------------------------------------------
+
+
+class MaskedTask(StrictModel):
+    """Masked video modelling with a `VideoMAE`."""
+
+    kind: Literal["masked"]
+    mask: Literal["tube", "random"] = "tube"
+    mask_ratio: Fraction = 0.9
+    decoder_mask: Literal["none", "running-cell"] = Field(
+        default="none", description="dual masking (VideoMAE V2): which places are reconstructed"
+    )
+    decoder_mask_ratio: Fraction = 0.5
+    repeats: PositiveInt = Field(
+        default=1, description="crops, each with its own mask, of one decoded clip"
+    )
+
+
+class ContrastiveTask(StrictModel):
+    """Video-language contrast with a `ViCLIP`."""
+
+    kind: Literal["contrastive"]
+    mask_ratio: Fraction = 0.0
+
+
+class SupervisedTask(StrictModel):
+    """Action recognition with a `VideoClassifier`."""
+
+    kind: Literal["supervised"]
+    label_smoothing: Fraction = 0.1
+    mixup: NonNegative = Field(default=0.8, description="alpha of mixup; 0: none")
+    cutmix: NonNegative = Field(default=1.0, description="alpha of cutmix; 0: none")
+    mixup_prob: Fraction = Field(default=1.0, description="share of the batches that are mixed")
+    mixup_switch_prob: Fraction = Field(
+        default=0.5, description="share of cutmix where both are allowed"
+    )
+    repeats: PositiveInt = Field(default=1, description="augmented copies of one decoded clip")
+
+
+class ProbeTask(StrictModel):
+    """Action recognition on a frozen encoder: what do its features already tell?"""
+
+    kind: Literal["probe"]
+    head: Literal["linear", "attentive"] = "linear"
+    batch_norm: bool = Field(default=True, description="without affine, before a linear head")
+    num_heads: PositiveInt = Field(default=8, description="of the attentive head")
+    label_smoothing: Fraction = 0.0
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+class WorldData(StrictModel):
+    """Procedural clips, rendered when they are needed; the same for the same seed."""
+
+    kind: Literal["world"]
+    num_clips: PositiveInt
+    start: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+    captions: dict[str, float] = Field(
+        default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
+    )
+
+
+class ListData(StrictModel):
+    """An annotation file of a public data set, in its own format (see `internvideo.data`)."""
+
+    kind: Literal[
+        "kinetics",
+        "something-something",
+        "ucf101",
+        "hmdb51",
+        "moments",
+        "activitynet",
+        "hacs",
+        "hybrid",
+    ]
+    annotations: Path
+    root: Path | None = Field(default=None, description="videos are relative to this folder")
+    labels: Path | None = Field(
+        default=None, description="the class list, for formats that name classes in words"
+    )
+    split: str | None = Field(default=None, description="for files that hold several splits")
+
+
+class ShardData(StrictModel):
+    """Tar shards as `internvideo data shard` writes them (webdataset), local or remote."""
+
+    kind: Literal["shards"]
+    shards: str = Field(description="pattern such as clips-{000000..000123}.tar, or a folder")
+    cache: Path | None = Field(default=None, description="where remote shards are kept")
+
+
+class MSRVTTData(StrictModel):
+    """An MSR-VTT json with its folder of videos; one caption is drawn per visit."""
+
+    kind: Literal["msrvtt"]
+    annotations: Path
+    videos: Path
+    split: str = "train"
+
+
+Data = Annotated[WorldData | ListData | ShardData | MSRVTTData, Field(discriminator="kind")]
+
+
+class SamplingConfig(StrictModel):
+    """Which frames of a training video make the clip, see `internvideo.video.sampling`."""
+
+    rule: Literal["pretrain", "dense", "segment", "kinetics-sparse", "uniform", "middle"] = "dense"
+    frame_stride: PositiveInt = 4
+    strides: dict[str, PositiveInt] = Field(
+        default_factory=dict,
+        description="another stride for videos whose path holds this text (hybrid lists)",
+    )
+
+
+class EvaluationConfig(StrictModel):
+    """On what, and how often, a run is measured; the views are those of `preprocessing`."""
+
+    data: Data
+    every_epochs: PositiveInt = Field(default=1, description="one clip, centre crop")
+    final_views: bool = Field(
+        default=True, description="in the end, all views of the protocol with the best weights"
+    )
+
+
+# --- the whole --------------------------------------------------------------------------------
+
+
+class Recipe(StrictModel):
+    """One training run."""
+
+    name: str
+    description: str = ""
+    task: Annotated[
+        MaskedTask | ContrastiveTask | SupervisedTask | ProbeTask, Field(discriminator="kind")
+    ]
+    model: dict[str, Any] = Field(description="the configuration of the task's model class")
+    init: str | None = Field(
+        default=None, description="a model name, file or directory whose encoder is the start"
+    )
+    init_labels: str | None = Field(
+        default=None,
+        description="keep the head of `init`, its rows put into the order of this label map",
+    )
+    preprocessing: dict[str, Any] | str = Field(
+        default="nano", description="the input protocol: a preset, or its fields"
+    )
+    sampling: SamplingConfig | None = Field(
+        default=None, description="frames of a training clip; None: the protocol's middle clip"
+    )
+    augmentation: dict[str, Any] | str | None = Field(
+        default=None, description="a preset or its fields; None: resized as by the protocol"
+    )
+    data: Data
+    evaluation: EvaluationConfig | None = None
+    optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that changes what is learned (not of logging or workers).
+
+        Values at their defaults do not enter: an option added later leaves old fingerprints alone.
+        """
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        for key in RuntimeConfig.BOOKKEEPING:
+            content.get("runtime", {}).pop(key, None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
