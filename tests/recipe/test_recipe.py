@@ -4,15 +4,9 @@ import pytest
 import yaml
 
 from internvideo.errors import ConfigError, UnknownNameError
-from internvideo.recipe import list_recipes, load_recipe
+from internvideo.recipe import load_recipe
 from internvideo.training import build_task
 from internvideo.zoo import find_card
-
-
-@pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_of_ours_builds_its_task(name):
-    task = build_task(load_recipe(name, ["init=null"]))
-    assert sum(p.numel() for p in task.parameters()) > 0
 
 
 def test_overrides_and_the_resolved_recipe_round_trip(tmp_path):

@@ -12,16 +12,19 @@ from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.recipe.schema import Recipe
 from internvideo.train.config import validate
 
-__all__ = ["find_recipe", "list_recipes", "load_recipe"]
+__all__ = ["find_recipe", "list_recipes", "load_recipe", "merged"]
 
 _PACKAGED = Path(__file__).parents[1] / "recipes"
 _CHECKOUT = Path(__file__).parents[3] / "recipes"
 
 
 def list_recipes() -> dict[str, Path]:
-    """Return the recipes that come with the library, name → file."""
+    """Return the recipes that come with the library, name → file.
+
+    A file whose name begins with an underscore is only the base of others.
+    """
     root = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
-    return {path.stem: path for path in sorted(root.rglob("*.yaml"))}
+    return {path.stem: path for path in sorted(root.rglob("[!_]*.yaml"))}
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -72,16 +75,16 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no recipe (expected keys such as task, model, data)")
     base = data.pop("base", None)
-    return data if base is None else _merge(_read(path.parent / base), data)
+    return data if base is None else merged(_read(path.parent / base), data)
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return `base` with `changes` on top, nested mappings merged key by key."""
-    merged = dict(base)
+    result = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> None:

@@ -199,10 +199,26 @@ class Recipe(StrictModel):
 
         Values at their defaults do not enter: an option added later leaves old fingerprints alone.
         """
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what must not change when a run of this recipe goes on after a stop.
+
+        The batch of a process and the accumulation are left out: with another number of processes
+        they change, while the global batch, which the checkpoint holds, does not.
+        """
+        content = self._content()
+        for key in ("name", "description"):
+            content.pop(key, None)
+        for key in ("batch_size", "accumulate"):
+            content.get("runtime", {}).pop(key, None)
+        return content
+
+    def _content(self) -> dict[str, Any]:
         content = self.model_dump(mode="json", exclude_defaults=True)
         for key in RuntimeConfig.BOOKKEEPING:
             content.get("runtime", {}).pop(key, None)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return content
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML."""

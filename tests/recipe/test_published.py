@@ -1,0 +1,101 @@
+"""Every recipe of ours, built on the meta device: model, optimiser groups, schedule."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from internvideo.recipe import list_recipes, load_recipe
+from internvideo.train.optim import build_optimizer, scaled_lr
+from internvideo.train.schedules import Schedule
+from internvideo.training import build_task
+from internvideo.zoo import find_card
+
+NAMES = tuple(list_recipes())
+PUBLISHED = tuple(name for name in NAMES if not name.startswith("world_"))
+MILLIONS = {"b": 86, "l": 304, "h": 632, "g": 1011}
+CLASSES = {
+    "k400": 400, "k600": 600, "k700": 700, "k710": 710, "ssv1": 174, "ssv2": 174,
+    "anet": 200, "ucf101": 101, "hmdb51": 51,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def on_meta():
+    tasks = {}
+
+    def build(name):
+        if name not in tasks:
+            with torch.device("meta"):
+                tasks[name] = build_task(load_recipe(name, ["init=null", "init_labels=null"]))
+        return tasks[name]
+
+    return build
+
+
+def test_names_are_unique_and_those_of_the_files():
+    root = Path(__file__).parents[2] / "recipes"
+    files = [path.stem for path in root.rglob("[!_]*.yaml")]
+    assert not [name for name, count in Counter(files).items() if count > 1]
+    assert {load_recipe(name).name for name in NAMES} == set(files)
+    assert len(PUBLISHED) >= 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_model_groups_and_schedule_can_be_built(name, on_meta):
+    recipe, task = load_recipe(name), on_meta(name)
+    lr = scaled_lr(recipe.optim, global_batch_size=256)
+    optimizer = build_optimizer(task, recipe.optim, lr=lr)
+    trained = {id(p) for p in task.parameters() if p.requires_grad}
+    grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert Counter(grouped) == Counter(trained), "each trainable tensor is in one group"
+    for group in optimizer.param_groups:
+        only_vectors = all(p.ndim <= 1 for p in group["params"])
+        assert group["weight_decay"] in (0, recipe.optim.weight_decay)
+        assert not (only_vectors and group["weight_decay"])
+    schedule = Schedule(recipe.optim, recipe.schedule, lr=lr, steps_per_epoch=100)
+    rates = [schedule.lr(step) for step in range(0, schedule.total_steps, 7)]
+    assert 0.95 * lr <= max(rates) <= lr * (1 + 1e-9)
+    assert min(rates) >= 0
+    end = lr * recipe.schedule.min_lr / recipe.optim.lr
+    assert rates[-1] - end < 0.1 * (lr - end)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_sizes_and_classes_are_those_of_the_name(name, on_meta):
+    model = on_meta(name).model
+    encoder = getattr(model, "encoder", model)
+    size = name.split("videomae")[1].removeprefix("v2").removeprefix("-")[0]
+    head = sum(p.numel() for p in encoder.head.parameters()) if hasattr(encoder, "head") else 0
+    millions = (sum(p.numel() for p in encoder.parameters()) - head) / 1e6
+    assert millions == pytest.approx(MILLIONS[size], rel=0.02)
+    if hasattr(model, "head"):
+        assert model.config.num_classes == CLASSES[name.split("_")[0]]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_start_is_a_released_file_or_another_recipe(name):
+    recipe = load_recipe(name)
+    if recipe.init is None:
+        assert recipe.task.kind == "masked"
+    elif recipe.init.startswith("runs/"):
+        assert recipe.init.split("/")[1] in NAMES
+    else:
+        assert find_card(recipe.init).is_available
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_data_that_know_left_from_right_are_never_mirrored(name, on_meta):
+    augmentation = on_meta(name).augmentation
+    sided = name.startswith("ss") or load_recipe(name).task.kind == "masked"
+    assert augmentation.flip_probability == (0 if sided else 0.5)
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if "_from-" in n])
+def test_intermediate_fine_tuning_is_gentler(name):
+    direct = load_recipe(name.split("_from-")[0])
+    assert load_recipe(name).optim.lr < direct.optim.lr
+    assert load_recipe(name).schedule.epochs < direct.schedule.epochs
