@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from internvideo.errors import ConfigError
-from internvideo.video import augment, transforms
+from internvideo.video import augment, crops, transforms
 from internvideo.video.augment import AUGMENTATIONS, AugmentationDraw
 from internvideo.video.transforms import CropBox
 
@@ -36,31 +36,31 @@ def assert_inside(box: CropBox, height: int, width: int) -> None:
 @settings(deadline=None, max_examples=50)
 @given(height=SIDES, width=SIDES, size=st.integers(1, 256), seed=SEEDS)
 def test_multi_scale_crops_lie_inside_the_frame(height, width, size, seed):
-    box = augment.draw_multi_scale_crop(height, width, size, rng=random.Random(seed))
+    box = crops.draw_multi_scale_crop(height, width, size, rng=random.Random(seed))
     assert_inside(box, height, width)
 
 
 @settings(deadline=None, max_examples=50)
 @given(height=SIDES, width=SIDES, size=st.integers(1, 256))
 def test_multi_scale_candidates_are_ten_sizes_at_thirteen_places(height, width, size):
-    sizes = augment.multi_scale_crop_sizes(height, width, size)
+    sizes = crops.multi_scale_crop_sizes(height, width, size)
     assert len(sizes) == 10
     for crop_height, crop_width in sizes:
-        offsets = augment.multi_scale_crop_offsets(height, width, crop_height, crop_width)
+        offsets = crops.multi_scale_crop_offsets(height, width, crop_height, crop_width)
         assert len(offsets) == 13
         for top, left in offsets:
             assert_inside(CropBox(top, left, crop_height, crop_width), height, width)
 
 
 def test_multi_scale_sides_near_the_input_size_become_it():
-    assert augment.multi_scale_crop_sizes(400, 226, 224)[0] == (224, 224)
-    assert augment.multi_scale_crop_sizes(400, 222, 224)[0] == (222, 222)  # not beyond the frame
+    assert crops.multi_scale_crop_sizes(400, 226, 224)[0] == (224, 224)
+    assert crops.multi_scale_crop_sizes(400, 222, 224)[0] == (222, 222)  # not beyond the frame
 
 
 @settings(deadline=None, max_examples=50)
 @given(height=SIDES, width=SIDES, seed=SEEDS)
 def test_random_resized_crops_lie_inside_the_frame(height, width, seed):
-    box = augment.draw_random_resized_crop(height, width, rng=random.Random(seed))
+    box = crops.draw_random_resized_crop(height, width, rng=random.Random(seed))
     assert_inside(box, height, width)
 
 
@@ -68,7 +68,7 @@ def test_random_resized_crops_lie_inside_the_frame(height, width, seed):
 @given(height=st.integers(40, 300), width=st.integers(40, 300), seed=SEEDS)
 def test_random_resized_crops_keep_area_and_ratio(height, width, seed):
     rng = random.Random(seed)
-    box = augment.draw_random_resized_crop(
+    box = crops.draw_random_resized_crop(
         height, width, scale=(0.3, 0.5), ratio=(0.8, 1.25), rng=rng
     )
     share = box.height * box.width / (height * width)
@@ -79,7 +79,7 @@ def test_random_resized_crops_keep_area_and_ratio(height, width, seed):
 
 
 def test_a_frame_too_long_for_any_crop_gives_its_centre():
-    box = augment.draw_random_resized_crop(
+    box = crops.draw_random_resized_crop(
         30, 900, scale=(1.0, 1.0), ratio=(0.75, 4 / 3), rng=random.Random(0)
     )
     assert box == CropBox(0, 430, 30, 40)
@@ -109,23 +109,23 @@ def test_every_generator_is_a_source(make):
 
 def test_flip_mirrors_and_undoes_itself():
     frames = frames_of(4, 6)
-    flipped = augment.horizontal_flip(frames)
+    flipped = crops.horizontal_flip(frames)
     assert torch.equal(flipped[:, :, 0], frames[:, :, -1])
-    assert torch.equal(augment.horizontal_flip(flipped), frames)
+    assert torch.equal(crops.horizontal_flip(flipped), frames)
 
 
 def test_flip_probability_is_kept():
     rng = random.Random(0)
-    assert not any(augment.draw_flip(0.0, rng=rng) for _ in range(100))
-    assert all(augment.draw_flip(1.0, rng=rng) for _ in range(100))
-    share = np.mean([augment.draw_flip(0.5, rng=rng) for _ in range(2000)])
+    assert not any(crops.draw_flip(0.0, rng=rng) for _ in range(100))
+    assert all(crops.draw_flip(1.0, rng=rng) for _ in range(100))
+    share = np.mean([crops.draw_flip(0.5, rng=rng) for _ in range(2000)])
     assert 0.45 < share < 0.55
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize(("height", "width"), [(60, 80), (80, 60), (64, 64), (33, 57), (1, 1)])
 def test_augmented_clips_have_the_input_size(name, height, width):
-    augmentation = dataclasses.replace(AUGMENTATIONS[name], size=32)
+    augmentation = dataclasses.replace(AUGMENTATIONS[name], size=32, erasing_probability=0.0)
     clip = augmentation(frames_of(height, width, num_frames=3), rng=random.Random(1))
     assert clip.shape == (3, 3, 32, 32)
     assert clip.dtype == torch.float32
@@ -139,7 +139,7 @@ def test_augmented_clips_have_the_input_size(name, height, width):
 @given(seed=SEEDS)
 @settings(deadline=None, max_examples=10)
 def test_one_draw_serves_all_frames_and_a_seed_repeats_it(name, seed):
-    augmentation = dataclasses.replace(AUGMENTATIONS[name], size=16)
+    augmentation = dataclasses.replace(AUGMENTATIONS[name], size=16, erasing_probability=0.0)
     frames = frames_of(40, 50, num_frames=1).expand(3, 40, 50, 3)
     clip = augmentation(frames, rng=random.Random(seed))
     assert torch.equal(clip[:, 0], clip[:, 1])
@@ -150,7 +150,9 @@ def test_one_draw_serves_all_frames_and_a_seed_repeats_it(name, seed):
 def test_apply_is_crop_resize_flip_normalize():
     frames = frames_of(40, 50)
     box = CropBox(3, 5, 20, 30)
-    augmentation = dataclasses.replace(AUGMENTATIONS["videomae-finetune"], size=16)
+    augmentation = dataclasses.replace(
+        AUGMENTATIONS["videomae-finetune"], size=16, erasing_probability=0.0
+    )
     clip = augmentation.apply(frames, AugmentationDraw(box, flip=True))
     cut = transforms.resize(transforms.crop(frames, box), (16, 16), rounded=False)
     expected = transforms.normalize(cut.flip(2), augmentation.mean, augmentation.std)

@@ -11,7 +11,7 @@ import numpy as np
 
 from internvideo.errors import VideoError
 
-__all__ = ["IMAGE_SUFFIXES", "RawFramesReader", "list_frames", "natural_key"]
+__all__ = ["IMAGE_SUFFIXES", "RawFramesReader", "list_frames", "load_picture", "natural_key"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
@@ -92,7 +92,7 @@ class RawFramesReader:
     @property
     def size(self) -> tuple[int, int]:
         if self._size is None:
-            self._size = _load(self._files[0]).shape[:2]
+            self._size = load_picture(self._files[0]).shape[:2]
         return self._size
 
     def seconds(self) -> np.ndarray:
@@ -102,7 +102,7 @@ class RawFramesReader:
         height, width = self.size
         frames = np.empty((len(wanted), height, width, 3), np.uint8)
         for position, rank in enumerate(wanted):
-            picture = _load(self._files[rank])
+            picture = load_picture(self._files[rank])
             if picture.shape[:2] != (height, width):
                 raise VideoError(
                     f"{self._files[rank]}: {picture.shape[1]}×{picture.shape[0]} pixels, but the "
@@ -118,7 +118,12 @@ class RawFramesReader:
         pass
 
 
-def _load(path: Path) -> np.ndarray:
+def load_picture(path: Path) -> np.ndarray:
+    """Return an image file as uint8 RGB "h w 3", upright.
+
+    Raises:
+        VideoError: it is no image, or a broken one.
+    """
     from PIL import Image, ImageOps
 
     try:

@@ -85,6 +85,7 @@ def resize(
     interpolation: Interpolation = "bilinear",
     antialias: bool = False,
     rounded: bool = True,
+    exact: bool = True,
 ) -> Frames:
     """Resize every frame to `size`, ignoring the aspect ratio.
 
@@ -95,6 +96,8 @@ def resize(
         antialias: widen the filter when shrinking; see the table in the module docstring.
         rounded: keep `uint8` frames `uint8`; False returns them as unrounded floats on the same
             scale. Float frames are never rounded.
+        exact: False rounds as PyTorch does, whatever the table says: several times faster, and
+            most pixels are the same or one grey level apart (three at most for bicubic filters).
 
     Returns:
         The resized frames; the input itself when nothing has to change.
@@ -114,11 +117,17 @@ def resize(
         return frames if rounded else frames.float()
     if not rounded:
         return _interpolate(frames, size, interpolation, antialias)
-    if antialias:
+    if not exact and frames.device.type == "cpu":
+        planar = frames.permute(0, 3, 1, 2)
+        planar = F.interpolate(
+            planar, size=size, mode=interpolation, align_corners=False, antialias=antialias
+        )
+        return planar.permute(0, 2, 3, 1).contiguous()
+    if exact and antialias:
         return _resize_like_pillow(frames, size, interpolation)
-    if interpolation == "bilinear":
+    if exact and interpolation == "bilinear":
         return _resize_like_opencv(frames, size)
-    resized = _interpolate(frames, size, interpolation, antialias=False)
+    resized = _interpolate(frames, size, interpolation, antialias)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -142,7 +151,10 @@ def _interpolate(
     num_frames, _, _, channels = frames.shape
     resized = torch.empty(num_frames, *size, channels, dtype=torch.float32, device=frames.device)
     for target, frame in zip(resized, frames, strict=True):
-        planar = frame.permute(2, 0, 1)[None].float()
+        if interpolation == "bilinear" and not antialias:  # its kernel likes channels last
+            planar = frame[None].float().permute(0, 3, 1, 2)
+        else:
+            planar = frame.permute(2, 0, 1)[None].float()
         planar = F.interpolate(
             planar, size=size, mode=interpolation, align_corners=False, antialias=antialias
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 
 import numpy as np
 import torch
@@ -132,31 +131,6 @@ def _activitynet(row: dict):
         end=row["end"],
         rng=_rng(row),
     )
-
-
-def videomae_crops(case: Case) -> None:
-    for row in case.meta["multiscale"]:
-        width, height = row["image_wh"]
-        sizes = augment.multi_scale_crop_sizes(height, width, row["input_size"])
-        assert [[w, h] for h, w in sizes] == row["crop_wh_candidates"]
-        for h, w in sizes:
-            offsets = augment.multi_scale_crop_offsets(height, width, h, w)
-            assert [[x, y] for y, x in offsets] == row["offsets_wh"][f"({w}, {h})"]
-    rng = random.Random()
-    for row in case.meta["random_resized_crop_params"]:
-        if row["python_seed"] is not None:
-            rng.seed(row["python_seed"])
-        for expected in row["ijhw"]:
-            box = augment.draw_random_resized_crop(
-                row["height"], row["width"], scale=row["scale"], ratio=row["ratio"], rng=rng
-            )
-            assert list(box) == expected, row
-    frames = case.tensors["input.clip"].permute(1, 2, 3, 0)
-    for row in case.meta["resized_crop"]:
-        name = f"output.resized_crop.{row['index']}"
-        size = case.tensors[name].shape[-1]
-        clip = augment.resized_crop(frames, CropBox(*row["ijhw"]), size).permute(3, 0, 1, 2)
-        case.assert_close(clip, name)
 
 
 def videomae_testviews(case: Case) -> None:
@@ -391,7 +365,6 @@ def retrieval_frame_sampling(case: Case) -> None:
 
 ADAPTERS = {
     "videomae-sampling": videomae_sampling,
-    "videomae-crops": videomae_crops,
     "videomae-testviews": videomae_testviews,
     "viclip-preprocess": viclip_preprocess,
     "uniformerv2-sampling-indices": uniformerv2_sampling,

@@ -1,0 +1,147 @@
+"""Sliding windows over a video of any length, in bounded memory.
+
+    frames   0 ───────────────────────────────────────────────► n
+    windows  [──── 0 ────]
+                   [──── 1 ────]          every frame is decoded once at most, in order
+                         [──── 2 ────]
+
+Only the resized frames that the present window and its successors need are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from internvideo.errors import ConfigError
+from internvideo.video.preprocessing import FrameSource, Preprocessing
+
+__all__ = ["Spans", "VideoWindow", "sliding_windows", "spans"]
+
+_PIECE = 16  # frames of full size that are in memory together
+_DEFAULT_SECONDS = 2.0
+
+
+class VideoWindow(NamedTuple):
+    """One window of a video, prepared for a model.
+
+    Attributes:
+        start: seconds from the start of the video, at its average frame rate.
+        end: likewise.
+        clip: "c t h w", normalised.
+    """
+
+    start: float
+    end: float
+    clip: Float[Tensor, "c t h w"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """The windows of a video: `count` times `length` frames, every `stride` frames.
+
+    The last one is moved back so that it ends with the video; a video shorter than a window is one.
+    """
+
+    num_frames: int
+    length: int
+    stride: int
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        return -(-max(self.num_frames - self.length, 0) // self.stride) + 1
+
+    def start(self, index: int) -> int:
+        """Return the first frame of a window."""
+        return min(index * self.stride, max(self.num_frames - self.length, 0))
+
+
+def spans(
+    video: FrameSource,
+    protocol: Preprocessing,
+    *,
+    window: float | None = None,
+    stride: float | None = None,
+    in_frames: bool = False,
+) -> Spans:
+    """Return the windows that a length and a stride mean for a video.
+
+    Args:
+        video: its length and frame rate are used.
+        protocol: gives the length where there is none: as many frames as its clip covers, and two
+            seconds where the clip covers the whole video whatever its length.
+        window: length, in seconds.
+        stride: from the start of a window to that of the next, in seconds; None is one window.
+        in_frames: both count frames instead.
+
+    Raises:
+        ConfigError: a length or stride that is not positive.
+    """
+    for name, value in (("window", window), ("stride", stride)):
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name} is {value:g}; it must be positive")
+    rate = 1.0 if in_frames else video.fps
+    length = _covered(protocol, video.fps) if window is None else max(round(window * rate), 1)
+    length = min(length, video.num_frames)
+    step = length if stride is None else max(round(stride * rate), 1)
+    return Spans(video.num_frames, length, step)
+
+
+def _covered(protocol: Preprocessing, fps: float) -> int:
+    """Return how many frames of the video a clip of the protocol covers."""
+    if protocol.sampling not in ("dense", "center"):
+        return max(round(_DEFAULT_SECONDS * fps), 1)
+    stride = float(protocol.frame_stride)
+    if protocol.frame_rate is not None:
+        stride = max(round(stride * fps / protocol.frame_rate), 1)
+    return round(protocol.num_frames * stride)
+
+
+def sliding_windows(
+    video: FrameSource, protocol: Preprocessing, windows: Spans
+) -> Iterator[VideoWindow]:
+    """Yield the windows of a video in order, each through one clip and the central crop.
+
+    Args:
+        video: opened; decoded from the first frame to the last, without going back.
+        protocol: frames of a clip, resolution, statistics; `sampling` acts within a window.
+        windows: from `spans`.
+
+    Raises:
+        VideoError: a frame cannot be decoded; the windows before it have been yielded.
+    """
+    protocol = replace(protocol, num_clips=1, num_crops=1)
+    picked = protocol.sample(windows.length, video.fps)[0]
+    offsets = np.unique(picked)
+    kept: dict[int, Tensor] = {}
+    decoded = 0
+    for index in range(windows.count):
+        start = windows.start(index)
+        end = start + windows.length
+        wanted = _wanted(windows, index, offsets, max(decoded, start), end)
+        for at in range(0, len(wanted), _PIECE):
+            piece = wanted[at : at + _PIECE].tolist()
+            kept.update(zip(piece, protocol.resize(video.frames(piece)), strict=True))
+        decoded = max(decoded, end)
+        clip = torch.stack([kept[start + int(offset)] for offset in picked])
+        yield VideoWindow(start / video.fps, end / video.fps, protocol.normalize(clip))
+        if index + 1 < windows.count:
+            following = windows.start(index + 1)
+            kept = {number: frame for number, frame in kept.items() if number >= following}
+
+
+def _wanted(windows: Spans, index: int, offsets: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Return the frames from `start` to `end` that a window or one of its successors needs."""
+    needed = []
+    while index < windows.count and windows.start(index) < end:
+        needed.append(windows.start(index) + offsets)
+        index += 1
+    frames = np.unique(np.concatenate(needed))
+    return frames[(frames >= start) & (frames < end)]
