@@ -6,6 +6,7 @@ import json
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from internvideo.errors import ConfigError
 from internvideo.world import (
@@ -13,9 +14,13 @@ from internvideo.world import (
     Encoding,
     World,
     is_held_out,
+    write_hmdb51,
     write_kinetics,
     write_mp4,
     write_msrvtt,
+    write_something_something,
+    write_something_something_frames,
+    write_ucf101,
 )
 
 
@@ -125,7 +130,95 @@ def test_msrvtt_files_parse_back_and_do_not_depend_on_the_workers(tmp_path):
     assert all(row["sentence"] in by_video[row["video_id"]] for row in test)
 
 
+SMALL = World(seed=5, size=16, num_frames=5, objects=("star", "circle"))
+
+
+def truth_of(written) -> list[dict]:
+    return [json.loads(line) for line in written.truth.read_text().splitlines()]
+
+
+def test_something_something_has_templates_and_frames(tmp_path):
+    written = write_something_something_frames(tmp_path, 20, world=SMALL)
+    labels = json.loads((tmp_path / "labels.json").read_text())
+    assert list(labels.values()) == [str(number) for number in range(len(ACTIONS))]
+    assert labels["Something moves to the left"] == str(ACTIONS.index("move left"))
+    assert labels["Something and something separate"] == str(ACTIONS.index("separate"))
+    train = json.loads((tmp_path / "train.json").read_text())
+    validation = json.loads((tmp_path / "validation.json").read_text())
+    assert [item["id"] for item in train + validation] == [str(i) for i in range(18)]
+    for item, truth in zip(train + validation, truth_of(written), strict=False):
+        assert set(item) == {"id", "label", "template", "placeholders"}
+        bare = item["template"].replace("[", "").replace("]", "")
+        assert int(labels[bare]) == ACTIONS.index(truth["action"])
+        assert (
+            item["placeholders"][0] == f"{truth['actors'][0]['color']} {truth['actors'][0]['name']}"
+        )
+        assert item["label"].startswith(item["placeholders"][0])
+        assert "[" not in item["label"]
+    assert json.loads((tmp_path / "test.json").read_text()) == [{"id": "18"}, {"id": "19"}]
+    answers = (tmp_path / "test-answers.csv").read_text().splitlines()
+    assert [labels[answer.partition(";")[2]] for answer in answers] == [
+        str(ACTIONS.index(line["action"])) for line in truth_of(written)[18:]
+    ]
+    rows = (tmp_path / "validation_rawframes.txt").read_text().splitlines()
+    assert rows == [f"{i} 5 {ACTIONS.index(SMALL.scene(i).action)}" for i in (16, 17)]
+    frames = sorted((tmp_path / "rawframes/17").iterdir())
+    assert [path.name for path in frames] == [f"img_{n:05d}.jpg" for n in range(1, 6)]
+    decoded, _ = decode(tmp_path / "videos/17.mp4")
+    with Image.open(frames[4]) as picture:
+        assert psnr(np.asarray(picture), decoded[4]) > 30
+
+
+def test_something_something_may_go_without_frames(tmp_path):
+    written = write_something_something(tmp_path, 3, world=SMALL)
+    assert not (tmp_path / "rawframes").exists()
+    assert not list(tmp_path.glob("*rawframes.txt"))
+    assert len(written.annotations) == 5
+
+
+def test_ucf101_counts_classes_from_one(tmp_path):
+    written = write_ucf101(tmp_path, 20, world=SMALL)
+    classes = dict(
+        line.split()[::-1] for line in (tmp_path / "classInd.txt").read_text().splitlines()
+    )
+    assert classes["MoveLeft"] == str(ACTIONS.index("move left") + 1)
+    train = (tmp_path / "trainlist01.txt").read_text().splitlines()
+    test = (tmp_path / "testlist01.txt").read_text().splitlines()
+    assert (len(train), len(test)) == (14, 6)
+    truth = truth_of(written)
+    for line, row in zip(truth, train, strict=False):
+        path, number = row.split()
+        assert int(number) == ACTIONS.index(line["action"]) + 1
+        assert classes[path.split("/")[0]] == number
+        assert tmp_path / "videos" / path == written.videos[line["index"]]
+    assert test == [line["video"].removeprefix("videos/") for line in truth[14:]]
+    frames, fps = decode(written.videos[19])
+    assert (frames.shape, fps) == ((5, 32, 32, 3), 8)
+    shrunk = frames.reshape(5, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    assert psnr(shrunk, SMALL[19].frames) > 30
+    with av.open(str(written.videos[19])) as container:
+        assert container.format.name == "avi"
+
+
+def test_hmdb51_has_a_file_for_each_class(tmp_path):
+    written = write_hmdb51(tmp_path, 20, world=SMALL, splits=(0.5, 0.5))
+    files = sorted((tmp_path / "splits").iterdir())
+    assert len(files) == len(ACTIONS)
+    codes = {}
+    for file in files:
+        action = file.name.removesuffix("_test_split1.txt")
+        for line in file.read_text().splitlines():
+            name, code = line.split()
+            codes[tmp_path / "videos" / action / name] = code
+    assert codes == {path: "1" if i < 10 else "2" for i, path in enumerate(written.videos)}
+    assert all(path.is_file() for path in codes)
+    for path, line in zip(written.videos, truth_of(written), strict=True):
+        assert path.parent.name == line["action"].replace(" ", "_")
+
+
 def test_impossible_shares_and_counts_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"2 shares \(train, test\) that sum to 1"):
+        write_ucf101(tmp_path, 4, splits=(0.5, 0.1))
     with pytest.raises(ConfigError, match="sum to 1"):
         write_kinetics(tmp_path, 4, splits=(0.5, 0.1, 0.1))
     with pytest.raises(ConfigError, match="num_clips"):

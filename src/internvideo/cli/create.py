@@ -1,4 +1,4 @@
-"""`internvideo world`, `train`, `recipes` and `demo`: the verbs that make something."""
+"""`internvideo world` and `demo`: the verbs that make something of procedural clips."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ import typer
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import failure_list, output_folder, progress_bar, stdout_console
 
-__all__ = ["demo", "recipes", "train", "world"]
+__all__ = ["demo", "world"]
+
+
+_SHOWN_FILES = 10
 
 
 class DatasetFormat(str, Enum):
     """In whose format the annotations of the world are written."""
 
     kinetics = "kinetics"
+    ssv2 = "ssv2"
+    ssv2_rawframes = "ssv2-rawframes"
+    ucf101 = "ucf101"
+    hmdb51 = "hmdb51"
     msrvtt = "msrvtt"
 
 
@@ -45,72 +52,32 @@ def world(
 
     Examples:
       internvideo world --out world/ --num-clips 2000
+      internvideo world --out ssv2/ --format ssv2
       internvideo world --out retrieval/ --format msrvtt --seed 5
     """
     output_folder(out)
-    from internvideo.world import World, write_kinetics, write_msrvtt
+    from internvideo import world as worlds
 
-    write = write_kinetics if fmt is DatasetFormat.kinetics else write_msrvtt
+    write = {
+        DatasetFormat.kinetics: worlds.write_kinetics,
+        DatasetFormat.ssv2: worlds.write_something_something,
+        DatasetFormat.ssv2_rawframes: worlds.write_something_something_frames,
+        DatasetFormat.ucf101: worlds.write_ucf101,
+        DatasetFormat.hmdb51: worlds.write_hmdb51,
+        DatasetFormat.msrvtt: worlds.write_msrvtt,
+    }[fmt]
     with progress_bar("writing", unit="clips") as advance:
         written = write(
             out,
             num_clips,
-            world=World(seed=seed, size=size, num_frames=num_frames),
+            world=worlds.World(seed=seed, size=size, num_frames=num_frames),
             workers=workers or os.cpu_count() or 1,
             progress=advance,
         )
-    names = ", ".join(path.name for path in (*written.annotations, written.truth))
-    print(f"{len(written.videos)} clips in {out}: {names}")
-
-
-def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace, such as optim.lr=1e-4."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run directory; runs/RECIPE by default.")
-    ] = None,
-) -> None:
-    """Train what a recipe says, or continue after a stop.
-
-    The run directory holds the resolved recipe, the log, the curves, the last checkpoint and, in
-    the end, the model in `model/`, which --model of the other verbs takes. Several processes are
-    started by torchrun: `torchrun --nproc-per-node 4 -m internvideo train …`.
-
-    Examples:
-      internvideo recipes
-      internvideo train world_viclip-nano --out runs/viclip
-      internvideo train my.yaml optim.lr=1e-4 schedule.epochs=2
-    """
-    from internvideo.recipe import load_recipe
-
-    resolved = load_recipe(recipe, overrides or [])
-    directory = output_folder(out or Path("runs") / resolved.name)
-    from internvideo.training import run_recipe
-
-    print(f"the model is in {run_recipe(resolved, directory)}")
-
-
-def recipes() -> None:
-    """List the recipes that come with the library.
-
-    Example:
-      internvideo recipes
-    """
-    from rich.markup import escape
-    from rich.table import Table
-
-    from internvideo.recipe import list_recipes, load_recipe
-
-    table = Table()
-    for heading in ("recipe", "task", "what it does"):
-        table.add_column(heading, overflow="fold")
-    for name in list_recipes():
-        resolved = load_recipe(name)
-        table.add_row(*(escape(v) for v in (name, resolved.task.kind, resolved.description)))
-    stdout_console().print(table)
+    files = [path.relative_to(out) for path in (*written.annotations, written.truth)]
+    if len(files) > _SHOWN_FILES:
+        files = [files[0], Path("…"), files[-1]]
+    print(f"{len(written.videos)} clips in {out}: {', '.join(map(str, files))}")
 
 
 def demo(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
 
-__all__ = ["ClipSource", "Sample"]
+if TYPE_CHECKING:
+    from internvideo.data.clips import ClipViews
+    from internvideo.video import Preprocessing
+
+__all__ = ["ClipSource", "EvaluationSource", "Sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,11 @@ class Sample:
 
 
 class ClipSource(Protocol):
-    """A finite collection of clips with random access."""
+    """A finite collection of clips with random access.
+
+    A source may also have `order(rng) -> int array`, the permutation of an epoch, where reading in
+    any order would be slow (`ShardSource`).
+    """
 
     def __len__(self) -> int: ...
 
@@ -43,4 +51,28 @@ class ClipSource(Protocol):
 
     def key(self, index: int) -> str:
         """Return the name of clip `index` without reading it."""
+        ...
+
+
+class EvaluationSource(ClipSource, Protocol):
+    """A collection whose clips can be evaluated; every source of this package is one."""
+
+    def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
+        """Return all views of clip `index`, with its label and name.
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        ...
+
+    def label(self, index: int) -> int | None:
+        """Return the label of clip `index` without reading it."""
+        ...
+
+    def check_labels(self, num_classes: int) -> None:
+        """Check that every clip has a label from 0 to `num_classes - 1`.
+
+        Raises:
+            DataError: names the first that has not.
+        """
         ...

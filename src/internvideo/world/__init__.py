@@ -1,8 +1,8 @@
 """Procedural videos with complete ground truth: actions that need time to tell apart.
 
 Textured coloured shapes and handwritten digits act over drifting backgrounds. `World(seed=0)[7]` is
-a clip and the truth about it; `generate` paints many; `write_kinetics` and `write_msrvtt` write
-real mp4 files with annotations in the official formats. Nothing here knows of models or tasks.
+a clip and the truth about it; `generate` paints many; `write_kinetics`, `write_ucf101` and the like
+write video files with annotations in the official formats. Nothing here knows of models or tasks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     )
     from internvideo.world.clip import World, WorldClip, generate
     from internvideo.world.encode import Encoding, write_mp4
-    from internvideo.world.formats import WrittenWorld, write_kinetics, write_msrvtt
+    from internvideo.world.formats import (
+        WrittenWorld,
+        write_hmdb51,
+        write_kinetics,
+        write_msrvtt,
+        write_something_something,
+        write_something_something_frames,
+        write_ucf101,
+    )
     from internvideo.world.language import (
         CaptionMix,
         QuestionAnswer,
@@ -64,9 +72,13 @@ __all__ = [
     "reversal_of",
     "trajectory",
     "vocabulary",
+    "write_hmdb51",
     "write_kinetics",
     "write_mp4",
     "write_msrvtt",
+    "write_something_something",
+    "write_something_something_frames",
+    "write_ucf101",
 ]
 
 _HOMES = {
@@ -81,7 +93,15 @@ _HOMES = {
     ),
     "clip": ("World", "WorldClip", "generate"),
     "encode": ("Encoding", "write_mp4"),
-    "formats": ("WrittenWorld", "write_kinetics", "write_msrvtt"),
+    "formats": (
+        "WrittenWorld",
+        "write_hmdb51",
+        "write_kinetics",
+        "write_msrvtt",
+        "write_something_something",
+        "write_something_something_frames",
+        "write_ucf101",
+    ),
     "language": (
         "CaptionMix",
         "QuestionAnswer",

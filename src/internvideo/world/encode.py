@@ -1,4 +1,4 @@
-"""The world's own small mp4 writer."""
+"""The world's own small video writer."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Encoding:
 def write_mp4(
     path: Path, frames: UInt8[np.ndarray, "frames height width 3"], encoding: Encoding
 ) -> None:
-    """Write frames as h264 in mp4; the file appears under its name only when it is complete.
+    """Write frames as h264; the file appears under its name only when it is complete.
 
     Args:
-        path: file to write; its folder exists.
+        path: file to write, `.mp4` or `.avi`; its folder exists.
         frames: uint8 RGB; height and width times `encoding.scale` must be even.
         encoding: frame rate, enlargement and quality.
 
@@ -61,12 +61,15 @@ def write_mp4(
             f"h264 needs even sides, got {width} x {height}; choose an even size or scale 2"
         )
     unfinished = path.with_name(path.name + ".part")
-    with av.open(str(unfinished), "w", format="mp4") as container:
+    avi = path.suffix == ".avi"
+    with av.open(str(unfinished), "w", format="avi" if avi else "mp4") as container:
         stream = container.add_stream("libx264", rate=encoding.fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # One thread: the processes that write clips side by side use the cores already.
         stream.codec_context.thread_count = 1
         stream.options = {"crf": str(encoding.crf), "preset": "veryfast"}
+        if avi:
+            stream.codec_context.max_b_frames = 0  # avi cannot say when they are shown
         for picture in enlarged:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())

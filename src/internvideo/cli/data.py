@@ -1,0 +1,227 @@
+"""`internvideo data`: look over annotation files, and pack videos into shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from internvideo.cli.terminal import (
+    command_help,
+    failure_list,
+    note_line,
+    output_file,
+    output_folder,
+    progress_bar,
+    stdout_console,
+)
+from internvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from internvideo.data.check import CheckReport
+    from internvideo.data.clip_list import ClipList
+
+__all__ = ["app"]
+
+_SHOWN = 50
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=command_help(
+        """Check annotation files, and pack videos into shards.
+
+        Examples:
+          internvideo data check train.csv --num-classes 400
+          internvideo data check train.csv --root videos/ --every 1 --write-clean good.csv
+          internvideo data shard train.csv --out shards/ --max-size 1GB
+        """
+    ),
+)
+
+Annotations = Annotated[Path, typer.Argument(metavar="FILE", help="The annotation file.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="kinetics, something-something, ucf101, hmdb51, moments, activitynet, hacs, hybrid or "
+        "msrvtt; told from the content by default.",
+    ),
+]
+Root = Annotated[
+    str | None, typer.Option(help="Folder or address of the videos; that of the file by default.")
+]
+Labels = Annotated[
+    Path | None, typer.Option(help="The class list, where classes are named in words.")
+]
+Split = Annotated[str | None, typer.Option(help="Which split, where a file holds several.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")]
+
+
+def check(
+    annotations: Annotations,
+    fmt: Format = None,
+    root: Root = None,
+    labels: Labels = None,
+    split: Split = None,
+    every: Annotated[
+        int, typer.Option(min=0, help="Open every n-th video; 1 opens all, 0 none.")
+    ] = 10,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Labels must be below this number.")
+    ] = None,
+    min_frames: Annotated[int, typer.Option(min=1, help="Fewer make a clip too short.")] = 2,
+    workers: Workers = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one video.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    clean: Annotated[
+        Path | None,
+        typer.Option("--write-clean", help="Write the list without the lines with problems."),
+    ] = None,
+) -> None:
+    """Look for what would stop or spoil a run of days.
+
+    All labels, duplicates and missing files are reported, with their lines; every n-th video is
+    opened and decoded in three places. The exit code is 1 if anything is wrong.
+
+    Examples:
+      internvideo data check train.csv --num-classes 400 --every 100
+      internvideo data check train.csv --every 1 --write-clean good.csv
+    """
+    clips = _read(annotations, fmt, root=root, labels=labels, split=split, strict=False)
+    if clean is not None:
+        output_file(clean)
+    from internvideo.data.check import check_list, write_clean
+
+    with progress_bar("reading", unit="clips") as bar:
+        report = check_list(
+            clips,
+            every=every,
+            num_classes=num_classes,
+            min_frames=min_frames,
+            workers=workers or os.cpu_count() or 1,
+            timeout=timeout,
+            progress=bar.stage,
+        )
+    if as_json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False))
+    else:
+        _print_report(report)
+    if clean is not None:
+        removed = write_clean(clips, report, clean)
+        note_line(f"{clean} has the list without {removed} lines")
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def _print_report(report: CheckReport) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    classes = f"{len(report.class_counts)} classes" if report.class_counts else "no labels"
+    if report.class_counts:
+        fewest, most = min(report.class_counts.values()), max(report.class_counts.values())
+        classes += f" of {fewest} to {most} clips" if fewest != most else f" of {most} clips each"
+    if report.empty_classes:
+        classes += f", {len(report.empty_classes)} without clips"
+    print(f"{report.file}: {report.description}; {report.num_clips} clips, {classes}")
+    counts = ", ".join(f"{count} {kind}" for kind, count in report.counts().items())
+    if report.problems:
+        table = Table()
+        for heading in ("line", "problem", "video", "what"):
+            table.add_column(heading, overflow="fold")
+        for problem in report.problems[:_SHOWN]:
+            table.add_row(
+                str(problem.line), problem.kind, escape(problem.path), escape(problem.message)
+            )
+        stdout_console().print(table)
+    if len(report.problems) > _SHOWN:
+        print(f"and {len(report.problems) - _SHOWN} more; --json prints all")
+    print(f"{report.num_opened} of {report.num_clips} videos opened; problems: {counts or 'none'}")
+
+
+def shard(
+    annotations: Annotations,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the shards.")],
+    fmt: Format = None,
+    root: Root = None,
+    labels: Labels = None,
+    split: Split = None,
+    max_size: Annotated[
+        str, typer.Option(help="Size of a shard at most, such as 500MB or 1GB.")
+    ] = "1GB",
+    short_side: Annotated[
+        int | None,
+        typer.Option(
+            "--transcode-short-side", min=16, help="Encode larger videos with this shorter side."
+        ),
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Pack the videos of an annotation file into tar shards for streaming.
+
+    The shards are webdataset tars, with an index that allows single clips to be read from object
+    storage. Give the same command again after a stop: finished shards are kept. Videos that cannot
+    be read are listed, here and in the index, and the exit code is 1.
+
+    Examples:
+      internvideo data shard train.csv --out shards/ --max-size 1GB
+      internvideo data shard train.csv --out shards/ --transcode-short-side 256
+    """
+    max_bytes = _bytes(max_size)
+    clips = _read(annotations, fmt, root=root, labels=labels, split=split)
+    output_folder(out)
+    from internvideo.data.shard_writing import write_shards
+
+    with progress_bar("packing", unit="clips") as advance:
+        written = write_shards(
+            clips,
+            out,
+            max_bytes=max_bytes,
+            short_side=short_side,
+            workers=workers or os.cpu_count() or 1,
+            progress=advance,
+        )
+    kept = f" ({written.kept} were there already)" if written.kept else ""
+    print(f"{written.num_clips} clips in {len(written.shards)} shards{kept}: {written.index}")
+    failures = [(item.path, f"line {item.line}: {item.reason}") for item in written.left_out]
+    raise typer.Exit(failure_list(failures, total=len(clips)))
+
+
+def _read(
+    annotations: Path,
+    fmt: str | None,
+    *,
+    root: str | None,
+    labels: Path | None,
+    split: str | None,
+    strict: bool = True,
+) -> ClipList:
+    from internvideo.data.build import read_list
+    from internvideo.data.detect import detect_kind
+
+    kind = fmt or detect_kind(annotations)
+    return read_list(
+        kind,  # type: ignore[arg-type]
+        annotations,
+        root=root,
+        labels=labels,
+        split=split,
+        strict=strict,
+    )
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"max-size {text!r} is no size; expected a number such as 500MB or 1GB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+for _name, _verb in {"check": check, "shard": shard}.items():
+    app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)

@@ -1,0 +1,124 @@
+"""From the kind of an annotation file to its clips."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from internvideo.data.clip_list import ClipList
+from internvideo.data.clip_sampling import ClipSampling
+from internvideo.data.clips import VideoListSource
+from internvideo.data.formats.activitynet import read_activitynet, read_hacs
+from internvideo.data.formats.hmdb51 import read_hmdb51
+from internvideo.data.formats.hybrid import HYBRID_STRIDES, read_hybrid
+from internvideo.data.formats.kinetics import read_kinetics
+from internvideo.data.formats.moments import read_moments
+from internvideo.data.formats.msrvtt import read_msrvtt
+from internvideo.data.formats.something_something import read_something_something
+from internvideo.data.formats.ucf101 import read_ucf101
+from internvideo.errors import ConfigError, DataError, did_you_mean
+from internvideo.video import Preprocessing
+
+__all__ = ["ListKind", "open_list", "read_list"]
+
+ListKind: TypeAlias = Literal[
+    "kinetics",
+    "something-something",
+    "ucf101",
+    "hmdb51",
+    "moments",
+    "activitynet",
+    "hacs",
+    "hybrid",
+    "msrvtt",
+]
+
+
+class _Reader(Protocol):
+    def __call__(
+        self, path: Path, *, root: Path | str | None, labels: Path | None, split: str | None
+    ) -> ClipList: ...
+
+
+_READERS: dict[ListKind, _Reader] = {
+    "kinetics": read_kinetics,
+    "something-something": read_something_something,
+    "ucf101": read_ucf101,
+    "hmdb51": read_hmdb51,
+    "moments": read_moments,
+    "activitynet": read_activitynet,
+    "hacs": read_hacs,
+    "hybrid": read_hybrid,
+    "msrvtt": read_msrvtt,
+}
+
+
+def read_list(
+    kind: ListKind,
+    annotations: Path | str,
+    *,
+    root: Path | str | None = None,
+    labels: Path | None = None,
+    split: str | None = None,
+    strict: bool = True,
+) -> ClipList:
+    """Read an annotation file; no video is touched.
+
+    Args:
+        kind: the format.
+        annotations: the file; for HMDB51 the folder of split files.
+        root: folder or address of the videos; by default the folder of the annotations.
+        labels: the class list, for formats that name classes in words.
+        split: for files that hold several.
+        strict: refuse a file with lines that cannot be used; else they are left out, and told by
+            `bad_lines` of the result.
+
+    Raises:
+        ConfigError: an unknown format.
+        DataError: the file cannot be used; the line is named.
+    """
+    if kind not in _READERS:
+        raise ConfigError(
+            f"unknown annotation format {kind!r}; one of: {', '.join(_READERS)}."
+            f"{did_you_mean(str(kind), _READERS)}"
+        )
+    clips = _READERS[kind](Path(annotations), root=root, labels=labels, split=split)
+    if strict and clips.bad_lines:
+        others = len(clips.bad_lines) - 1
+        more = f" ({others} more lines cannot be used)" if others else ""
+        raise DataError(f"{clips.bad_lines[0].message}{more}")
+    return clips
+
+
+def open_list(
+    kind: ListKind,
+    annotations: Path | str,
+    *,
+    protocol: Preprocessing,
+    sampling: ClipSampling | None = None,
+    root: Path | str | None = None,
+    labels: Path | None = None,
+    split: str | None = None,
+) -> VideoListSource:
+    """Return the clips of an annotation file.
+
+    Args:
+        kind: the format.
+        annotations: the file; for HMDB51 the folder of split files.
+        protocol: the input protocol of the model.
+        sampling: how the frames of a training clip are drawn; None takes the middle clip of the
+            protocol. For a hybrid list without `strides` of its own, Something-Something gets the
+            stride 2, as in the published pretraining.
+        root: folder or address of the videos; by default the folder of the annotations.
+        labels: the class list, for formats that name classes in words.
+        split: for files that hold several.
+
+    Raises:
+        ConfigError: an unknown format.
+        DataError: the file cannot be used; the line is named.
+    """
+    clips = read_list(kind, annotations, root=root, labels=labels, split=split)
+    if kind == "hybrid" and sampling is not None and not sampling.strides and sampling.strided:
+        sampling = replace(sampling, strides=HYBRID_STRIDES)
+    return VideoListSource(clips, protocol, sampling=sampling, whole_videos=kind == "activitynet")

@@ -1,0 +1,289 @@
+"""What an annotation file says of each clip, kept so that a million of them fit into memory.
+
+A `ClipList` looks like a list of `ClipEntry`, but holds a few flat arrays: no Python object for
+each clip, so that data workers that were forked share its pages (counting references to a million
+objects would copy them into every worker), and pickling it for a spawned worker is one block copy.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from internvideo.errors import DataError
+from internvideo.video.sources import is_url
+
+__all__ = ["NO_LABEL", "BadLine", "ClipEntry", "ClipList"]
+
+NO_LABEL = int(np.iinfo(np.int32).min)
+"""What `ClipList.labels` has for a clip without a label."""
+
+_NONE, _NAN = NO_LABEL, float("nan")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipEntry:
+    """One annotated clip.
+
+    Attributes:
+        path: video file, folder of frames, or address.
+        label: class number from 0, or None.
+        start: begin of the annotated part in seconds, or None for the whole video.
+        end: its end in seconds.
+        duration: length of the whole video in seconds, where the annotation tells it.
+        captions: sentences about it.
+        num_frames: frames of a folder, where the annotation tells it.
+        first_frame: number in the name of the first frame file, for `template`.
+        template: name of a frame file, such as `img_{:05d}.jpg`; set for folders of frames.
+        line: line (or 1-based place) in the annotation file.
+    """
+
+    path: str
+    label: int | None = None
+    start: float | None = None
+    end: float | None = None
+    duration: float | None = None
+    captions: tuple[str, ...] = ()
+    num_frames: int | None = None
+    first_frame: int = 1
+    template: str | None = None
+    line: int = 0
+
+    @property
+    def key(self) -> str:
+        """What tells the clip from all others of its list."""
+        if self.start is None:
+            return self.path
+        return f"{self.path}[{self.start:g}-{self.end:g}]"
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of an annotation file that says nothing usable, and why (file and line included)."""
+
+    line: int
+    message: str
+
+
+class _Texts:
+    """Strings in one block of bytes; reading one makes a new string."""
+
+    def __init__(self, blob: bytes, ends: np.ndarray) -> None:
+        self.blob = np.frombuffer(blob, np.uint8)
+        self.ends = ends
+
+    def __getitem__(self, index: int) -> str:
+        start = int(self.ends[index - 1]) if index else 0
+        return self.blob[start : int(self.ends[index])].tobytes().decode("utf-8", "surrogateescape")
+
+    @property
+    def nbytes(self) -> int:
+        return self.blob.nbytes + self.ends.nbytes
+
+
+class _TextsBuilder:
+    def __init__(self) -> None:
+        self.blob, self.ends = bytearray(), array("q")
+
+    def add(self, text: str) -> None:
+        self.blob += text.encode("utf-8", "surrogateescape")
+        self.ends.append(len(self.blob))
+
+    def texts(self) -> _Texts:
+        return _Texts(bytes(self.blob), np.array(self.ends, np.int64))
+
+
+class ClipList(Sequence[ClipEntry]):
+    """The clips of one annotation file, compactly.
+
+    Args:
+        entries: the clips, in the order of the file; an iterator is read one at a time. Lines that
+            cannot be used come as `BadLine`.
+        file: the annotation file, for messages.
+        root: folder or address that relative paths are below; None leaves paths as they are.
+        description: what was read, such as "Kinetics list, separated by a space".
+        class_names: names of the labels, in their order, where the format names them.
+
+    Attributes:
+        bad_lines: the lines that cannot be used.
+
+    Raises:
+        DataError: there are no clips.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[ClipEntry | BadLine],
+        *,
+        file: Path | str,
+        root: Path | str | None = None,
+        description: str = "",
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
+        self.file = str(file)
+        self.root = None if root is None else str(root)
+        self.description = description
+        self.class_names = class_names
+        self._templates: list[str | None] = []
+        self.bad_lines: list[BadLine] = []
+        self._fill(entries)
+        if not len(self):
+            if self.bad_lines:
+                raise DataError(self.bad_lines[0].message)
+            raise DataError(
+                f"{file} lists no clips that can be used; check that it is the right file and split"
+            )
+
+    def _fill(self, entries: Iterable[ClipEntry | BadLine]) -> None:
+        paths, captions, caption_ends = _TextsBuilder(), _TextsBuilder(), array("q")
+        line, label, num_frames, first_frame = (array("i") for _ in range(4))
+        start, end, duration = (array("d") for _ in range(3))
+        templates: dict[str | None, int] = {}
+        template_of = array("H")
+        for entry in entries:
+            if isinstance(entry, BadLine):
+                self.bad_lines.append(entry)
+                continue
+            paths.add(entry.path)
+            for column, value in (
+                (line, entry.line),
+                (label, entry.label),
+                (num_frames, entry.num_frames),
+                (first_frame, entry.first_frame),
+            ):
+                column.append(_NONE if value is None else value)
+            for column, value in (
+                (start, entry.start),
+                (end, entry.end),
+                (duration, entry.duration),
+            ):
+                column.append(_NAN if value is None else value)
+            for caption in entry.captions:
+                captions.add(caption)
+            caption_ends.append(len(captions.ends))
+            template_of.append(templates.setdefault(entry.template, len(templates)))
+        self._paths, self._captions = paths.texts(), captions.texts()
+        self._templates = list(templates)
+        columns = {
+            "line": np.array(line, np.int32),
+            "label": np.array(label, np.int32),
+            "num_frames": np.array(num_frames, np.int32),
+            "first_frame": np.array(first_frame, np.int32),
+            "start": np.array(start, np.float64),
+            "end": np.array(end, np.float64),
+            "duration": np.array(duration, np.float64),
+            "caption_end": np.array(caption_ends, np.int64),
+            "template": np.array(template_of, np.uint16),
+        }
+        # A column that says the same of every clip is kept as one value that all rows share.
+        self._columns = {name: _folded(column) for name, column in columns.items()}
+
+    def __len__(self) -> int:
+        return len(self._paths.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> ClipEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ClipEntry]: ...
+
+    def __getitem__(self, index: int | slice) -> ClipEntry | list[ClipEntry]:
+        """Return one clip, or a list of them, made anew."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of a list of {len(self)}")
+        index = int(index) % len(self)
+        start, end, duration = (self._seconds(n, index) for n in ("start", "end", "duration"))
+        first_frame = self._number("first_frame", index)
+        return ClipEntry(
+            path=self.path(index),
+            label=self._number("label", index),
+            start=start,
+            end=end,
+            duration=duration,
+            captions=self._captions_of(index),
+            num_frames=self._number("num_frames", index),
+            first_frame=1 if first_frame is None else first_frame,
+            template=self._templates[int(self._columns["template"][index])],
+            line=self._number("line", index) or 0,
+        )
+
+    def path(self, index: int) -> str:
+        """Return where the video of a clip is, below `root`."""
+        path = self.written_path(index)
+        return path if self.root is None else _joined(self.root, path)
+
+    def written_path(self, index: int) -> str:
+        """Return the path of a clip as the annotation file has it."""
+        return self._paths[index]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels, int64; `NO_LABEL` where a clip has none."""
+        return np.asarray(self._columns["label"], np.int64)
+
+    def check_labels(self, num_classes: int) -> None:
+        """Check that every clip has a label from 0 to `num_classes - 1`.
+
+        Raises:
+            DataError: names the first that has not, with its line and video.
+        """
+        labels = self.labels
+        outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+        if not len(outside):
+            return
+        entry = self[int(outside[0])]
+        more = f" ({len(outside)} clips are like that)" if len(outside) > 1 else ""
+        where = f"{self.file}:{entry.line}: {entry.path!r}"
+        if entry.label is None:
+            raise DataError(f"{where} has no label{more}; supervised training needs one a clip")
+        raise DataError(
+            f"{where} has label {entry.label}, outside 0 to {num_classes - 1}{more}; labels count "
+            f"from 0: give the model's head more than {num_classes} classes or correct the list"
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the list takes in memory."""
+        columns = sum(_stored_bytes(column) for column in self._columns.values())
+        return self._paths.nbytes + self._captions.nbytes + columns
+
+    def _number(self, name: str, index: int) -> int | None:
+        value = int(self._columns[name][index])
+        return None if value == _NONE else value
+
+    def _seconds(self, name: str, index: int) -> float | None:
+        value = float(self._columns[name][index])
+        return None if value != value else value
+
+    def _captions_of(self, index: int) -> tuple[str, ...]:
+        ends = self._columns["caption_end"]
+        start = int(ends[index - 1]) if index else 0
+        return tuple(self._captions[place] for place in range(start, int(ends[index])))
+
+    def __repr__(self) -> str:
+        return f"ClipList({len(self)} clips of {self.file!r})"
+
+
+def _folded(column: np.ndarray) -> np.ndarray:
+    same = len(column) and bool(
+        np.all(column == column[0]) or (column.dtype.kind == "f" and np.isnan(column).all())
+    )
+    return np.broadcast_to(column[:1].copy(), column.shape) if same else column
+
+
+def _stored_bytes(column: np.ndarray) -> int:
+    return column.itemsize if column.strides == (0,) else column.nbytes
+
+
+def _joined(root: str, path: str) -> str:
+    if is_url(path) or path.startswith("/"):
+        return path
+    if is_url(root):
+        return f"{root.rstrip('/')}/{path}"
+    return str(Path(root) / path)

@@ -1,0 +1,162 @@
+"""Which frames of a training video make the clip: one rule, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from internvideo.errors import ConfigError, did_you_mean
+from internvideo.video import sampling as rules
+from internvideo.video.sampling import FrameIndices, NumpyRandom
+
+__all__ = ["ClipSampling", "Part", "SamplingRule", "part_frames"]
+
+SamplingRule: TypeAlias = Literal[
+    "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "middle"
+]
+_STRIDED = ("pretrain", "dense")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The annotated part of a longer video.
+
+    Attributes:
+        start: its begin in seconds.
+        end: its end in seconds.
+        duration: length of the whole video in seconds.
+    """
+
+    start: float
+    end: float
+    duration: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipSampling:
+    """How the frames of a training clip are drawn, see `internvideo.video.sampling`.
+
+    Attributes:
+        rule: "pretrain" `pretrain_indices`, "dense" `dense_indices`, "segment" `segment_indices`
+            (`activitynet_indices` in a part of a video), "kinetics-sparse"
+            `kinetics_sparse_indices`, "uniform" `uniform_indices`, "middle" `viclip_indices`.
+        clip_length: frames of the clip.
+        frame_stride: distance between frames, for "pretrain" and "dense"; the others spread their
+            frames over the whole video.
+        strides: another stride for videos whose path holds this text; the first match counts.
+
+    Raises:
+        ConfigError: an unknown rule, or strides for a rule that has none.
+    """
+
+    rule: SamplingRule = "dense"
+    clip_length: int = 16
+    frame_stride: int = 4
+    strides: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        allowed = get_args(SamplingRule)
+        if self.rule not in allowed:
+            raise ConfigError(
+                f"sampling rule {self.rule!r} is not one of: {', '.join(allowed)}."
+                f"{did_you_mean(str(self.rule), allowed)}"
+            )
+        for name, value in (("clip_length", self.clip_length), ("frame_stride", self.frame_stride)):
+            if value < 1:
+                raise ConfigError(f"sampling {name} is {value}; it must be at least 1")
+        if self.strides and not self.strided:
+            raise ConfigError(
+                f"sampling rule {self.rule!r} spreads its frames over the whole video; strides "
+                f"need one of: {', '.join(_STRIDED)}"
+            )
+
+    @property
+    def strided(self) -> bool:
+        """Whether the rule has a stride."""
+        return self.rule in _STRIDED
+
+    def stride(self, key: str) -> int:
+        """Return the stride for the video of this path."""
+        return next((n for text, n in self.strides.items() if text in key), self.frame_stride)
+
+    def indices(
+        self,
+        num_frames: int,
+        fps: float,
+        rng: NumpyRandom | None,
+        key: str = "",
+        *,
+        part: Part | None = None,
+    ) -> FrameIndices:
+        """Draw the frames of one clip.
+
+        Args:
+            num_frames: frames of the whole video.
+            fps: its frame rate; the published rules count frames and do not look at it.
+            rng: draws; None takes the fixed middle.
+            key: path of the video, for `strides`.
+            part: sample only this part of the video.
+
+        Returns:
+            Indices `(clip_length,)`, never decreasing, inside the video.
+        """
+        del fps
+        if part is None:
+            return self._whole(num_frames, rng, key)
+        length, seconds = self.clip_length, (part.duration, part.start, part.end)
+        if self.rule == "segment":
+            duration, start, end = seconds
+            return rules.activitynet_indices(
+                num_frames, clip_length=length, duration=duration, start=start, end=end, rng=rng
+            )
+        if self.rule == "uniform":
+            return self._uniform(num_frames, rng, part)
+        first, count = part_frames(num_frames, part)
+        return first + self._whole(count, rng, key)
+
+    def _whole(self, num_frames: int, rng: NumpyRandom | None, key: str) -> FrameIndices:
+        length = self.clip_length
+        match self.rule:
+            case "pretrain":
+                return rules.pretrain_indices(
+                    num_frames, clip_length=length, frame_stride=self.stride(key), rng=rng
+                )
+            case "dense":
+                return rules.dense_indices(
+                    num_frames, clip_length=length, frame_stride=self.stride(key), rng=rng
+                )
+            case "segment":
+                return rules.segment_indices(num_frames, clip_length=length, rng=rng)
+            case "kinetics-sparse":
+                return rules.kinetics_sparse_indices(num_frames, clip_length=length, rng=rng)
+            case "uniform":
+                return self._uniform(num_frames, rng, None)
+            case "middle":
+                return rules.viclip_indices(num_frames, clip_length=length)
+
+    def _uniform(self, num_frames: int, rng: NumpyRandom | None, part: Part | None) -> FrameIndices:
+        duration, start, end = (None, 0.0, None)
+        if part is not None:
+            duration, start, end = part.duration, part.start, part.end
+        if rng is None:
+            return rules.uniform_test_indices(
+                num_frames, clip_length=self.clip_length, duration=duration, start=start, end=end
+            )[0]
+        return rules.uniform_indices(
+            num_frames,
+            clip_length=self.clip_length,
+            rng=rng,
+            duration=duration,
+            start=start,
+            end=end,
+        )
+
+
+def part_frames(num_frames: int, part: Part) -> tuple[int, int]:
+    """Return the first frame of a part and its number of frames, at least one, inside the video."""
+    rate = num_frames / part.duration
+    first = int(np.clip(int(rate * part.start), 0, num_frames - 1))
+    return first, int(np.clip(int(rate * (part.end - part.start)), 1, num_frames - first))

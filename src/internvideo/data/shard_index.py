@@ -1,0 +1,261 @@
+"""What is where in a set of tar shards: the index file, or one scan of the tar headers.
+
+`index.json` beside the shards is written by `internvideo data shard`. It has, for each shard, its
+name, size and SHA-256, and columns with a value for each clip: member name, offset and size of the
+video, label, and whatever else the annotations told. Shards of other makers (webdataset) have no
+index; the headers of their tars tell the same.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+
+from internvideo.data.clip_list import ClipEntry, ClipList
+from internvideo.errors import DataError
+from internvideo.video import VIDEO_SUFFIXES
+
+__all__ = ["INDEX_NAME", "ShardColumns", "ShardIndex", "scan_tar"]
+
+INDEX_NAME = "index.json"
+_FORMAT, _VERSION = "internvideo-shards", 1
+_MAX_SIDE_BYTES = 1 << 20
+
+
+@dataclass(kw_only=True)
+class ShardColumns:
+    """One shard: its file, and a value for each of its clips in every column.
+
+    Attributes:
+        name: file name of the shard.
+        num_bytes: its size.
+        sha256: of the file; None where it was scanned and not written by us.
+        members: names of the videos in the tar.
+        offsets: where their bytes begin in the tar.
+        sizes: number of their bytes.
+        entries: one object a clip with `label`, `start`, `end`, `duration`, `captions`, `line`, as
+            far as they are known.
+    """
+
+    name: str
+    num_bytes: int
+    sha256: str | None = None
+    members: list[str] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, member: str, offset: int, size: int, facts: dict[str, Any]) -> None:
+        """Add a clip."""
+        self.members.append(member)
+        self.offsets.append(offset)
+        self.sizes.append(size)
+        self.entries.append(facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON values; facts that no clip has are left out."""
+        names = sorted({name for facts in self.entries for name in facts})
+        return {
+            "name": self.name,
+            "bytes": self.num_bytes,
+            "sha256": self.sha256,
+            "members": self.members,
+            "offsets": self.offsets,
+            "sizes": self.sizes,
+            **{name: [facts.get(name) for facts in self.entries] for name in names},
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ShardColumns:
+        """Return what `to_dict` gave."""
+        names = [name for name in _FACTS if name in values]
+        return cls(
+            name=values["name"],
+            num_bytes=values["bytes"],
+            sha256=values["sha256"],
+            members=values["members"],
+            offsets=values["offsets"],
+            sizes=values["sizes"],
+            entries=[
+                {name: values[name][place] for name in names if values[name][place] is not None}
+                for place in range(len(values["members"]))
+            ],
+        )
+
+
+_FACTS = ("label", "start", "end", "duration", "captions", "line")
+
+
+class ShardIndex:
+    """All clips of a set of shards, compactly.
+
+    Attributes:
+        names: file names of the shards.
+        num_bytes: their sizes.
+        sha256: their checksums, None where unknown.
+        clips: the clips, in the order of the shards; the path of each is its member name.
+        shard_of: number of the shard of each clip.
+        offsets: where the bytes of each video begin in its shard.
+        sizes: number of these bytes.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[ShardColumns],
+        *,
+        file: str,
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
+        self.names = tuple(shard.name for shard in shards)
+        self.num_bytes = tuple(shard.num_bytes for shard in shards)
+        self.sha256 = tuple(shard.sha256 for shard in shards)
+        self.clips = ClipList(
+            _entries(shards), file=file, description="tar shards", class_names=class_names
+        )
+        counts = [len(shard.members) for shard in shards]
+        self.shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
+        self.offsets = np.concatenate([np.array(s.offsets, np.int64) for s in shards])
+        self.sizes = np.concatenate([np.array(s.sizes, np.int64) for s in shards])
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def _entries(shards: Sequence[ShardColumns]) -> Iterator[ClipEntry]:
+    for shard in shards:
+        for member, facts in zip(shard.members, shard.entries, strict=True):
+            captions = tuple(facts.get("captions") or ())
+            yield ClipEntry(path=member, **{**facts, "captions": captions})
+
+
+def index_to_json(
+    shards: Sequence[ShardColumns],
+    *,
+    annotations: str,
+    class_names: tuple[str, ...] | None,
+    left_out: list[dict[str, Any]],
+) -> str:
+    """Return the text of `index.json`."""
+    return json.dumps(
+        {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "annotations": annotations,
+            "class_names": class_names,
+            "left_out": left_out,
+            "shards": [shard.to_dict() for shard in shards],
+        },
+        ensure_ascii=False,
+    )
+
+
+def index_from_json(text: str, *, file: str) -> tuple[list[ShardColumns], tuple[str, ...] | None]:
+    """Return the shards and class names of an `index.json`.
+
+    Raises:
+        DataError: it is something else, or of a newer version.
+    """
+    try:
+        content = json.loads(text)
+        if content["format"] != _FORMAT:
+            raise DataError(f"{file} has the format {content['format']!r}, not {_FORMAT!r}")
+        if content["version"] > _VERSION:
+            raise DataError(
+                f"{file} has version {content['version']}, this library reads {_VERSION}; update it"
+            )
+        names = content["class_names"]
+        shards = [ShardColumns.from_dict(shard) for shard in content["shards"]]
+    except (json.JSONDecodeError, KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{file} is not an index of shards ({type(error).__name__}: {error}); remove it to "
+            "have the shards scanned, or write them again with `internvideo data shard`"
+        ) from None
+    return shards, None if names is None else tuple(names)
+
+
+# ---------------------------------------------------------------- tars of other makers
+
+
+def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
+    """Read the headers of a tar and the small files beside its videos; the videos are skipped.
+
+    As in webdataset, members whose names agree up to the first dot of the file name belong to one
+    sample: a video, and of `.cls` (the label), `.json` (`label`, `caption` or `captions`, `start`,
+    `end`, `duration`) and `.txt` (a caption) any.
+
+    Raises:
+        DataError: not a plain tar, without videos, or a label that is no number.
+    """
+    shard = ShardColumns(name=name, num_bytes=num_bytes)
+    samples: dict[str, _Sample] = {}
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.isfile():
+                    _take(samples, tar, member, name)
+    except tarfile.ReadError as error:
+        raise DataError(
+            f"{name} cannot be read as a tar ({error}); shards must be complete and uncompressed"
+        ) from None
+    for sample in samples.values():
+        if sample.video is not None:
+            shard.add(*sample.video, sample.facts)
+    if not shard.members:
+        raise DataError(
+            f"{name} holds no videos; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
+    return shard
+
+
+@dataclass(slots=True)
+class _Sample:
+    video: tuple[str, int, int] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def _take(
+    samples: dict[str, _Sample], tar: tarfile.TarFile, member: tarfile.TarInfo, shard: str
+) -> None:
+    path = PurePosixPath(member.name)
+    stem, _, extension = path.name.partition(".")
+    suffix = PurePosixPath(extension).suffix or f".{extension}"
+    sample = samples.setdefault(str(path.with_name(stem)) if stem else member.name, _Sample())
+    if suffix.lower() in VIDEO_SUFFIXES:
+        sample.video = (member.name, member.offset_data, member.size)
+        return
+    if extension not in ("cls", "json", "txt") or member.size > _MAX_SIDE_BYTES:
+        return
+    content = tar.extractfile(member)
+    assert content is not None
+    text = content.read().decode("utf-8", "replace").strip()
+    try:
+        sample.facts |= _facts(extension, text)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{shard}: member {member.name!r} cannot be used ({error})") from None
+
+
+def _facts(extension: str, text: str) -> dict[str, Any]:
+    if extension == "cls":
+        return {"label": int(text)}
+    if extension == "txt":
+        return {"captions": [text]}
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        return {}
+    facts = {name: content[name] for name in _FACTS if content.get(name) is not None}
+    if "label" in facts and not isinstance(facts["label"], int):
+        del facts["label"]  # a class in words; the number is in `.cls`
+    if isinstance(content.get("caption"), str):
+        facts.setdefault("captions", [content["caption"]])
+    return facts
+
+
+def shard_path(base: str | Path, name: str) -> str:
+    """Return where a shard is."""
+    return f"{str(base).rstrip('/')}/{name}"

@@ -1,0 +1,102 @@
+"""Clips of the procedural world, rendered when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from internvideo.data.clip_sampling import ClipSampling
+from internvideo.data.clips import ClipViews
+from internvideo.data.samples import Sample
+from internvideo.errors import DataError
+from internvideo.video import Preprocessing
+from internvideo.world import CaptionMix, Encoding, World
+
+__all__ = ["WorldSource"]
+
+
+class WorldSource:
+    """A range of the clips of a world; the label of a clip is the number of its action.
+
+    Args:
+        world: where the clips come from.
+        num_clips: how many.
+        start: number of the first one.
+        captions: what the captions speak of.
+        sampling: how the frames of a training clip are drawn; None takes them all.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        num_clips: int,
+        start: int = 0,
+        captions: CaptionMix | None = None,
+        sampling: ClipSampling | None = None,
+    ) -> None:
+        self.world = world
+        self.num_clips = num_clips
+        self.start = start
+        self.captions = captions or CaptionMix()
+        self.sampling = sampling
+        self._actions = world.style.actions
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def read(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return clip `index` with one caption drawn from the mix."""
+        clip = self.world[self.start + index]
+        caption = self.world.caption(clip.truth, rng, mix=self.captions)
+        frames = clip.frames
+        if self.sampling is not None:
+            frames = frames[self.sampling.indices(len(frames), Encoding().fps, rng)]
+        label = self._actions.index(clip.truth.action)
+        return Sample(frames=frames, caption=caption, label=label, key=self.key(index))
+
+    def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
+        """Return all views of clip `index`."""
+        clip = self.world[self.start + index]
+        views = protocol.load(_Painted(clip.frames))
+        return ClipViews(views, self._actions.index(clip.truth.action), self.key(index))
+
+    def key(self, index: int) -> str:
+        """Return the name of a clip."""
+        return f"world-{self.world.seed}-{self.start + index}"
+
+    def label(self, index: int) -> int:
+        """Return the label of a clip without painting it."""
+        return self._actions.index(self.world.scene(self.start + index).action)
+
+    def check_labels(self, num_classes: int) -> None:
+        """Check that every clip has a label from 0 to `num_classes - 1`.
+
+        Raises:
+            DataError: the world has more actions.
+        """
+        if len(self._actions) > num_classes:
+            raise DataError(
+                f"the world has {len(self._actions)} actions, but the model's head only "
+                f"{num_classes} classes; set model.num_classes: {len(self._actions)}"
+            )
+
+
+class _Painted:
+    """Frames in memory, as a video."""
+
+    fps = float(Encoding().fps)
+
+    def __init__(self, frames: UInt8[np.ndarray, "t h w c"]) -> None:
+        self._frames = torch.from_numpy(frames)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._frames)
+
+    def frames(self, indices: Sequence[int]) -> UInt8[Tensor, "t h w c"]:
+        return self._frames[list(indices)]

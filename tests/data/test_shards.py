@@ -1,0 +1,415 @@
+"""Tar shards: written, read at any place, read from a server, and read by webdataset."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.range_server import serve_folder
+from internvideo.data import shard_storage, shard_writing
+from internvideo.data.build import read_list
+from internvideo.data.clip_list import ClipEntry, ClipList
+from internvideo.data.clip_sampling import ClipSampling
+from internvideo.data.clips import VideoListSource
+from internvideo.data.shard_writing import write_shards
+from internvideo.data.shards import expand_braces, open_shards
+from internvideo.errors import ConfigError, DataError, VideoError
+from internvideo.video import Preprocessing, Video, write_video
+from internvideo.video.transforms import resize
+
+PROTOCOL = Preprocessing(num_frames=4, sampling="middle", resize_size=16, crop_size=16)
+COUNT = 12
+MAX = 80_000
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory) -> ClipList:
+    """Twelve noisy videos of about 20 kB in folders with dots and spaces, and a missing one."""
+    root = tmp_path_factory.mktemp("videos")
+    lines = []
+    for number in range(COUNT):
+        generator = torch.Generator().manual_seed(number)
+        frames = torch.randint(0, 256, (8, 48, 64, 3), generator=generator, dtype=torch.uint8)
+        name = f"class v{number % 3}.0/clip {number}.x.mp4"
+        write_video(root / name, frames, fps=8)
+        lines.append(f"{name} {number % 3}\n")
+    (root / "broken.mp4").write_bytes(b"no video" * 100)
+    lines[5:5] = ["gone.mp4 0\n", "broken.mp4 1\n"]
+    (root / "train.csv").write_text("".join(lines))
+    return read_list("kinetics", root / "train.csv")
+
+
+@pytest.fixture(scope="module")
+def shards(annotated, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards")
+    write_shards(annotated, out, max_bytes=MAX)
+    return out
+
+
+def same_clips(source, annotated) -> None:
+    """Check that a source has the good clips of the list, frame for frame."""
+    good = [entry for entry in annotated if entry.line not in (6, 7)]
+    assert len(source) == len(good) == COUNT
+    listed = VideoListSource(ClipList(good, file="x"), PROTOCOL)
+    for index in (0, 4, 5, 11):
+        sample = source.read(index, np.random.default_rng(0))
+        expected = listed.read(index, np.random.default_rng(0))
+        np.testing.assert_array_equal(sample.frames, expected.frames)
+        assert sample.label == expected.label == source.label(index)
+        assert sample.key == source.key(index)
+    views, label, key = source.read_views(3, PROTOCOL)
+    torch.testing.assert_close(views, listed.read_views(3, PROTOCOL).views, rtol=0, atol=0)
+    assert (label, key) == (0, source.key(3))
+
+
+def test_shards_give_the_clips_of_the_list(annotated, shards):
+    source = open_shards(shards, protocol=PROTOCOL)
+    same_clips(source, annotated)
+    assert len(source.index.names) >= 4
+    assert all((shards / name).stat().st_size <= MAX for name in source.index.names)
+    assert source.key(0) == "00000000/class v0.0/clip 0_x.mp4"
+    source.check_labels(3)
+    with pytest.raises(DataError, match="has label 2, outside 0 to 1"):
+        source.check_labels(2)
+
+
+def test_what_cannot_be_read_is_listed(annotated, tmp_path):
+    written = write_shards(annotated, tmp_path, max_bytes=MAX)
+    assert [item.line for item in written.left_out] == [6, 7]
+    assert "gone.mp4: no such file" in written.left_out[0].reason
+    assert "broken.mp4" in written.left_out[1].reason
+    assert written.num_clips == COUNT
+    index = json.loads(written.index.read_text())
+    assert [item["line"] for item in index["left_out"]] == [6, 7]
+    assert index["annotations"] == "train.csv"
+    for shard in index["shards"]:
+        path = tmp_path / shard["name"]
+        assert shard["sha256"] == shard_storage.file_sha256(path)
+        assert shard["bytes"] == path.stat().st_size
+    bad = ClipList([annotated[5]], file="bad.csv")
+    with pytest.raises(DataError, match=r"none of its 1 videos can be read; the first: .*gone.mp4"):
+        write_shards(bad, tmp_path / "bad")
+
+
+def test_a_stopped_writer_goes_on_and_gives_the_same_bytes(annotated, shards, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        assert total == COUNT + 2
+        if done == 9:
+            raise StopError
+
+    with pytest.raises(StopError):
+        write_shards(annotated, tmp_path, max_bytes=MAX, progress=stop)
+    assert not (tmp_path / "index.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tar")}
+    assert before
+    done = []
+    written = write_shards(
+        annotated, tmp_path, max_bytes=MAX, workers=2, progress=lambda n, _: done.append(n)
+    )
+    assert written.kept == len(before)
+    assert min(done) > 1
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for path in (*shards.glob("*.tar"), shards / "index.json"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+    assert write_shards(annotated, tmp_path, max_bytes=MAX).kept == len(written.shards)
+    with pytest.raises(ConfigError, match="holds shards of other annotations or settings"):
+        write_shards(annotated, tmp_path, max_bytes=2 * MAX)
+
+
+def test_webdataset_reads_the_shards(annotated, shards):
+    webdataset = pytest.importorskip("webdataset")
+    paths = sorted(map(str, shards.glob("*.tar")))
+    samples = list(webdataset.WebDataset(paths, shardshuffle=False))
+    assert len(samples) == COUNT
+    good = [entry for entry in annotated if entry.line not in (6, 7)]
+    for sample, entry in zip(samples, good, strict=True):
+        facts = json.loads(sample["json"])
+        path = entry.path.removeprefix(f"{annotated.root}/")
+        assert facts == {"label": entry.label, "line": entry.line, "path": path}
+        assert int(sample["cls"]) == entry.label
+        with open(entry.path, "rb") as file:  # noqa: PTH123
+            assert sample["mp4"] == file.read()
+
+
+def test_shards_that_webdataset_wrote_are_scanned(annotated, tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    with webdataset.ShardWriter(str(tmp_path / "x-%06d.tar"), maxcount=5, verbose=0) as sink:
+        for entry in annotated:
+            if entry.line in (6, 7):
+                continue
+            with open(entry.path, "rb") as file:  # noqa: PTH123
+                sink.write({"__key__": f"k{entry.line}", "mp4": file.read(), "cls": entry.label})
+    same_clips(open_shards(tmp_path, protocol=PROTOCOL), annotated)
+    pattern = tmp_path / "x-{000001..000002}.tar"
+    assert len(open_shards(pattern, protocol=PROTOCOL)) == 7
+
+
+def tar_of(path, members: dict[str, bytes]):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_captions_and_labels_beside_foreign_videos(annotated, tmp_path):
+    with open(annotated[0].path, "rb") as file:  # noqa: PTH123
+        video = file.read()
+    members = {
+        "d.x/a.video.mp4": video,
+        "d.x/a.txt": b"something moves\n",
+        "b.MP4": video,
+        "b.json": b'{"label": 4, "captions": ["one", "two"], "start": 0.2, "end": 0.6, "x": 1}',
+        "c.jpg": b"no video",
+        "e.webm": b"",
+    }
+    source = open_shards(tar_of(tmp_path / "a.tar", members), protocol=PROTOCOL)
+    first, second, third = source.clips
+    assert (first.captions, first.label) == (("something moves",), None)
+    assert (second.captions, second.label) == (("one", "two"), 4)
+    assert (second.start, second.end) == (0.2, 0.6)
+    assert third.path == "e.webm"
+    assert source.read(0, np.random.default_rng(0)).caption == "something moves"
+    with pytest.raises(VideoError, match=r"member 'e.webm' is empty"):
+        source.read(2, np.random.default_rng(0))
+    for name, content, message in (
+        ("a.cls", b"dog", r"member 'a.cls' cannot be used \(invalid literal"),
+        ("a.json", b"{", "member 'a.json' cannot be used"),
+        ("a.jpg", b"x", "x.tar holds no videos"),
+    ):
+        path = tar_of(tmp_path / "x.tar", {name: content})
+        with pytest.raises(DataError, match=message):
+            open_shards(path, protocol=PROTOCOL)
+    path.write_bytes(b"no tar" * 1000)
+    with pytest.raises(DataError, match=r"x.tar cannot be read as a tar"):
+        open_shards(path, protocol=PROTOCOL)
+
+
+def test_what_is_no_shard_is_told(tmp_path):
+    with pytest.raises(DataError, match="no folder of shards"):
+        open_shards(tmp_path / "gone", protocol=PROTOCOL)
+    with pytest.raises(DataError, match=r"no shards \(\*.tar\) in this folder"):
+        open_shards(tmp_path, protocol=PROTOCOL)
+    with pytest.raises(DataError, match=r"no shard .*gone.tar"):
+        open_shards(tmp_path / "gone.tar", protocol=PROTOCOL)
+    for content, message in (
+        ("{", "is not an index of shards"),
+        ('{"format": "other"}', "has the format 'other'"),
+        ('{"format": "internvideo-shards", "version": 9}', "has version 9"),
+    ):
+        (tmp_path / "index.json").write_text(content)
+        with pytest.raises(DataError, match=message):
+            open_shards(tmp_path, protocol=PROTOCOL)
+
+
+def test_a_shortened_shard_is_an_error_of_the_video(shards, tmp_path):
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    first = tmp_path / "clips-000000.tar"
+    first.write_bytes(first.read_bytes()[:5_000])
+    with pytest.raises(VideoError, match="the shard is shorter than its index says"):
+        open_shards(tmp_path, protocol=PROTOCOL).read(0, np.random.default_rng(0))
+
+
+def test_patterns():
+    assert expand_braces("a-{08..10}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar"]
+    assert expand_braces("{0..1}/x{1..2}") == ["0/x1", "0/x2", "1/x1", "1/x2"]
+    with pytest.raises(DataError, match="must go upwards"):
+        expand_braces("a-{3..1}.tar")
+    with pytest.raises(DataError, match="expected a range"):
+        expand_braces("a-{x,y}.tar")
+
+
+def test_the_order_keeps_to_a_window_of_shards(shards):
+    source = open_shards(shards, protocol=PROTOCOL, window=2)
+    order = source.order(np.random.default_rng(7))
+    assert sorted(order) == list(range(COUNT))
+    np.testing.assert_array_equal(order, source.order(np.random.default_rng(7)))
+    assert order.tolist() != source.order(np.random.default_rng(8)).tolist()
+    seen = [int(source.index.shard_of[index]) for index in order]
+    changes = sorted({(seen.index(shard), len(seen) - seen[::-1].index(shard)) for shard in seen})
+    alive = [sum(start <= place < end for start, end in changes) for place in range(COUNT)]
+    assert max(alive) <= 2
+
+
+# ---------------------------------------------------------------- from a server
+
+
+def test_a_server_sends_only_the_bytes_of_a_clip(annotated, shards):
+    with serve_folder(shards) as server:
+        source = open_shards(server.url, protocol=PROTOCOL)
+        assert [name for name, _ in server.sent] == ["index.json"]
+        server.sent.clear()
+        source.read(4, np.random.default_rng(0))
+        assert [size for _, size in server.sent] == [int(source.index.sizes[4])]
+        same_clips(source, annotated)
+        pattern = f"{server.url}/clips-{{000000..000001}}.tar"
+        assert len(open_shards(pattern, protocol=PROTOCOL)) < COUNT
+
+
+def test_a_server_that_fails_at_first_is_asked_again(shards, monkeypatch):
+    monkeypatch.setattr(shard_storage, "_FIRST_WAIT", 0.01)
+    with serve_folder(shards) as server:
+        source = open_shards(server.url, protocol=PROTOCOL)
+        server.failures = 2
+        assert source.read(0, np.random.default_rng(0)).label == 0
+        server.failures = 99
+        with pytest.raises(VideoError, match=r"clips-000000.tar: cannot be read .*503"):
+            source.read(0, np.random.default_rng(0))
+
+
+def test_a_server_without_ranges_needs_a_cache(annotated, shards, tmp_path):
+    with serve_folder(shards) as server:
+        server.ranges = False
+        source = open_shards(server.url, protocol=PROTOCOL)
+        with pytest.raises(VideoError, match=r"sends the whole file .* set a cache folder"):
+            source.read(0, np.random.default_rng(0))
+        same_clips(open_shards(server.url, protocol=PROTOCOL, cache=tmp_path), annotated)
+
+
+def test_a_cache_fetches_each_shard_once_and_keeps_its_bound(annotated, shards, tmp_path):
+    with serve_folder(shards) as server:
+        source = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path, cache_bytes=2 * MAX)
+        server.sent.clear()
+        for index in source.order(np.random.default_rng(0)):
+            source.read(int(index), np.random.default_rng(0))
+            assert sum(path.stat().st_size for path in tmp_path.rglob("*.tar")) <= 2 * MAX
+        same_clips(source, annotated)
+        server.sent.clear()
+        roomy = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path / "all")
+        for _ in range(2):
+            same_clips(roomy, annotated)
+        fetched = [name for name, _ in server.sent if name.endswith(".tar")]
+        assert len(fetched) == len(set(fetched))
+    same_clips(roomy, annotated)  # the server is gone
+
+
+def test_a_damaged_shard_does_not_enter_the_cache(shards, tmp_path):
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    first = tmp_path / "clips-000000.tar"
+    data = bytearray(first.read_bytes())
+    data[5000] ^= 1
+    first.write_bytes(data)
+    with serve_folder(tmp_path) as server:
+        source = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path / "cache")
+        with pytest.raises(VideoError, match="arrived with another SHA-256"):
+            source.read(0, np.random.default_rng(0))
+    assert not list((tmp_path / "cache").rglob("*.tar"))
+
+
+def test_remote_shards_without_an_index(annotated, shards, tmp_path):
+    for path in shards.glob("*.tar"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    last = len(list(shards.glob("*.tar"))) - 1
+    with serve_folder(tmp_path) as server:
+        pattern = f"{server.url}/clips-{{000000..{last:06d}}}.tar"
+        same_clips(open_shards(pattern, protocol=PROTOCOL), annotated)
+        cache = tmp_path / "cache"
+        same_clips(open_shards(pattern, protocol=PROTOCOL, cache=cache), annotated)
+        assert len(list(cache.rglob("*.index"))) == last + 1
+        same_clips(open_shards(pattern, protocol=PROTOCOL, cache=cache), annotated)
+        with pytest.raises(DataError, match=r"has no index.json, and an address cannot be listed"):
+            open_shards(server.url, protocol=PROTOCOL)
+        with pytest.raises(DataError, match=r"gone.tar: not found"):
+            open_shards(f"{server.url}/gone.tar", protocol=PROTOCOL)
+
+
+class _Reads(torch.utils.data.Dataset):
+    def __init__(self, source) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> int:
+        sample = self.source.read(index, np.random.default_rng(0))
+        return int(sample.frames.sum())
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_forked_workers_read_from_a_server(shards, tmp_path, cached):
+    with serve_folder(shards) as server:
+        source = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path if cached else None)
+        here = [_Reads(source)[index] for index in range(COUNT)]
+        loader = torch.utils.data.DataLoader(
+            _Reads(source), batch_size=None, num_workers=2, multiprocessing_context="fork"
+        )
+        assert [int(value) for value in loader] == here
+
+
+# ---------------------------------------------------------------- encoding
+
+
+def test_large_videos_are_made_smaller_and_small_ones_are_copied(annotated, tmp_path):
+    pictures = torch.arange(8 * 6 * 8 * 3).reshape(8, 6, 8, 3).mul(37).remainder(256).byte()
+    smooth = resize(pictures, (96, 128), interpolation="bilinear", antialias=False, rounded=True)
+    write_video(tmp_path / "large.mp4", smooth, quality=5)
+    (tmp_path / "list.csv").write_text(f"large.mp4 0\n{annotated[0].path} 1\n")
+    clips = read_list("kinetics", tmp_path / "list.csv")
+    written = write_shards(clips, tmp_path / "out", short_side=48)
+    source = open_shards(written.shards[0], protocol=PROTOCOL)
+    small = source.read(0, np.random.default_rng(0)).frames
+    assert small.shape[1:3] == (48, 64)
+    listed = VideoListSource(clips, PROTOCOL)
+    wanted = torch.from_numpy(listed.read(0, np.random.default_rng(0)).frames)
+    wanted = resize(wanted, (48, 64), interpolation="bilinear", antialias=True, rounded=True)
+    assert np.abs(small.astype(int) - wanted.numpy()).mean() < 8  # another frame: 50
+    copied = source.read(1, np.random.default_rng(0)).frames
+    np.testing.assert_array_equal(copied, listed.read(1, np.random.default_rng(0)).frames)
+
+
+def test_folders_of_frames_become_videos_and_parts_stay_known(tmp_path, monkeypatch):
+    for number in range(1, 21):
+        picture = np.full((32, 32, 3), 10 * number, np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"img_{number:05d}.jpg")
+    entries = [
+        ClipEntry(
+            path=str(tmp_path),
+            label=1,
+            template="img_{:05d}.jpg",
+            first_frame=5,
+            num_frames=10,
+            start=0.1,
+            end=0.3,
+            line=1,
+        )
+    ]
+    monkeypatch.setattr(shard_writing, "_DECODE_BLOCK", 4)
+    written = write_shards(ClipList(entries, file="list"), tmp_path / "out")
+    sampling = ClipSampling(rule="segment", clip_length=5)
+    source = open_shards(written.shards[0], protocol=PROTOCOL, sampling=sampling)
+    assert source.clips[0].start == 0.1
+    index = source.index
+    data = source.storage.read(index.names[0], int(index.offsets[0]), int(index.sizes[0]))
+    with Video(data) as video:
+        means = video.frames(range(10)).float().mean((1, 2, 3))
+    assert (means / 10).round().int().tolist() == list(range(5, 15))
+
+
+def die(entry, *, short_side):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_told(annotated, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_writing, "_packed", die)
+    with pytest.raises(DataError, match=r"a process died, perhaps over .*clip 0.x.mp4 or one of"):
+        write_shards(annotated, tmp_path, workers=2)
+
+
+def test_impossible_sizes_are_refused(annotated, tmp_path):
+    with pytest.raises(ConfigError, match="max_bytes must be at least"):
+        write_shards(annotated, tmp_path, max_bytes=100)
