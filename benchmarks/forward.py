@@ -15,65 +15,12 @@ from dataclasses import replace
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import torch
+from _transformers import draw_biases, encoder_peer
 from harness import Row, measure, parse_arguments, report
-from torch import Tensor, nn
 
 from internvideo.models.vit import SIZES, VideoViT, VideoViTConfig
 
 MATMUL_SIZE = 2048
-
-
-def transformers_model(model: VideoViT, attention: str) -> nn.Module:
-    """Return transformers' encoder with the weights of `model`."""
-    from transformers import VideoMAEConfig, VideoMAEModel
-
-    config = model.config
-    theirs = VideoMAEModel(
-        VideoMAEConfig(
-            image_size=config.image_size,
-            num_frames=config.num_frames,
-            patch_size=config.patch_size,
-            tubelet_size=config.tubelet_size,
-            hidden_size=config.width,
-            num_hidden_layers=config.depth,
-            num_attention_heads=config.num_heads,
-            intermediate_size=config.mlp_hidden,
-            layer_norm_eps=config.norm_eps,
-            use_mean_pooling=False,
-            attn_implementation=attention,
-        )
-    )
-    theirs.load_state_dict(transformers_weights(model), strict=True)
-    return theirs.eval()
-
-
-def transformers_weights(model: VideoViT) -> dict[str, Tensor]:
-    """Return the weights under transformers' names, its three projections cut out of our one."""
-    embedding = "embeddings.patch_embeddings.projection"
-    weights = {
-        f"{embedding}.weight": model.patch_embed.proj.weight,
-        f"{embedding}.bias": model.patch_embed.proj.bias,
-        "layernorm.weight": model.norm.weight,
-        "layernorm.bias": model.norm.bias,
-    }
-    renamed = {
-        "layernorm_before": "norm1",
-        "attention.output.dense": "attn.proj",
-        "layernorm_after": "norm2",
-        "intermediate.dense": "mlp.fc1",
-        "output.dense": "mlp.fc2",
-    }
-    for index, block in enumerate(model.blocks):
-        prefix = f"encoder.layer.{index}"
-        for theirs, ours in renamed.items():
-            for kind in ("weight", "bias"):
-                weights[f"{prefix}.{theirs}.{kind}"] = block.get_parameter(f"{ours}.{kind}")
-        inner = f"{prefix}.attention.attention"
-        parts = zip(("query", "key", "value"), block.attn.qkv.weight.chunk(3), strict=True)
-        weights.update({f"{inner}.{name}.weight": part for name, part in parts})
-        weights[f"{inner}.query.bias"] = block.attn.q_bias
-        weights[f"{inner}.value.bias"] = block.attn.v_bias
-    return weights
 
 
 def operations(config: VideoViTConfig) -> float:
@@ -91,10 +38,8 @@ def main() -> None:
     torch.manual_seed(0)
     size = replace(SIZES["S" if quick else "B"], num_frames=8 if quick else 16)
     ours = VideoViT(size).eval()
-    for block in ours.blocks:  # biases that are zero could be swapped unseen
-        nn.init.normal_(block.attn.q_bias)
-        nn.init.normal_(block.attn.v_bias)
-    peers = {name: transformers_model(ours, name) for name in ("eager", "sdpa")}
+    draw_biases(ours)  # biases that are zero could be swapped unseen
+    peers = {name: encoder_peer(ours, name) for name in ("eager", "sdpa")}
     video = torch.randn(1, 3, size.num_frames, size.image_size, size.image_size)
     frames_first = video.transpose(1, 2).contiguous()
     left, right = torch.randn(2, MATMUL_SIZE, MATMUL_SIZE)

@@ -26,11 +26,12 @@ from torch import Tensor
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
 from internvideo.models.classifier import VideoClassifier
+from internvideo.models.probe import ProbeClassifier
 from internvideo.models.tokenizer import Tokenizer, WordTokenizer, trim_padding
 from internvideo.models.viclip import ViCLIP
 from internvideo.models.videomae import VideoMAE
 from internvideo.models.vit import VideoViT
-from internvideo.results import Classification
+from internvideo.results import ActionWindow, Classification
 from internvideo.tasks.classification.zero_shot import (
     ZeroShotClassifier,
     class_prompts,
@@ -38,7 +39,7 @@ from internvideo.tasks.classification.zero_shot import (
 )
 from internvideo.video import Video
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.views import AnyVideo, read_views
+from internvideo.views import AnyVideo, read_views, read_windows
 from internvideo.zoo.card import Card
 from internvideo.zoo.load import LoadedModel, load_model
 
@@ -188,7 +189,7 @@ class VideoModel:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The classes of a classifier in the order of its outputs, else None."""
-        if not isinstance(self.model, VideoClassifier):
+        if not isinstance(self.model, VideoClassifier | ProbeClassifier):
             return None
         return self.loaded.labels or tuple(
             f"class {number}" for number in range(self.model.config.num_classes)
@@ -275,6 +276,58 @@ class VideoModel:
 
         return answers()
 
+    def stream_actions(
+        self,
+        video: AnyVideo,
+        labels: Sequence[str] | None = None,
+        *,
+        window: float | None = None,
+        stride: float | None = None,
+        in_frames: bool = False,
+        top_k: int = 5,
+        templates: str | Sequence[str] = "none",
+    ) -> Iterator[ActionWindow]:
+        """Say what happens when in a video of any length, one window after the other.
+
+        Answers come while the video is decoded, once and in order; memory does not grow with its
+        length. Each window is looked at through one clip and its central crop.
+
+        Args:
+            video: as in `classify`.
+            labels: as in `classify`.
+            window: length of a window in seconds; by default what a clip of the protocol covers,
+                and two seconds where that is the whole video.
+            stride: seconds from one window to the next; None sets window to window.
+            in_frames: `window` and `stride` count frames.
+            top_k: answers for each window.
+            templates: as in `classify`.
+
+        Raises:
+            VideoError: the video cannot be read, or not further; the answers before have come.
+            ConfigError: impossible numbers, or labels as in `classify`.
+        """
+        if top_k < 1:
+            raise ConfigError(f"top_k must be at least 1, got {top_k}")
+        labels = [labels] if isinstance(labels, str) else labels
+        score, name_all = self._scorer(labels, templates)
+        windows = read_windows(
+            video, self.preprocessing, window=window, stride=stride, in_frames=in_frames
+        )
+
+        def answers() -> Iterator[ActionWindow]:
+            for part in windows:
+                rows = self._in_batches(score, torch.stack([each.clip for each in part]))
+                for each, row in zip(part, rows, strict=True):
+                    best = _best(Classification.from_scores("", *name_all(row)), top_k)
+                    yield ActionWindow(
+                        start=each.start,
+                        end=each.end,
+                        labels=best.labels,
+                        probabilities=best.probabilities,
+                    )
+
+        return answers()
+
     def _scorer(
         self, labels: Sequence[str] | None, templates: str | Sequence[str]
     ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Any, Any, Any]]]:
@@ -291,7 +344,7 @@ class VideoModel:
                 scores.tolist(),
                 (zero_shot.logit_scale * scores).softmax(dim=0).tolist(),
             )
-        if isinstance(self.model, VideoClassifier):
+        if isinstance(self.model, VideoClassifier | ProbeClassifier):
             classifier, own = self.model, cast("tuple[str, ...]", self.labels)
             chosen = list(range(len(own))) if labels is None else _places(labels, own, self.name)
             names = [own[place] for place in chosen]
@@ -401,7 +454,7 @@ class VideoModel:
             vectors = model.encode_video(clips)
         elif isinstance(model, VideoClassifier):
             vectors = model.pool(model.forward_features(clips))
-        elif isinstance(model, VideoMAE):
+        elif isinstance(model, VideoMAE | ProbeClassifier):
             vectors = model.encoder(clips).pool("mean")
         elif isinstance(model, VideoViT):
             vectors = model(clips).pool("mean")

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import platform
+import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from internvideo.data.samples import ClipSource
+import torch
+from torch import Tensor, nn
+
 from internvideo.errors import ConfigError
-from internvideo.models.config import config_from_dict
-from internvideo.models.layers import checkpoint_blocks
 from internvideo.recipe import Recipe
-from internvideo.recipe.schema import ContrastiveTask, ListData, MSRVTTData
-from internvideo.train.loop import Plan, Task, build_fabric, train
-from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.zoo import load_encoder_weights, save_pretrained
+from internvideo.recipe.building import (
+    build_augmentation,
+    build_preprocessing,
+    build_source,
+    build_task,
+    class_names,
+)
+from internvideo.recipe.schema import ProbeTask, SupervisedTask
+from internvideo.train.checkpoint import has_checkpoint
+from internvideo.train.loop import Evaluation, Plan, build_fabric, train
+from internvideo.zoo import load_model, save_pretrained
 
-__all__ = ["build_preprocessing", "build_source", "build_task", "run_recipe"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from internvideo.data.samples import ClipSource, EvaluationSource
+
+__all__ = ["build_augmentation", "build_preprocessing", "build_source", "build_task", "run_recipe"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def run_recipe(recipe: Recipe, directory: Path) -> Path:
@@ -26,108 +43,166 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
 
     Args:
         recipe: the resolved recipe.
-        directory: the run directory: `recipe.yaml`, `log.jsonl`, `last.ckpt`, curves, `model/`.
+        directory: the run directory: `recipe.yaml`, `log.jsonl`, `last.ckpt`, curves, `model/`;
+            where the recipe has an `evaluation`, `best/` and `report.json`.
 
     Returns:
         The directory of the trained model (safetensors and config.json).
+
+    Raises:
+        PreemptedError: SIGTERM or SIGINT; the same call goes on.
+        InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
     task = build_task(recipe)
     source = build_source(recipe)
+    if isinstance(recipe.task, SupervisedTask | ProbeTask):
+        source.check_labels(task.model.config.num_classes)  # type: ignore[union-attr, arg-type]
+    saver = _Saver(recipe, source)
+    evaluation = _evaluation(recipe, directory, saver, fabric)
+    if fabric.is_global_zero and not has_checkpoint(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     plan = Plan(
         optim=recipe.optim,
         schedule=recipe.schedule,
         runtime=recipe.runtime,
-        fingerprint=recipe.fingerprint(),
+        settings=recipe.settings(),
     )
+    clips = _training_clips(recipe, task, source, directory, fabric)
+    weights = train(task, clips, plan, directory, fabric=fabric, evaluation=evaluation)
     if fabric.is_global_zero:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    train(task, source, plan, directory, fabric=fabric)
-    model_directory = directory / "model"
-    if fabric.is_global_zero:
+        saver.save(weights, directory / "model")
+    fabric.barrier()
+    if recipe.evaluation is not None and recipe.evaluation.final_views:
+        _final_report(recipe, directory, fabric)
+    return directory / "model"
+
+
+def _training_clips(
+    recipe: Recipe, task: Any, source: EvaluationSource, directory: Path, fabric: Fabric
+) -> ClipSource:
+    """Return the clips, or of a probe that always sees the same ones the features of them."""
+    if not isinstance(recipe.task, ProbeTask) or recipe.sampling is not None:
+        return source
+    from internvideo.tasks.classification.features import cache_features
+
+    return cache_features(
+        task.model.to(fabric.device),
+        source,
+        build_preprocessing(recipe),
+        directory / "features",
+        num_workers=recipe.runtime.num_workers,
+        fabric=fabric,
+    )
+
+
+class _Saver:
+    """Makes model directories of the weights of a run, whatever device or processes have them."""
+
+    def __init__(self, recipe: Recipe, source: EvaluationSource) -> None:
+        self.recipe = recipe
+        self.source = source
+
+    def save(self, weights: dict[str, Tensor], directory: Path) -> None:
+        """Write the model to `directory`, which holds the old one until the new one is whole."""
+        bare = self.recipe.model_copy(update={"init": None, "init_labels": None})
+        with torch.device("meta"):
+            task: Any = build_task(bare)
+        task.load_state_dict(weights, assign=True)
+        names = class_names(self.recipe, self.source)
+        if len(names or ()) != getattr(task.model.config, "num_classes", None):
+            names = None
+        draft = directory.with_name(f".{directory.name}.part")
+        shutil.rmtree(draft, ignore_errors=True)
         save_pretrained(
             task.model,
-            model_directory,
-            preprocessing=build_preprocessing(recipe),
-            provenance=_provenance(recipe),
+            draft,
+            preprocessing=build_preprocessing(self.recipe),
+            labels=names,
+            provenance=_provenance(self.recipe),
         )
-    fabric.barrier()
-    return model_directory
+        _replace(draft, directory)
 
 
-def build_task(recipe: Recipe) -> Task:
-    """Return the task with its model, started from `recipe.init` where that is given.
-
-    Raises:
-        ConfigError: the model configuration does not fit the task's model class.
-    """
-    preprocessing = build_preprocessing(recipe)
-    if isinstance(recipe.task, ContrastiveTask):
-        from internvideo.models.viclip import ViCLIP, ViCLIPConfig
-        from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
-
-        model = ViCLIP(_model_config(ViCLIPConfig, recipe))
-        task: Task = ContrastivePretraining(
-            model, preprocessing, model.tokenizer, mask_ratio=recipe.task.mask_ratio
+def _evaluation(
+    recipe: Recipe, directory: Path, saver: _Saver, fabric: Fabric
+) -> Evaluation | None:
+    """Return how the run is measured on the way: one central view of each video."""
+    if recipe.evaluation is None:
+        return None
+    if not isinstance(recipe.task, SupervisedTask | ProbeTask):
+        raise ConfigError(
+            f"evaluation measures classifiers; a {recipe.task.kind} task has none, remove it"
         )
-    else:
-        from internvideo.models.videomae import VideoMAE, VideoMAEConfig
-        from internvideo.tasks.pretraining.masked import MaskedPretraining
+    source = _evaluation_source(recipe)
+    protocol = build_preprocessing(recipe)
 
-        model = VideoMAE(_model_config(VideoMAEConfig, recipe))
-        task = MaskedPretraining(
-            model, preprocessing, mask=recipe.task.mask, mask_ratio=recipe.task.mask_ratio
+    def measure(model: nn.Module) -> dict[str, float]:
+        from internvideo.tasks.classification.evaluation import evaluate_classifier
+
+        report = evaluate_classifier(
+            model,
+            source,
+            protocol,
+            views="center",
+            batch_size=recipe.runtime.batch_size,
+            num_workers=recipe.runtime.num_workers,
+            fabric=fabric,
         )
-    if recipe.init is not None:
-        load_encoder_weights(model, recipe.init)
-    if recipe.runtime.activation_checkpointing:
-        checkpoint_blocks(model)
-    return task
+        return report.metrics()
 
-
-def build_source(recipe: Recipe) -> ClipSource:
-    """Return the clips that the recipe names."""
-    from internvideo.data.sources import KineticsSource, MSRVTTSource, WorldSource
-
-    data, preprocessing = recipe.data, build_preprocessing(recipe)
-    if isinstance(data, ListData):
-        return KineticsSource(data.annotations, preprocessing, root=data.root)
-    if isinstance(data, MSRVTTData):
-        return MSRVTTSource(data.annotations, preprocessing, videos=data.videos, split=data.split)
-    from internvideo.world import CaptionMix, World
-
-    return WorldSource(
-        World(seed=data.seed), num_clips=data.num_clips, captions=CaptionMix(**data.captions)
+    return Evaluation(
+        measure=measure,
+        every_epochs=recipe.evaluation.every_epochs,
+        keep=lambda weights: saver.save(weights, directory / "best"),
     )
 
 
-def build_preprocessing(recipe: Recipe) -> Preprocessing:
-    """Return the input protocol that the recipe names or spells out."""
-    if isinstance(recipe.preprocessing, str):
-        if recipe.preprocessing not in PRESETS:
-            raise ConfigError(
-                f"no preprocessing preset '{recipe.preprocessing}'; one of: {', '.join(PRESETS)}"
-            )
-        return PRESETS[recipe.preprocessing]
-    return Preprocessing.from_dict(recipe.preprocessing)
+def _evaluation_source(recipe: Recipe) -> EvaluationSource:
+    assert recipe.evaluation is not None
+    return build_source(
+        recipe.model_copy(update={"data": recipe.evaluation.data, "sampling": None})
+    )
 
 
-def _model_config(kind: type, recipe: Recipe) -> Any:
-    values = dict(recipe.model)
-    if values.get("vocabulary") == "world":
-        from internvideo.world import vocabulary
+def _final_report(recipe: Recipe, directory: Path, fabric: Fabric) -> None:
+    """Measure the best weights on all views, and write `report.json`."""
+    from internvideo.tasks.classification.evaluation import evaluate_classifier
 
-        words = vocabulary()
-        special_tokens = 4
-        values["vocabulary"] = list(words)
-        values["text"] = {**values.get("text", {}), "vocab_size": len(words) + special_tokens}
-    return config_from_dict(kind, values)
+    best = load_model(directory / "best", device=fabric.device)
+    report = evaluate_classifier(
+        best.model,
+        _evaluation_source(recipe),
+        build_preprocessing(recipe),
+        batch_size=recipe.runtime.batch_size,
+        num_workers=recipe.runtime.num_workers,
+        fabric=fabric,
+        predictions=directory / "predictions.jsonl",
+    )
+    data: Any = recipe.evaluation and recipe.evaluation.data
+    report = dataclasses.replace(
+        report,
+        labels=best.labels or report.labels,
+        model=recipe.name,
+        data=str(getattr(data, "annotations", data.kind)),
+    )
+    if fabric.is_global_zero:
+        (directory / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+        _LOG.info("best weights, %s: top-1 %.2f %%", report.protocol, report.top1)
+    fabric.barrier()
+
+
+def _replace(new: Path, place: Path) -> None:
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _provenance(recipe: Recipe) -> dict[str, Any]:
-    import torch
-
     return {
         "recipe": recipe.name,
         "recipe_sha256": recipe.fingerprint(),

@@ -43,6 +43,13 @@ def test_mean_pooling_normalises_after_the_mean():
     assert not [key for key in model.state_dict() if key.startswith("norm.")]
 
 
+def test_the_maximum_can_join_the_mean():
+    model = VideoClassifier(replace(TINY, pooling="mean+max")).eval()
+    features = model.forward_features(torch.randn(2, 3, 4, 16, 16))
+    both = features.tokens.mean(dim=1) + features.tokens.amax(dim=1)
+    assert torch.equal(model.pool(features), model.fc_norm(both))
+
+
 def test_first_token_pooling_normalises_before():
     model, video = VideoClassifier(FIRST).eval(), torch.randn(2, 3, 4, 16, 16)
     (last,) = model.intermediates(video, [-1])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.tubelets import TokenSplit, split_mask
 from internvideo.models.videomae import (
     SIZES,
@@ -13,6 +14,7 @@ from internvideo.models.videomae import (
     VideoMAEConfig,
     motion_target,
     pixel_target,
+    split_motion,
 )
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
 
@@ -85,6 +87,13 @@ def test_motion_is_the_difference_from_the_median_in_units_of_the_batch():
     torch.testing.assert_close(target, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_motion_and_background_add_up_to_the_clip():
+    video = torch.randn(2, 3, 5, 8, 8)
+    moving, still = split_motion(video)
+    torch.testing.assert_close(moving + still, video)
+    assert torch.equal(still, video.median(dim=2, keepdim=True).values)
+
+
 def test_the_median_of_an_odd_number_of_frames_is_the_middle_one():
     video = torch.tensor([5.0, 1.0, 3.0]).reshape(1, 1, 3, 1, 1).expand(1, 3, 3, 2, 2)
     target = motion_target(video, tubelet_size=1, patch_size=2)
@@ -132,6 +141,86 @@ def test_tokens_that_the_encoder_saw_do_not_count_in_the_loss():
     torch.testing.assert_close(output.loss, error[0, :2].mean())
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_leaving_queries_out_of_the_last_block_changes_no_number(depth):
+    model = VideoMAE(replace(TINY, decoder_depth=depth)).decoder
+    x = torch.randn(2, 8, 8)
+    grads = []
+    for whole in (False, True):
+        model.zero_grad()
+        if whole:
+            y = x
+            for block in model.blocks:
+                y = block(y)
+            values = model.head(model.norm(y[:, -5:]))
+        else:
+            values = model(x, num_last=5)
+        values.square().sum().backward()
+        grads.append({name: p.grad.clone() for name, p in model.named_parameters()})
+        grads[-1]["values"] = values.detach()
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grad, grads[1][name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_dual_masking_step_is_one_graph():
+    model, video = VideoMAE(TINY), torch.randn(2, 3, 4, 16, 16)
+    split, other = split_mask(_mask("#.#.##.#", "###..#.#")), split_mask(_mask(*2 * ["#.#.#.#."]))
+    losses, grads = [], []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        # a break of the graph would be an error
+        step = torch.compile(model, fullgraph=True, backend="eager") if compiled else model
+        model.zero_grad()
+        losses.append(step(video, split, other).loss)
+        losses[-1].backward()
+        grads.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(*losses)
+    for plain, graph in zip(*grads, strict=True):
+        torch.testing.assert_close(plain, graph, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [TINY, NANO], ids=["tubelets", "frames"])
+def test_bfloat16_autocast_has_the_loss_and_gradients_of_float32(config):
+    model = VideoMAE(config).eval()
+    video, mask = torch.randn(4, 3, config.encoder.num_frames, 16, 16), _mask(*4 * ["#.#.##.#"])
+    grads, losses = [], []
+    for low in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low):
+            output = model(video, mask)
+        assert output.target.dtype == output.loss.dtype == torch.float32
+        assert output.prediction.dtype == (torch.bfloat16 if low else torch.float32)
+        output.loss.backward()
+        losses.append(output.loss.detach())
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*losses, rtol=0.01, atol=0)
+    assert (grads[0] - grads[1]).norm() < 0.05 * grads[0].norm()
+
+
+def test_recomputing_the_blocks_changes_no_gradient_of_dual_masking():
+    model, video = VideoMAE(TINY), torch.randn(2, 3, 4, 16, 16)
+    split, other = split_mask(_mask("#.#.##.#", "###..#.#")), split_mask(_mask(*2 * ["#.#.#.#."]))
+    grads = []
+    for enabled in (False, True):
+        checkpoint_blocks(model, enabled=enabled)
+        model.zero_grad()
+        model(video, split, other).loss.backward()
+        grads.append([p.grad.clone() for p in model.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))
+
+
+def test_a_perfect_prediction_has_no_loss_and_a_finite_gradient():
+    model, video = VideoMAE(replace(TINY, target="pixels")), torch.zeros(1, 3, 4, 16, 16)
+    model.requires_grad_(False)
+    bias = model.decoder.head.bias.requires_grad_()
+    model.decoder.head.weight.zero_()
+    bias.data.copy_(model.target(video, torch.tensor([[0]]))[0, 0])
+    loss = model(video, _mask("#.#.##.#")).loss
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(bias.grad, torch.zeros_like(bias))
+
+
 def test_the_order_of_the_samples_does_not_matter():
     model, video = VideoMAE(TINY), torch.randn(2, 3, 4, 16, 16)
     mask = _mask("#.#.##.#", "###..#.#")
@@ -177,11 +266,13 @@ def test_nothing_to_reconstruct_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"decoder_depth": 0}, "decoder_depth 0 must be at least 1"),
         ({"decoder_num_heads": 3}, "decoder_width 8 is not a multiple of decoder_num_heads 3"),
         ({"target": "depth"}, "target 'depth' is not one of"),
         ({"target_size": 8}, "target_size needs target 'motion'"),
         ({"target": "motion", "target_size": 5}, "target_size 5 must divide image_size 16"),
-        ({"target": "motion", "target_size": 1}, "a multiple of the 2 rows of tokens"),
+        ({"mask_patch_size": 3}, "mask_patch_size 3 does not divide the patch_size 8"),
+        ({"target": "motion", "target_size": 1}, "a multiple of the 2 rows of the mask"),
     ],
 )
 def test_impossible_configurations_are_refused(change, message):
@@ -203,3 +294,42 @@ def test_the_target_width_follows_the_tubelet():
 def test_the_mask_token_starts_within_its_bounds():
     token = VideoMAE(replace(TINY, decoder_width=64)).mask_token
     assert 0 < token.abs().max() <= 0.02
+
+
+CELLS = replace(NANO, mask_patch_size=4)  # a token is a frame of 4x4 places
+
+
+def test_finer_masks_hide_places_of_a_token():
+    model, video = VideoMAE(CELLS).eval(), torch.randn(2, 3, 8, 16, 16)
+    hidden = torch.rand(2, 16).argsort(dim=1) < 6
+    mask = hidden.repeat(1, 8)  # a tube: the same places of all frames
+    output = model(video, mask)
+    assert CELLS.mask_grid == (8, 4, 4)
+    assert output.prediction.shape == output.target.shape == (2, 8 * 6, 3 * 2 * 2)
+    assert output.weight.min() == 1
+
+    unseen = mask.view(2, 1, 8, 4, 1, 4, 1).expand(2, 3, 8, 4, 4, 4, 4).reshape(video.shape)
+    changed = torch.where(unseen, torch.randn_like(video), video)
+    torch.testing.assert_close(model(changed, mask).prediction, output.prediction)
+    changed = torch.where(unseen, video, torch.randn_like(video))
+    assert not torch.allclose(model(changed, mask).prediction, output.prediction)
+
+
+def test_finer_masks_train_every_parameter():
+    model = VideoMAE(CELLS)
+    mask = (torch.arange(16) % 2 == 0).repeat(2, 8)
+    model(torch.randn(2, 3, 8, 16, 16), mask).loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_a_place_is_predicted_by_its_own_part_of_the_token():
+    model, video = VideoMAE(CELLS).eval(), torch.randn(1, 3, 8, 16, 16)
+    mask = (torch.arange(16) >= 8).repeat(1, 8)
+    before = model(video, mask).prediction
+    place, rows = 9, (4, 5)  # row 2, column 1 of the places: rows 4, 5, columns 2, 3 of the target
+    wanted = [(row * 8 + column) * 3 + c for row in rows for column in (2, 3) for c in range(3)]
+    with torch.no_grad():
+        model.decoder.head.bias[wanted] += torch.arange(1.0, 13.0)
+    difference = (model(video, mask).prediction - before).view(8, 8, 12)
+    torch.testing.assert_close(difference[:, place - 8], torch.arange(1.0, 13.0).expand(8, 12))
+    assert difference[:, [0, 2, 3, 4, 5, 6, 7]].abs().max() == 0

@@ -1,33 +1,102 @@
+"""The same run in one process, in two by DDP, in two by FSDP2: gloo, on the CPU."""
+
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
 
 from internvideo.train.journal import read_log
 
-TINY = [
-    "data.num_clips=24",
-    "runtime.batch_size=4",
-    "runtime.num_workers=0",
-    "runtime.log_every=1",
-    "runtime.accelerator=cpu",
-    "model.encoder.width=16",
-    "model.encoder.depth=1",
-    "model.encoder.stem.channels=[4, 4, 8]",
-    "model.decoder_width=16",
-    "model.decoder_depth=1",
-]
+# Sums over the batch are taken in another order; nothing else differs.
+LOSS_TOLERANCE = 1e-5
+WEIGHT_TOLERANCE = 1e-5
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+RECIPE = """
+name: shared
+task: {kind: supervised, mixup: 0, cutmix: 0, repeats: 1}
+model: {num_classes: 28, image_size: 32, num_frames: 16, patch_size: 16, width: 16, depth: 2,
+        num_heads: 2, init_scale: 1.0}
+preprocessing: {num_frames: 16, sampling: middle, resize_rule: squash, resize_size: 32,
+                crop_size: 32}
+data: {kind: world, num_clips: 32}
+evaluation: {data: {kind: world, num_clips: 5, start: 1000}, every_epochs: 2, final_views: false}
+optim: {lr: 0.01, lr_batch_size: 8, layer_decay: 0.75, clip_grad_norm: 0.5, ema_decay: 0.5,
+        weight_decay_end: 0.2}
+schedule: {rule: videomae, epochs: 2, warmup_epochs: 0.5}
+runtime: {num_workers: 0, log_every: 1, save_every: 3, accelerator: cpu, threads: 1}
+"""
 
 
-def test_torchrun_trains_with_two_processes(tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    train = ["-m", "internvideo", "train", "world_videomae-nano", "--out", str(tmp_path / "run")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*torchrun, *train, *TINY], env=environment, capture_output=True, text=True
-    )
+def command(directory: Path, *overrides: str, processes: int = 1) -> list[str]:
+    recipe = directory.with_suffix(".yaml")
+    recipe.write_text(RECIPE)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    start = [sys.executable, *(torchrun if processes > 1 else [])]
+    train = ["-m", "internvideo", "train", str(recipe), "--out", str(directory)]
+    return [*start, *train, f"runtime.batch_size={8 // processes}", *overrides]
+
+
+def run(directory: Path, *overrides: str, processes: int = 1) -> Path:
+    line = command(directory, *overrides, processes=processes)
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    records = read_log(tmp_path / "run" / "log.jsonl")
-    assert [record["step"] for record in records] == [1, 2, 3], "24 clips are 3 batches of 2 x 4"
-    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    return directory
+
+
+def assert_same_run(expected: Path, actual: Path) -> None:
+    curves = [read_log(directory / "log.jsonl") for directory in (expected, actual)]
+    assert len(curves[0]) == 9, "8 steps and one evaluation"
+    for one, other in zip(*curves, strict=True):
+        assert one["step"] == other["step"]
+        for name in one.keys() & {"loss", "lr", "grad_norm", "val_top1"}:
+            assert other[name] == pytest.approx(one[name], rel=LOSS_TOLERANCE), (name, one["step"])
+    for folder in ("model", "best"):
+        weights = [load_file(d / folder / "model.safetensors") for d in (expected, actual)]
+        assert weights[0].keys() == weights[1].keys()
+        for name, tensor in weights[0].items():
+            torch.testing.assert_close(
+                weights[1][name], tensor, rtol=0, atol=WEIGHT_TOLERANCE, msg=name
+            )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("runs") / "alone")
+
+
+def test_two_processes_learn_what_one_learns_with_the_doubled_batch(alone, tmp_path):
+    assert_same_run(alone, run(tmp_path / "ddp", processes=2))
+
+
+def test_two_processes_that_share_weights_and_accumulate_learn_the_same(alone, tmp_path):
+    overrides = ["runtime.strategy=fsdp", "runtime.batch_size=2", "runtime.accumulate=2"]
+    directory = run(tmp_path / "sharded", *overrides, processes=2)
+    assert_same_run(alone, directory)
+    state = torch.load(directory / "last.ckpt", weights_only=True)
+    assert state["task"]["model.head.weight"].shape == (28, 16), "whole tensors, not shards"
+
+
+def test_sigterm_ends_both_processes_at_one_step_and_one_process_goes_on(alone, tmp_path):
+    directory = tmp_path / "preempted"
+    process = subprocess.Popen(
+        command(directory, processes=2), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(read_log(directory / "log.jsonl")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "preempted at step" in told
+    assert not (directory / "model").exists()
+    assert 2 <= torch.load(directory / "last.ckpt", weights_only=True)["step"] < 8
+    assert_same_run(alone, run(directory))

@@ -1,6 +1,18 @@
 from __future__ import annotations
 
-from internvideo.train.journal import Journal, read_log
+import csv
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from internvideo.errors import MissingExtraError
+from internvideo.train.journal import Journal, describe, read_log
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    monkeypatch.setattr("internvideo.train.journal.draw_curves", lambda records, path: None)
 
 
 def test_a_resumed_journal_drops_what_will_be_written_again(tmp_path):
@@ -11,10 +23,23 @@ def test_a_resumed_journal_drops_what_will_be_written_again(tmp_path):
         file.write('{"step": 6, "lo')  # cut off by a kill
     with Journal(tmp_path, total_steps=10, start_step=2) as journal:
         journal.record(4, {"loss": 2.5})
-        assert journal.plot() == tmp_path / "curves.png"
     assert read_log(tmp_path / "log.jsonl") == [
         {"step": 2, "loss": 3.0},
         {"step": 4, "loss": 2.5},
+    ]
+    assert (tmp_path / "log.csv").read_text() == "step,loss\n2,3.0\n4,2.5\n"
+
+
+def test_the_table_gets_a_column_when_a_new_number_comes(tmp_path):
+    with Journal(tmp_path, total_steps=3, start_step=0) as journal:
+        journal.record(1, {"loss": 3.0})
+        journal.record(1, {"val_top1": 50.0})
+        journal.record(2, {"loss": 2.0})
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert rows == [
+        {"step": "1", "loss": "3.0", "val_top1": ""},
+        {"step": "1", "loss": "", "val_top1": "50.0"},
+        {"step": "2", "loss": "2.0", "val_top1": ""},
     ]
 
 
@@ -23,3 +48,60 @@ def test_only_the_first_process_writes(tmp_path):
         journal.record(1, {"loss": 1.0})
         journal.advance(1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_line_says_when_data_are_the_bottleneck(tmp_path, capsys):
+    numbers = {
+        "loss": 0.5,
+        "clips_per_s": 120.0,
+        "data_wait_ms": 12.3,
+        "data_wait": 0.05,
+        "memory_gib": 1.25,
+        "lr": 1e-3,
+        "skipped": 0,
+    }
+    with Journal(tmp_path, total_steps=4, start_step=0) as journal:
+        journal.record(2, numbers)
+    line = "loss 0.5  lr 0.001  120 clips/s  waited 12 ms a step  1.25 GiB"
+    told = capsys.readouterr().err
+    assert told.startswith(f"step 2/4  {line}  ETA 0:00:0")
+    assert told.count("\n") == 1
+    assert describe({**numbers, "data_wait": 0.43, "skipped": 3}) == (
+        f"{line}  3 videos skipped  data loading is the bottleneck (43% of the time): "
+        "raise runtime.num_workers"
+    )
+
+
+def test_tensorboard_events_are_written(tmp_path):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with Journal(tmp_path, total_steps=3, start_step=0) as journal:
+        journal.record(1, {"loss": 3.0})
+        journal.record(2, {"loss": 2.0})
+    events = accumulators.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 3.0), (2, 2.0)]
+
+
+def test_weights_and_biases_is_optional_and_goes_on_with_the_same_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with (
+        pytest.raises(MissingExtraError, match=r"internvideo\[wandb\]"),
+        Journal(tmp_path, total_steps=3, start_step=0, wandb_project="p"),
+    ):
+        pass
+    begun, logged, ended = [], [], []
+
+    def init(**options):
+        begun.append(options)
+        return SimpleNamespace(
+            log=lambda values, step: logged.append((step, values)),
+            finish=lambda exit_code: ended.append(exit_code),
+        )
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    for start in (0, 1):
+        with Journal(tmp_path, total_steps=3, start_step=start, wandb_project="p") as journal:
+            journal.record(start + 1, {"loss": 3.0})
+    assert logged == [(1, {"loss": 3.0}), (2, {"loss": 3.0})]
+    assert ended == [0, 0]
+    assert begun[0]["id"] == begun[1]["id"]
+    assert begun[0]["project"] == "p"

@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from internvideo.errors import ConfigError
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.models.videomae import VideoMAE, VideoMAEConfig
+from internvideo.models.vit import ConvStemConfig, VideoViTConfig
 from internvideo.train.config import OptimConfig
-from internvideo.train.optim import build_optimizer, parameter_groups, scaled_lr
+from internvideo.train.optim import build_optimizer, layer_numbers, parameter_groups, scaled_lr
 
 
 class Model(nn.Module):
@@ -20,7 +24,7 @@ class Model(nn.Module):
 
 def test_only_matrices_that_are_no_tables_decay():
     model = Model()
-    decayed, undecayed = parameter_groups(model.named_parameters(), weight_decay=0.3)
+    decayed, undecayed = parameter_groups(dict(model.named_parameters()), weight_decay=0.3)
     assert decayed["weight_decay"] == 0.3
     assert [id(p) for p in decayed["params"]] == [id(model.linear.weight)]
     assert undecayed["weight_decay"] == 0.0
@@ -30,6 +34,66 @@ def test_only_matrices_that_are_no_tables_decay():
         id(model.positional_embedding),
         id(model.temp),
     }
+    assert [group["lr_scale"] for group in (decayed, undecayed)] == [1.0, 1.0]
+
+
+def classifier_task() -> nn.Module:
+    task = nn.Module()
+    task.model = VideoClassifier(
+        VideoClassifierConfig(
+            image_size=32,
+            num_frames=4,
+            patch_size=16,
+            width=8,
+            depth=2,
+            num_heads=2,
+            num_classes=3,
+            stem=ConvStemConfig(channels=(4, 4), strides=(2, 1)),
+        )
+    )
+    task.extra = nn.Linear(2, 2)
+    return task
+
+
+def test_layers_are_numbered_from_the_embedding_to_the_head():
+    numbers = layer_numbers(classifier_task())
+    by_layer = {
+        number: {
+            name.removeprefix("model.").split(".")[0] for name, n in numbers.items() if n == number
+        }
+        for number in range(4)
+    }
+    assert by_layer == {
+        0: {"stem", "patch_embed"},
+        1: {"blocks"},
+        2: {"blocks"},
+        3: {"fc_norm", "head", "extra"},
+    }
+    assert all(numbers[name] == 1 + int(name.split(".")[2]) for name in numbers if "blocks" in name)
+
+
+def test_layer_decay_scales_the_learning_rate_of_each_layer():
+    task = classifier_task()
+    optimizer = build_optimizer(task, OptimConfig(layer_decay=0.5), lr=1.0)
+    scales = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(scales) == len(list(task.parameters()))
+    assert scales[id(task.model.patch_embed.proj.weight)] == 0.125
+    assert scales[id(task.model.blocks[0].norm1.weight)] == 0.25
+    assert scales[id(task.model.blocks[1].mlp.fc1.weight)] == 0.5
+    assert scales[id(task.model.head.bias)] == 1.0
+
+
+def test_layer_decay_needs_one_stack_of_blocks():
+    with pytest.raises(ConfigError, match="Model has none; remove layer_decay"):
+        build_optimizer(Model(), OptimConfig(layer_decay=0.5), lr=1.0)
+    config = VideoMAEConfig(
+        encoder=VideoViTConfig(image_size=32, num_frames=4, width=8, depth=1, num_heads=2),
+        decoder_width=8,
+        decoder_depth=1,
+        decoder_num_heads=2,
+    )
+    with pytest.raises(ConfigError, match=r"decoder.blocks, encoder.blocks"):
+        build_optimizer(VideoMAE(config), OptimConfig(layer_decay=0.5), lr=1.0)
 
 
 def test_the_learning_rate_scales_with_the_global_batch_only_if_asked():

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import random
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from internvideo.errors import ConfigError
-from internvideo.video import augment, crops, transforms
+from internvideo.video import augment, transforms
 from internvideo.video.augment import AUGMENTATIONS, AugmentationDraw
+from internvideo.video.randaugment import Operation
 from internvideo.video.transforms import CropBox
 
-SIDES = st.integers(1, 400)
 SEEDS = st.integers(0, 2**31)
 
 
@@ -24,102 +23,6 @@ def frames_of(height: int, width: int, *, num_frames: int = 2, seed: int = 0) ->
     generator = torch.Generator().manual_seed(seed)
     shape = (num_frames, height, width, 3)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-
-
-def assert_inside(box: CropBox, height: int, width: int) -> None:
-    assert box.height >= 1
-    assert box.width >= 1
-    assert 0 <= box.top <= height - box.height
-    assert 0 <= box.left <= width - box.width
-
-
-@settings(deadline=None, max_examples=50)
-@given(height=SIDES, width=SIDES, size=st.integers(1, 256), seed=SEEDS)
-def test_multi_scale_crops_lie_inside_the_frame(height, width, size, seed):
-    box = crops.draw_multi_scale_crop(height, width, size, rng=random.Random(seed))
-    assert_inside(box, height, width)
-
-
-@settings(deadline=None, max_examples=50)
-@given(height=SIDES, width=SIDES, size=st.integers(1, 256))
-def test_multi_scale_candidates_are_ten_sizes_at_thirteen_places(height, width, size):
-    sizes = crops.multi_scale_crop_sizes(height, width, size)
-    assert len(sizes) == 10
-    for crop_height, crop_width in sizes:
-        offsets = crops.multi_scale_crop_offsets(height, width, crop_height, crop_width)
-        assert len(offsets) == 13
-        for top, left in offsets:
-            assert_inside(CropBox(top, left, crop_height, crop_width), height, width)
-
-
-def test_multi_scale_sides_near_the_input_size_become_it():
-    assert crops.multi_scale_crop_sizes(400, 226, 224)[0] == (224, 224)
-    assert crops.multi_scale_crop_sizes(400, 222, 224)[0] == (222, 222)  # not beyond the frame
-
-
-@settings(deadline=None, max_examples=50)
-@given(height=SIDES, width=SIDES, seed=SEEDS)
-def test_random_resized_crops_lie_inside_the_frame(height, width, seed):
-    box = crops.draw_random_resized_crop(height, width, rng=random.Random(seed))
-    assert_inside(box, height, width)
-
-
-@settings(deadline=None, max_examples=50)
-@given(height=st.integers(40, 300), width=st.integers(40, 300), seed=SEEDS)
-def test_random_resized_crops_keep_area_and_ratio(height, width, seed):
-    rng = random.Random(seed)
-    box = crops.draw_random_resized_crop(
-        height, width, scale=(0.3, 0.5), ratio=(0.8, 1.25), rng=rng
-    )
-    share = box.height * box.width / (height * width)
-    ratio = box.width / box.height
-    if 0.8 <= width / height <= 1.25:  # a fitting crop is found within ten attempts
-        assert 0.25 <= share <= 0.55
-    assert 0.75 <= ratio <= 1.33
-
-
-def test_a_frame_too_long_for_any_crop_gives_its_centre():
-    box = crops.draw_random_resized_crop(
-        30, 900, scale=(1.0, 1.0), ratio=(0.75, 4 / 3), rng=random.Random(0)
-    )
-    assert box == CropBox(0, 430, 30, 40)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda seed: torch.Generator().manual_seed(seed),
-        np.random.default_rng,
-        np.random.RandomState,
-        random.Random,
-    ],
-    ids=["torch", "numpy", "numpy-legacy", "python"],
-)
-def test_every_generator_is_a_source(make):
-    source = augment.random_source(make(5))
-    numbers = [source.uniform(-2.0, 3.0) for _ in range(200)]
-    assert all(-2.0 <= number <= 3.0 for number in numbers)
-    assert min(numbers) < -1.5
-    assert max(numbers) > 2.5
-    assert {source.randint(2, 5) for _ in range(200)} == {2, 3, 4, 5}
-    assert source.randint(7, 7) == 7
-    again = augment.random_source(make(5))
-    assert numbers == [again.uniform(-2.0, 3.0) for _ in range(200)]
-
-
-def test_flip_mirrors_and_undoes_itself():
-    frames = frames_of(4, 6)
-    flipped = crops.horizontal_flip(frames)
-    assert torch.equal(flipped[:, :, 0], frames[:, :, -1])
-    assert torch.equal(crops.horizontal_flip(flipped), frames)
-
-
-def test_flip_probability_is_kept():
-    rng = random.Random(0)
-    assert not any(crops.draw_flip(0.0, rng=rng) for _ in range(100))
-    assert all(crops.draw_flip(1.0, rng=rng) for _ in range(100))
-    share = np.mean([crops.draw_flip(0.5, rng=rng) for _ in range(2000)])
-    assert 0.45 < share < 0.55
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -175,8 +78,98 @@ def test_data_that_knows_its_sides_is_never_flipped():
         ({"scale": (0.5, 0.1)}, "lower <= upper"),
         ({"ratio": (0.0, 1.0)}, "lower <= upper"),
         ({"resize_dtype": "half"}, "'uint8' or 'float'"),
+        ({"randaugment": "rand-m7"}, "-inc1"),
+        ({"randaugment_kind": "gpu"}, "'pil' or 'tensor'"),
+        ({"erasing_probability": -0.1}, "erasing_probability is -0.1; expected 0 to 1"),
+        (
+            {"randaugment": "rand-m7-inc1", "randaugment_kind": "tensor"},
+            "works on uint8 crops; set resize_dtype: uint8",
+        ),
     ],
 )
 def test_impossible_augmentations_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         augment.Augmentation(**values)
+
+
+# ---------------------------------------------------------------- worker and device
+
+OPERATIONS_OF_EACH = [
+    (Operation("Rotate", 10.0), None, Operation("Equalize")),
+    (None, None, None),
+    (Operation("Color", 0.3), Operation("Invert"), None),
+]
+
+
+@pytest.mark.parametrize("name", ["videomae-finetune", "videomae-finetune-fast", "viclip-pretrain"])
+def test_a_finished_batch_is_its_finished_clips(name):
+    augmentation = dataclasses.replace(AUGMENTATIONS[name], size=16)
+    frames = [frames_of(40, 50, seed=seed) for seed in range(3)]
+    draws = [
+        AugmentationDraw(CropBox(3, seed, 20, 30), seed != 1, operations)
+        for seed, operations in enumerate(OPERATIONS_OF_EACH)
+    ]
+    cut = torch.stack([augmentation.cut(f, d) for f, d in zip(frames, draws, strict=True)])
+    assert cut.shape == (3, 2, 16, 16, 3)
+    assert cut.dtype == (torch.float32 if name == "videomae-finetune" else torch.uint8)
+    tensors = [augmentation.draw_tensors(draw) for draw in draws]
+    assert all(key.startswith("augment_") for key in tensors[0])
+    batch = {key: torch.stack([t[key] for t in tensors]) for key in tensors[0]}
+    before = cut.clone()
+    finished = augmentation.finish(cut, batch)
+    assert torch.equal(cut, before)
+    alone = [augmentation.apply(f, d) for f, d in zip(frames, draws, strict=True)]
+    torch.testing.assert_close(finished, torch.stack(alone))
+
+
+@pytest.mark.parametrize("name", ["videomae-finetune", "videomae-finetune-fast"])
+def test_drawn_operations_are_applied_before_or_after_the_crop(name):
+    augmentation = dataclasses.replace(AUGMENTATIONS[name], size=16)
+    frames, box = frames_of(40, 50), CropBox(3, 5, 16, 16)
+    plain = augmentation.apply(frames, AugmentationDraw(box))
+    inverted = augmentation.apply(frames, AugmentationDraw(box, operations=(Operation("Invert"),)))
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1, 1) for values in (augmentation.mean, augmentation.std)
+    )
+    torch.testing.assert_close((1 - (plain * std + mean) - mean) / std, inverted)
+
+
+def test_erasing_is_the_last_step():
+    augmentation = dataclasses.replace(AUGMENTATIONS["videomae-finetune"], size=16)
+    frames, box = frames_of(40, 50, num_frames=8), CropBox(3, 5, 20, 30)
+    erased = AugmentationDraw(box, flip=True, erased=CropBox(2, 1, 6, 9))
+    plain = augmentation.apply(frames, AugmentationDraw(box, flip=True))
+    result = augmentation.apply(frames, erased, generator=torch.Generator().manual_seed(0))
+    changed = (result != plain).all(dim=1).all(dim=0)
+    assert changed[2:8, 1:10].all()
+    assert changed.sum() == 54
+    assert abs(result[..., 2:8, 1:10].mean()) < 0.1
+
+
+def test_every_part_of_the_official_recipe_is_drawn():
+    augmentation = AUGMENTATIONS["videomae-finetune"]
+    draws = [augmentation.draw(256, 340, rng=random.Random(seed)) for seed in range(400)]
+    assert 0.2 < sum(draw.erased is not None for draw in draws) / 400 < 0.3
+    assert 0.43 < sum(draw.flip for draw in draws) / 400 < 0.57
+    assert {len(draw.operations) for draw in draws} == {4}
+    applied = sum(o is not None for draw in draws for o in draw.operations)
+    assert 1.8 < applied / 400 < 2.2
+
+
+def test_noise_depends_on_the_generator_alone():
+    augmentation = dataclasses.replace(
+        AUGMENTATIONS["videomae-finetune"], size=16, erasing_probability=1.0
+    )
+    frames = frames_of(40, 50)
+    first, again, other = (augmentation(frames, rng=random.Random(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_fast_presets_change_only_how_it_is_done():
+    ways = {"randaugment_kind", "resize_dtype", "exact_resize"}
+    for name in ("videomae-pretrain", "videomae-finetune", "videomae-finetune-ssv2"):
+        plain = dataclasses.asdict(AUGMENTATIONS[name])
+        fast = dataclasses.asdict(AUGMENTATIONS[f"{name}-fast"])
+        assert {key for key in plain if plain[key] != fast[key]} <= ways
+        assert not fast["exact_resize"]

@@ -236,3 +236,21 @@ def test_reversing_channels_twice_changes_nothing():
     reversed_frames = transforms.reverse_channels(frames)
     assert torch.equal(reversed_frames[..., 0], frames[..., 2])
     assert torch.equal(transforms.reverse_channels(reversed_frames), frames)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(40, 30), (70, 90)])
+def test_inexact_resize_stays_within_a_few_levels(size, interpolation, antialias):
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (2, 50, 64, 3), dtype=torch.uint8, generator=generator)
+    options = {"interpolation": interpolation, "antialias": antialias}
+    exact = transforms.resize(frames, size, **options)
+    quick = transforms.resize(frames, size, exact=False, **options)
+    assert quick.dtype == torch.uint8
+    assert quick.is_contiguous()
+    apart = (quick.int() - exact.int()).abs()
+    assert apart.max() <= (3 if interpolation == "bicubic" else 2)
+    assert apart.float().mean() < 0.4
+    if (interpolation, antialias) == ("bicubic", False):  # not an 8-bit filter
+        assert apart.max() == 0

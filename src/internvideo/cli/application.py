@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 
 import internvideo
-from internvideo.cli import create, doctor, embed, models, predict
+from internvideo.cli import (
+    classify,
+    create,
+    data,
+    doctor,
+    embed,
+    evaluate,
+    models,
+    predict,
+    reconstruct,
+    train,
+)
 from internvideo.cli.terminal import command_help, error_line, note_line, warning_line
 from internvideo.errors import InternVideoError
 
@@ -33,15 +44,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _verb in {
-    "classify": predict.classify,
+    "classify": classify.classify,
     "embed": embed.embed,
     "world": create.world,
-    "train": create.train,
-    "recipes": create.recipes,
+    "train": train.train,
+    "evaluate": evaluate.evaluate,
+    "reconstruct": reconstruct.reconstruct,
+    "recipes": train.recipes,
     "demo": create.demo,
     "doctor": doctor.doctor,
 }.items():
     app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
+app.add_typer(predict.app, name="predict")
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 
 _HELP = """Say what is in a video; train and extend the models that do.

@@ -110,26 +110,14 @@ def embed(
 
 def _manifest(video_model: Any) -> dict[str, Any]:
     import internvideo
+    from internvideo.zoo.fingerprint import weights_sha256
 
     return {
         "model": video_model.name,
         "preprocessing": video_model.preprocessing.to_dict(),
-        "weights_sha256": _fingerprint(video_model.model),
+        "weights_sha256": weights_sha256(video_model.model),
         "internvideo": internvideo.__version__,
     }
-
-
-def _fingerprint(network: Any) -> str:
-    """Return a checksum of all weights under their names."""
-    import hashlib
-
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _matrix(rows: list[np.ndarray]) -> np.ndarray:

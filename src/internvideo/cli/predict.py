@@ -1,16 +1,18 @@
-"""`internvideo classify`."""
+"""`internvideo predict …`: what a task's model says about your videos."""
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from internvideo.cli.answers import plot_answers, show_answers
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import (
+    command_help,
     failure_list,
     output_file,
     output_folder,
@@ -20,135 +22,191 @@ from internvideo.cli.terminal import (
 from internvideo.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
-    from internvideo.results import Classification
+    from internvideo.pipeline import VideoModel
+    from internvideo.results import ActionTimeline, Classification
 
-__all__ = ["classify"]
+__all__ = ["app"]
 
-_OWN_CLASSES = 5
-_MAX_TABLES = 3
+_DEFAULT_MODEL = "videomae-nano"
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help=command_help(
+        """Ask a task's model about your videos.
+
+        Examples:
+          internvideo predict actions clip.mp4
+          internvideo predict actions long.mp4 --stream --window 4 --stride 2
+        """
+    ),
+)
 
 
-def classify(
+@app.callback()
+def _group() -> None:
+    """Keep `actions` a verb of its own while it is the only one."""
+
+
+def actions(
     videos: Annotated[
         list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
     ],
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--labels", "-l", help="A label; repeat it. A file, or @FILE, gives one label a line."
-        ),
-    ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
-    ] = "viclip-nano",
+        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of a classifier.")
+    ] = _DEFAULT_MODEL,
     card: Annotated[
         str | None, typer.Option(help="For a weight file: the released model that it is.")
     ] = None,
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", "-k", min=1, help="Show only the best K answers.")
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--labels", "-l", help="Only these; a model with a text tower needs some."),
     ] = None,
-    template: Annotated[
-        str, typer.Option(help="Sentences around each label: none, action16, or 'a video of {}'.")
-    ] = "none",
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Answers a video.")] = 5,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Answer window by window, for videos of any length.")
+    ] = False,
+    window: Annotated[
+        float | None, typer.Option(help="Length of a window; by default that of the model's clip.")
+    ] = None,
+    stride: Annotated[
+        float | None, typer.Option(help="From one window to the next; by default one window.")
+    ] = None,
+    in_frames: Annotated[
+        bool, typer.Option("--frames", help="--window and --stride count frames, not seconds.")
+    ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line for each video.")
+        bool, typer.Option("--json", help="One JSON object a line for each video, or window.")
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw the scores into this file; for several videos, into this folder."),
+        typer.Option(help="Draw the answer into this file; for several videos, into this folder."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
-    """Say which of your labels fits each video best.
+    """Name the actions in videos, with the classes of the model.
 
-    The default model, viclip-nano, ships with the package. It knows only the small words of the
-    procedural world; load a full ViCLIP for real videos, or a classifier with its own classes.
+    All views of the model's protocol are averaged. With --stream, the video is cut into windows
+    that are answered one after the other while it is decoded; equal neighbours are joined in the
+    table. Memory does not grow with the length of the video.
 
     Examples:
-      internvideo classify clip.mp4 -l "something moves left" -l "something moves right"
-      internvideo classify clips/ --labels labels.txt --json > answers.jsonl
-      internvideo classify clip.mp4 -m videomae-b16-k400 --top-k 5
-      internvideo classify clip.mp4 -m viclip-l14 -l archery -l juggling --template action16
+      internvideo predict actions clip.mp4 --model videomae-b16-k400
+      internvideo predict actions clips/ -m runs/mine/model --json > answers.jsonl
+      internvideo predict actions match.mp4 -m videomae-b16-k400 --stream --window 4 --stride 2
     """
+    if not stream and (window is not None or stride is not None or in_frames):
+        raise ConfigError("--window, --stride and --frames belong to --stream; add it")
     texts = read_labels(labels)
     if plot is not None:
         output_folder(plot) if len(videos) > 1 or Path(videos[0]).is_dir() else output_file(plot)
-    from internvideo.pipeline import load
     from internvideo.views import expand_videos
 
     paths, failures = expand_videos(videos)
     total = len(paths) + len(failures)
-    video_model = load(model, device=device, card=card)
-    if texts is None and video_model.tokenizer is not None:
-        raise ConfigError(
-            f"{video_model.name} answers with labels that you give: "
-            "add --labels 'something grows' for each, or --labels FILE"
+    video_model = _load(model, card=card, device=device, labels=texts)
+    answers: Sequence[Any]
+    if stream:
+        cut = {"window": window, "stride": stride, "in_frames": in_frames}
+        answers = _stream(
+            video_model, paths, failures, texts, top_k=top_k, as_json=as_json, cut=cut
         )
-    if texts is None and top_k is None:
-        top_k = _OWN_CLASSES
-    answers: list[Classification] = []
-    with progress_bar("classifying", unit="videos") as advance:
-        results = video_model.classify_many(paths, texts, top_k=top_k, templates=template)
-        for number, (path, result) in enumerate(zip(paths, results, strict=True), start=1):
-            if isinstance(result, VideoError):
-                failures.append((path, str(result)))
-            elif as_json:
-                print(result.to_json(), flush=True)
-            if not isinstance(result, VideoError):
-                answers.append(result)
-            advance(number, len(paths))
-    if not as_json:
-        _show(answers)
+    else:
+        answers = _classify(video_model, paths, failures, texts, top_k=top_k, as_json=as_json)
     if plot is not None:
-        _plot(answers, plot)
+        plot_answers(answers, plot)
     raise typer.Exit(failure_list(failures, total=total))
 
 
-def _show(answers: Sequence[Classification]) -> None:
-    """Print a table for each of a few videos, or one row for each of many."""
-    console = stdout_console()
-    if len(answers) <= _MAX_TABLES:
-        for answer in answers:
-            console.print(answer)
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    folder = _common_folder([answer.video for answer in answers])
-    table = Table(caption=f"videos in {escape(folder)}" if folder else None)
-    table.add_column("video", overflow="fold")
-    table.add_column("answer")
-    table.add_column("", justify="right")
-    table.add_column("next")
-    for answer in answers:
-        (best, share), *rest = answer.top(2)
-        follower = f"{rest[0][0]} {rest[0][1]:.1%}" if rest else ""
-        name = answer.video[len(folder) :].lstrip(os.sep)
-        table.add_row(escape(name), escape(best), f"{share:.1%}", escape(follower))
-    console.print(table)
+app.command("actions", help=command_help(actions.__doc__ or ""))(actions)
 
 
-def _common_folder(videos: Sequence[str]) -> str:
-    """Return the folder that all videos are in, or nothing where there is none worth telling."""
+def _load(model: str, *, card: str | None, device: str, labels: list[str] | None) -> VideoModel:
+    from internvideo.errors import UnknownNameError
+    from internvideo.pipeline import load
+
     try:
-        folder = os.path.commonpath([os.path.dirname(video) for video in videos])  # noqa: PTH120
-    except ValueError:
-        return ""
-    return folder if all(video.startswith(folder) for video in videos) else ""
+        loaded = load(model, device=device, card=card)
+    except UnknownNameError:
+        if model != _DEFAULT_MODEL:
+            raise
+        raise ConfigError(
+            f"the default model {_DEFAULT_MODEL} is not part of this installation; give --model, "
+            "such as videomae-b16-k400 or a folder that `internvideo train` wrote"
+        ) from None
+    if labels is None and loaded.labels is None:
+        raise ConfigError(
+            f"{loaded.name} has no classes of its own; give --model a classifier, such as "
+            "videomae-b16-k400" + (", or --labels" if loaded.tokenizer is not None else "")
+        )
+    return loaded
 
 
-def _plot(answers: Sequence[Classification], target: Path) -> None:
-    """Draw one answer into a file, or several into a folder under the names of their videos."""
-    if not target.is_dir():
-        for answer in answers:
-            answer.plot(target)
-        return
-    taken: set[str] = set()
-    for answer in answers:
-        stem = name = Path(answer.video).stem or "video"
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name)
-        answer.plot(target / f"{name}.png")
+def _classify(
+    model: VideoModel,
+    paths: list[str],
+    failures: list[tuple[str, str]],
+    labels: list[str] | None,
+    *,
+    top_k: int,
+    as_json: bool,
+) -> list[Classification]:
+    """Return the answers for whole videos; those that cannot be read join the failures."""
+    answers = []
+    with progress_bar("recognising", unit="videos") as advance:
+        results = model.classify_many(paths, labels, top_k=top_k)
+        for number, (path, result) in enumerate(zip(paths, results, strict=True), start=1):
+            if isinstance(result, VideoError):
+                failures.append((path, str(result)))
+            else:
+                answers.append(result)
+                if as_json:
+                    print(result.to_json(), flush=True)
+            advance(number, len(paths))
+    if not as_json:
+        show_answers(answers)
+    return answers
+
+
+def _stream(
+    model: VideoModel,
+    paths: list[str],
+    failures: list[tuple[str, str]],
+    labels: list[str] | None,
+    *,
+    top_k: int,
+    as_json: bool,
+    cut: dict[str, Any],
+) -> list[ActionTimeline]:
+    """Print the answer of every window when it is there; return what they make together."""
+    from internvideo.results import ActionTimeline
+    from internvideo.video.windows import window_protocol
+
+    timelines = []
+    protocol = window_protocol(model.preprocessing).describe()
+    for path in paths:
+        windows = []
+        try:
+            for answer in model.stream_actions(path, labels, top_k=top_k, **cut):
+                windows.append(answer)
+                line = {"video": path, **answer.to_dict()}
+                print(json.dumps(line, ensure_ascii=False) if as_json else answer, flush=True)
+        except VideoError as error:
+            failures.append((path, str(error)))
+        if not windows:
+            continue
+        timeline = ActionTimeline(
+            video=path,
+            windows=tuple(windows),
+            model=model.name,
+            protocol=f"windows of {windows[0].end - windows[0].start:g} s · {protocol}",
+        )
+        timelines.append(timeline)
+        if as_json:
+            whole = timeline.to_dict()
+            del whole["windows"]  # every one of them has been printed
+            print(json.dumps(whole, ensure_ascii=False), flush=True)
+        else:
+            stdout_console().print(timeline)
+    return timelines

@@ -139,7 +139,7 @@ def output_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # under torchrun several processes look at once
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigError(f"cannot write to the folder {path}: {reason}") from None

@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 
 from internvideo.demo.pictures import confusion_svg
+from internvideo.demo.recognition import Recognition
+from internvideo.demo.recognition_page import recognition_section
 from internvideo.demo.report import MEASURES, ActionRow, Rate, WorldReport
 from internvideo.results import Classification
 
@@ -51,6 +53,7 @@ class PageContent:
         machine: what it ran on.
         seconds: name of a stage → its time.
         command: how to make the page again.
+        recognition: the classifier's part, where one was asked.
     """
 
     model: str
@@ -63,6 +66,7 @@ class PageContent:
     machine: str
     seconds: dict[str, float]
     command: str
+    recognition: Recognition | None = None
 
 
 def render_page(content: PageContent) -> str:
@@ -73,6 +77,7 @@ def render_page(content: PageContent) -> str:
         _clips(content.clips),
         _actions(content.report),
         _confusion(content.report),
+        recognition_section(content.recognition) if content.recognition else "",
         _reproduce(content),
     ]
     body = "\n".join(section for section in sections if section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import torch
 import internvideo
 from internvideo.demo.page import PageContent, ShownVideo, render_page
 from internvideo.demo.pictures import filmstrip, strip_indices
+from internvideo.demo.recognition import Recognition, draw_reconstruction, recognize_clips
 from internvideo.demo.report import WorldReport
 from internvideo.demo.world_report import REPORT_SEED, world_report, written_clips
 from internvideo.errors import ConfigError, VideoError
@@ -33,6 +35,7 @@ from internvideo.world import ACTIONS, World, action_named, action_prompts, writ
 __all__ = ["DemoResult", "default_labels", "run_demo"]
 
 _SHOWN_CLIPS = 12
+_CLASSIFIER, _AUTOENCODER = "videomae-nano", "videomae-nano-pretrain"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +118,8 @@ def run_demo(
             source="decoded from mp4",
             progress=progress and partial(progress, "classifying them"),
         )
+    with clock.stage("asking the classifier, with its control"):
+        recognition = _recognition(out, world, written.videos, device=device)
     with clock.stage("looking closer at some clips and at your videos"):
         clips = _show_clips(model, world, written.videos)
         shown, failures = _show_videos(model, videos, labels or default_labels())
@@ -129,6 +134,7 @@ def run_demo(
         machine=_machine(model),
         seconds=clock.seconds,
         command=_command(out, source, videos, labels, num_clips),
+        recognition=recognition,
     )
     page, numbers = out / "index.html", out / "report.json"
     _write(page, render_page(content))
@@ -207,6 +213,16 @@ def _show_videos(
     return shown, failures
 
 
+def _recognition(out: Path, world: World, paths: Sequence[Path], *, device: str) -> Recognition:
+    """Ask the embedded classifier about the same clips, and its pretrained half about one."""
+    clips = written_clips(world, paths, threads=_cores())
+    recognition = recognize_clips(load(_CLASSIFIER, device=device), clips)
+    picture = draw_reconstruction(
+        load(_AUTOENCODER, device=device), paths[0], out / "reconstruction.png"
+    )
+    return dataclasses.replace(recognition, reconstruction=picture)
+
+
 def _about(model: VideoModel) -> str:
     """Return what the model is, in words of one who has never heard of it."""
     millions = sum(parameter.numel() for parameter in model.model.parameters()) / 1e6
@@ -252,6 +268,7 @@ def _numbers(content: PageContent) -> dict[str, Any]:
         "command": content.command,
         "seconds": {name: round(value, 3) for name, value in content.seconds.items()},
         "world": content.report.to_dict(),
+        "recognition": content.recognition and content.recognition.to_dict(),
         "clips": [{"truth": clip.truth, **clip.answer.to_dict()} for clip in content.clips],
         "videos": [video.answer.to_dict() for video in content.videos],
         "failures": [{"video": name, "error": reason} for name, reason in content.failures],

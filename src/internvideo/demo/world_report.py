@@ -21,10 +21,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from internvideo.demo.report import ActionRow, Rate, WorldReport
+from internvideo.demo.action_tally import ActionTally, rate
+from internvideo.demo.report import WorldReport
 from internvideo.world import (
     ACTIONS,
     COLORS,
@@ -32,7 +33,6 @@ from internvideo.world import (
     action_prompts,
     color_prompts,
     generate,
-    reversal_of,
 )
 from internvideo.world.scene import Scene
 
@@ -40,6 +40,7 @@ __all__ = [
     "REPORT_SEED",
     "ClipBatch",
     "ClipEncoder",
+    "one_frame_repeated",
     "rendered_clips",
     "world_report",
     "written_clips",
@@ -138,7 +139,7 @@ def world_report(
         scores.append((embedding @ actions.T).float().cpu())
         color_scores.append((embedding @ colors.T).float().cpu())
         if single_frame:
-            stills = _one_frame_repeated(batch)
+            stills = one_frame_repeated(batch)
             control.append((encoder.embed_video_batch(stills) @ actions.T).float().cpu())
         truths += batch.truths
         if progress is not None:
@@ -176,7 +177,7 @@ def _text_classes(encoder: ClipEncoder) -> tuple[Float[Tensor, "a d"], Float[Ten
     return vectors[0], vectors[1]
 
 
-def _one_frame_repeated(batch: ClipBatch) -> UInt8[Tensor, "b t h w c"]:
+def one_frame_repeated(batch: ClipBatch) -> UInt8[Tensor, "b t h w c"]:
     """Replace all frames of each clip by one of them, drawn by the clip's own number."""
     num_frames = batch.frames.shape[1]
     chosen = [
@@ -197,70 +198,22 @@ def _summarize(
     source: str,
     seconds: float,
 ) -> WorldReport:
-    true = torch.tensor([ACTIONS.index(truth.action) for truth in truths])
-    reverse = torch.tensor([_reverse_index(truth.action) for truth in truths])
-    has_reverse = reverse != true
-    answer, pair_won = scores.argmax(dim=1), _beats(scores, true, reverse)
+    tally = ActionTally(truths, scores)
     lone = torch.tensor([len(truth.actors) == 1 for truth in truths])
     color = torch.tensor([list(COLORS).index(truth.actors[0].color) for truth in truths])
-    chance = 1 / len(ACTIONS)
-    merged = (answer == true) | (answer == reverse)
-    merged_chance = chance * (1 + float(has_reverse.float().mean()))
-    rates = {
-        "accuracy": _rate(answer == true, chance),
-        "pair_accuracy": _rate(pair_won[has_reverse], 0.5),
-        "merged_accuracy": _rate(merged, merged_chance),
-        "color_accuracy": _rate((color_scores.argmax(dim=1) == color)[lone], 1 / len(COLORS)),
-    }
-    if control is not None:
-        still_won = _beats(control, true, reverse)[has_reverse]
-        rates["single_frame_accuracy"] = _rate(control.argmax(dim=1) == true, chance)
-        rates["single_frame_pair_accuracy"] = _rate(still_won, 0.5)
-    confusion = torch.zeros(len(ACTIONS), len(ACTIONS), dtype=torch.int64)
-    confusion.index_put_((true, answer), torch.ones_like(true), accumulate=True)
+    colors_hit = (color_scores.argmax(dim=1) == color)[lone]
     return WorldReport(
-        rates=rates,
+        rates={
+            **tally.rates(),
+            "color_accuracy": rate(colors_hit, 1 / len(COLORS)),
+            **({} if control is None else ActionTally(truths, control).control_rates()),
+        },
         actions=ACTIONS,
-        per_action=_per_action(confusion, true, pair_won),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        per_action=tally.per_action(),
+        confusion=tuple(tuple(row) for row in tally.confusion().tolist()),
         num_clips=len(truths),
         seed=seed,
         source=source,
         prompts_per_action=min(len(action_prompts(action)) for action in ACTIONS),
         seconds=seconds,
     )
-
-
-def _per_action(
-    confusion: Int[Tensor, "a a"], true: Int[Tensor, "n"], pair_won: Tensor
-) -> tuple[ActionRow, ...]:
-    rows = []
-    for number, action in enumerate(ACTIONS):
-        mine, reversal = true == number, reversal_of(action)
-        wrong = confusion[number].clone()
-        wrong[number] = 0
-        rows.append(
-            ActionRow(
-                action=action,
-                reversal=reversal,
-                accuracy=Rate(int(confusion[number, number]), int(mine.sum()), 1 / len(ACTIONS)),
-                pair_accuracy=None if reversal is None else _rate(pair_won[mine], 0.5),
-                mistaken_for=ACTIONS[int(wrong.argmax())] if wrong.any() else None,
-            )
-        )
-    return tuple(rows)
-
-
-def _reverse_index(action: str) -> int:
-    """Return the number of the reversal, or of the action itself where it has none."""
-    return ACTIONS.index(reversal_of(action) or action)
-
-
-def _beats(scores: Float[Tensor, "n a"], true: Int[Tensor, "n"], other: Int[Tensor, "n"]) -> Tensor:
-    """Tell for each clip whether class `true` scores above class `other` (a tie does not count)."""
-    rows = torch.arange(len(scores))
-    return scores[rows, true] > scores[rows, other]
-
-
-def _rate(hits: Tensor, chance: float) -> Rate:
-    return Rate(int(hits.sum()), len(hits), chance)

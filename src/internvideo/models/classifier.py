@@ -33,10 +33,11 @@ class VideoClassifierConfig(VideoViTConfig):
 
     Attributes:
         positions: as in `VideoViTConfig`; "base-grid" is the rule of VideoMAE, "direct" that of V2.
-        final_norm: whether a LayerNorm follows the blocks: not with mean pooling, else yes.
+        final_norm: whether a LayerNorm follows the blocks: with "first" yes, else not.
         num_classes: outputs of the head.
-        pooling: "mean": LayerNorm of the mean token (all released models); "first": the first
-            token, an ordinary patch, after the LayerNorm.
+        pooling: "mean": LayerNorm of the mean token (all released models); "mean+max": LayerNorm of
+            the sum of mean and maximum over the tokens, which keeps what happens only once;
+            "first": the first token, an ordinary patch, after the LayerNorm.
         head_drop_rate: dropout before the head.
         init_scale: factor of the head's weights at the start.
     """
@@ -44,17 +45,17 @@ class VideoClassifierConfig(VideoViTConfig):
     positions: Literal["direct", "base-grid", "learnable"] = "base-grid"
     final_norm: bool = False
     num_classes: int
-    pooling: Literal["mean", "first"] = "mean"
+    pooling: Literal["mean", "mean+max", "first"] = "mean"
     head_drop_rate: float = 0.0
     init_scale: float = 0.001
 
     def __post_init__(self) -> None:
         VideoViTConfig.__post_init__(self)
-        if self.pooling not in ("mean", "first"):
-            raise ValueError(f"pooling {self.pooling!r} is not one of 'mean', 'first'")
-        if self.final_norm == (self.pooling == "mean"):
+        if self.pooling not in ("mean", "mean+max", "first"):
+            raise ValueError(f"pooling {self.pooling!r} is not one of 'mean', 'mean+max', 'first'")
+        if self.final_norm != (self.pooling == "first"):
             raise ValueError(
-                f"pooling {self.pooling!r} needs final_norm={self.pooling != 'mean'}: the "
+                f"pooling {self.pooling!r} needs final_norm={self.pooling == 'first'}: the "
                 "LayerNorm comes after the mean, but before the choice of the first token"
             )
         if self.num_classes < 1:
@@ -76,7 +77,7 @@ class VideoClassifier(VideoViT):
 
     def __init__(self, config: VideoClassifierConfig) -> None:
         super().__init__(config)
-        if config.pooling == "mean":
+        if config.pooling != "first":
             self.fc_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.head_drop = nn.Dropout(config.head_drop_rate)
         self.head = nn.Linear(config.width, config.num_classes)
@@ -95,9 +96,9 @@ class VideoClassifier(VideoViT):
 
     def pool(self, features: VideoFeatures) -> Float[Tensor, "b d"]:
         """Return the one feature of each clip that the head sees."""
-        if self.config.pooling == "mean":
-            return self.fc_norm(features.pool("mean"))
-        return features.tokens[:, 0]
+        if self.config.pooling == "first":
+            return features.tokens[:, 0]
+        return self.fc_norm(features.pool(self.config.pooling))
 
     def forward(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:  # type: ignore[override]
         """Return the logits."""

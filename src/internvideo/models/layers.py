@@ -94,11 +94,15 @@ class SplitBiasAttention(nn.Module):
         self.proj = nn.Linear(width, width)
         self.drop = nn.Dropout(drop_rate)
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Mix the tokens; `d` is the width."""
+    def forward(
+        self, x: Float[Tensor, "b n d"], num_last: int | None = None
+    ) -> Float[Tensor, "b m d"]:
+        """Mix the tokens; `d` is the width. With `num_last` only the last m get an answer."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = F.linear(x, self.qkv.weight, bias)
         q, k, v = rearrange(qkv, "b n (k h d) -> k b h n d", k=3, h=self.num_heads).unbind(0)
+        if num_last is not None:
+            q = q[:, :, -num_last:]
         scale = None
         if self.scale is not None:
             temperature = self.scale.clamp(max=_MAX_LOG_SCALE).exp()
@@ -154,7 +158,7 @@ def checkpointable(forward: _Forward) -> _Forward:
     """Decorate the `forward` of a block so that `checkpoint_blocks` can switch recomputing on."""
 
     @wraps(forward)
-    def recomputed(self: nn.Module, *args: Tensor) -> Tensor:
+    def recomputed(self: nn.Module, *args: Tensor | int | None) -> Tensor:
         if getattr(self, "activation_checkpointing", False) and torch.is_grad_enabled():
             return checkpoint(forward, self, *args, use_reentrant=False)
         return forward(self, *args)
@@ -224,9 +228,15 @@ class Block(nn.Module):
         self.gamma_2 = nn.Parameter(torch.full((width,), init_values)) if scaled else None
 
     @checkpointable
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Return the tokens after attention and MLP."""
-        x = x + self.drop_path(_scaled(self.attn(self.norm1(x)), self.gamma_1))
+    def forward(
+        self, x: Float[Tensor, "b n d"], num_last: int | None = None
+    ) -> Float[Tensor, "b m d"]:
+        """Return the tokens after attention and MLP; with `num_last` only the last m of them.
+
+        The others still serve as keys and values, so the numbers are those of the whole.
+        """
+        mixed = self.drop_path(_scaled(self.attn(self.norm1(x), num_last), self.gamma_1))
+        x = (x if num_last is None else x[:, -num_last:]) + mixed
         return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
 
 

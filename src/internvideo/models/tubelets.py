@@ -6,6 +6,7 @@ and q x q pixels; n tubelets in the order time, row, column; v visible and m mas
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["TokenSplit", "cut_tubelets", "split_mask", "take_tokens", "tubelet_grid"]
+__all__ = [
+    "TokenSplit",
+    "blank_tubelets",
+    "cut_tubelets",
+    "divide_tubelets",
+    "split_mask",
+    "take_tokens",
+    "tubelet_grid",
+]
 
 
 class TokenSplit(NamedTuple):
@@ -96,3 +105,57 @@ def cut_tubelets(
         return rearrange(cells, "b t h w c p q r -> b (t h w) c p q r")
     sample = torch.arange(video.shape[0], device=video.device)[:, None]
     return cells[sample, index // (h * w), index // w % h, index % w]
+
+
+def blank_tubelets(
+    video: Float[Tensor, "b c t y x"],
+    index: Int[Tensor, "b m"],
+    *,
+    tubelet_size: int,
+    patch_size: int,
+) -> Float[Tensor, "b c t y x"]:
+    """Return the clip with zeros, the mean of a normalised clip, in the tubelets at `index`.
+
+    Raises:
+        ValueError: the clip cannot be cut without remainder.
+    """
+    t, h, w = tubelet_grid(video, tubelet_size=tubelet_size, patch_size=patch_size)
+    shown = torch.ones(video.shape[0], t * h * w, dtype=video.dtype, device=video.device)
+    shown = rearrange(shown.scatter(1, index, 0.0), "b (t h w) -> b 1 t 1 h 1 w 1", t=t, h=h)
+    cells = rearrange(video, "b c (t p) (h q) (w r) -> b c t p h q w r", t=t, h=h, w=w)
+    return rearrange(cells * shown, "b c t p h q w r -> b c (t p) (h q) (w r)")
+
+
+def divide_tubelets(
+    values: Float[Tensor, "b n k"],
+    grid: tuple[int, int, int],
+    *,
+    parts: int,
+    num_channels: int,
+    tubelet_size: int,
+) -> Float[Tensor, "b m l"]:
+    """Cut the values of each tubelet, which has rows and columns, into parts x parts smaller ones.
+
+    Args:
+        values: of a token in the order frame, row, column, channel, with as many rows as columns.
+        grid: tubelets in time, rows and columns.
+        parts: smaller tubelets along rows, and along columns, of one.
+        num_channels: values of one place.
+        tubelet_size: frames of a tubelet.
+
+    Returns:
+        The m = n·parts² smaller tubelets in the order time, row, column; their values as before.
+    """
+    t, h, _ = grid
+    side = math.isqrt(values.shape[2] // (tubelet_size * num_channels)) // parts
+    return rearrange(
+        values,
+        "b (t h w) (p i q j r c) -> b (t h i w j) (p q r c)",
+        t=t,
+        h=h,
+        p=tubelet_size,
+        i=parts,
+        j=parts,
+        q=side,
+        r=side,
+    )

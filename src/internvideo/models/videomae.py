@@ -11,6 +11,7 @@ are visible and m are reconstructed; k values to predict a token; d width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +29,9 @@ from internvideo.models.layers import Block, init_module
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.tubelets import (
     TokenSplit,
+    blank_tubelets,
     cut_tubelets,
+    divide_tubelets,
     split_mask,
     take_tokens,
     tubelet_grid,
@@ -42,6 +45,7 @@ __all__ = [
     "VideoMAEOutput",
     "motion_target",
     "pixel_target",
+    "split_motion",
 ]
 
 
@@ -58,6 +62,10 @@ class VideoMAEConfig:
             raw "pixels" in [0, 1], or "motion" (see `motion_target`).
         target_size: side in pixels to which the frames are shrunk for the "motion" target; None
             keeps the size of the clip.
+        mask_patch_size: pixels of a masked place along rows and columns, where that is less than
+            the patch of a token. A token cannot be left out in part, so hidden places are blanked
+            in the clip, all tokens are encoded, and each predicts its hidden places. None: a mask
+            hides tokens.
         pixel_mean: mean that the clips were normalised with, a number a channel.
         pixel_std: standard deviation that the clips were normalised with.
     """
@@ -68,6 +76,7 @@ class VideoMAEConfig:
     decoder_num_heads: int = 6
     target: Literal["normalized", "pixels", "motion"] = "normalized"
     target_size: int | None = None
+    mask_patch_size: int | None = None
     pixel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
@@ -77,20 +86,38 @@ class VideoMAEConfig:
                 f"decoder_width {self.decoder_width} is not a multiple of decoder_num_heads "
                 f"{self.decoder_num_heads}"
             )
+        if self.decoder_depth < 1:
+            raise ValueError(f"decoder_depth {self.decoder_depth} must be at least 1")
         if self.target not in ("normalized", "pixels", "motion"):
             raise ValueError(
                 f"target {self.target!r} is not one of 'normalized', 'pixels', 'motion'"
+            )
+        if self.encoder.patch_size % self.mask_patch:
+            raise ValueError(
+                f"mask_patch_size {self.mask_patch} does not divide the patch_size "
+                f"{self.encoder.patch_size} of the encoder"
             )
         if self.target_size is None:
             return
         if self.target != "motion":
             raise ValueError(f"target_size needs target 'motion', not {self.target!r}")
-        rows = self.encoder.grid[1]
+        rows = self.mask_grid[1]
         if self.encoder.image_size % self.target_size or self.target_size % rows:
             raise ValueError(
                 f"target_size {self.target_size} must divide image_size {self.encoder.image_size} "
-                f"and be a multiple of the {rows} rows of tokens"
+                f"and be a multiple of the {rows} rows of the mask"
             )
+
+    @property
+    def mask_patch(self) -> int:
+        """Pixels of a place that is hidden or not, along rows and columns."""
+        return self.mask_patch_size or self.encoder.patch_size
+
+    @property
+    def mask_grid(self) -> tuple[int, int, int]:
+        """Places of a mask in time, rows and columns of the clip that the model is made for."""
+        side = self.encoder.image_size // self.mask_patch
+        return self.encoder.grid[0], side, side
 
     @property
     def shrink(self) -> int:
@@ -146,9 +173,11 @@ class Decoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], *, num_last: int) -> Float[Tensor, "b m k"]:
         """Return the predictions of the last `num_last` tokens."""
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x)
-        return self.head(self.norm(x[:, -num_last:]))
+        # Of the last block the other tokens are wanted as keys and values only.
+        return self.head(self.norm(last(x, num_last)))
 
 
 class VideoMAE(nn.Module):
@@ -214,23 +243,56 @@ class VideoMAE(nn.Module):
         hidden = (self.mask_token + take_tokens(positions, index)).to(seen.dtype)
         return self.decoder(torch.cat([seen, hidden], dim=1), num_last=index.shape[1])
 
+    def fill(
+        self,
+        video: Float[Tensor, "b c t y x"],
+        split: TokenSplit,
+        *,
+        index: Int[Tensor, "b m"],
+        grid: tuple[int, int, int],
+    ) -> Float[Tensor, "b m k"]:
+        """Predict the values of the places at `index` from the clip whose masked places are blank.
+
+        `split` and `index` count places of `mask_patch_size`, `grid` the tokens.
+        """
+        config, encoder = self.config, self.config.encoder
+        blanked = blank_tubelets(
+            video,
+            split.masked,
+            tubelet_size=encoder.tubelet_size,
+            patch_size=config.mask_patch,
+        )
+        every = torch.arange(prod(grid), device=video.device).expand(len(video), -1)
+        # Mask tokens ask for what the encoded ones know: a token that decoded its own places would
+        # complete them from the same frame and learn nothing of time (measured: docs/nano.md).
+        values = divide_tubelets(
+            self.decode(
+                self.encoder(blanked).tokens, TokenSplit(every, every), index=every, grid=grid
+            ),
+            grid,
+            parts=encoder.patch_size // config.mask_patch,
+            num_channels=encoder.num_channels,
+            tubelet_size=encoder.tubelet_size,
+        )
+        return take_tokens(values, index)
+
     def target(
         self, video: Float[Tensor, "b c t y x"], index: Int[Tensor, "b m"]
     ) -> Float[Tensor, "b m k"]:
-        """Return what the tokens at `index` should predict."""
+        """Return what the places at `index` should predict."""
         config, encoder = self.config, self.config.encoder
         if config.target == "motion":
             return motion_target(
                 video,
                 tubelet_size=encoder.tubelet_size,
-                patch_size=encoder.patch_size,
+                patch_size=config.mask_patch,
                 shrink=config.shrink,
                 index=index,
             )
         return pixel_target(
             video,
             tubelet_size=encoder.tubelet_size,
-            patch_size=encoder.patch_size,
+            patch_size=config.mask_patch,
             normalize=config.target == "normalized",
             mean=config.pixel_mean,
             std=config.pixel_std,
@@ -267,11 +329,16 @@ class VideoMAE(nn.Module):
         if index.shape[1] == 0:
             raise ValueError("the mask leaves nothing to reconstruct")
         grid = tubelet_grid(video, tubelet_size=encoder.tubelet_size, patch_size=encoder.patch_size)
-        features = self.encoder(video, visible=split.visible)
-        prediction = self.decode(features.tokens, split, index=index, grid=grid)
+        if self.config.mask_patch_size is None:
+            features = self.encoder(video, visible=split.visible)
+            prediction = self.decode(features.tokens, split, index=index, grid=grid)
+        else:
+            prediction = self.fill(video, split, index=index, grid=grid)
         target = self.target(video, index)
-        weight = _hidden_weight(split, index, num_tokens=prod(grid))
-        error = F.mse_loss(prediction.float(), target, reduction="none").mean(dim=2)
+        num_places = split.visible.shape[1] + split.masked.shape[1]
+        weight = _hidden_weight(split, index, num_tokens=num_places)
+        # In float32 through the type of the target; keeps one tensor of this size for backward.
+        error = torch.linalg.vector_norm(prediction - target, dim=2).square() / target.shape[2]
         return VideoMAEOutput(
             loss=(error * weight).sum() / weight.sum(),
             prediction=prediction,
@@ -312,17 +379,18 @@ def pixel_target(
         std: of the pixels.
         index: the tokens wanted; None means all.
     """
-    tubelets = cut_tubelets(
-        video.float(), tubelet_size=tubelet_size, patch_size=patch_size, index=index
-    )
-    scale, shift = (tubelets.new_tensor(v)[:, None, None, None] for v in (std, mean))
+    tubelets = cut_tubelets(video, tubelet_size=tubelet_size, patch_size=patch_size, index=index)
+    pixels = tubelets.flatten(3).float()  # b m c (p q r)
+    scale, shift = (pixels.new_tensor(values)[:, None] for values in (std, mean))
     if normalize:
         # x ↦ (x - mean) / (std + ε) undoes any affine map of x, except for the ε.
-        variance, centre = torch.var_mean(tubelets, dim=(3, 4, 5), keepdim=True)
-        tubelets = (tubelets - centre) / (variance.sqrt() + 1e-6 / scale)
+        centred = pixels - pixels.mean(dim=3, keepdim=True)
+        norm = torch.linalg.vector_norm(centred, dim=3, keepdim=True)
+        deviation = norm / math.sqrt(pixels.shape[3] - 1)
+        pixels = centred.div_(deviation + 1e-6 / scale)
     else:
-        tubelets = tubelets * scale + shift
-    return rearrange(tubelets, "b m c p q r -> b m (p q r c)")
+        pixels = pixels * scale + shift
+    return rearrange(pixels, "b m c k -> b m (k c)")
 
 
 @torch.no_grad()
@@ -346,12 +414,7 @@ def motion_target(
         shrink: average this many pixels along rows and columns into one first.
         index: the tokens wanted; None means all.
     """
-    video = video.float()
-    if shrink > 1:
-        video = F.avg_pool3d(video, (1, shrink, shrink))
-    ordered, middle = video.sort(dim=2).values, (video.shape[2] - 1) / 2
-    median = ordered[:, :, int(middle) : int(middle + 0.5) + 1].mean(dim=2, keepdim=True)
-    moving = video - median
+    moving, _ = split_motion(video, shrink=shrink)
     tubelets = cut_tubelets(
         moving / (moving.std() + 1e-6),
         tubelet_size=tubelet_size,
@@ -359,6 +422,24 @@ def motion_target(
         index=index,
     )
     return rearrange(tubelets, "b m c p q r -> b m (p q r c)")
+
+
+@torch.no_grad()
+def split_motion(
+    video: Float[Tensor, "b c t y x"], *, shrink: int = 1
+) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b c 1 h w"]]:
+    """Return what moves and the still background (the median over time), which add up to the clip.
+
+    Args:
+        video: normalised clips.
+        shrink: average this many pixels along rows and columns into one first.
+    """
+    video = video.float()
+    if shrink > 1:
+        video = F.avg_pool3d(video, (1, shrink, shrink))
+    ordered, middle = video.sort(dim=2).values, (video.shape[2] - 1) / 2
+    median = ordered[:, :, int(middle) : int(middle + 0.5) + 1].mean(dim=2, keepdim=True)
+    return video - median, median
 
 
 def _size(name: str, width: int, num_heads: int, depth: int) -> VideoMAEConfig:

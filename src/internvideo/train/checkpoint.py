@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,29 @@ import torch
 
 from internvideo.errors import CheckpointError
 
-__all__ = ["load_state", "random_state", "restore_random_state", "save_state"]
+__all__ = [
+    "has_checkpoint",
+    "keep_previous",
+    "load_state",
+    "newest_readable",
+    "random_state",
+    "restore_random_state",
+    "save_state",
+]
+
+_LOG = logging.getLogger(__name__)
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values so that a reader sees the old file or the new one."""
+def save_state(
+    path: Path, state: dict[str, Any], *, before_replacing: Callable[[Path], None] | None = None
+) -> None:
+    """Write tensors and plain values so that a reader sees the old file or the new one.
+
+    Args:
+        path: the file.
+        state: what it shall hold.
+        before_replacing: called with `path` once the new content is safely on disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -24,9 +45,46 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        if before_replacing is not None:
+            before_replacing(path)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def keep_previous(path: Path) -> None:
+    """Rename `last.ckpt` to `previous.ckpt`."""
+    if path.exists():
+        path.replace(path.with_name("previous.ckpt"))
+
+
+def newest_readable(directory: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest checkpoint of a run that can be read, and its path; None where is none.
+
+    A broken `last.ckpt` is told and `previous.ckpt` taken instead.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none can be read.
+    """
+    paths = _checkpoints(directory)
+    for path in paths:
+        try:
+            return path, load_state(path)
+        except CheckpointError as error:
+            if path == paths[-1]:
+                raise
+            _LOG.warning("%s; taking %s instead", error, paths[-1].name)
+    return None
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """Return whether a directory holds a run that can go on, or a broken one."""
+    return bool(_checkpoints(directory))
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    paths = (directory / "last.ckpt", directory / "previous.ckpt")
+    return [path for path in paths if path.exists()]
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -36,10 +94,16 @@ def load_state(path: Path) -> dict[str, Any]:
         CheckpointError: the file is broken or was not written by `save_state`.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not compare the checksums
+        if damaged is not None:
+            raise ValueError(f"{damaged} is damaged")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
+        reason = " ".join(str(error).split())[:100]
         raise CheckpointError(
-            f"cannot resume from {path}: {type(error).__name__}; delete the file to start afresh"
+            f"cannot resume from {path}: {type(error).__name__} ({reason}); "
+            "delete the file to start afresh"
         ) from error
 
 

@@ -70,6 +70,7 @@ class RuntimeConfig(StrictModel):
 
     BOOKKEEPING: ClassVar[tuple[str, ...]] = (
         "num_workers",
+        "data_timeout_s",
         "threads",
         "log_every",
         "save_every",
@@ -91,6 +92,9 @@ class RuntimeConfig(StrictModel):
         default="auto", description='"auto" is DDP where torchrun started several processes'
     )
     num_workers: Annotated[int, Field(ge=0)] = 2
+    data_timeout_s: NonNegative = Field(
+        default=600.0, description="how long a data worker may take for a batch; 0: for ever"
+    )
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the training process; None: torch's choice"
     )

@@ -2,28 +2,80 @@
 
 A sample is identified by (epoch, index). Its random generator is seeded by (seed, epoch, index),
 never by the state of a worker, so that any step of any epoch can be produced again: that is what
-makes an interrupted run continue exactly where it stopped.
+makes an interrupted run continue exactly where it stopped. A video that cannot be read is replaced
+by another, which (seed, epoch, index) determine as well; the failure travels with the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from internvideo.data.samples import ClipSource, Sample
+from internvideo.errors import DataError, InternVideoError, VideoError
 
 __all__ = [
+    "Batch",
     "ClipDataset",
     "EpochBatchSampler",
+    "Example",
+    "SkippedVideo",
     "build_loader",
+    "collate",
+    "fetch",
 ]
 
+Prepare = Callable[[Sample, np.random.Generator], list[dict[str, Any]]]
 
-Prepare = Callable[[Sample, np.random.Generator], dict[str, Any]]
+_MAX_ATTEMPTS = 10
+
+
+class SkippedVideo(NamedTuple):
+    """A video that could not be read in training, and why."""
+
+    epoch: int
+    key: str
+    reason: str
+
+
+class Example(NamedTuple):
+    """What a worker makes of one place in the epoch's order.
+
+    Attributes:
+        rows: what the task prepared, one entry a repeat.
+        key: the sample that was read.
+        skipped: the videos that stood here before and could not be read.
+        error: why there are no rows; the training process raises it.
+    """
+
+    rows: list[dict[str, Any]]
+    key: str = ""
+    skipped: tuple[SkippedVideo, ...] = ()
+    error: str = ""
+
+
+class Batch(NamedTuple):
+    """One micro-step of one process: tensors, and what is known about them.
+
+    Attributes:
+        tensors: what the task's `training_loss` takes; the repeats of a sample are adjacent.
+        keys: the sample of each row.
+        skipped: the videos that could not be read and were replaced.
+        error: why this is no batch.
+    """
+
+    tensors: dict[str, Tensor]
+    keys: list[str]
+    skipped: list[SkippedVideo]
+    error: str = ""
 
 
 class ClipDataset(Dataset):
@@ -37,21 +89,49 @@ class ClipDataset(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        return self.prepare(self.source.read(index, rng), rng)
+    def __getitem__(self, place: tuple[int, int]) -> Example:
+        epoch, index = place
+        skipped: list[SkippedVideo] = []
+        for attempt in range(_MAX_ATTEMPTS):
+            seeds = [self.seed, epoch, index, *([attempt] if attempt else [])]
+            rng = np.random.default_rng(seeds)
+            number = int(rng.integers(len(self.source))) if attempt else index
+            try:
+                sample = self.source.read(number, rng)
+                return Example(self.prepare(sample, rng), sample.key, tuple(skipped))
+            except VideoError as error:
+                skipped.append(SkippedVideo(epoch, self.source.key(number), str(error)))
+            except InternVideoError as error:
+                # A DataLoader would wrap it into a page of traceback.
+                return Example([], error=str(error))
+        reasons = "; ".join(dict.fromkeys(video.reason for video in skipped))
+        return Example(
+            [], error=f"{_MAX_ATTEMPTS} videos in a row could not be read, giving up: {reasons}"
+        )
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Stack the rows of all examples; the repeats of one stay adjacent."""
+    error = next((example.error for example in examples if example.error), "")
+    return Batch(
+        tensors={} if error else default_collate([row for e in examples for row in e.rows]),
+        keys=[example.key for example in examples for _ in example.rows],
+        skipped=[video for example in examples for video in example.skipped],
+        error=error,
+    )
 
 
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Yields batches of (epoch, index) for one rank, from any step of the run on.
+    """Yields the micro-batches of (epoch, index) of one rank, from any step of the run on.
 
-    Every epoch is a fresh permutation that depends on (seed, epoch) only. Batch `b` of the global
-    permutation is dealt to the ranks in turn; what does not fill a global batch is left out.
+    Every epoch is a fresh permutation that depends on (seed, epoch) only. Step `b` takes the
+    `b`-th global batch of it, which is dealt to the ranks in turn; what does not fill a global
+    batch is left out. So the same global batch gives the same steps on any number of processes.
 
     Args:
-        num_samples: length of the dataset.
-        batch_size: samples per rank and step.
+        source: the samples; its `order(rng)`, if it has one, draws the permutation.
+        batch_size: samples per rank and micro-step.
+        accumulate: micro-steps of a step.
         epochs: number of passes.
         seed: run seed.
         rank: this process.
@@ -61,17 +141,19 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __init__(
         self,
-        num_samples: int,
+        source: ClipSource,
         *,
         batch_size: int,
         epochs: int,
         seed: int,
+        accumulate: int = 1,
         rank: int = 0,
         world_size: int = 1,
         start_step: int = 0,
     ) -> None:
-        self.num_samples = num_samples
+        self.source = source
         self.batch_size = batch_size
+        self.accumulate = accumulate
         self.epochs = epochs
         self.seed = seed
         self.rank = rank
@@ -79,37 +161,101 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         self.start_step = start_step
 
     @property
+    def global_batch_size(self) -> int:
+        """Return the samples of one optimiser step, over all processes."""
+        return self.batch_size * self.accumulate * self.world_size
+
+    @property
     def steps_per_epoch(self) -> int:
         """Return the optimiser steps of one pass over the data."""
-        return self.num_samples // (self.batch_size * self.world_size)
+        return len(self.source) // self.global_batch_size
 
     def __len__(self) -> int:
-        return self.steps_per_epoch * self.epochs - self.start_step
+        return (self.steps_per_epoch * self.epochs - self.start_step) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        global_batch = self.batch_size * self.world_size
-        for epoch in range(self.start_step // max(self.steps_per_epoch, 1), self.epochs):
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
-            done = self.start_step - epoch * self.steps_per_epoch
-            for batch in range(max(done, 0), self.steps_per_epoch):
-                chunk = order[batch * global_batch : (batch + 1) * global_batch]
-                yield [(epoch, int(index)) for index in chunk[self.rank :: self.world_size]]
+        size, steps = self.global_batch_size, self.steps_per_epoch
+        for epoch in range(self.start_step // max(steps, 1), self.epochs):
+            order = self._order(epoch)
+            done = max(self.start_step - epoch * steps, 0)
+            for step in range(done, steps):
+                dealt = order[step * size : (step + 1) * size][self.rank :: self.world_size]
+                for first in range(0, len(dealt), self.batch_size):
+                    part = dealt[first : first + self.batch_size]
+                    yield [(epoch, int(index)) for index in part]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, epoch])
+        special = getattr(self.source, "order", None)
+        return rng.permutation(len(self.source)) if special is None else special(rng)
 
 
 def build_loader(
-    dataset: ClipDataset, sampler: EpochBatchSampler, *, num_workers: int, pin_memory: bool
+    dataset: ClipDataset,
+    sampler: EpochBatchSampler,
+    *,
+    num_workers: int,
+    timeout: float = 0.0,
+    pin_memory: bool = False,
 ) -> DataLoader:
-    """Return the loader; workers run single-threaded beside the training process."""
+    """Return the loader of `Batch`es; workers run single-threaded beside the training process.
+
+    Args:
+        dataset: the samples.
+        sampler: their order.
+        num_workers: worker processes; 0 reads in the training process.
+        timeout: seconds to wait for a worker; 0 waits for ever.
+        pin_memory: copy batches into memory from which the accelerator can fetch them.
+    """
     return DataLoader(
         dataset,
         batch_sampler=sampler,
+        collate_fn=collate,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        timeout=timeout if num_workers else 0,
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
-        worker_init_fn=_single_thread if num_workers else None,
+        worker_init_fn=_begin_worker if num_workers else None,
+        generator=torch.Generator(),  # so that it draws no number from the one of the run
     )
 
 
-def _single_thread(_worker: int) -> None:
+def fetch(batches: Iterator[Batch]) -> Batch:
+    """Return the next batch.
+
+    Raises:
+        DataError: a sample that cannot be used, or a data worker that died or hangs.
+    """
+    try:
+        batch = next(batches)
+    except RuntimeError as error:
+        message = str(error).splitlines()[0]
+        if not message.startswith(("DataLoader worker", "DataLoader timed out")):
+            raise
+        _kill_workers()
+        raise DataError(
+            f"{message.rstrip('.')}; a worker out of memory, or one that hangs on a video: try "
+            "fewer runtime.num_workers, or a longer runtime.data_timeout_s for slow storage"
+        ) from None
+    if batch.error:
+        raise DataError(batch.error)
+    return batch
+
+
+def _kill_workers() -> None:
+    """End the daemons of this process, which itself could not end while one of them hangs."""
+    for worker in multiprocessing.active_children():
+        if worker.daemon:
+            worker.kill()
+            for _ in range(2):  # PyTorch raises in whatever runs when a worker's end is noticed
+                with suppress(RuntimeError):
+                    worker.join(timeout=5)
+
+
+def _begin_worker(_worker: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C and SIGTERM often reach the whole process group. The training process answers them: it
+    # ends its step, which may still need this worker.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,59 +1,70 @@
-"""The record of a run: JSON lines (the source of truth), TensorBoard, a progress bar, a plot."""
+"""The record of a run: JSON lines (the source of truth), and what is drawn or sent from them.
+
+`log.jsonl` has one record for each logged step; `log.csv`, TensorBoard, Weights & Biases, the
+progress bar and `curves.png` show the same numbers.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
 import time
-from collections.abc import Iterable
+import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from internvideo.errors import require
+from internvideo.train.curves import draw_curves
+
 __all__ = ["Journal", "read_log"]
+
+_SLOW_DATA = 0.2
+_MACHINE = ("clips_per_s", "data_wait_ms", "data_wait", "memory_gib", "skipped")
 
 
 class Journal(AbstractContextManager):
     """Writes one record per logged step; silent on all ranks but the first.
 
     Args:
-        directory: the run directory; `log.jsonl` and TensorBoard events go there.
+        directory: the run directory.
         total_steps: length of the run, for the progress bar.
         start_step: where this process begins; later records of an earlier attempt are dropped.
         active: whether this process is the one that writes.
+        wandb_project: also log there; needs the package `wandb`.
+
+    Raises:
+        MissingExtraError: `wandb_project` is given and the package is not installed.
     """
 
     def __init__(
-        self, directory: Path, *, total_steps: int, start_step: int, active: bool = True
+        self,
+        directory: Path,
+        *,
+        total_steps: int,
+        start_step: int,
+        active: bool = True,
+        wandb_project: str | None = None,
     ) -> None:
         self.path = directory / "log.jsonl"
         self.active = active
         self.total_steps = total_steps
         self.start_step = start_step
+        self.wandb_project = wandb_project
         self._began = time.perf_counter()
 
     def __enter__(self) -> Journal:
         if not self.active:
             return self
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
-
         kept = [record for record in read_log(self.path) if record["step"] <= self.start_step]
+        self._board = _tensorboard(self.path.parent, purge_step=self.start_step + 1)
+        self._remote = _wandb(self.path.parent, self.wandb_project)
+        self._table = _Table(self.path.with_suffix(".csv"))
         self._file = self.path.open("w", encoding="utf-8")
         for record in kept:
             self._write(record)
-        self._board = _tensorboard(self.path.parent)
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            Remaining(),
-            TextColumn("{task.fields[facts]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._progress = _progress_bar()
         self._progress.start()
         self._bar = self._progress.add_task(
             self.path.parent.name, total=self.total_steps, completed=self.start_step, facts=""
@@ -70,15 +81,19 @@ class Journal(AbstractContextManager):
             return
         self._progress.stop()
         self._file.close()
+        self._table.close()
         if self._board is not None:
             self._board.close()
+        if self._remote is not None:
+            self._remote.finish(exit_code=0 if error is None else 1)
+        draw_curves(read_log(self.path), self.path.with_name("curves.png"))
 
     def advance(self, step: int) -> None:
         """Move the progress bar."""
         if self.active:
             self._progress.update(self._bar, completed=step)
 
-    def record(self, step: int, values: dict[str, Any]) -> None:
+    def record(self, step: int, values: dict[str, float]) -> None:
         """Log numbers for a step."""
         if not self.active:
             return
@@ -86,13 +101,15 @@ class Journal(AbstractContextManager):
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
-        facts = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._remote is not None:
+            self._remote.log(values, step=step)
+        facts = describe(values)
         self._progress.update(self._bar, facts=facts)
         if self._progress.disable:
             elapsed = time.perf_counter() - self._began
             left = elapsed / max(step - self.start_step, 1) * (self.total_steps - step)
             self._progress.console.print(
-                f"step {step}/{self.total_steps}  {facts}  ETA {left / 60:.1f} min",
+                f"step {step}/{self.total_steps}  {facts}  ETA {_duration(left)}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -100,26 +117,7 @@ class Journal(AbstractContextManager):
     def _write(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-
-    def plot(self) -> Path | None:
-        """Draw the curves into `curves.png`; None where matplotlib is not installed."""
-        if not self.active:
-            return None
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            return None
-        records = read_log(self.path)
-        names = [name for name in dict.fromkeys(_names(records)) if name != "step"]
-        figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
-        for position, name in enumerate(names):
-            axes = figure.add_subplot(1, len(names), position + 1)
-            points = [(r["step"], r[name]) for r in records if name in r]
-            axes.plot(*zip(*points, strict=True))
-            axes.set(title=name, xlabel="step")
-        path = self.path.with_name("curves.png")
-        figure.savefig(path, dpi=120)
-        return path
+        self._table.write(record)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -135,13 +133,105 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _names(records: Iterable[dict[str, Any]]) -> Iterable[str]:
-    return (name for record in records for name in record)
+def describe(values: dict[str, float]) -> str:
+    """Return the numbers of a record as one readable line."""
+    told = {
+        "clips_per_s": "{:.3g} clips/s",
+        "data_wait_ms": "waited {:.0f} ms a step",
+        "memory_gib": "{:.2f} GiB",
+        "skipped": "{:.0f} videos skipped",
+    }
+    learnt = [f"{name} {value:.4g}" for name, value in values.items() if name not in _MACHINE]
+    machine = [
+        told[name].format(value)
+        for name, value in values.items()
+        if name in told and (value or name != "skipped")
+    ]
+    parts = [*learnt, *machine]
+    if values.get("data_wait", 0.0) > _SLOW_DATA:
+        parts.append(
+            f"data loading is the bottleneck ({values['data_wait']:.0%} of the time): "
+            "raise runtime.num_workers"
+        )
+    return "  ".join(parts)
 
 
-def _tensorboard(directory: Path) -> Any:
+class _Table:
+    """A CSV file whose columns grow: a record with a new name rewrites what was there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._columns: list[str] = []
+        self._rows: list[dict[str, Any]] = []
+        self._file = path.open("w", encoding="utf-8", newline="")
+
+    def write(self, record: dict[str, Any]) -> None:
+        new = [name for name in record if name not in self._columns]
+        self._columns += new
+        self._rows.append(record)
+        writer = csv.DictWriter(self._file, self._columns)
+        if new:
+            self._file.seek(0)
+            self._file.truncate()
+            writer.writeheader()
+            writer.writerows(self._rows)
+        else:
+            writer.writerow(record)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _progress_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+def _tensorboard(directory: Path, *, purge_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(directory / "tensorboard"))
+    return SummaryWriter(str(directory / "tensorboard"), purge_step=purge_step)
+
+
+def _wandb(directory: Path, project: str | None) -> Any:
+    """Begin, or go on with, the run of this directory in a project; None without a project."""
+    if project is None:
+        return None
+    wandb = require("wandb", extra="wandb")
+    identity = directory / "wandb-id.txt"
+    if not identity.exists():
+        identity.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return wandb.init(
+        project=project,
+        name=directory.name,
+        dir=str(directory),
+        id=identity.read_text(encoding="utf-8"),
+        resume="allow",
+    )

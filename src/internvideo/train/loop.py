@@ -1,19 +1,16 @@
-"""The training loop: fetch, forward, backward, clip, step, log, save — and go on after a kill.
+"""The training loop: fetch, forward, backward, clip, step, log, evaluate, save — and go on.
 
 The loop knows nothing of tasks. A task is an `nn.Module` that owns the model, turns a sample into
 tensors (`prepare`, run in the data workers) and a batch into `{"loss": …, parts…}`
-(`training_loss`). Devices, precision and DDP are Lightning Fabric's; start several processes with
-`torchrun`.
+(`training_loss`). Devices, precision, DDP and FSDP2 are Lightning Fabric's; start several processes
+with `torchrun`.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,23 +18,28 @@ import torch
 from torch import Tensor, nn
 
 from internvideo.data.samples import ClipSource
-from internvideo.errors import ConfigError, DataError, InternVideoError
-from internvideo.train.checkpoint import (
-    load_state,
-    random_state,
-    restore_random_state,
-    save_state,
-)
+from internvideo.errors import DataError
+from internvideo.train.average import WeightAverage
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
-from internvideo.train.data import ClipDataset, EpochBatchSampler, build_loader
+from internvideo.train.data import Batch, ClipDataset, EpochBatchSampler, build_loader
+from internvideo.train.distribution import (
+    build_fabric,
+    compile_blocks,
+    gathered,
+)
 from internvideo.train.journal import Journal
+from internvideo.train.meter import Meter
 from internvideo.train.optim import build_optimizer, scaled_lr
-from internvideo.train.schedules import warmup_cosine
+from internvideo.train.schedules import Schedule
+from internvideo.train.skips import SkipList
+from internvideo.train.state import Best, RunState, full_weights
+from internvideo.train.step import Objective, optimizer_step
+from internvideo.train.watch import PreemptedError, Watch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Plan", "Task", "build_fabric", "train"]
+__all__ = ["Evaluation", "Plan", "Task", "build_fabric", "train"]
 
 
 class Task(Protocol):
@@ -48,8 +50,8 @@ class Task(Protocol):
         """Return what is trained and saved."""
         ...
 
-    def prepare(self, sample: Any, rng: Any) -> dict[str, Any]:
-        """Turn one sample into tensors; runs in a data worker."""
+    def prepare(self, sample: Any, rng: Any) -> list[dict[str, Any]]:
+        """Turn one sample into tensors, one entry a repeat; runs in a data worker."""
         ...
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -59,31 +61,37 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The numbers of a run, and `fingerprint`: what must not differ when it is resumed."""
+    """The numbers of a run.
+
+    Attributes:
+        optim: optimiser.
+        schedule: length and rates.
+        runtime: machine and bookkeeping.
+        settings: what must not differ when the run is resumed, as plain nested values; without
+            the batch size and the accumulation, of which only the product counts.
+    """
 
     optim: OptimConfig
     schedule: ScheduleConfig
     runtime: RuntimeConfig
-    fingerprint: str
+    settings: Mapping[str, Any]
 
 
-def build_fabric(runtime: RuntimeConfig) -> Fabric:
-    """Return a Fabric for this process; under `torchrun` it joins the others by DDP."""
-    from lightning_fabric import Fabric
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a run is measured on the way.
 
-    if runtime.threads is not None:
-        torch.set_num_threads(runtime.threads)
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = Fabric(
-        accelerator=runtime.accelerator,
-        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world_size > 1 else 1,
-        num_nodes=world_size // int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size))),
-        strategy="ddp" if world_size > 1 else "auto",
-        precision=runtime.precision,
-    )
-    fabric.launch()
-    fabric.seed_everything(runtime.seed, workers=False, verbose=False)
-    return fabric
+    Attributes:
+        measure: model in evaluation mode → metrics, the one to judge by first, higher is better;
+            called in all processes, which share the work and all return the same numbers.
+        every_epochs: how often; the last epoch is always measured.
+        keep: takes the whole state of the task, on the CPU, whenever the first metric is the best
+            so far; called in the first process only.
+    """
+
+    measure: Callable[[nn.Module], dict[str, float]]
+    every_epochs: int = 1
+    keep: Callable[[dict[str, Tensor]], None] | None = None
 
 
 def train(
@@ -93,154 +101,169 @@ def train(
     directory: Path,
     *,
     fabric: Fabric,
-    evaluate: Callable[[], dict[str, float]] | None = None,
-) -> None:
+    evaluation: Evaluation | None = None,
+) -> dict[str, Tensor]:
     """Train `task.model` on `source`; with a `last.ckpt` in `directory`, continue from it.
 
     Args:
         task: see `Task`; its parameters are updated in place.
         source: the training clips.
         plan: optimiser, schedule, runtime.
-        directory: the run directory: log, checkpoint, plots.
+        directory: the run directory: log, checkpoints, plots.
         fabric: from `build_fabric`.
-        evaluate: called on the first process at the end; its numbers are logged.
+        evaluation: how the model is measured on the way, if at all.
+
+    Returns:
+        The whole state of the task on the CPU, averaged weights in place of the last ones where an
+        average is kept; in the first process only, if the model is sharded.
 
     Raises:
-        DataError: fewer samples than one global batch.
+        DataError: fewer samples than one global batch, or a sample that cannot be used.
         ConfigError: the run in `directory` was started with other settings.
-        InternVideoError: the loss is not finite; the last checkpoint is left as it was.
+        CheckpointError: the checkpoint there cannot be read.
+        PreemptedError: SIGTERM or SIGINT; the state is saved.
+        InternVideoError: a loss or gradient is not finite; the checkpoint is left as it was.
     """
-    runtime = plan.runtime
     directory.mkdir(parents=True, exist_ok=True)
-    checkpoint = directory / "last.ckpt"
-    lr = scaled_lr(plan.optim, global_batch_size=runtime.batch_size * fabric.world_size)
-    optimizer = build_optimizer(task, plan.optim, lr=lr)
-    start_step = _resume(checkpoint, task, optimizer, plan, fabric)
+    run = _begin(task, source, plan, directory, fabric)
+    state, schedule, meter, skips = run.state, run.schedule, run.meter, run.skips
+    runtime, first_step, total_steps = plan.runtime, run.state.step, run.schedule.total_steps
+    journal = Journal(
+        directory,
+        total_steps=total_steps,
+        start_step=first_step,
+        active=fabric.is_global_zero,
+        wandb_project=runtime.wandb_project,
+    )
+    with journal, Watch(fabric, directory) as watch:
+        for step in range(first_step, total_steps):
+            lr = schedule.apply_(run.optimizer, step)
+            batches = meter.fetch(run.batches, runtime.accumulate)
+            report = optimizer_step(
+                fabric,
+                run.objective,
+                run.optimizer,
+                [batch.tensors for batch in batches],
+                max_norm=plan.optim.clip_grad_norm,
+            )
+            state.average.update_()
+            meter.add(report)
+            skips.add(batches)
+            state.step = done = step + 1
 
+            ends_epoch = done % schedule.steps_per_epoch == 0
+            told = watch.observe(done, report, batches)
+            saving = bool(told) or done % runtime.save_every == 0 or done == total_steps
+            if saving:  # only a step that is known to be good
+                told = watch.settle()
+            measuring = evaluation is not None and (
+                (ends_epoch and done // schedule.steps_per_epoch % evaluation.every_epochs == 0)
+                or done == total_steps
+            )
+            journal.advance(done)
+            if measuring or done % runtime.log_every == 0 or done == total_steps:
+                skips.flush(done)
+                numbers = {"lr": lr, "skipped": len(skips)}
+                journal.record(done, {**meter.read(), **numbers})
+            if evaluation is not None and measuring:
+                metrics = _measure(run, evaluation, fabric)
+                journal.record(done, {f"val_{name}": value for name, value in metrics.items()})
+                meter.restart()
+            if saving:
+                skips.flush(done)
+                state.save(directory)
+            if told:
+                raise PreemptedError(done, told)
+            if step == first_step:
+                gc.freeze()  # the model and the loader live to the end: spare the collector
+    skips.warn()
+    with state.average.in_place():
+        return full_weights(task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What the loop works with."""
+
+    objective: nn.Module
+    optimizer: Any
+    schedule: Schedule
+    state: RunState
+    batches: Iterator[Batch]
+    meter: Meter
+    skips: SkipList
+
+
+def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: Fabric) -> _Run:
+    """Put the parts of a run together and bring them to where it stopped."""
+    runtime = plan.runtime
     sampler = EpochBatchSampler(
-        len(source),
+        source,
         batch_size=runtime.batch_size,
+        accumulate=runtime.accumulate,
         epochs=plan.schedule.epochs,
         seed=runtime.seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
-        start_step=start_step,
     )
     if sampler.steps_per_epoch == 0:
         raise DataError(
-            f"{len(source)} clips do not fill one batch of {runtime.batch_size} x "
-            f"{fabric.world_size}; lower runtime.batch_size"
+            f"{len(source)} clips do not fill one batch of {runtime.batch_size} clips x "
+            f"{runtime.accumulate} micro-steps x {fabric.world_size} processes; lower "
+            "runtime.batch_size"
         )
-    total_steps = sampler.steps_per_epoch * plan.schedule.epochs
-    warmup_steps = round(plan.schedule.warmup_epochs * sampler.steps_per_epoch)
+    if runtime.compile:
+        compile_blocks(task.model)
+    objective = fabric.setup_module(Objective(task))
+    objective.train()
+    lr = scaled_lr(plan.optim, global_batch_size=sampler.global_batch_size)
+    optimizer = fabric.setup_optimizers(build_optimizer(task, plan.optim, lr=lr))
+    schedule = Schedule(plan.optim, plan.schedule, lr=lr, steps_per_epoch=sampler.steps_per_epoch)
+    meter = Meter(fabric)
+    state = RunState(
+        task,
+        optimizer,
+        WeightAverage(task, decay=plan.optim.ema_decay),
+        meter,
+        fabric,
+        settings=plan.settings,
+        global_batch=sampler.global_batch_size,
+    )
+    state.resume(directory)
+    sampler.start_step = state.step
     loader = build_loader(
         ClipDataset(source, task.prepare, seed=runtime.seed),
         sampler,
         num_workers=runtime.num_workers,
+        timeout=runtime.data_timeout_s,
         pin_memory=fabric.device.type == "cuda",
     )
-    module, optimizer = fabric.setup(task, optimizer)
-    module.mark_forward_method("training_loss")
-    loss_of = torch.compile(module.training_loss) if runtime.compile else module.training_loss
-    batches = iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
-
-    module.train()
-    totals: dict[str, Tensor] = {}
-    waited, since, began = 0.0, start_step, time.perf_counter()
-    journal = Journal(
-        directory, total_steps=total_steps, start_step=start_step, active=fabric.is_global_zero
+    batches: Any = iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+    skips = SkipList(directory, fabric, start_step=state.step)
+    state.restore_process()
+    return _Run(
+        objective=objective,
+        optimizer=optimizer,
+        schedule=schedule,
+        state=state,
+        batches=batches,
+        meter=meter,
+        skips=skips,
     )
-    with journal:
-        for step in range(start_step, total_steps):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
-
-            factor = warmup_cosine(
-                step, total_steps, warmup_steps, floor=plan.schedule.min_lr_ratio
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = lr * factor
-            losses = loss_of(batch)
-            fabric.backward(losses["loss"])
-            if plan.optim.clip_grad_norm is not None:
-                fabric.clip_gradients(module, optimizer, max_norm=plan.optim.clip_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-
-            for name, value in losses.items():  # summed on the device: no synchronisation per step
-                totals[name] = totals.get(name, 0.0) + value.detach()
-            done = step + 1
-            journal.advance(done)
-            if done % runtime.log_every == 0 or done == total_steps:
-                count, elapsed = done - since, time.perf_counter() - began
-                reduced: Any = fabric.all_reduce(
-                    {k: v / count for k, v in totals.items()}, reduce_op="mean"
-                )
-                means = {name: float(value) for name, value in reduced.items()}
-                _stop_if_not_finite(means, done, checkpoint)
-                samples = count * runtime.batch_size * fabric.world_size
-                journal.record(
-                    done,
-                    {
-                        **means,
-                        "lr": lr * factor,
-                        "clips_per_s": samples / elapsed,
-                        "data_wait_ms": waited / count * 1e3,
-                    },
-                )
-                totals, waited, since, began = {}, 0.0, done, time.perf_counter()
-            if done % runtime.save_every == 0 or done == total_steps:
-                _stop_if_not_finite(
-                    {k: float(v.detach()) for k, v in losses.items()}, done, checkpoint
-                )
-                _save(checkpoint, task, optimizer, plan, done, fabric)
-            if done == start_step + 1:
-                gc.freeze()  # the model and the loader live to the end: spare the collector
-        if evaluate is not None and fabric.is_global_zero:
-            journal.record(total_steps, evaluate())
-        journal.plot()
 
 
-def _save(path: Path, task: Any, optimizer: Any, plan: Plan, step: int, fabric: Fabric) -> None:
-    states: list[Any] = [random_state()]
-    if fabric.world_size > 1:
-        states = [None] * fabric.world_size
-        torch.distributed.all_gather_object(states, random_state())
-    if fabric.is_global_zero:
-        state = {
-            "step": step,
-            "fingerprint": plan.fingerprint,
-            "version": version("internvideo"),
-            "task": task.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "random": states,
-        }
-        save_state(path, state)
-    fabric.barrier()
-
-
-def _resume(path: Path, task: Any, optimizer: Any, plan: Plan, fabric: Fabric) -> int:
-    """Load `path` into task and optimiser; return the steps already taken (0 without a file)."""
-    if not path.exists():
-        return 0
-    state = load_state(path)
-    if state["fingerprint"] != plan.fingerprint:
-        raise ConfigError(
-            f"{path.parent} holds a run with other settings; "
-            "choose another --out, or delete the directory"
-        )
-    task.load_state_dict(state["task"])
-    optimizer.load_state_dict(state["optimizer"])
-    if len(state["random"]) == fabric.world_size:
-        restore_random_state(state["random"][fabric.global_rank])
-    return state["step"]
-
-
-def _stop_if_not_finite(means: dict[str, float], step: int, checkpoint: Path) -> None:
-    bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
-    if bad:
-        raise InternVideoError(
-            f"{', '.join(bad)} not finite at step {step}; stopped. The state before is in "
-            f"{checkpoint}; try a lower optim.lr or optim.clip_grad_norm=1"
-        )
+def _measure(run: _Run, evaluation: Evaluation, fabric: Fabric) -> dict[str, float]:
+    """Evaluate the averaged weights, and keep them if they are the best so far."""
+    state = run.state
+    with state.average.in_place():
+        run.objective.eval()
+        with gathered(run.objective), torch.no_grad():
+            metrics = evaluation.measure(state.task.model)  # type: ignore[arg-type]
+        run.objective.train()
+        metric, value = next(iter(metrics.items()))
+        if state.best is None or value > state.best.value:
+            state.best = Best(metric, value, state.step)
+            weights = full_weights(state.task)
+            if fabric.is_global_zero and evaluation.keep is not None:
+                evaluation.keep(weights)
+    return metrics

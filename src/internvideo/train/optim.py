@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
+from internvideo.errors import ConfigError
 from internvideo.train.config import OptimConfig
 
-__all__ = ["build_optimizer", "parameter_groups", "scaled_lr"]
+__all__ = ["build_optimizer", "layer_numbers", "parameter_groups", "scaled_lr"]
 
-# Embedding tables that are more than one-dimensional and still must not decay (videomae, viclip).
+# Tables and scales that are more than one-dimensional and still must not decay (videomae, viclip).
 UNDECAYED_NAMES = frozenset(
     {
         "cls_token",
@@ -20,39 +22,123 @@ UNDECAYED_NAMES = frozenset(
         "pos_embed",
         "positional_embedding",
         "temporal_positional_embedding",
+        "scale",
         "temp",
     }
+)
+# What a video transformer does before its first block: layer 0 of layer decay.
+EMBEDDING_NAMES = frozenset(
+    {"cls_token", "class_embedding", "mask_token", "patch_embed", "pos_embed", "stem"}
 )
 
 
 def parameter_groups(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float
-) -> list[dict]:
-    """Split trainable parameters into a decayed and an undecayed group.
+    named_parameters: Mapping[str, nn.Parameter],
+    *,
+    weight_decay: float,
+    layers: Mapping[str, int] | None = None,
+    layer_decay: float | None = None,
+) -> list[dict[str, Any]]:
+    """Sort trainable parameters into groups that share weight decay and learning rate.
 
     Vectors (biases, norms, scales), and the embedding tables of the official recipes, do not decay.
+    With layer decay the learning rate of layer `i` of `n` is `layer_decay ** (n - i)` times the
+    one of the last (BEiT, arXiv 2106.08254).
+
+    Args:
+        named_parameters: all parameters of the task.
+        weight_decay: of the groups that decay.
+        layers: layer of every parameter, from `layer_numbers`; needed for layer decay.
+        layer_decay: learning rate of a layer over that of the next; None: one for all.
+
+    Returns:
+        Groups for a `torch.optim.Optimizer`, those that decay first, with the keys `lr_scale` and
+        `decays` beside `params` and `weight_decay`.
     """
-    decayed, undecayed = [], []
-    for name, parameter in named_parameters:
+    last = max(layers.values()) if layers else 0
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in named_parameters.items():
         if not parameter.requires_grad:
             continue
-        is_table = name.rsplit(".", 1)[-1] in UNDECAYED_NAMES
-        (undecayed if parameter.ndim <= 1 or is_table else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+        decays = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in UNDECAYED_NAMES
+        scale = 1.0
+        if layers is not None and layer_decay is not None:
+            scale = layer_decay ** (last - layers[name])
+        group = groups.setdefault(
+            (scale, decays),
+            {
+                "params": [],
+                "lr_scale": scale,
+                "decays": decays,
+                "weight_decay": weight_decay if decays else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    # Stable, and decayed groups first: the norm of the gradient is summed in this order.
+    return sorted(groups.values(), key=lambda group: not group["decays"])
+
+
+def layer_numbers(task: nn.Module) -> dict[str, int]:
+    """Number the layers of a model with one stack of blocks, for layer decay.
+
+    0 is what comes before the blocks (patch embedding, stem, positions), `i + 1` is block `i`,
+    and everything after the blocks is `depth + 1`.
+
+    Args:
+        task: the module whose parameters are trained; `task.model` has `block_modules()`.
+
+    Returns:
+        Layer of each parameter, by its name in the task.
+
+    Raises:
+        ConfigError: the model has no blocks, or several stacks of them.
+    """
+    model = getattr(task, "model", task)
+    blocks = {id(block) for block in getattr(model, "block_modules", lambda: ())()}
+    prefixes = [f"{name}." for name, module in task.named_modules() if id(module) in blocks]
+    stacks = {prefix.rstrip(".0123456789") for prefix in prefixes}
+    if len(stacks) != 1:
+        raise ConfigError(
+            f"optim.layer_decay needs a model with one stack of blocks; {type(model).__name__} has "
+            f"{', '.join(sorted(stacks)) or 'none'}; remove layer_decay"
+        )
+    stem = stacks.pop().rpartition(".")[0]
+    root = f"{stem}." if stem else ""
+    numbers = {}
+    for name, _ in task.named_parameters():
+        block = next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), None)
+        if block is not None:
+            numbers[name] = block + 1
+        elif name.startswith(root) and name[len(root) :].split(".")[0] in EMBEDDING_NAMES:
+            numbers[name] = 0
+        else:
+            numbers[name] = len(prefixes) + 1
+    return numbers
 
 
 def scaled_lr(config: OptimConfig, *, global_batch_size: int) -> float:
-    """Return the peak learning rate for this global batch (linear scaling rule, if asked for)."""
+    """Return the peak learning rate for this global batch (linear scaling rule, if asked for).
+
+    Args:
+        config: `lr`, and `lr_batch_size`, for which it was chosen.
+        global_batch_size: videos of an optimiser step: batch a process x processes x accumulation.
+            The repeats of a video do not count, as in the published recipes.
+    """
     if config.lr_batch_size is None:
         return config.lr
     return config.lr * global_batch_size / config.lr_batch_size
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig, *, lr: float) -> torch.optim.AdamW:
-    """Return AdamW over the two groups of `parameter_groups`, with peak learning rate `lr`."""
-    groups = parameter_groups(model.named_parameters(), weight_decay=config.weight_decay)
+def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch.optim.AdamW:
+    """Return AdamW over the groups of `parameter_groups`, with peak learning rate `lr`.
+
+    Raises:
+        ConfigError: layer decay for a model without one stack of blocks.
+    """
+    groups = parameter_groups(
+        dict(task.named_parameters()),
+        weight_decay=config.weight_decay,
+        layers=layer_numbers(task) if config.layer_decay is not None else None,
+        layer_decay=config.layer_decay,
+    )
     return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)

@@ -1,10 +1,61 @@
-"""Learning-rate schedules as pure functions of the step: linear warm-up, then half a cosine."""
+"""Learning rate and weight decay as pure functions of the step: warm-up, then half a cosine."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-__all__ = ["cosine_value", "warmup_cosine"]
+from internvideo.train.config import OptimConfig, ScheduleConfig
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+__all__ = ["Schedule", "cosine_value", "warmup_cosine"]
+
+
+class Schedule:
+    """What learning rate and weight decay are at each step of a run; steps count from 0.
+
+    Args:
+        optim: the weight decay and its end, and the learning rate before scaling.
+        config: length and rule.
+        lr: peak learning rate, from `optim.scaled_lr`; `min_lr` is scaled by the same factor.
+        steps_per_epoch: optimiser steps of one pass over the data.
+    """
+
+    def __init__(
+        self, optim: OptimConfig, config: ScheduleConfig, *, lr: float, steps_per_epoch: int
+    ) -> None:
+        self.optim = optim
+        self.config = config
+        self.peak = lr
+        self.steps_per_epoch = steps_per_epoch
+        self.total_steps = steps_per_epoch * config.epochs
+        self.warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+
+    def lr(self, step: int) -> float:
+        """Return the learning rate of a group whose `lr_scale` is 1."""
+        total, warmup = self.total_steps, self.warmup_steps
+        if self.config.rule == "viclip":
+            floor = self.config.min_lr_ratio
+            return self.peak * warmup_cosine(step, total, warmup, floor=floor)
+        final = self.config.min_lr * self.peak / self.optim.lr
+        return cosine_value(step, total, warmup, peak=self.peak, final=final)
+
+    def weight_decay(self, step: int) -> float:
+        """Return the weight decay of the groups that decay."""
+        start, end = self.optim.weight_decay, self.optim.weight_decay_end
+        if end is None:
+            return start
+        return cosine_value(step, self.total_steps, 0, peak=start, final=end)
+
+    def apply_(self, optimizer: Optimizer, step: int) -> float:
+        """Set both numbers in every group of the optimiser; return the learning rate."""
+        lr, weight_decay = self.lr(step), self.weight_decay(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+            group["weight_decay"] = weight_decay if group["decays"] else 0.0
+        return lr
 
 
 def warmup_cosine(step: int, total_steps: int, warmup_steps: float, *, floor: float = 0.0) -> float:

@@ -159,9 +159,15 @@ def flip_clips_(
     clips: Float[Tensor, "b c t h w"], chosen: Bool[Tensor, " b"]
 ) -> Float[Tensor, "b c t h w"]:
     """Mirror the chosen clips of a batch, in place."""
-    if clips.device.type == "cpu":
-        for row in chosen.nonzero().flatten().tolist():
-            clips[row] = clips[row].flip(-1)
-        return clips
-    # elsewhere the choice is not read, because the host would have to wait for the device
+    if clips.device.type != "cpu":
+        return _flip_by_mask_(clips, chosen)
+    for row in chosen.nonzero().flatten().tolist():
+        clips[row] = clips[row].flip(-1)
+    return clips
+
+
+def _flip_by_mask_(
+    clips: Float[Tensor, "b c t h w"], chosen: Bool[Tensor, " b"]
+) -> Float[Tensor, "b c t h w"]:
+    """Do the same without reading the choice, for which the host would wait for the device."""
     return torch.where(chosen[:, None, None, None, None], clips.flip(-1), clips, out=clips)

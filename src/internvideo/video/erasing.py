@@ -61,17 +61,23 @@ def erase_clips_(
         boxes: top, left, height, width for each clip; a height of 0 erases nothing.
         generator: of the noise, on the device of the clips; None is the device's own.
     """
-    if clips.device.type == "cpu":
-        for clip, (top, left, height, width) in zip(clips, boxes.tolist(), strict=True):
-            if height:
-                box = clip[..., top : top + height, left : left + width]
-                box.normal_(generator=generator)
-        return clips
-    # elsewhere the boxes are not read, because the host would have to wait for the device
+    if clips.device.type != "cpu":
+        return _fill_by_mask_(clips, boxes, generator)
+    for clip, (top, left, height, width) in zip(clips, boxes.tolist(), strict=True):
+        if height:
+            box = clip[..., top : top + height, left : left + width]
+            box.copy_(torch.randn(box.shape, generator=generator))
+    return clips
+
+
+def _fill_by_mask_(
+    clips: Float[Tensor, "b c t h w"], boxes: Int[Tensor, "b 4"], generator: torch.Generator | None
+) -> Float[Tensor, "b c t h w"]:
+    """Do the same without reading the boxes, for which the host would wait for the device."""
     top, left, height, width = boxes[:, :, None].unbind(1)
     row = torch.arange(clips.shape[-2], device=clips.device)
     column = torch.arange(clips.shape[-1], device=clips.device)
-    inside = ((row >= top) & (row < top + height))[:, :, None]
-    inside = inside & ((column >= left) & (column < left + width))[:, None, :]
+    rows, columns = (row >= top) & (row < top + height), (column >= left) & (column < left + width)
+    inside = (rows[:, :, None] & columns[:, None, :])[:, None, None]
     noise = torch.empty_like(clips).normal_(generator=generator)
-    return torch.where(inside[:, None, None], noise, clips, out=clips)
+    return torch.where(inside, noise, clips, out=clips)

@@ -2,12 +2,11 @@
 
 What Pillow does frame by frame in Python is done here once per clip: tables that are the same for
 all frames are applied to the clip as one image, and only tables that depend on a frame's histogram
-go frame by frame. Geometry is Pillow's own bicubic filter.
+go frame by frame. The geometric operations are in `warps`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import numpy as np
@@ -16,19 +15,12 @@ from jaxtyping import Int16, UInt8
 from PIL import Image
 from torch import Tensor
 
-from internvideo.video.transforms import CropBox
-
 __all__ = [
-    "FILL",
-    "Affine",
-    "affine",
-    "affine_source",
     "auto_contrast",
     "brightness",
     "color",
     "contrast",
     "equalize",
-    "grown",
     "invert",
     "posterize",
     "sharpen_inside_",
@@ -38,11 +30,6 @@ __all__ = [
 ]
 
 Frames: TypeAlias = UInt8[np.ndarray, "t h w 3"]
-Affine: TypeAlias = tuple[float, float, float, float, float, float]
-
-FILL = 128
-"""Grey level of what a geometric operation moves in from outside the frame."""
-
 _LEVELS = np.arange(256, dtype=np.uint8)
 
 
@@ -189,55 +176,5 @@ def sharpen_inside_(
     total += 4 * middle
     # the nearest whole number to total / 13, which is at most 255
     smooth = (total.to(torch.int32) * 2 + 13).mul_(20165).bitwise_right_shift_(19).float()
-    smooth += factor * (middle - smooth)
+    smooth += (middle.float() - smooth).mul_(factor)
     target[..., 1:-1, inside] = smooth.clamp_(0, 255).to(torch.uint8)
-
-
-# ---------------------------------------------------------------- geometry
-
-
-def affine(frames: Frames, matrix: Affine, *, given: CropBox, asked: CropBox) -> Frames:
-    """Move pixels by Pillow's bicubic filter; what comes from outside the frame is grey.
-
-    Args:
-        frames: the part `given` of the frames.
-        matrix: from places in the result to places in the frame.
-        given: where `frames` lies; it holds what `affine_source` names.
-        asked: the part of the result that is returned.
-    """
-    a, b, c, d, e, f = matrix
-    across = c + a * asked.left + b * asked.top - given.left
-    down = f + d * asked.left + e * asked.top - given.top
-    size = (asked.width, asked.height)
-    moved = np.empty((len(frames), asked.height, asked.width, 3), dtype=np.uint8)
-    for new, frame in zip(moved, frames, strict=True):
-        image = Image.fromarray(frame).transform(
-            size,
-            Image.Transform.AFFINE,
-            (a, b, across, d, e, down),
-            resample=Image.Resampling.BICUBIC,
-            fillcolor=(FILL, FILL, FILL),
-        )
-        new[:] = np.asarray(image)
-    return moved
-
-
-def affine_source(asked: CropBox, whole: CropBox, matrix: Affine) -> CropBox:
-    """Return the part of the frames that the bicubic filter reads to produce the part `asked`."""
-    a, b, c, d, e, f = matrix
-    rows = (asked.top, asked.top + asked.height)
-    columns = (asked.left, asked.left + asked.width)
-    x = [a * column + b * row + c for column in columns for row in rows]
-    y = [d * column + e * row + f for column in columns for row in rows]
-    left, top = math.floor(min(x)), math.floor(min(y))
-    box = CropBox(top, left, math.ceil(max(y)) - top, math.ceil(max(x)) - left)
-    return grown(box, whole, margin=3)
-
-
-def grown(box: CropBox, whole: CropBox, *, margin: int) -> CropBox:
-    """Return a box with a margin, kept inside the frame; at least a pixel of it."""
-    top = min(max(box.top - margin, 0), whole.height - 1)
-    left = min(max(box.left - margin, 0), whole.width - 1)
-    bottom = max(min(box.top + box.height + margin, whole.height), top + 1)
-    right = max(min(box.left + box.width + margin, whole.width), left + 1)
-    return CropBox(top, left, bottom - top, right - left)

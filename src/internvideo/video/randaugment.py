@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 
 from internvideo.errors import ConfigError
 from internvideo.video import pixel_operations as pixels
+from internvideo.video import warps
 from internvideo.video.randomness import RandomSource
 from internvideo.video.transforms import CropBox
 
@@ -195,10 +196,10 @@ def _looked_at(operation: Operation, asked: CropBox, whole: CropBox) -> CropBox:
         case "AutoContrast" | "Equalize" | "Contrast":
             return whole
         case "Sharpness":
-            return pixels.grown(asked, whole, margin=1)
+            return warps.grown(asked, whole, margin=1)
         case "Rotate" | "ShearX" | "ShearY" | "TranslateX" | "TranslateY":
             matrix = inverse_affine(operation, whole.height, whole.width)
-            return pixels.affine_source(asked, whole, matrix)
+            return warps.affine_source(asked, whole, matrix)
         case _:
             return asked
 
@@ -231,12 +232,12 @@ def _apply(
             return _cut(pixels.sharpness(frames, argument), given, asked)
         case "Rotate" | "ShearX" | "ShearY" | "TranslateX" | "TranslateY":
             matrix = inverse_affine(operation, whole.height, whole.width)
-            return pixels.affine(frames, matrix, given=given, asked=asked)
+            return warps.affine(frames, matrix, given=given, asked=asked, whole=whole)
         case _:
             raise ConfigError(f"no operation {name!r}; one of: {', '.join(OPERATIONS)}")
 
 
-def inverse_affine(operation: Operation, height: int, width: int) -> pixels.Affine:
+def inverse_affine(operation: Operation, height: int, width: int) -> warps.Affine:
     """Return the map from places in the result to places in the frame, (x, y) from the corner."""
     name, argument = operation
     match name:

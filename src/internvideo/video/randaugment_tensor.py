@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from internvideo.video.pixel_operations import FILL, sharpen_inside_
+from internvideo.video.pixel_operations import sharpen_inside_
 from internvideo.video.randaugment import OPERATIONS, Operation, inverse_affine
+from internvideo.video.warps import FILL
 
 __all__ = ["apply_to_clips", "randaugment_clips"]
 
@@ -47,11 +48,13 @@ def randaugment_clips(
     for layer in range(operations.shape[1]):
         for number, name in enumerate(OPERATIONS):
             rows = [row for row, drawn in enumerate(numbers) if drawn[layer] == number]
-            # an accelerator takes all clips at once; a CPU one by one, which stay in its cache
-            groups = [[row] for row in rows] if clips.device.type == "cpu" else [rows]
-            for group in filter(None, groups):
-                index = torch.tensor(group, device=clips.device)
-                chosen = [values[row][layer] for row in group]
+            chosen = [values[row][layer] for row in rows]
+            if clips.device.type == "cpu":  # one by one: a clip stays in the cache
+                for row, value in zip(rows, chosen, strict=True):
+                    clip = clips[row : row + 1]
+                    clip.copy_(apply_to_clips(name, clip, [value]))
+            elif rows:
+                index = torch.tensor(rows, device=clips.device)
                 clips[index] = apply_to_clips(name, clips[index], chosen)
     return clips
 
@@ -77,16 +80,16 @@ def _posterize(clips: Clips, bits: Tensor) -> Clips:
 
 
 def _solarize(clips: Clips, threshold: Tensor) -> Clips:
-    return torch.where(clips < threshold.to(torch.int16), clips, 255 - clips)
+    return torch.where(clips.to(torch.int16) < threshold.to(torch.int16), clips, 255 - clips)
 
 
 def _solarize_add(clips: Clips, addend: Tensor) -> Clips:
-    raised = (clips + addend.to(torch.int16)).clamp_(max=255).to(torch.uint8)
-    return torch.where(clips < 128, raised, clips)
+    raised = clips.to(torch.int16).add_(addend.to(torch.int16)).clamp_(max=255)
+    return torch.where(clips < 128, raised.to(torch.uint8), clips)
 
 
 def _brightness(clips: Clips, factor: Tensor) -> Clips:
-    return _cut_off(clips * factor)
+    return _cut_off(clips.float().mul_(factor))
 
 
 def _contrast(clips: Clips, factor: Tensor) -> Clips:
@@ -106,9 +109,11 @@ def _sharpness(clips: Clips, factor: Tensor) -> Clips:
 
 
 def _auto_contrast(clips: Clips, _: Tensor) -> Clips:
-    low, high = (e[..., None, None].float() for e in torch.aminmax(clips.flatten(3), dim=3))
-    stretched = (clips - low).mul_(255 / (high - low).clamp_(min=1))
-    return torch.where(high > low, _cut_off(stretched), clips)
+    values = clips.flatten(3)
+    low, high = (e[..., None, None].float() for e in (values.amin(dim=3), values.amax(dim=3)))
+    flat = low == high
+    scale = torch.where(flat, 1, 255 / (high - low))
+    return _cut_off(clips.float().sub_(low.masked_fill(flat, 0)).mul_(scale))
 
 
 def _equalize(clips: Clips, _: Tensor) -> Clips:
@@ -126,7 +131,7 @@ def _equalize(clips: Clips, _: Tensor) -> Clips:
 def _grey(clips: Clips) -> Float[Tensor, "b 1 t h w"]:
     """Return the brightness, rounded to whole levels as Pillow does."""
     red, green, blue = (
-        plane * weight for plane, weight in zip(clips.unbind(1), _GREY, strict=True)
+        plane.float().mul_(weight) for plane, weight in zip(clips.unbind(1), _GREY, strict=True)
     )
     return red.add_(green).add_(blue).add_(0.5).floor_()[:, None]
 
@@ -157,19 +162,18 @@ _GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 def _affine(name: str, clips: Clips, arguments: Sequence[float]) -> Clips:
     """Move pixels bilinearly; what comes from outside the crop is grey."""
     height, width = clips.shape[-2:]
-    device = clips.device
     matrices = torch.tensor(
         [inverse_affine(Operation(name, argument), height, width) for argument in arguments],
-        device=device,
-    ).view(-1, 2, 3)
-    row = torch.arange(height, device=device) + 0.5
-    column = torch.arange(width, device=device) + 0.5
-    y, x = torch.meshgrid(row, column, indexing="ij")
-    places = torch.stack([x, y, torch.ones_like(x)], dim=-1)
-    sources = torch.einsum("h w i, b j i -> b h w j", places, matrices)
-    grid = 2 * sources / torch.tensor([width, height], device=device) - 1
+        device=clips.device,
+    )
+    a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)
+    row = torch.arange(height, device=clips.device)[:, None] + 0.5
+    column = torch.arange(width, device=clips.device) + 0.5
+    # not a product of matrices, which mixed precision would round to less than a pixel
+    x, y = a * column + b * row + c, d * column + e * row + f
+    inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height))[:, None]
+    grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)
     planes = clips.flatten(1, 2).float()
     moved = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    inside = ((grid >= -1) & (grid < 1)).all(dim=-1)[:, None]
     moved = torch.where(inside, moved.add_(_SLACK), FILL).to(torch.uint8)
     return moved.view(clips.shape)

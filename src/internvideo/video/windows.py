@@ -22,7 +22,7 @@ from torch import Tensor
 from internvideo.errors import ConfigError
 from internvideo.video.preprocessing import FrameSource, Preprocessing
 
-__all__ = ["Spans", "VideoWindow", "sliding_windows", "spans"]
+__all__ = ["Spans", "VideoWindow", "sliding_windows", "spans", "window_protocol"]
 
 _PIECE = 16  # frames of full size that are in memory together
 _DEFAULT_SECONDS = 2.0
@@ -94,6 +94,11 @@ def spans(
     return Spans(video.num_frames, length, step)
 
 
+def window_protocol(protocol: Preprocessing) -> Preprocessing:
+    """Return how a window is looked at: one clip of the protocol, and its central crop."""
+    return replace(protocol, num_clips=1, num_crops=1)
+
+
 def _covered(protocol: Preprocessing, fps: float) -> int:
     """Return how many frames of the video a clip of the protocol covers."""
     if protocol.sampling not in ("dense", "center"):
@@ -117,7 +122,7 @@ def sliding_windows(
     Raises:
         VideoError: a frame cannot be decoded; the windows before it have been yielded.
     """
-    protocol = replace(protocol, num_clips=1, num_crops=1)
+    protocol = window_protocol(protocol)
     picked = protocol.sample(windows.length, video.fps)[0]
     offsets = np.unique(picked)
     kept: dict[int, Tensor] = {}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
-from internvideo.models import classifier, viclip, videomae, vit
+from internvideo.models import classifier, probe, viclip, videomae, vit
 from internvideo.models.clip_init import text_state_from_clip, vision_state_from_clip
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.zoo.renames import OPEN_SET_CLASSIFIER, OPENAI_CLIP, SAME_NAMES, RenameTable
@@ -289,9 +289,21 @@ def _infer_classifier(shapes: Shapes, base: Any) -> classifier.VideoClassifierCo
     fields["num_classes"] = _need(shapes, r"head\.(weight|bias)", 0, "number of classes")
     has_norm = any(name.startswith("norm.") for name in shapes)
     mean = any(name.startswith("fc_norm.") for name in shapes) or not has_norm
-    fields |= {"pooling": "mean" if mean else "first", "final_norm": not mean}
+    usual = base.pooling if base is not None and base.pooling != "first" else "mean"
+    fields |= {"pooling": usual if mean else "first", "final_norm": not mean}
     default = classifier.VideoClassifierConfig(num_classes=1)
     return _merge(base or default, fields)
+
+
+def _infer_probe(shapes: Shapes, base: Any) -> probe.ProbeClassifierConfig:
+    encoder = {n.removeprefix("encoder."): s for n, s in shapes.items() if n.startswith("encoder.")}
+    fields = {
+        "encoder": _infer_encoder(encoder, base.encoder if base is not None else None),
+        "num_classes": _need(shapes, r"head\.(weight|bias)", 0, "number of classes"),
+        "head": "attentive" if any(name.startswith("pool.") for name in shapes) else "linear",
+        "batch_norm": any(name.startswith("norm.") for name in shapes),
+    }
+    return _merge(base, fields) if base is not None else probe.ProbeClassifierConfig(**fields)
 
 
 def _infer_videomae(shapes: Shapes, base: Any) -> videomae.VideoMAEConfig:
@@ -407,6 +419,10 @@ def _classifier_traits(config: Any) -> dict[str, Any]:
     return {**_vit_traits(config), "num_classes": config.num_classes}
 
 
+def _probe_traits(config: Any) -> dict[str, Any]:
+    return {**_vit_traits(config.encoder), "num_classes": config.num_classes, "head": config.head}
+
+
 def _videomae_traits(config: Any) -> dict[str, Any]:
     names = ("decoder_width", "decoder_depth")
     return {**_vit_traits(config.encoder), **{name: getattr(config, name) for name in names}}
@@ -478,6 +494,16 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         traits=_viclip_traits,
         preset="viclip-eval",
         adapt=_viclip_from_clip,
+    ),
+    Architecture(
+        id="videomae/probe",
+        model=probe.ProbeClassifier,
+        config=probe.ProbeClassifierConfig,
+        sizes=probe.SIZES,
+        tables={"official": SAME_NAMES},
+        infer=_infer_probe,
+        traits=_probe_traits,
+        preset="videomae-kinetics",
     ),
 )
 """All architectures that the zoo can build, the most specific first."""

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from internvideo.errors import CheckpointError
 from internvideo.models.classifier import VideoClassifier, remap_head
-from internvideo.models.vit import VideoViT
+from internvideo.models.positions import resample_positions
+from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo.architectures import find_architecture, kind_of
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
@@ -29,6 +30,7 @@ from internvideo.zoo.hub import (
     Record,
     assign_weights,
     is_saved_model,
+    read_config,
     read_directory,
 )
 from internvideo.zoo.identify import Fit, convert
@@ -178,8 +180,9 @@ def load_encoder_weights(
 
     Every tensor of the encoder must be in the file, with its shape. A decoder, a head and a text
     tower of the file are left; a final norm that the model does not have is left too (a classifier
-    with mean pooling starts its own). The head of a classifier is kept when file and model have the
-    same number of classes, taken by rows when `head_rows` is given, and left fresh otherwise.
+    with mean pooling starts its own). A learnt position table is fitted to another number of frames
+    or pixels. The head of a classifier is kept when file and model have the same number of classes,
+    taken by rows when `head_rows` is given, and left fresh otherwise.
 
     Args:
         model: a `VideoMAE`, `VideoViT`, `VideoClassifier`, or a `ViCLIP` on a `VideoViT`.
@@ -191,9 +194,11 @@ def load_encoder_weights(
         CheckpointError: the model or the file has no such encoder, or they differ in shape.
     """
     encoder = _encoder_of(model)
-    state, path = _read_state(source, card)
+    state, config, path = _read_state(source, card)
     given = _encoder_part(state, path)
+    names = {id(tensor): name for name, tensor in given.items()}
     own = encoder.state_dict()
+    _fit_positions(given, config, encoder)
     head: HeadRule = "none"
     fresh: tuple[str, ...] = ()
     if isinstance(encoder, VideoClassifier):
@@ -212,8 +217,7 @@ def load_encoder_weights(
         fit = Fit(architecture="", layout="", config=None, missing=missing, mismatched=mismatched)
         raise CheckpointError(f"{path} does not fit the encoder: {fit.explain()}")
     encoder.load_state_dict(taken, strict=False)
-    used = {id(tensor) for tensor in taken.values()}
-    left = tuple(name for name, tensor in state.items() if id(tensor) not in used)
+    left = tuple(name for name, tensor in state.items() if names.get(id(tensor)) not in taken)
     _LOG.info("%s: %d tensors taken, %d left, head %s", path, len(taken), len(left), head)
     return Transferred(loaded=len(taken), left=left, fresh=fresh, head=head)
 
@@ -235,6 +239,16 @@ def _encoder_part(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     raise CheckpointError(f"{path} holds no VideoViT encoder (no {marker})")
 
 
+def _fit_positions(given: dict[str, Tensor], config: Any, encoder: VideoViT) -> None:
+    """Resample a learnt position table of the file for the clip size of the encoder."""
+    table = given.get("pos_embed")
+    if table is None or encoder.config.positions != "learnable":
+        return
+    for part in (config, getattr(config, "encoder", None), getattr(config, "vision", None)):
+        if isinstance(part, VideoViTConfig) and part.grid != encoder.config.grid:
+            given["pos_embed"] = resample_positions(table, part.grid, encoder.config.grid)
+
+
 def _prepare_head(
     model: VideoClassifier, given: dict[str, Tensor], rows: Sequence[int] | None
 ) -> HeadRule:
@@ -251,8 +265,8 @@ def _prepare_head(
     return "fresh"
 
 
-def _read_state(source: str | Path, card: str | None) -> tuple[dict[str, Tensor], Path]:
-    """Return the tensors of a source under our names, and where they come from."""
+def _read_state(source: str | Path, card: str | None) -> tuple[dict[str, Tensor], Any, Path]:
+    """Return the tensors of a source under our names, its configuration, and its place."""
     chosen = find_card(card) if card is not None else None
     found = look_up(source)
     if isinstance(found, Card):
@@ -262,9 +276,9 @@ def _read_state(source: str | Path, card: str | None) -> tuple[dict[str, Tensor]
         found = found / _WEIGHTS
     file = read_checkpoint(found)
     if is_saved_model(found.parent) and found.name == _WEIGHTS:
-        return file.state, found
+        return file.state, read_config(found.parent)[1], found
     fit, _ = fit_file(file, chosen)
-    return convert(file.state, fit), found
+    return convert(file.state, fit), fit.config, found
 
 
 def _download(card: Card) -> Path:

@@ -20,7 +20,7 @@ from internvideo.zoo import environment
 from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import CheckpointFile
-from internvideo.zoo.hub import fetch_repository
+from internvideo.zoo.hub import fetch_repository, is_saved_model
 from internvideo.zoo.identify import Fit, fit_to, identify
 from internvideo.zoo.labels import label_names
 from internvideo.zoo.registry import all_cards, find_card
@@ -43,6 +43,7 @@ def look_up(source: str | Path) -> Card | Path:
     """Return the card, or the local file or folder, that a source means.
 
     A text is first a name of the zoo, then a path, then a hub id (whose two files are downloaded).
+    The directory of a training run stands for its best model, or else for its last.
 
     Raises:
         UnknownNameError: none of these; the message suggests the nearest names.
@@ -57,13 +58,22 @@ def look_up(source: str | Path) -> Card | Path:
             unknown = error
     path = Path(text).expanduser()
     if path.exists():
-        return path
+        return _model_of_run(path)
     is_path = path.is_absolute() or text.startswith(("./", "../", "~"))
     if unknown is None or is_path or path.suffix in _WEIGHT_ENDINGS:
         raise CheckpointError(f"no such file or folder: {path}")
     if _HUB_ID.fullmatch(text):
         return fetch_repository(text, local_files_only=environment.is_offline())
     raise unknown
+
+
+def _model_of_run(path: Path) -> Path:
+    """Return the model folder in the directory of a training run; any other path as it is."""
+    if path.is_dir() and not (path / "config.json").exists():
+        for name in ("best", "model"):
+            if is_saved_model(path / name):
+                return path / name
+    return path
 
 
 def candidates(fit: Fit) -> tuple[Card, ...]:

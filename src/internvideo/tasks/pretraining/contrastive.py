@@ -42,18 +42,20 @@ class ContrastivePretraining(nn.Module):
         self.tokenizer = tokenizer
         self.mask_ratio = mask_ratio
 
-    def prepare(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Any]]:
         """Return resized uint8 frames `(T, H, W, C)`, token ids `(L,)` and an id of the caption.
 
         Equal captions get equal ids: in the loss they are positives of each other.
         """
         if not sample.caption:
             raise DataError("a clip without a caption cannot be used for contrastive training")
-        return {
-            "video": self.preprocessing.resize(torch.from_numpy(sample.frames)),
-            "tokens": self.tokenizer(sample.caption)[0],
-            "caption_id": caption_ids([sample.caption])[0],
-        }
+        return [
+            {
+                "video": self.preprocessing.resize(torch.from_numpy(sample.frames)),
+                "tokens": self.tokenizer(sample.caption)[0],
+                "caption_id": caption_ids([sample.caption])[0],
+            }
+        ]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the symmetric contrastive loss and the share of clips that find their caption."""

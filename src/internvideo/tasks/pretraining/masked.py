@@ -1,17 +1,28 @@
-"""Masked video modelling: hide most of a clip, reconstruct it (VideoMAE, arXiv 2203.12602)."""
+"""Masked video modelling: hide most of a clip, reconstruct it (VideoMAE, arXiv 2203.12602).
+
+With a decoder mask only a part of the clip is reconstructed (dual masking, VideoMAE V2, arXiv
+2303.16727), and with repeats one decoded clip serves several times.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from internvideo.data.samples import Sample
-from internvideo.models.tubelets import TokenSplit, split_mask
+from internvideo.errors import ConfigError
+from internvideo.models.tubelets import TokenSplit, split_mask, tubelet_grid
 from internvideo.models.videomae import VideoMAE
-from internvideo.video.masks import random_mask, tube_mask
+from internvideo.tasks.pretraining.masking import (
+    DecoderMaskKind,
+    MaskKind,
+    draw_decoder_mask,
+    draw_mask,
+)
+from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 
 __all__ = ["MaskedPretraining"]
@@ -23,8 +34,15 @@ class MaskedPretraining(nn.Module):
     Args:
         model: the masked autoencoder.
         preprocessing: frames per clip, resolution and pixel statistics.
+        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
         mask: "tube" hides the same places in all frames (the paper), "random" any tokens.
         mask_ratio: share of tokens hidden from the encoder.
+        decoder_mask: "running-cell" leaves a part of every 2x2 cell of tokens out of the decoder.
+        decoder_mask_ratio: share of tokens that is left out then: 0.25, 0.5 or 0.75.
+        repeats: crops of one decoded clip, each with its own masks.
+
+    Raises:
+        ConfigError: the masks do not fit the model's grid of tokens, or leave nothing to learn.
     """
 
     def __init__(
@@ -32,32 +50,82 @@ class MaskedPretraining(nn.Module):
         model: VideoMAE,
         preprocessing: Preprocessing,
         *,
-        mask: Literal["tube", "random"] = "tube",
+        augmentation: Augmentation | None = None,
+        mask: MaskKind = "tube",
         mask_ratio: float = 0.9,
+        decoder_mask: DecoderMaskKind = "none",
+        decoder_mask_ratio: float = 0.5,
+        repeats: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
-        self.mask = mask
+        self.augmentation = augmentation
+        self.mask: MaskKind = mask
         self.mask_ratio = mask_ratio
+        self.decoder_mask: DecoderMaskKind = decoder_mask
+        self.decoder_mask_ratio = decoder_mask_ratio
+        self.repeats = repeats
+        if repeats < 1:
+            raise ConfigError(f"repeats is {repeats}; expected at least 1")
+        self._masks(model.config.mask_grid, np.random.default_rng(0))  # refuses what cannot work
 
-    def prepare(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        """Return resized uint8 frames `(T, H, W, C)` and the visible and the masked token indices.
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
+        """Return of each repeat the frames "t h w c" and which places are visible, which masked.
 
-        Indices, because their number is known without reading a mask: the step then never makes
-        the host wait for the device.
+        With a decoder mask also which tokens are "reconstructed", which "skipped". Indices, because
+        their number is known without reading a mask: the step never makes the host wait for the
+        device.
         """
-        grid = self.model.config.encoder.grid
-        draw = tube_mask if self.mask == "tube" else random_mask
-        split = split_mask(torch.from_numpy(draw(grid, self.mask_ratio, rng=rng))[None])
-        return {
-            "video": self.preprocessing.resize(torch.from_numpy(sample.frames)),
-            "visible": split.visible[0],
-            "masked": split.masked[0],
-        }
+        frames, config = torch.from_numpy(sample.frames), self.model.config
+        copies: list[dict[str, Tensor]] = []
+        for crop in self._crops(frames, rng):
+            grid = tubelet_grid(
+                crop["video"].permute(3, 0, 1, 2)[None],
+                tubelet_size=config.encoder.tubelet_size,
+                patch_size=config.mask_patch,
+            )
+            copies.append({**crop, **self._masks(grid, rng)})
+        return copies
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the mean squared error over masked tokens."""
-        video = self.preprocessing.normalize(batch["video"])
+        if self.augmentation is None:
+            video = self.preprocessing.normalize(batch["video"])
+        else:
+            video = self.augmentation.finish(batch["video"], batch)
+        decoded = None
+        if self.decoder_mask != "none":
+            decoded = TokenSplit(batch["reconstructed"], batch["skipped"])
         split = TokenSplit(batch["visible"], batch["masked"])
-        return {"loss": self.model(video, split).loss}
+        return {"loss": self.model(video, split, decoded).loss}
+
+    def _crops(self, frames: Tensor, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
+        if self.augmentation is None:
+            resized = self.preprocessing.resize(frames)
+            yield from ({"video": resized} for _ in range(self.repeats))
+            return
+        for _ in range(self.repeats):
+            draw = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
+            tensors = self.augmentation.draw_tensors(draw)
+            yield {"video": self.augmentation.cut(frames, draw), **tensors}
+
+    def _masks(self, grid: tuple[int, int, int], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Draw the masks of one clip, as indices of tokens."""
+        visible, masked = _indices(draw_mask(grid, self.mask_ratio, kind=self.mask, rng=rng))
+        if self.decoder_mask == "none":
+            return {"visible": visible, "masked": masked}
+        left_out = draw_decoder_mask(grid, self.decoder_mask_ratio, rng=rng)
+        reconstructed, skipped = _indices(left_out)
+        return {
+            "visible": visible,
+            "masked": masked,
+            "reconstructed": reconstructed,
+            "skipped": skipped,
+        }
+
+
+def _indices(mask: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return the indices of the False and of the True tokens of one clip."""
+    split = split_mask(torch.from_numpy(mask)[None])
+    return split.visible[0], split.masked[0]

@@ -5,8 +5,8 @@ import json
 import pytest
 from rich.console import Console
 
-from internvideo import errors, results
-from internvideo.results import Classification
+from internvideo import errors
+from internvideo.results import Classification, classification
 
 RESULT = Classification.from_scores(
     "clips/dog [1].mp4",
@@ -58,6 +58,6 @@ def test_plot_without_matplotlib_names_the_extra(monkeypatch):
     def missing(module: str, *, extra: str):
         return errors.require("a_package_that_is_not_there", extra=extra)
 
-    monkeypatch.setattr(results, "require", missing)
+    monkeypatch.setattr(classification, "require", missing)
     with pytest.raises(errors.MissingExtraError, match=r"internvideo\[plot\]"):
         RESULT.plot()

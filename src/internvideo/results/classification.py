@@ -1,4 +1,4 @@
-"""What the library answers: plain dataclasses with `to_json()`, a Rich table, and `plot()`."""
+"""What is in a video: labels with their scores."""
 
 from __future__ import annotations
 

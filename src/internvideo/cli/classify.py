@@ -1,0 +1,101 @@
+"""`internvideo classify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from internvideo.cli.answers import plot_answers, show_answers
+from internvideo.cli.labels import read_labels
+from internvideo.cli.terminal import (
+    failure_list,
+    output_file,
+    output_folder,
+    progress_bar,
+)
+from internvideo.errors import ConfigError, VideoError
+
+if TYPE_CHECKING:
+    from internvideo.results import Classification
+
+__all__ = ["classify"]
+
+_OWN_CLASSES = 5
+
+
+def classify(
+    videos: Annotated[
+        list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
+    ],
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels", "-l", help="A label; repeat it. A file, or @FILE, gives one label a line."
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
+    ] = "viclip-nano",
+    card: Annotated[
+        str | None, typer.Option(help="For a weight file: the released model that it is.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", "-k", min=1, help="Show only the best K answers.")
+    ] = None,
+    template: Annotated[
+        str, typer.Option(help="Sentences around each label: none, action16, or 'a video of {}'.")
+    ] = "none",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line for each video.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the scores into this file; for several videos, into this folder."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Say which of your labels fits each video best.
+
+    The default model, viclip-nano, ships with the package. It knows only the small words of the
+    procedural world; load a full ViCLIP for real videos, or a classifier with its own classes.
+
+    Examples:
+      internvideo classify clip.mp4 -l "something moves left" -l "something moves right"
+      internvideo classify clips/ --labels labels.txt --json > answers.jsonl
+      internvideo classify clip.mp4 -m videomae-b16-k400 --top-k 5
+      internvideo classify clip.mp4 -m viclip-l14 -l archery -l juggling --template action16
+    """
+    texts = read_labels(labels)
+    if plot is not None:
+        output_folder(plot) if len(videos) > 1 or Path(videos[0]).is_dir() else output_file(plot)
+    from internvideo.pipeline import load
+    from internvideo.views import expand_videos
+
+    paths, failures = expand_videos(videos)
+    total = len(paths) + len(failures)
+    video_model = load(model, device=device, card=card)
+    if texts is None and video_model.tokenizer is not None:
+        raise ConfigError(
+            f"{video_model.name} answers with labels that you give: "
+            "add --labels 'something grows' for each, or --labels FILE"
+        )
+    if texts is None and top_k is None:
+        top_k = _OWN_CLASSES
+    answers: list[Classification] = []
+    with progress_bar("classifying", unit="videos") as advance:
+        results = video_model.classify_many(paths, texts, top_k=top_k, templates=template)
+        for number, (path, result) in enumerate(zip(paths, results, strict=True), start=1):
+            if isinstance(result, VideoError):
+                failures.append((path, str(result)))
+            elif as_json:
+                print(result.to_json(), flush=True)
+            if not isinstance(result, VideoError):
+                answers.append(result)
+            advance(number, len(paths))
+    if not as_json:
+        show_answers(answers)
+    if plot is not None:
+        plot_answers(answers, plot)
+    raise typer.Exit(failure_list(failures, total=total))

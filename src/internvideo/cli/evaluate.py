@@ -1,0 +1,211 @@
+"""`internvideo evaluate`."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from internvideo.cli.terminal import (
+    failure_list,
+    output_file,
+    output_folder,
+    progress_bar,
+    stdout_console,
+)
+from internvideo.errors import ConfigError, DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from internvideo.evaluation import Subject
+    from internvideo.results import RecognitionReport
+
+__all__ = ["evaluate"]
+
+
+class Views(str, Enum):
+    """At how much of each video the model looks."""
+
+    ALL = "all"
+    CENTER = "center"
+
+
+def evaluate(
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model: name, file or folder."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Values of the recipe to replace."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint", "-c", help="For a recipe: run directory, model folder or weight file."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="For a model: the annotation file.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--format", "-f", help="Format of --data.")] = "kinetics",
+    root: Annotated[
+        str | None, typer.Option(help="Folder of the videos; by default that of --data.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Class list, for formats that name classes in words.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Put the model's outputs in this order, e.g. kinetics-400/alphabetical."),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Another input protocol, e.g. videomae-kinetics.")
+    ] = None,
+    views: Annotated[
+        Views, typer.Option(help="All views of the protocol, or one clip and its centre.")
+    ] = Views.ALL,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for report.json and predictions.jsonl."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw classes and confusions into this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail when a video cannot be read.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Views at once in the model.")] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="Videos decoded at once.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Measure a classifier on annotated videos.
+
+    The answers of all views of a video are averaged. The protocol is printed with the numbers. With
+    --out, every answer is kept, and the same command goes on after a stop. Videos that cannot be
+    read are listed; they are no part of top-1, and a second number counts them as misses.
+
+    Examples:
+      internvideo evaluate k400_videomae-b --checkpoint runs/k400_videomae-b --out results/
+      internvideo evaluate runs/mine/model --data test.csv --views center
+      internvideo evaluate videomae-b16-k400 -d val.csv --root videos/ --json --strict
+      torchrun --nproc-per-node 4 -m internvideo evaluate runs/mine -d test.csv --out results/
+    """
+    if plot is not None:
+        output_file(plot)
+    if out is not None:
+        output_folder(out)
+    recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
+    if recipe is not None:
+        if given := _given(data=data, classes=classes, protocol=protocol, labels=labels):
+            raise ConfigError(
+                f"{given} belongs to a model, but {subject} is a recipe, which says that itself; "
+                "override its keys, such as evaluation.data.annotations=val.csv"
+            )
+        from internvideo.evaluation import subject_of_recipe
+
+        assert checkpoint is not None
+        found = subject_of_recipe(recipe, checkpoint, device=device)
+    else:
+        found = _subject_of_model(
+            subject, data, kind, protocol=protocol, classes=classes, device=device, root=root,
+            labels=labels, split=split,
+        )  # fmt: skip
+    from internvideo.evaluation import measure
+
+    with progress_bar("evaluating", unit="videos") as bar:
+        report = measure(
+            found,
+            views=views.value,
+            batch_size=batch_size,
+            num_workers=workers,
+            directory=out,
+            progress=bar,
+        )
+    raise typer.Exit(_tell(report, as_json=as_json, plot=plot, strict=strict))
+
+
+def _tell(report: RecognitionReport, *, as_json: bool, plot: Path | None, strict: bool) -> int:
+    """Print the report and what could not be read; return the exit code."""
+    failures = list(report.failures)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        return 1 if strict and failures else 0
+    if as_json:
+        print(report.to_json())
+    else:
+        stdout_console().print(report)
+    if plot is not None:
+        report.plot(plot)
+    code = failure_list(failures, total=report.num_videos + len(failures))
+    if failures and not report.num_videos:
+        raise DataError(f"no video of {report.data} can be read, so nothing was measured")
+    return code if strict else 0
+
+
+def _recipe(subject: str, overrides: list[str], *, checkpoint: str | None, data: Any) -> Any:
+    """Return the recipe that the subject is, or None where it is a model."""
+    from internvideo.recipe import find_recipe, load_recipe
+
+    try:
+        if Path(subject).suffix not in (".yaml", ".yml") and Path(subject).exists():
+            return _no_recipe(subject, overrides, checkpoint)
+        find_recipe(subject)
+    except UnknownNameError:
+        if checkpoint is not None or Path(subject).suffix in (".yaml", ".yml"):
+            raise
+        return _no_recipe(subject, overrides, checkpoint)
+    if checkpoint is None:
+        raise ConfigError(
+            f"{subject} is a recipe: give --checkpoint with the weights to measure, such as "
+            f"--checkpoint runs/{Path(subject).stem}"
+        )
+    return load_recipe(subject, overrides)
+
+
+def _no_recipe(subject: str, overrides: list[str], checkpoint: str | None) -> None:
+    if overrides:
+        raise ConfigError(f"{overrides[0]!r} changes a recipe, but {subject} is a model")
+    if checkpoint is not None:
+        raise ConfigError(
+            f"--checkpoint goes with a recipe, but {subject} is a file or folder; give it alone "
+            "and the videos by --data"
+        )
+
+
+def _given(**options: Any) -> str:
+    return ", ".join(f"--{name}" for name, value in options.items() if value is not None)
+
+
+def _subject_of_model(
+    model: str,
+    data: Path | None,
+    kind: str,
+    *,
+    protocol: str | None,
+    classes: str | None,
+    device: str,
+    root: str | None,
+    labels: Path | None,
+    split: str | None,
+) -> Subject:
+    if data is None:
+        raise ConfigError(f"on which videos is {model} to be measured? give --data ANNOTATIONS")
+    from internvideo.evaluation import subject_of_list
+    from internvideo.pipeline import load
+
+    loaded = load(model, device=device, labels=classes)
+    if protocol is not None:
+        loaded = loaded.with_preprocessing(protocol)
+    return subject_of_list(
+        loaded,
+        cast(Any, kind),
+        data,
+        name=None if loaded.card else model,
+        root=root,
+        labels=labels,
+        split=split,
+    )

@@ -1,0 +1,84 @@
+"""`internvideo reconstruct`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from internvideo.cli.terminal import output_file
+from internvideo.errors import ConfigError
+
+__all__ = ["reconstruct"]
+
+
+class Mask(str, Enum):
+    """Which tokens are hidden."""
+
+    tube = "tube"
+    random = "random"
+
+
+def reconstruct(
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A file or URL.")],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Name, file, folder or hub id of a masked autoencoder."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .png (a grid) or .mp4.")
+    ] = Path("reconstruction.png"),
+    mask: Annotated[
+        Mask, typer.Option(help="Hide the same places in all frames, or any places.")
+    ] = Mask.tube,
+    mask_ratio: Annotated[float, typer.Option(help="Share of the clip to hide.")] = 0.75,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed hides other places.")] = 0,
+    card: Annotated[
+        str | None, typer.Option(help="For a weight file: the released model that it is.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Hide most of a clip and show how a masked autoencoder fills it in.
+
+    The picture has three rows: the original, what the model saw of it, and what it made up. Models
+    with one token a frame need --mask random.
+
+    Examples:
+      internvideo reconstruct clip.mp4 -m videomae-b16-hybrid-pt --out filled.png
+      internvideo reconstruct clip.mp4 -m runs/mine/model --mask-ratio 0.9 --out filled.mp4
+    """
+    from internvideo.models.videomae import VideoMAE
+    from internvideo.pipeline import load
+    from internvideo.tasks.pretraining import viewer
+    from internvideo.views import open_video
+
+    output_file(viewer.check_ending(out))
+    loaded = load(model, device=device, card=card)
+    network = loaded.model
+    if not isinstance(network, VideoMAE):
+        raise ConfigError(
+            f"{loaded.name} is a {type(network).__name__} and cannot fill in a clip; give a masked "
+            "autoencoder with its decoder, such as videomae-b16-hybrid-pt"
+        )
+    protocol = dataclasses.replace(loaded.preprocessing, num_clips=1, num_crops=1)
+    with open_video(video) as (_, opened):
+        clip = protocol.load(opened)[0]
+    result = viewer.reconstruct(
+        network,
+        clip,
+        protocol,
+        name=loaded.name,
+        mask=mask.value,
+        mask_ratio=mask_ratio,
+        seed=seed,
+    )
+    result.save(out)
+    if as_json:
+        print(json.dumps({**result.to_json(), "video": video, "out": str(out)}))
+    else:
+        print(f"{result.title}: {out}")
