@@ -29,6 +29,17 @@ def test_base_is_merged_key_by_key(tmp_path):
     assert variant.fingerprint() != base.fingerprint()
 
 
+def test_another_kind_takes_the_keys_of_the_old_one_away(tmp_path):
+    overrides = ["data.annotations=list.csv", "data.kind=kinetics"]
+    data = load_recipe("world_videomae-nano", overrides).data
+    assert (data.kind, str(data.annotations)) == ("kinetics", "list.csv")
+    base = load_recipe("world_videomae-nano")
+    (tmp_path / "base.yaml").write_text(base.to_yaml())
+    listed = {"kind": "kinetics", "annotations": "list.csv", "root": "s3://bucket/videos"}
+    (tmp_path / "variant.yaml").write_text(yaml.safe_dump({"base": "base.yaml", "data": listed}))
+    assert load_recipe(tmp_path / "variant.yaml").data.root == "s3://bucket/videos"
+
+
 def test_bookkeeping_does_not_change_the_fingerprint():
     plain = load_recipe("world_videomae-nano")
     other = load_recipe("world_videomae-nano", ["runtime.log_every=1", "runtime.num_workers=0"])

@@ -54,16 +54,22 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find_recipe(name)
     data = _read(path)
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise ConfigError(f"override '{override}' is not of the form key.subkey=value")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"override '{override}': the value is not valid YAML") from None
-        _set(data, key.split("."), parsed, override)
+    parsed = [_parse(override) for override in overrides]
+    # A new kind first: it takes away the keys of the old one.
+    for keys, value, override in sorted(parsed, key=lambda each: each[0][-1] != "kind"):
+        _set(data, keys, value, override)
     return validate(Recipe, data, source=str(path))
+
+
+def _parse(override: str) -> tuple[list[str], Any, str]:
+    """Return the keys and the value of `key.subkey=value`, and the text itself for messages."""
+    key, separator, value = override.partition("=")
+    if not separator:
+        raise ConfigError(f"override '{override}' is not of the form key.subkey=value")
+    try:
+        return key.split("."), yaml.safe_load(value), override
+    except yaml.YAMLError:
+        raise ConfigError(f"override '{override}': the value is not valid YAML") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -79,7 +85,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` on top, nested mappings merged key by key."""
+    """Return `base` with `changes` on top, nested mappings merged key by key.
+
+    A mapping of another `kind` replaces the old one: their keys have nothing in common.
+    """
+    if "kind" in changes and changes["kind"] != base.get("kind"):
+        return dict(changes)
     result = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
@@ -92,4 +103,6 @@ def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> No
         data = data.setdefault(key, {})
         if not isinstance(data, dict):
             raise ConfigError(f"override '{override}': '{key}' is a value, not a group of keys")
+    if keys[-1] == "kind" and data.get("kind") != value:
+        data.clear()
     data[keys[-1]] = value

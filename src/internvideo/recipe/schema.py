@@ -112,7 +112,9 @@ class ListData(StrictModel):
         "hybrid",
     ]
     annotations: Path
-    root: Path | None = Field(default=None, description="videos are relative to this folder")
+    root: str | None = Field(
+        default=None, description="videos are relative to this folder or address"
+    )
     labels: Path | None = Field(
         default=None, description="the class list, for formats that name classes in words"
     )

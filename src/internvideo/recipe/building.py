@@ -1,0 +1,279 @@
+"""From a recipe to its parts: the task with its model, the clips, the input protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from internvideo.data.clip_sampling import ClipSampling
+from internvideo.data.samples import EvaluationSource
+from internvideo.errors import ConfigError, did_you_mean
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.models.config import config_from_dict, config_to_dict
+from internvideo.models.layers import checkpoint_blocks
+from internvideo.recipe.loading import merged
+from internvideo.recipe.schema import (
+    ContrastiveTask,
+    ListData,
+    MaskedTask,
+    MSRVTTData,
+    ProbeTask,
+    Recipe,
+    ShardData,
+    SupervisedTask,
+)
+from internvideo.train.loop import Task
+from internvideo.video.augment import AUGMENTATIONS, Augmentation
+from internvideo.video.preprocessing import PRESETS, Preprocessing
+from internvideo.zoo import load_encoder_weights, load_model
+from internvideo.zoo.labels import k710_rows, label_names
+
+__all__ = [
+    "build_augmentation",
+    "build_preprocessing",
+    "build_source",
+    "build_task",
+    "class_names",
+]
+
+_K710_CLASSES = 710
+
+
+def build_task(recipe: Recipe) -> Task:
+    """Return the task with its model, started from `recipe.init` where that is given.
+
+    Raises:
+        ConfigError: the model configuration does not fit the task's model class.
+        CheckpointError: `init` cannot be read, or its encoder has another shape.
+    """
+    match recipe.task:
+        case MaskedTask():
+            task = _masked(recipe, recipe.task)
+        case ContrastiveTask():
+            task = _contrastive(recipe, recipe.task)
+        case SupervisedTask():
+            task = _supervised(recipe, recipe.task)
+        case ProbeTask():
+            task = _probe(recipe, recipe.task)
+    if recipe.runtime.activation_checkpointing:
+        checkpoint_blocks(task.model)  # type: ignore[arg-type]
+    return task
+
+
+def _masked(recipe: Recipe, config: MaskedTask) -> Task:
+    from internvideo.models.videomae import VideoMAE, VideoMAEConfig
+    from internvideo.tasks.pretraining.masked import MaskedPretraining
+
+    _refuse(recipe, "init_labels")
+    model = VideoMAE(_model_config(VideoMAEConfig, recipe))
+    task = MaskedPretraining(
+        model,
+        build_preprocessing(recipe),
+        augmentation=build_augmentation(recipe),
+        mask=config.mask,
+        mask_ratio=config.mask_ratio,
+        decoder_mask=config.decoder_mask,
+        decoder_mask_ratio=config.decoder_mask_ratio,
+        repeats=config.repeats,
+    )
+    _start(model, recipe)
+    return task
+
+
+def _contrastive(recipe: Recipe, config: ContrastiveTask) -> Task:
+    from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+    from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
+
+    _refuse(recipe, "augmentation", "init_labels")
+    model = ViCLIP(_model_config(ViCLIPConfig, recipe))
+    task = ContrastivePretraining(
+        model, build_preprocessing(recipe), model.tokenizer, mask_ratio=config.mask_ratio
+    )
+    _start(model, recipe)
+    return task
+
+
+def _supervised(recipe: Recipe, config: SupervisedTask) -> Task:
+    from internvideo.tasks.classification.supervised import SupervisedRecognition
+
+    return SupervisedRecognition(
+        _classifier(recipe),
+        build_preprocessing(recipe),
+        augmentation=build_augmentation(recipe),
+        label_smoothing=config.label_smoothing,
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+        mixup_prob=config.mixup_prob,
+        mixup_switch_prob=config.mixup_switch_prob,
+        repeats=config.repeats,
+    )
+
+
+def _probe(recipe: Recipe, config: ProbeTask) -> Task:
+    from internvideo.models.probe import ProbeClassifier, ProbeClassifierConfig
+    from internvideo.tasks.classification.probing import ProbeRecognition
+
+    _refuse(recipe, "augmentation", "init_labels")
+    head = {"head": config.head, "batch_norm": config.batch_norm, "num_heads": config.num_heads}
+    if twice := head.keys() & recipe.model.keys():
+        raise ConfigError(f"model.{min(twice)} belongs to the task of a probe: task.{min(twice)}")
+    model = ProbeClassifier(_model_config(ProbeClassifierConfig, recipe, head))
+    task = ProbeRecognition(
+        model, build_preprocessing(recipe), label_smoothing=config.label_smoothing
+    )
+    _start(model, recipe)
+    return task
+
+
+def _classifier(recipe: Recipe) -> VideoClassifier:
+    model = VideoClassifier(_model_config(VideoClassifierConfig, recipe))
+    if recipe.init_labels is None:
+        _start(model, recipe)
+        return model
+    rows = k710_rows(recipe.init_labels)
+    if recipe.init is None:
+        raise ConfigError("init_labels keeps the head of `init`, but the recipe has no init")
+    if len(rows) != model.config.num_classes:
+        raise ConfigError(
+            f"init_labels {recipe.init_labels} has {len(rows)} classes, model.num_classes is "
+            f"{model.config.num_classes}"
+        )
+    outputs = getattr(load_model(recipe.init).model, "head", None)
+    if getattr(outputs, "out_features", None) != _K710_CLASSES:
+        raise ConfigError(
+            f"init_labels takes rows of a head of {_K710_CLASSES} classes (Kinetics-710); "
+            f"the model {recipe.init} has {getattr(outputs, 'out_features', 'none')}"
+        )
+    load_encoder_weights(model, recipe.init, head_rows=rows)
+    return model
+
+
+def _start(model: nn.Module, recipe: Recipe) -> None:
+    """Give the encoder the weights of `init`."""
+    if recipe.init is not None:
+        load_encoder_weights(model, recipe.init)
+
+
+def _refuse(recipe: Recipe, *fields: str) -> None:
+    """Refuse what the task would not use, rather than to ignore it."""
+    for field in fields:
+        if getattr(recipe, field) is not None:
+            raise ConfigError(f"the task {recipe.task.kind!r} takes no {field}; remove it")
+
+
+def build_source(recipe: Recipe) -> EvaluationSource:
+    """Return the clips that the recipe trains on.
+
+    Raises:
+        DataError: the annotations cannot be used; the line is named.
+    """
+    from internvideo.data.build import open_list
+
+    data, protocol, sampling = recipe.data, build_preprocessing(recipe), _sampling(recipe)
+    match data:
+        case ListData():
+            return open_list(
+                data.kind,
+                data.annotations,
+                protocol=protocol,
+                sampling=sampling,
+                root=data.root,
+                labels=data.labels,
+                split=data.split,
+            )
+        case MSRVTTData():
+            return open_list(
+                "msrvtt",
+                data.annotations,
+                protocol=protocol,
+                sampling=sampling,
+                root=data.videos,
+                split=data.split,
+            )
+        case ShardData():
+            from internvideo.data.shards import open_shards
+
+            return open_shards(data.shards, protocol=protocol, sampling=sampling, cache=data.cache)
+    from internvideo.data.world import WorldSource
+    from internvideo.world import CaptionMix, World
+
+    return WorldSource(
+        World(seed=data.seed),
+        num_clips=data.num_clips,
+        start=data.start,
+        captions=CaptionMix(**data.captions),
+        sampling=sampling,
+    )
+
+
+def class_names(recipe: Recipe, source: EvaluationSource) -> tuple[str, ...] | None:
+    """Return what the classes of the recipe's model are called, where its data or labels tell."""
+    if recipe.init_labels is not None:
+        return label_names(recipe.init_labels)
+    world = getattr(source, "world", None)
+    if world is not None:
+        return tuple(world.style.actions)
+    return getattr(getattr(source, "clips", None), "class_names", None)
+
+
+def _sampling(recipe: Recipe) -> ClipSampling | None:
+    if recipe.sampling is None:
+        return None
+    return ClipSampling(
+        clip_length=build_preprocessing(recipe).num_frames, **recipe.sampling.model_dump()
+    )
+
+
+def build_preprocessing(recipe: Recipe) -> Preprocessing:
+    """Return the input protocol that the recipe names or spells out."""
+    return _chosen(recipe.preprocessing, PRESETS, what="preprocessing")
+
+
+def build_augmentation(recipe: Recipe) -> Augmentation | None:
+    """Return the augmentation that the recipe names or spells out, or None."""
+    if recipe.augmentation is None:
+        return None
+    protocol = build_preprocessing(recipe)
+    chosen = _chosen(recipe.augmentation, AUGMENTATIONS, what="augmentation")
+    # What the model sees in training and in the test must have one size and one scale.
+    return dataclasses.replace(
+        chosen, size=protocol.crop_size, mean=protocol.mean, std=protocol.std
+    )
+
+
+def _chosen(value: dict[str, Any] | str, presets: Mapping[str, Any], *, what: str) -> Any:
+    """Return a preset by name, a preset with changed fields, or what the fields alone spell out."""
+    fields = {"preset": value} if isinstance(value, str) else dict(value)
+    kind = type(next(iter(presets.values())))
+    preset = fields.pop("preset", None)
+    if preset is None:
+        return config_from_dict(kind, fields)
+    if preset not in presets:
+        raise ConfigError(
+            f"no {what} preset {preset!r}; one of: {', '.join(presets)}."
+            f"{did_you_mean(str(preset), presets)}"
+        )
+    return config_from_dict(kind, {**config_to_dict(presets[preset]), **fields})
+
+
+def _model_config(kind: type, recipe: Recipe, more: Mapping[str, Any] | None = None) -> Any:
+    """Return the model's configuration: the fields of the recipe on those of its `size`."""
+    values = {**recipe.model, **(more or {})}
+    size = values.pop("size", None)
+    if size is not None:
+        sizes = sys.modules[kind.__module__].SIZES
+        if size not in sizes:
+            raise ConfigError(f"model.size {size!r} is not one of {', '.join(sizes)}")
+        values = merged(config_to_dict(sizes[size]), values)
+    if values.get("vocabulary") == "world":
+        from internvideo.world import vocabulary
+
+        words = vocabulary()
+        special_tokens = 4
+        values["vocabulary"] = list(words)
+        values["text"] = {**values.get("text", {}), "vocab_size": len(words) + special_tokens}
+    return config_from_dict(kind, values)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from internvideo.data.clips import VideoListSource
+from internvideo.data.world import WorldSource
+from internvideo.errors import ConfigError
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.recipe import load_recipe
+from internvideo.recipe.building import build_source, build_task, class_names
+from internvideo.world import ACTIONS, World, write_kinetics, write_msrvtt
+from internvideo.zoo import save_pretrained
+from internvideo.zoo.labels import k710_rows, label_names
+
+SHAPE = {
+    "image_size": 32, "num_frames": 4, "patch_size": 16, "width": 16, "depth": 1, "num_heads": 2,
+}  # fmt: skip
+
+
+def classifier_recipe(num_classes: int, *overrides: str):
+    return load_recipe(
+        "world_videomae-nano",
+        [
+            'task={"kind": "supervised"}',
+            "model=" + json.dumps({**SHAPE, "num_classes": num_classes}),
+            *overrides,
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def k710(tmp_path_factory):
+    torch.manual_seed(0)
+    config = VideoClassifierConfig(**SHAPE, num_classes=710, init_scale=1.0)
+    model = VideoClassifier(config)
+    return model, save_pretrained(model, tmp_path_factory.mktemp("k710"))
+
+
+def test_a_k710_head_is_put_into_the_order_of_the_labels(k710):
+    model, folder = k710
+    labels = "kinetics-400/alphabetical"
+    recipe = classifier_recipe(400, f"init={folder}", f"init_labels={labels}")
+    task = build_task(recipe)
+    assert torch.equal(task.model.head.weight, model.head.weight[list(k710_rows(labels))])
+    assert class_names(recipe, WorldSource(World(), num_clips=1)) == label_names(labels)
+
+
+def test_without_labels_a_head_of_other_classes_is_fresh_and_its_encoder_is_not(k710):
+    model, folder = k710
+    task = build_task(classifier_recipe(400, f"init={folder}"))
+    assert task.model.head.weight.shape == (400, 16)
+    assert torch.equal(task.model.patch_embed.proj.weight, model.patch_embed.proj.weight)
+
+
+def test_labels_that_cannot_be_kept_are_refused(k710, tmp_path):
+    labels = "init_labels=kinetics-400/authors"
+    with pytest.raises(ConfigError, match="has no init"):
+        build_task(classifier_recipe(400, labels))
+    with pytest.raises(ConfigError, match=r"has 400 classes, model.num_classes is 5"):
+        build_task(classifier_recipe(5, labels, f"init={k710[1]}"))
+    model, _ = k710
+    small = VideoClassifier(replace(model.config, num_classes=400))
+    folder = save_pretrained(small, tmp_path / "small")
+    with pytest.raises(ConfigError, match=r"710 classes .Kinetics-710.; the model .*small has 400"):
+        build_task(classifier_recipe(400, labels, f"init={folder}"))
+
+
+def test_a_recipe_samples_the_frames_of_its_clips():
+    sampling = 'sampling={"rule": "dense", "frame_stride": 1}'
+    recipe = load_recipe("world_videomae-nano", ["data.start=5"])
+    whole = build_source(recipe)
+    part = build_source(
+        load_recipe(
+            "world_videomae-nano",
+            ["data.start=5", sampling, 'preprocessing={"preset": "nano", "num_frames": 8}'],
+        )
+    )
+    assert whole.key(0) == "world-0-5"
+    frames = [source.read(0, np.random.default_rng(0)).frames for source in (whole, part)]
+    assert [len(each) for each in frames] == [16, 8]
+    assert class_names(recipe, whole) == ACTIONS
+
+
+def test_lists_of_videos_are_read_in_their_own_format(tmp_path):
+    write_kinetics(tmp_path / "k", 6, world=World(), workers=1)
+    write_msrvtt(tmp_path / "m", 6, world=World(), workers=1)
+    kinetics = {"kind": "kinetics", "annotations": str(tmp_path / "k" / "train.csv")}
+    (annotations,) = (tmp_path / "m").glob("*.json")
+    msrvtt = {
+        "kind": "msrvtt", "annotations": str(annotations), "videos": str(tmp_path / "m" / "videos"),
+    }  # fmt: skip
+    for data in (kinetics, msrvtt):
+        recipe = load_recipe("world_videomae-nano", ["data=" + json.dumps(data)])
+        source = build_source(recipe)
+        assert isinstance(source, VideoListSource)
+        sample = source.read(0, np.random.default_rng(0))
+        assert sample.frames.shape[0] == 16
+        assert (sample.caption is not None) == (data["kind"] == "msrvtt")
