@@ -3,8 +3,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+import torch
 
-from internvideo.train.schedules import cosine_value, warmup_cosine
+from internvideo.train.config import OptimConfig, ScheduleConfig
+from internvideo.train.schedules import Schedule, cosine_value, warmup_cosine
 
 
 def test_warmup_cosine_values():
@@ -38,3 +40,41 @@ def test_cosine_value_rises_for_a_growing_weight_decay():
     assert values == sorted(values)
     assert values[0] == pytest.approx(0.1)
     assert values[2] == pytest.approx(0.3)
+
+
+def schedule(rule: str, **optim) -> Schedule:
+    config = ScheduleConfig(rule=rule, epochs=2, warmup_epochs=0.5, min_lr=1e-5, min_lr_ratio=0.1)
+    return Schedule(OptimConfig(lr=1e-3, **optim), config, lr=2e-3, steps_per_epoch=8)
+
+
+def test_a_schedule_follows_its_rule():
+    viclip, videomae = schedule("viclip"), schedule("videomae")
+    assert viclip.total_steps == 16
+    assert viclip.warmup_steps == 4
+    for step in range(16):
+        assert viclip.lr(step) == 2e-3 * warmup_cosine(step, 16, 4, floor=0.1)
+        expected = cosine_value(step, 16, 4, peak=2e-3, final=2e-5)
+        assert videomae.lr(step) == expected, "min_lr is scaled as lr was"
+
+
+def test_weight_decay_is_constant_unless_it_has_an_end():
+    assert {schedule("viclip").weight_decay(step) for step in range(16)} == {0.05}
+    moving = schedule("viclip", weight_decay=0.0, weight_decay_end=0.4)
+    values = [moving.weight_decay(step) for step in range(16)]
+    assert values[0] == 0.0
+    assert values[8] == pytest.approx(0.2)
+    assert values == sorted(values)
+
+
+def test_groups_get_their_share_of_both_numbers():
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [torch.zeros(1)], "lr_scale": 0.5, "decays": True},
+            {"params": [torch.zeros(1)], "lr_scale": 1.0, "decays": False},
+        ]
+    )
+    moving = schedule("videomae", weight_decay=0.0, weight_decay_end=0.4)
+    assert moving.apply_(optimizer, 9) == moving.lr(9)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5 * moving.lr(9), moving.lr(9)]
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    assert decays == [moving.weight_decay(9), 0.0]

@@ -93,6 +93,11 @@ class Evaluation:
     every_epochs: int = 1
     keep: Callable[[dict[str, Tensor]], None] | None = None
 
+    def is_due(self, step: int, schedule: Schedule) -> bool:
+        """Return whether an epoch after which to measure ends with this many steps."""
+        epochs, rest = divmod(step, schedule.steps_per_epoch)
+        return rest == 0 and epochs % self.every_epochs == 0
+
 
 def train(
     task: Any,
@@ -136,6 +141,8 @@ def train(
         wandb_project=runtime.wandb_project,
     )
     with journal, Watch(fabric, directory) as watch:
+        if state.unmeasured:
+            _measure(run, evaluation, journal, fabric)
         for step in range(first_step, total_steps):
             lr = schedule.apply_(run.optimizer, step)
             batches = meter.fetch(run.batches, runtime.accumulate)
@@ -151,25 +158,21 @@ def train(
             skips.add(batches)
             state.step = done = step + 1
 
-            ends_epoch = done % schedule.steps_per_epoch == 0
+            last = done == total_steps
+            measuring = last or (evaluation is not None and evaluation.is_due(done, schedule))
             told = watch.observe(done, report, batches)
-            saving = bool(told) or done % runtime.save_every == 0 or done == total_steps
-            if saving:  # only a step that is known to be good
+            saving = last or bool(told) or done % runtime.save_every == 0
+            if saving or measuring:  # only weights that are known to be good
                 told = watch.settle()
-            measuring = evaluation is not None and (
-                (ends_epoch and done // schedule.steps_per_epoch % evaluation.every_epochs == 0)
-                or done == total_steps
-            )
             journal.advance(done)
-            if measuring or done % runtime.log_every == 0 or done == total_steps:
+            if measuring or done % runtime.log_every == 0:
                 skips.flush(done)
                 numbers = {"lr": lr, "skipped": len(skips)}
                 journal.record(done, {**meter.read(), **numbers})
-            if evaluation is not None and measuring:
-                metrics = _measure(run, evaluation, fabric)
-                journal.record(done, {f"val_{name}": value for name, value in metrics.items()})
-                meter.restart()
-            if saving:
+            state.unmeasured = measuring and evaluation is not None
+            if state.unmeasured and not told:  # a signal leaves no time: made up for later
+                _measure(run, evaluation, journal, fabric)
+            if saving or told:
                 skips.flush(done)
                 state.save(directory)
             if told:
@@ -252,9 +255,11 @@ def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: F
     )
 
 
-def _measure(run: _Run, evaluation: Evaluation, fabric: Fabric) -> dict[str, float]:
+def _measure(run: _Run, evaluation: Evaluation | None, journal: Journal, fabric: Fabric) -> None:
     """Evaluate the averaged weights, and keep them if they are the best so far."""
     state = run.state
+    if evaluation is None:
+        return
     with state.average.in_place():
         run.objective.eval()
         with gathered(run.objective), torch.no_grad():
@@ -266,4 +271,6 @@ def _measure(run: _Run, evaluation: Evaluation, fabric: Fabric) -> dict[str, flo
             weights = full_weights(state.task)
             if fabric.is_global_zero and evaluation.keep is not None:
                 evaluation.keep(weights)
-    return metrics
+    state.unmeasured = False
+    journal.record(state.step, {f"val_{name}": number for name, number in metrics.items()})
+    run.meter.restart()

@@ -1,0 +1,121 @@
+"""Where a run runs: device, precision, and DDP or FSDP2 under `torchrun`, by Lightning Fabric.
+
+With FSDP2 (`fully_shard`) every block of the model is a unit, and what lies outside the blocks is
+one more. Models know nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from internvideo.errors import ConfigError
+from internvideo.train.config import RuntimeConfig
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from torch.distributed.fsdp import FSDPModule
+
+__all__ = ["build_fabric", "compile_blocks", "gathered", "local"]
+
+
+def build_fabric(runtime: RuntimeConfig) -> Fabric:
+    """Return a Fabric for this process; under `torchrun` it joins the others.
+
+    Raises:
+        ConfigError: a precision or strategy that this machine or this start does not allow.
+    """
+    from lightning_fabric import Fabric
+
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
+    if world_size == 1 and runtime.strategy != "auto":
+        raise ConfigError(
+            f"runtime.strategy={runtime.strategy} needs several processes: start them with "
+            "torchrun --nproc_per_node=N -m internvideo train …"
+        )
+    if runtime.precision == "16-mixed" and not _uses_gpu(runtime):
+        raise ConfigError(
+            "runtime.precision=16-mixed needs a GPU; choose bf16-mixed or 32-true on a CPU"
+        )
+    fabric = Fabric(
+        accelerator=runtime.accelerator,
+        devices=local_size,
+        num_nodes=world_size // local_size,
+        strategy=_strategy(runtime, world_size),
+        precision=runtime.precision,
+    )
+    fabric.launch()
+    fabric.seed_everything(runtime.seed, workers=False, verbose=False)
+    return fabric
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile every block of a model: as fast as compiling the whole, in a fraction of the time."""
+    for block in model.block_modules():  # type: ignore[operator]
+        block.compile()
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return this process's part of a parameter, detached; changing it changes the parameter."""
+    part: Any = tensor.detach()
+    return part.to_local() if hasattr(part, "to_local") else part
+
+
+@contextmanager
+def gathered(objective: nn.Module) -> Iterator[None]:
+    """Give every process all weights: parts may be called alone, and not equally often everywhere.
+
+    Does nothing where the weights are not sharded. Needs memory for the whole model. The weights
+    may be exchanged before and after the block, not inside.
+    """
+    shards = _sharded_modules(objective)
+    for module in shards:
+        module.set_reshard_after_forward(False, recurse=False)
+        module.unshard()
+    try:
+        yield
+    finally:
+        for number, module in enumerate(shards):
+            module.set_reshard_after_forward(number > 0, recurse=False)
+            module.reshard()
+
+
+def _sharded_modules(objective: nn.Module) -> list[FSDPModule]:
+    """Return the units of FSDP2, the outermost first."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in objective.modules() if isinstance(module, FSDPModule)]
+
+
+def _uses_gpu(runtime: RuntimeConfig) -> bool:
+    return runtime.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _strategy(runtime: RuntimeConfig, world_size: int) -> Any:
+    if world_size == 1:
+        return "auto"
+    if runtime.strategy != "fsdp":
+        return "ddp"
+    from lightning_fabric.strategies import ModelParallelStrategy
+
+    return ModelParallelStrategy(_shard, data_parallel_size=world_size, tensor_parallel_size=1)
+
+
+def _shard(objective: Any, mesh: Any) -> nn.Module:
+    """Shard the blocks, then the rest; called by Fabric when it takes the objective over."""
+    from torch.distributed.fsdp import fully_shard
+
+    # Fabric leaves moving to the strategy, and this one moves nothing.
+    objective.to(mesh.device_type)
+    for block in objective.task.model.block_modules():
+        fully_shard(block, mesh=mesh["data_parallel"])
+    fully_shard(objective, mesh=mesh["data_parallel"])
+    return objective

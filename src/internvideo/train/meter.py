@@ -1,0 +1,99 @@
+"""Between two log records: sums of the losses on the device, clips, waiting, memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from internvideo.train.data import Batch, fetch
+from internvideo.train.step import StepReport
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Meter"]
+
+_GIB = 2**30
+
+
+class Meter:
+    """Adds up what a log record tells; nothing is read from the device before `read`."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new interval now."""
+        self._sums: dict[str, Tensor] = {}
+        self._steps = self._clips = 0
+        self._waited = 0.0
+        self._began = time.perf_counter()
+
+    def fetch(self, batches: Iterator[Batch], count: int) -> list[Batch]:
+        """Return the micro-batches of a step, and note how long they took to come."""
+        asked = time.perf_counter()
+        fetched = [fetch(batches) for _ in range(count)]
+        self._waited += time.perf_counter() - asked
+        self._clips += sum(len(batch.keys) for batch in fetched)
+        return fetched
+
+    def add(self, report: StepReport) -> None:
+        """Note what came out of a step."""
+        values = dict(report.losses)
+        if report.grad_norm is not None:
+            values["grad_norm"] = report.grad_norm
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums so far, as plain values: a resumed run logs what it would have logged."""
+        return {"steps": self._steps, "sums": {n: v.item() for n, v in self._sums.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from sums that `state_dict` returned."""
+        self.restart()
+        self._steps = state["steps"]
+        self._sums = {
+            name: torch.tensor(value, device=self.fabric.device)
+            for name, value in state["sums"].items()
+        }
+
+    def read(self) -> dict[str, float]:
+        """Return the means over the interval and over all processes, and begin a new one.
+
+        `clips_per_s` counts what the model saw, repeats included; `data_wait` is the share of the
+        time in which the first process had no batch; `memory_gib` is the peak of this process, on
+        the accelerator if there is one.
+        """
+        means: Any = {name: value.float() / self._steps for name, value in self._sums.items()}
+        if self.fabric.world_size > 1:
+            means = self.fabric.all_reduce(means, reduce_op="mean")
+        values = {name: float(value) for name, value in means.items()}  # waits for the device
+        elapsed = time.perf_counter() - self._began
+        values["clips_per_s"] = self._clips * self.fabric.world_size / elapsed
+        values["data_wait_ms"] = self._waited / self._steps * 1e3
+        values["data_wait"] = self._waited / elapsed
+        peak = _peak_memory(self.fabric.device)
+        if peak is not None:
+            values["memory_gib"] = peak / _GIB
+        self.restart()
+        return values
+
+
+def _peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes that this process had on the device; None where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

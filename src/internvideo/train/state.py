@@ -1,0 +1,227 @@
+"""Everything that a run must not lose: gathered from all processes, written, and put back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from internvideo.errors import CheckpointError, ConfigError
+from internvideo.train.average import WeightAverage
+from internvideo.train.checkpoint import (
+    keep_previous,
+    newest_readable,
+    random_state,
+    restore_random_state,
+    save_state,
+)
+from internvideo.train.meter import Meter
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Best", "RunState", "check_settings", "full_weights"]
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = 2
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best evaluation so far: the value of the metric that was named first, and its step."""
+
+    metric: str
+    value: float
+    step: int
+
+
+class RunState:
+    """What a checkpoint holds, and the only place that knows its layout.
+
+    A checkpoint holds whole tensors by name, whatever the processes had of them: it can be gone on
+    with by another number of processes.
+
+    Args:
+        task: the module that is trained.
+        optimizer: of `fabric.setup_optimizers`.
+        average: the averaged weights.
+        meter: what is summed up for the next log record.
+        fabric: the processes of the run.
+        settings: what must not change when the run goes on.
+        global_batch: samples a step; must not change either, though the number of processes may.
+    """
+
+    def __init__(
+        self,
+        task: nn.Module,
+        optimizer: Any,
+        average: WeightAverage,
+        meter: Meter,
+        fabric: Fabric,
+        *,
+        settings: Mapping[str, Any],
+        global_batch: int,
+    ) -> None:
+        self.task = task
+        self.optimizer = optimizer
+        self.average = average
+        self.meter = meter
+        self.fabric = fabric
+        self.settings = dict(settings)
+        self.global_batch = global_batch
+        self.step = 0
+        self.best: Best | None = None
+        self.unmeasured = False  # stopped at a step that was to be evaluated
+        self._processes: list[dict[str, Any]] = []
+
+    def save(self, directory: Path) -> None:
+        """Write `last.ckpt`, keep the one before as `previous.ckpt`; call it in all processes."""
+        own = {"random": random_state(), "meter": self.meter.state_dict()}
+        processes: list[Any] = [own]
+        if self.fabric.world_size > 1:
+            processes = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(processes, own)
+        state = {
+            "format": _FORMAT,
+            "version": version("internvideo"),
+            "settings": self.settings,
+            "global_batch": self.global_batch,
+            "step": self.step,
+            "unmeasured": self.unmeasured,
+            "best": None if self.best is None else [*_fields(self.best)],
+            "task": full_weights(self.task),
+            "optimizer": get_optimizer_state_dict(self.task, self._inner_optimizer, options=_WHOLE),
+            "average": self._averaged_weights(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "processes": processes,
+        }
+        if self.fabric.is_global_zero:
+            path = directory / "last.ckpt"
+            save_state(path, state, before_replacing=keep_previous)
+        self.fabric.barrier()
+
+    def resume(self, directory: Path) -> None:
+        """Go back to the newest checkpoint that can be read; do nothing where there is none.
+
+        Raises:
+            ConfigError: the run in the directory has other settings; the differing keys are named.
+            CheckpointError: no checkpoint can be read, or the weights do not fit.
+        """
+        found = newest_readable(directory)
+        if found is None:
+            return
+        path, state = found
+        if state.get("format") != _FORMAT:
+            raise CheckpointError(
+                f"{path} was written by internvideo {state.get('version', 'of another version')} "
+                "in another layout; finish the run with that version, or choose another --out"
+            )
+        check_settings(self.settings, state["settings"], directory)
+        if state["global_batch"] != self.global_batch:
+            raise ConfigError(
+                f"{directory} holds a run with {state['global_batch']} videos a step, now they are "
+                f"{self.global_batch}: runtime.batch_size x runtime.accumulate x "
+                f"{self.fabric.world_size} processes must stay the same"
+            )
+        self._load(state, path)
+
+    def restore_process(self) -> None:
+        """Put back what each process has of its own; call it right before the first step.
+
+        With another number of processes than before, each begins a stream of random numbers.
+        """
+        if len(self._processes) == self.fabric.world_size:
+            own = self._processes[self.fabric.global_rank]
+            restore_random_state(own["random"])
+            self.meter.load_state_dict(own["meter"])
+        elif self._processes or self.fabric.global_rank > 0:
+            seeds = [torch.initial_seed(), self.step, self.fabric.global_rank]
+            torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+
+    @property
+    def _inner_optimizer(self) -> torch.optim.Optimizer:
+        return getattr(self.optimizer, "optimizer", self.optimizer)
+
+    def _averaged_weights(self) -> dict[str, Tensor] | None:
+        if self.average.decay is None:
+            return None
+        with self.average.in_place():
+            return full_weights(self.task)
+
+    def _load(self, state: dict[str, Any], path: Path) -> None:
+        try:
+            if state["average"] is not None:
+                set_model_state_dict(self.task, state["average"], options=_WHOLE)
+            self.average.restart_()
+            set_model_state_dict(self.task, state["task"], options=_WHOLE)
+            set_optimizer_state_dict(
+                self.task, self._inner_optimizer, state["optimizer"], options=_WHOLE
+            )
+        except (KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"the weights in {path} do not fit this model: {reason}; choose another --out"
+            ) from None
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.step = state["step"]
+        self.unmeasured = state["unmeasured"]
+        self.best = None if state["best"] is None else Best(*state["best"])
+        self._processes = state["processes"]
+        _LOG.info("going on from step %d of %s", self.step, path)
+
+
+def full_weights(task: nn.Module) -> dict[str, Tensor]:
+    """Return copies of all tensors of a task, on the CPU; in the first process only, if sharded."""
+    weights: dict[str, Any] = get_model_state_dict(task, options=_WHOLE)
+    own = {
+        tensor.data_ptr() for tensor in task.state_dict().values() if tensor.device.type == "cpu"
+    }
+    return {n: t.clone() if t.data_ptr() in own else t for n, t in weights.items()}
+
+
+def check_settings(now: Mapping[str, Any], before: Mapping[str, Any], directory: Path) -> None:
+    """Refuse to go on with other settings than the run was started with.
+
+    Raises:
+        ConfigError: names every key that differs, with both values.
+    """
+    new, old = _flat(now), _flat(before)
+    changed = [
+        f"{key} was {old.get(key, 'the default')!r}, is {new.get(key, 'the default')!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{directory} holds a run with other settings: {'; '.join(changed)}; choose another "
+            "--out, or delete the directory"
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves.update(_flat(value, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def _fields(best: Best) -> tuple[str, float, int]:
+    return best.metric, best.value, best.step

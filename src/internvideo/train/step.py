@@ -1,0 +1,104 @@
+"""One optimiser step: forward and backward over the micro-batches, clip, update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Objective", "StepReport", "optimizer_step"]
+
+
+class Objective(nn.Module):
+    """A task as a function from a batch to its losses: what Fabric wraps.
+
+    Precision and gradient exchange are tied to the call of a module, and the call of a task's
+    `training_loss` is none.
+    """
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return `{"loss": …, parts…}`."""
+        return self.task.training_loss(batch)  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What happened in a step, on the device.
+
+    Attributes:
+        losses: what the task returned, means over the micro-batches.
+        loss_of_each: the loss of every micro-batch.
+        grad_norm: norm of the whole gradient before clipping; None where a gradient scaler makes
+            it meaningless.
+    """
+
+    losses: dict[str, Tensor]
+    loss_of_each: list[Tensor]
+    grad_norm: Tensor | None
+
+
+def optimizer_step(
+    fabric: Fabric,
+    objective: nn.Module,
+    optimizer: Any,
+    batches: Sequence[dict[str, Tensor]],
+    *,
+    max_norm: float | None = None,
+) -> StepReport:
+    """Update the weights once from one or several micro-batches.
+
+    The gradients of the micro-batches are averaged, and exchanged between processes only with the
+    last one. Nothing here makes the host wait for the device.
+
+    Args:
+        fabric: precision and processes.
+        objective: what `fabric.setup_module` made of an `Objective`.
+        optimizer: what `fabric.setup_optimizers` returned, its numbers set for this step.
+        batches: the micro-batches.
+        max_norm: clip the averaged gradient to this norm.
+    """
+    count = len(batches)
+    sums: dict[str, Tensor] = {}
+    each: list[Tensor] = []
+    for number, batch in enumerate(batches, start=1):
+        with fabric.no_backward_sync(objective, enabled=number < count):  # type: ignore[arg-type]
+            losses = objective(batch)
+            fabric.backward(losses["loss"] / count)
+        each.append(losses["loss"].detach())
+        for name, value in losses.items():
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+    grad_norm = _clip(fabric, objective, optimizer, max_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return StepReport({name: total / count for name, total in sums.items()}, each, grad_norm)
+
+
+def _clip(
+    fabric: Fabric, objective: nn.Module, optimizer: Any, max_norm: float | None
+) -> Tensor | None:
+    """Return the norm of the gradient, clipped to `max_norm` if that is given."""
+    if max_norm is not None:
+        norm = fabric.clip_gradients(
+            objective,  # type: ignore[arg-type]
+            optimizer,
+            max_norm=max_norm,
+            error_if_nonfinite=False,  # looking would make the host wait; `Watch` finds it
+        )
+    elif getattr(fabric.strategy.precision, "scaler", None) is not None:
+        return None
+    else:
+        norm = get_total_norm([p.grad for p in objective.parameters() if p.grad is not None])
+    if norm is not None and hasattr(norm, "full_tensor"):
+        norm = norm.full_tensor()  # type: ignore[operator]
+    return norm.detach() if isinstance(norm, torch.Tensor) else None

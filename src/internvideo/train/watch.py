@@ -1,0 +1,168 @@
+"""What every process must know of a step: is a number not finite anywhere, was the run told to end?
+
+Three flags of each process are put together by one small all-reduce a step. A process on the CPU
+reads them at once; on an accelerator they are read one step later, when they have long arrived, so
+that the host never waits for the device. All processes read the same flags at the same step, and
+so stop at the same step.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from internvideo.errors import InternVideoError
+from internvideo.train.checkpoint import save_state
+from internvideo.train.data import Batch
+from internvideo.train.step import StepReport
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["PreemptedError", "Watch"]
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class PreemptedError(RuntimeError):
+    """The run was told to end by a signal; its state is saved.
+
+    Attributes:
+        step: steps taken.
+        signal_number: the signal, such as 15 for SIGTERM.
+    """
+
+    def __init__(self, step: int, signal_number: int) -> None:
+        self.step = step
+        self.signal_number = signal_number
+        name = signal.Signals(signal_number).name
+        super().__init__(f"preempted at step {step} by {name}; the same command goes on")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    step: int
+    flags: Tensor
+    arrived: Any
+    batches: Sequence[Batch]
+    losses: Sequence[Tensor]
+
+
+class Watch(AbstractContextManager):
+    """Catches SIGTERM, the first SIGINT, and losses or gradients that are not finite.
+
+    Args:
+        fabric: the processes of the run.
+        directory: the run directory, for the batch that made a loss not finite.
+    """
+
+    def __init__(self, fabric: Fabric, directory: Path) -> None:
+        self.fabric = fabric
+        self.directory = directory
+        self._signal = self._told = 0
+        self._old: dict[int, Any] = {}
+        self._pending: _Pending | None = None
+        self._late = fabric.device.type != "cpu"
+
+    def __enter__(self) -> Watch:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def observe(self, step: int, report: StepReport, batches: Sequence[Batch]) -> int:
+        """Post the flags of a step, and return the signal that some process has got, or 0.
+
+        On an accelerator the answer is about the step before.
+
+        Raises:
+            InternVideoError: a loss or a gradient is not finite in some process.
+        """
+        before, self._pending = self._pending, self._post(step, report, batches)
+        return self._read(before) if self._late else self.settle()
+
+    def settle(self) -> int:
+        """Wait for the flags of the newest step; return the signal, or 0.
+
+        Raises:
+            InternVideoError: a loss or a gradient is not finite in some process.
+        """
+        newest, self._pending = self._pending, None
+        return self._read(newest)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._signal = number
+        self._restore()  # a second signal ends the process at once
+
+    def _restore(self) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._old = {}
+
+    def _post(self, step: int, report: StepReport, batches: Sequence[Batch]) -> _Pending:
+        device = self.fabric.device
+        bad_loss = ~torch.stack([loss.isfinite() for loss in report.loss_of_each]).all()
+        norm = report.grad_norm
+        bad_norm = torch.zeros_like(bad_loss) if norm is None else ~norm.isfinite()
+        told = torch.full((), float(self._signal), device=device)
+        flags = torch.stack([told, bad_loss.float(), bad_norm.float()])
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
+        arrived = None
+        if device.type == "cuda":
+            flags = flags.to("cpu", non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return _Pending(step, flags, arrived, batches, report.loss_of_each)
+
+    def _read(self, pending: _Pending | None) -> int:
+        if pending is None:
+            return self._told
+        if pending.arrived is not None:
+            pending.arrived.synchronize()
+        told, bad_loss, bad_norm = pending.flags.tolist()
+        if bad_loss or bad_norm:
+            self._refuse(pending, in_loss=bool(bad_loss))
+        self._told = max(self._told, int(told))
+        return self._told
+
+    def _refuse(self, pending: _Pending, *, in_loss: bool) -> None:
+        """Save the batch, unless the number of another process alone was bad, and stop."""
+        losses = [float(loss) for loss in pending.losses]
+        rank = self.fabric.global_rank if self.fabric.world_size > 1 else None
+        name = f"nonfinite-step{pending.step}{'' if rank is None else f'-rank{rank}'}.pt"
+        mine = not in_loss or not all(torch.isfinite(loss) for loss in pending.losses)
+        if mine:
+            state = {
+                "step": pending.step,
+                "losses": losses,
+                "keys": [list(batch.keys) for batch in pending.batches],
+                "batches": [
+                    {key: value.cpu() for key, value in batch.tensors.items()}
+                    for batch in pending.batches
+                ],
+            }
+            save_state(self.directory / name, state)
+        what = "loss" if in_loss else "gradient"
+        where = f"its batch is in {self.directory / name}" if mine else "in another process"
+        raise InternVideoError(
+            f"{what} not finite at step {pending.step}; stopped, {where}. The checkpoint is "
+            "left as it was; try a lower optim.lr, optim.clip_grad_norm=1 or another "
+            "runtime.precision"
+        )

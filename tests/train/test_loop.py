@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from functools import partialmethod
+from os import getpid
+from os import kill as send_signal
+
+import pytest
+import torch
+from torch import nn
+
+from internvideo.errors import ConfigError, DataError, InternVideoError
+from internvideo.train.journal import read_log
+from internvideo.train.loop import Evaluation
+from internvideo.train.watch import PreemptedError
+from train.toy import ToySource, ToyTask, toy_plan, toy_run
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    monkeypatch.setattr("internvideo.train.journal.draw_curves", lambda records, path: None)
+
+
+MACHINE = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}
+
+
+def learnt(directory):
+    """Return the records of a run without what depends on the machine."""
+    records = read_log(directory / "log.jsonl")
+    return [{k: v for k, v in record.items() if k not in MACHINE} for record in records]
+
+
+def weight_sum(model):
+    return {"score": float(sum(p.sum() for p in model.parameters()))}
+
+
+def assert_equal(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(actual[name], tensor), name
+
+
+EVERYTHING = {
+    "optim": {"ema_decay": 0.8, "clip_grad_norm": 0.5, "weight_decay_end": 0.4},
+    "schedule": {"rule": "videomae", "epochs": 2, "warmup_epochs": 1},
+    "runtime": {"batch_size": 2, "accumulate": 2, "save_every": 5, "log_every": 3},
+}
+
+
+@pytest.mark.parametrize("fails_at", [4, 13, 24], ids=["unsaved", "mid-epoch", "last step"])
+def test_a_run_that_broke_off_goes_on_and_ends_exactly_as_if_it_had_not(tmp_path, fails_at):
+    evaluation = Evaluation(measure=weight_sum)
+    plan = toy_plan(**EVERYTHING)
+    whole = toy_run(tmp_path / "whole", plan=plan, evaluation=evaluation)
+    with pytest.raises(RuntimeError, match="machine is gone"):
+        toy_run(
+            tmp_path / "broken",
+            task=ToyTask(fails_at=fails_at),
+            plan=plan,
+            evaluation=evaluation,
+        )
+    assert_equal(toy_run(tmp_path / "broken", plan=plan, evaluation=evaluation), whole)
+    assert learnt(tmp_path / "broken") == learnt(tmp_path / "whole")
+    states = [torch.load(tmp_path / d / "last.ckpt") for d in ("whole", "broken")]
+    assert states[0]["best"] == states[1]["best"]
+    assert_equal(states[1]["average"], states[0]["average"])
+
+
+def test_micro_steps_are_one_step_of_the_whole_batch(tmp_path):
+    plain = {"task": ToyTask(dropout=0.0)}
+    whole = toy_run(tmp_path / "a", **plain, plan=toy_plan(optim={"clip_grad_norm": 0.1}))
+    plan = toy_plan(optim={"clip_grad_norm": 0.1}, runtime={"batch_size": 1, "accumulate": 4})
+    parts = toy_run(tmp_path / "b", task=ToyTask(dropout=0.0), plan=plan)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_the_average_is_what_is_evaluated_and_returned(tmp_path):
+    seen = []
+
+    def measure(model):
+        assert not model.training
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"score": float(len(seen))}
+
+    task = ToyTask()
+    start = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+    plan = toy_plan(optim={"ema_decay": 0.999}, schedule={"epochs": 1})
+    final = toy_run(tmp_path, task=task, plan=plan, evaluation=Evaluation(measure=measure))
+    assert task.training
+    assert len(seen) == 1
+    for name, tensor in seen[0].items():
+        assert torch.equal(tensor, final[f"model.{name}"])
+        moved = (task.model.state_dict()[name] - start[name]).abs().max()
+        assert 0 < (tensor - start[name]).abs().max() < 0.1 * moved, "an average moves slowly"
+    saved = torch.load(tmp_path / "last.ckpt")["task"]["model.head.weight"]
+    assert torch.equal(saved, task.model.head.weight), "the checkpoint goes on from the weights"
+
+
+def test_the_best_weights_are_kept_by_the_first_metric(tmp_path):
+    scores = iter([0.1, 0.5, 0.3])
+    kept = []
+    evaluation = Evaluation(
+        measure=lambda model: {"top1": next(scores), "loss": 9.0},
+        keep=lambda weights: kept.append(weights["model.head.bias"]),
+    )
+    toy_run(tmp_path, plan=toy_plan(schedule={"epochs": 3}), evaluation=evaluation)
+    assert len(kept) == 2
+    measured = [r for r in read_log(tmp_path / "log.jsonl") if "val_top1" in r]
+    assert [(r["step"], r["val_top1"]) for r in measured] == [(6, 0.1), (12, 0.5), (18, 0.3)]
+    assert torch.load(tmp_path / "last.ckpt")["best"] == ["top1", 0.5, 12]
+
+
+def test_the_last_epoch_is_measured_whatever_the_interval(tmp_path):
+    evaluation = Evaluation(measure=weight_sum, every_epochs=2)
+    toy_run(tmp_path, plan=toy_plan(schedule={"epochs": 3}), evaluation=evaluation)
+    steps = [r["step"] for r in read_log(tmp_path / "log.jsonl") if "val_score" in r]
+    assert steps == [12, 18]
+
+
+@pytest.mark.parametrize("interval", [1, 100])
+def test_a_loss_that_is_not_finite_keeps_the_batch_and_the_checkpoint(tmp_path, interval):
+    plan = toy_plan(runtime={"log_every": interval, "batch_size": 2, "accumulate": 2})
+    with pytest.raises(InternVideoError, match=r"loss not finite at step 4.*nonfinite-step4.pt"):
+        toy_run(tmp_path, task=ToyTask(poison=8), plan=plan)
+    state = torch.load(tmp_path / "last.ckpt")
+    assert state["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["task"].values())
+    kept = torch.load(tmp_path / "nonfinite-step4.pt", weights_only=True)
+    assert [loss == loss for loss in kept["losses"]] == [True, False]
+    assert [len(keys) for keys in kept["keys"]] == [2, 2]
+    number = int(kept["keys"][1][0].removeprefix("clip").removesuffix(".mp4"))
+    expected = torch.from_numpy(ToySource().read(number, None).frames).flatten()
+    assert torch.equal(kept["batches"][1]["pixels"][0], expected)
+
+
+def test_a_gradient_that_is_not_finite_is_never_saved(tmp_path):
+    class Steep(ToyTask):
+        def training_loss(self, batch):
+            losses = super().training_loss(batch)
+            if self.calls == 4:  # finite itself, with an infinite derivative
+                losses["loss"] = losses["loss"] + (self.model.head.bias * 0).abs().sqrt().sum()
+            return losses
+
+    with pytest.raises(InternVideoError, match="gradient not finite at step 4"):
+        toy_run(tmp_path, task=Steep(), plan=toy_plan(runtime={"save_every": 1}))
+    assert torch.load(tmp_path / "last.ckpt")["step"] == 3
+
+
+def test_sigterm_saves_this_step_and_the_run_goes_on(tmp_path):
+    class Told(ToyTask):
+        def training_loss(self, batch):
+            if self.calls == 2:
+                send_signal(getpid(), signal.SIGTERM)
+            return super().training_loss(batch)
+
+    before = signal.getsignal(signal.SIGTERM)
+    plan = toy_plan(runtime={"save_every": 100})
+    with pytest.raises(PreemptedError, match="preempted at step 3 by SIGTERM; the same") as caught:
+        toy_run(tmp_path / "told", task=Told(), plan=plan)
+    assert (caught.value.step, caught.value.signal_number) == (3, 15)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert torch.load(tmp_path / "told" / "last.ckpt")["step"] == 3
+    assert_equal(toy_run(tmp_path / "told", plan=plan), toy_run(tmp_path / "whole", plan=plan))
+    assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
+
+
+def test_an_evaluation_that_a_signal_left_no_time_for_is_made_up_for(tmp_path):
+    class Told(ToyTask):
+        def training_loss(self, batch):
+            if self.calls == 5:  # the last step of the first epoch
+                send_signal(getpid(), signal.SIGTERM)
+            return super().training_loss(batch)
+
+    evaluation = Evaluation(measure=weight_sum)
+    whole = toy_run(tmp_path / "whole", evaluation=evaluation)
+    with pytest.raises(PreemptedError, match="step 6"):
+        toy_run(tmp_path / "told", task=Told(), evaluation=evaluation)
+    assert not any("val_score" in record for record in learnt(tmp_path / "told"))
+    assert_equal(toy_run(tmp_path / "told", evaluation=evaluation), whole)
+    assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
+
+
+def test_videos_that_cannot_be_read_are_replaced_counted_and_listed(tmp_path, caplog):
+    source = ToySource(broken=frozenset({5, 17}))
+    with caplog.at_level(logging.WARNING, logger="internvideo"):
+        toy_run(tmp_path, source=source)
+    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").open()]
+    assert sorted(entry["key"] for entry in listed) == ["clip17.mp4", "clip5.mp4"]
+    assert {entry["reason"] for entry in listed} == {
+        f"clip{n}.mp4: no video stream" for n in (5, 17)
+    }
+    assert {entry["epoch"] for entry in listed} == {0}
+    assert read_log(tmp_path / "log.jsonl")[-1]["skipped"] == 2
+    assert "2 videos could not be read" in caplog.text
+
+
+def test_a_run_that_broke_off_lists_each_skipped_video_once(tmp_path):
+    source = ToySource(broken=frozenset({5, 17}))
+    toy_run(tmp_path / "whole", source=source)
+    with pytest.raises(RuntimeError, match="machine is gone"):
+        toy_run(tmp_path / "broken", source=source, task=ToyTask(fails_at=6))
+    toy_run(tmp_path / "broken", source=source)
+    texts = [(tmp_path / d / "skipped.jsonl").read_text() for d in ("whole", "broken")]
+    assert texts[0] == texts[1]
+    assert learnt(tmp_path / "broken") == learnt(tmp_path / "whole")
+
+
+def test_when_nothing_can_be_read_the_reasons_are_told(tmp_path):
+    source = ToySource(broken=frozenset(range(24)))
+    with pytest.raises(DataError, match=r"10 videos in a row could not be read.*no video stream"):
+        toy_run(tmp_path, source=source)
+
+
+def test_other_settings_are_named(tmp_path):
+    toy_run(tmp_path, plan=toy_plan(settings={"optim": {"lr": 1.0}, "init": "a"}))
+    with pytest.raises(
+        ConfigError, match=r"init was 'a', is 'the default'; optim.lr was 1.0, is 2.0"
+    ):
+        toy_run(tmp_path, plan=toy_plan(settings={"optim": {"lr": 2.0}}))
+
+
+def test_another_global_batch_is_refused_but_another_split_is_not(tmp_path):
+    toy_run(tmp_path)
+    with pytest.raises(ConfigError, match="4 videos a step, now they are 3"):
+        toy_run(tmp_path, plan=toy_plan(runtime={"batch_size": 3}))
+    toy_run(tmp_path, plan=toy_plan(runtime={"batch_size": 2, "accumulate": 2}))
+
+
+def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
+    whole = toy_run(tmp_path)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-500])
+    with caplog.at_level(logging.WARNING, logger="internvideo"):
+        again = toy_run(tmp_path)
+    assert "taking previous.ckpt instead" in caplog.text
+    assert_equal(again, whole)
+
+
+def test_compiled_blocks_learn_the_same(tmp_path, monkeypatch):
+    traced = partialmethod(nn.Module.compile, backend="aot_eager")  # inductor takes a minute
+    monkeypatch.setattr(nn.Module, "compile", traced)
+    plain = toy_run(tmp_path / "a", task=ToyTask(dropout=0.0))
+    task = ToyTask(dropout=0.0)
+    compiled = toy_run(tmp_path / "b", task=task, plan=toy_plan(runtime={"compile": True}))
+    assert all(block._compiled_call_impl is not None for block in task.model.blocks)
+    assert compiled.keys() == plain.keys(), "names are those of the plain model"
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name], tensor, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from internvideo.errors import CheckpointError
+from internvideo.train.average import WeightAverage
+from internvideo.train.checkpoint import save_state
+from internvideo.train.meter import Meter
+from internvideo.train.state import RunState, full_weights
+
+
+def state_of(task: nn.Module, *, decay: float | None = None) -> RunState:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=0.1)
+    average = WeightAverage(task, decay=decay)
+    return RunState(task, optimizer, average, Meter(fabric), fabric, settings={}, global_batch=4)
+
+
+def step(state: RunState) -> None:
+    state.task(torch.ones(1, 3)).sum().backward()
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.average.update_()
+    state.step += 1
+
+
+def test_what_is_saved_is_put_back(tmp_path):
+    torch.manual_seed(0)
+    state = state_of(nn.Linear(3, 2), decay=0.5)
+    for _ in range(2):
+        step(state)
+    state.save(tmp_path)
+    expected = torch.rand(3)
+    other = state_of(nn.Linear(3, 2), decay=0.5)
+    other.resume(tmp_path)
+    other.restore_process()
+    assert other.step == 2
+    assert torch.equal(torch.rand(3), expected)
+    for each in (state, other):
+        step(each)
+    assert torch.equal(other.task.weight, state.task.weight), "moments and step count came back"
+    with state.average.in_place(), other.average.in_place():
+        assert torch.equal(other.task.weight, state.task.weight)
+
+
+def test_the_average_in_a_checkpoint_is_the_average():
+    task = nn.Linear(3, 2)
+    state = state_of(task, decay=0.5)
+    start = task.weight.detach().clone()
+    step(state)
+    with state.average.in_place():
+        averaged = full_weights(task)
+    torch.testing.assert_close(averaged["weight"], (start + task.weight) / 2)
+
+
+def test_weights_of_another_size_are_a_clear_error(tmp_path):
+    state_of(nn.Linear(3, 2)).save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"do not fit this model.*size mismatch") as caught:
+        state_of(nn.Linear(3, 5)).resume(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_layout_is_refused(tmp_path):
+    save_state(tmp_path / "last.ckpt", {"step": 3, "version": "0.0.1"})
+    with pytest.raises(CheckpointError, match=r"written by internvideo 0.0.1 in another layout"):
+        state_of(nn.Linear(3, 2)).resume(tmp_path)
+
+
+def test_when_no_checkpoint_can_be_read_the_run_does_not_begin_afresh(tmp_path):
+    state = state_of(nn.Linear(3, 2))
+    state.save(tmp_path)
+    state.save(tmp_path)
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / name).write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match="cannot resume"):
+        state_of(nn.Linear(3, 2)).resume(tmp_path)
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    state = state_of(nn.Linear(64, 64))
+    state.save(tmp_path)
+    path = tmp_path / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        state_of(nn.Linear(64, 64)).resume(tmp_path)

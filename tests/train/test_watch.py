@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from internvideo.errors import InternVideoError
+from internvideo.train.data import Batch
+from internvideo.train.step import StepReport
+from internvideo.train.watch import Watch
+
+
+def report(loss: float, norm: float | None = 1.0) -> StepReport:
+    grad_norm = None if norm is None else torch.tensor(norm)
+    return StepReport({"loss": torch.tensor(loss)}, [torch.tensor(loss)], grad_norm)
+
+
+def batch(name: str) -> list[Batch]:
+    return [Batch({"x": torch.ones(2)}, [name, name], [])]
+
+
+@pytest.fixture
+def watch(tmp_path):
+    return Watch(Fabric(accelerator="cpu", devices=1), tmp_path)
+
+
+@pytest.fixture
+def late(watch):
+    """A watch as on an accelerator, where flags are read when they have arrived."""
+    watch._late = True
+    return watch
+
+
+def test_on_the_cpu_a_bad_step_is_told_at_once(watch, tmp_path):
+    assert watch.observe(1, report(0.5), batch("a")) == 0
+    with pytest.raises(InternVideoError, match="loss not finite at step 2"):
+        watch.observe(2, report(float("inf")), batch("b"))
+    assert torch.load(tmp_path / "nonfinite-step2.pt")["keys"] == [["b", "b"]]
+
+
+def test_on_an_accelerator_it_is_told_a_step_later_with_its_own_batch(late, tmp_path):
+    assert late.observe(1, report(float("nan")), batch("bad")) == 0
+    with pytest.raises(InternVideoError, match="loss not finite at step 1"):
+        late.observe(2, report(0.5), batch("good"))
+    assert torch.load(tmp_path / "nonfinite-step1.pt")["keys"] == [["bad", "bad"]]
+
+
+def test_before_weights_are_saved_the_newest_step_is_looked_at(late):
+    assert late.observe(1, report(0.5), batch("a")) == 0
+    assert late.observe(2, report(0.5, norm=float("nan")), batch("b")) == 0
+    with pytest.raises(InternVideoError, match="gradient not finite at step 2"):
+        late.settle()
+
+
+def test_with_a_gradient_scaler_only_the_loss_counts(watch):
+    assert watch.observe(1, report(0.5, norm=None), batch("a")) == 0
+
+
+def test_the_first_signal_is_noted_and_a_second_one_is_not_caught(watch):
+    before = signal.getsignal(signal.SIGINT)
+    with watch:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before
+        assert watch.observe(1, report(0.5), batch("a")) == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_stays_known_until_the_newest_step_is_settled(late):
+    with late:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert late.observe(1, report(0.5), batch("a")) == 0
+        assert late.observe(2, report(0.5), batch("b")) == signal.SIGTERM
+        assert late.settle() == signal.SIGTERM
