@@ -1,10 +1,10 @@
 """How many labels does masked pretraining save? Fine-tuning on the world, pretrained or scratch.
 
-Both arms fine-tune the same `VideoClassifier` on the same 300, 1 000 or 10 000 labelled clips and
-are measured on the same unseen ones. Each arm gets its own peak learning rate for every label
-count, chosen with another set of labelled clips on validation clips, never on the test clips.
-Controls: linear probes of the frozen pretrained and of a frozen random encoder, and fine-tuning on
-clips that show one of their frames all the time.
+Both arms fine-tune the same `VideoClassifier` (pooling mean + maximum) on the same 300, 1 000 or
+10 000 labelled clips and are measured on the same unseen ones. Each arm gets its own peak learning
+rate for every label count, chosen with another set of labelled clips on validation clips, never on
+the test clips. Controls: linear probes of the frozen pretrained and of a frozen random encoder,
+and fine-tuning on clips that show one of their frames all the time.
 
     python benchmarks/label_efficiency.py --pretrained runs/NAME/model --out label_efficiency.jsonl
 
@@ -233,10 +233,13 @@ class Laboratory:
         return scores["test"][best]
 
     def _classifier(self) -> VideoClassifier:
-        fields_ = config_to_dict(self.encoder.config)
-        fields_ |= {"num_classes": len(ACTIONS), "final_norm": False, "init_scale": 1.0}
-        fields_ |= {"pooling": "mean+max"}
-        return VideoClassifier(config_from_dict(VideoClassifierConfig, fields_))
+        values = config_to_dict(self.encoder.config) | {
+            "num_classes": len(ACTIONS),
+            "final_norm": False,
+            "pooling": "mean+max",
+            "init_scale": 1.0,
+        }
+        return VideoClassifier(config_from_dict(VideoClassifierConfig, values))
 
     def _features(
         self, encoder: VideoViT, video: UInt8[Tensor, "n t s s 3"]

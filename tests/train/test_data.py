@@ -19,6 +19,7 @@ from internvideo.train.data import (
     build_loader,
     collate,
     fetch,
+    workers_end_on_error,
 )
 
 
@@ -173,7 +174,7 @@ def test_a_worker_that_dies_or_hangs_is_a_clear_error(source, message):
     sampler = EpochBatchSampler(source, batch_size=2, epochs=1, seed=0)
     dataset = ClipDataset(source, prepare, seed=1)
     batches = iter(build_loader(dataset, sampler, num_workers=1, timeout=1))
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught, workers_end_on_error():
         fetch(batches)
     assert "\n" not in str(caught.value)
 

@@ -51,7 +51,7 @@ the names of the actions afterwards.</p>
 def _efficiency(efficiency: LabelEfficiency) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{int(row['labels']):,}</th>"
-        f"<td>{escape(_ARMS.get(row['arm'], row['arm']))}</td>"
+        f"<td>{escape(_ARMS.get(row['arm'], str(row['arm'])))}</td>"
         f"<td class='value'>{row['accuracy_mean']:.1f} %</td><td>{_spread(row)}</td>"
         f"<td>{row['pair_mean']:.1f} %</td><td>{_rate_of(row)}</td></tr>"
         for row in efficiency.rows

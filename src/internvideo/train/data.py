@@ -11,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,11 +31,13 @@ __all__ = [
     "build_loader",
     "collate",
     "fetch",
+    "workers_end_on_error",
 ]
 
 Prepare = Callable[[Sample, np.random.Generator], list[dict[str, Any]]]
 
 _MAX_ATTEMPTS = 10
+_WORKER_ENDED = ("DataLoader worker", "DataLoader timed out")
 
 
 class SkippedVideo(NamedTuple):
@@ -225,22 +227,32 @@ def fetch(batches: Iterator[Batch]) -> Batch:
     """Return the next batch.
 
     Raises:
-        DataError: a sample that cannot be used, or a data worker that died or hangs.
+        DataError: a sample that cannot be used.
     """
-    try:
-        batch = next(batches)
-    except RuntimeError as error:
-        message = str(error).splitlines()[0]
-        if not message.startswith(("DataLoader worker", "DataLoader timed out")):
-            raise
-        _kill_workers()
-        raise DataError(
-            f"{message.rstrip('.')}; a worker out of memory, or one that hangs on a video: try "
-            "fewer runtime.num_workers, or a longer runtime.data_timeout_s for slow storage"
-        ) from None
+    batch = next(batches)
     if batch.error:
         raise DataError(batch.error)
     return batch
+
+
+@contextmanager
+def workers_end_on_error() -> Iterator[None]:
+    """End the data workers when the block raises: they ignore signals, and would be waited for.
+
+    Raises:
+        DataError: a data worker died or hangs; PyTorch tells that wherever the block is just then.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _kill_workers()
+        message = str(error).partition("\n")[0].rstrip(". ")
+        if isinstance(error, RuntimeError) and message.startswith(_WORKER_ENDED):
+            raise DataError(
+                f"{message}; a worker out of memory, or one that hangs on a video: try fewer "
+                "runtime.num_workers, or a longer runtime.data_timeout_s for slow storage"
+            ) from None
+        raise
 
 
 def _kill_workers() -> None:

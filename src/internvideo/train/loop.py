@@ -21,7 +21,13 @@ from internvideo.data.samples import ClipSource
 from internvideo.errors import DataError
 from internvideo.train.average import WeightAverage
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
-from internvideo.train.data import Batch, ClipDataset, EpochBatchSampler, build_loader
+from internvideo.train.data import (
+    Batch,
+    ClipDataset,
+    EpochBatchSampler,
+    build_loader,
+    workers_end_on_error,
+)
 from internvideo.train.distribution import (
     build_fabric,
     compile_blocks,
@@ -140,7 +146,7 @@ def train(
         active=fabric.is_global_zero,
         wandb_project=runtime.wandb_project,
     )
-    with journal, Watch(fabric, directory) as watch:
+    with journal, workers_end_on_error(), Watch(fabric, directory) as watch:
         if state.unmeasured:
             _measure(run, evaluation, journal, fabric)
         for step in range(first_step, total_steps):
