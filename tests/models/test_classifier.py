@@ -50,6 +50,20 @@ def test_the_maximum_can_join_the_mean():
     assert torch.equal(model.pool(features), model.fc_norm(both))
 
 
+def test_tokens_side_by_side_tell_the_order_of_time():
+    model = VideoClassifier(replace(TINY, pooling="concat")).eval()
+    clip = torch.randn(2, 3, TINY.num_frames, TINY.image_size, TINY.image_size)
+    features = model.forward_features(clip)
+    pooled = model.pool(features)
+    assert pooled.shape == (2, model.config.head_width)
+    assert torch.equal(pooled, model.fc_norm(features.tokens).flatten(1))
+    backwards = replace(features, tokens=features.tokens.flip(1))
+    assert not torch.allclose(model.pool(backwards), pooled)
+    shorter = clip[:, :, : TINY.num_frames - TINY.tubelet_size]
+    with pytest.raises(ValueError, match="needs clips of"):
+        model(shorter)
+
+
 def test_first_token_pooling_normalises_before():
     model, video = VideoClassifier(FIRST).eval(), torch.randn(2, 3, 4, 16, 16)
     (last,) = model.intermediates(video, [-1])

@@ -217,8 +217,9 @@ def _recognition(out: Path, world: World, paths: Sequence[Path], *, device: str)
     """Ask the embedded classifier about the same clips, and its pretrained half about one."""
     clips = written_clips(world, paths, threads=_cores())
     recognition = recognize_clips(load(_CLASSIFIER, device=device), clips)
+    moves = (path for n, path in enumerate(paths) if world.scene(n).action.startswith("move"))
     picture = draw_reconstruction(
-        load(_AUTOENCODER, device=device), paths[0], out / "reconstruction.png"
+        load(_AUTOENCODER, device=device), next(moves, paths[0]), out / "reconstruction.png"
     )
     return dataclasses.replace(recognition, reconstruction=picture)
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from math import prod
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,9 @@ from internvideo.models.vit import VideoViT, VideoViTConfig
 __all__ = ["SIZES", "VideoClassifier", "VideoClassifierConfig", "remap_head"]
 
 
+Pooling = Literal["mean", "mean+max", "concat", "first"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoClassifierConfig(VideoViTConfig):
     """Shape of a `VideoClassifier`: that of its encoder, and its head.
@@ -37,6 +41,8 @@ class VideoClassifierConfig(VideoViTConfig):
         num_classes: outputs of the head.
         pooling: "mean": LayerNorm of the mean token (all released models); "mean+max": LayerNorm of
             the sum of mean and maximum over the tokens, which keeps what happens only once;
+            "concat": all tokens side by side after a LayerNorm, which keeps what happens when and
+            where, for few tokens and clips of one size only;
             "first": the first token, an ordinary patch, after the LayerNorm.
         head_drop_rate: dropout before the head.
         init_scale: factor of the head's weights at the start.
@@ -45,14 +51,15 @@ class VideoClassifierConfig(VideoViTConfig):
     positions: Literal["direct", "base-grid", "learnable"] = "base-grid"
     final_norm: bool = False
     num_classes: int
-    pooling: Literal["mean", "mean+max", "first"] = "mean"
+    pooling: Pooling = "mean"
     head_drop_rate: float = 0.0
     init_scale: float = 0.001
 
     def __post_init__(self) -> None:
         VideoViTConfig.__post_init__(self)
-        if self.pooling not in ("mean", "mean+max", "first"):
-            raise ValueError(f"pooling {self.pooling!r} is not one of 'mean', 'mean+max', 'first'")
+        if self.pooling not in get_args(Pooling):
+            known = ", ".join(map(repr, get_args(Pooling)))
+            raise ValueError(f"pooling {self.pooling!r} is not one of {known}")
         if self.final_norm != (self.pooling == "first"):
             raise ValueError(
                 f"pooling {self.pooling!r} needs final_norm={self.pooling == 'first'}: the "
@@ -60,6 +67,11 @@ class VideoClassifierConfig(VideoViTConfig):
             )
         if self.num_classes < 1:
             raise ValueError(f"num_classes {self.num_classes} must be at least 1")
+
+    @property
+    def head_width(self) -> int:
+        """Width of the feature that the head sees."""
+        return self.width * prod(self.grid) if self.pooling == "concat" else self.width
 
 
 class VideoClassifier(VideoViT):
@@ -80,7 +92,7 @@ class VideoClassifier(VideoViT):
         if config.pooling != "first":
             self.fc_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.head_drop = nn.Dropout(config.head_drop_rate)
-        self.head = nn.Linear(config.width, config.num_classes)
+        self.head = nn.Linear(config.head_width, config.num_classes)
         self.reset_head()
 
     def reset_parameters(self) -> None:
@@ -95,10 +107,23 @@ class VideoClassifier(VideoViT):
         self.head.weight.mul_(self.config.init_scale)
 
     def pool(self, features: VideoFeatures) -> Float[Tensor, "b d"]:
-        """Return the one feature of each clip that the head sees."""
-        if self.config.pooling == "first":
-            return features.tokens[:, 0]
-        return self.fc_norm(features.pool(self.config.pooling))
+        """Return the one feature of each clip that the head sees; `d` is `config.head_width`.
+
+        Raises:
+            ValueError: pooling is "concat", and the clip has another size than the model's.
+        """
+        match self.config.pooling:
+            case "first":
+                return features.tokens[:, 0]
+            case "concat":
+                if features.grid != self.config.grid:
+                    raise ValueError(
+                        f"pooling 'concat' needs clips of {self.config.num_frames} frames of "
+                        f"{self.config.image_size} pixels, got a grid of {features.grid} tokens"
+                    )
+                return self.fc_norm(features.tokens).flatten(1)
+            case kind:
+                return self.fc_norm(features.pool(kind))
 
     def forward(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:  # type: ignore[override]
         """Return the logits."""
