@@ -64,9 +64,9 @@ class Plan:
     """What is run.
 
     Attributes:
-        epochs: passes over the labelled clips, for each number of them.
+        epochs: passes over the labelled clips, for each number of them; about 10 000 clips in all.
         one_frame: the number of labels at which the control of that name is trained, on one seed.
-        rates: peak learning rates to begin with.
+        rates: peak learning rates to begin with, for each number of clips.
         more_rates: how many may be added where the best is the first or the last.
         seeds: of the measured runs; each has its own labelled clips.
         num_test: clips on which a run is measured.
@@ -74,22 +74,27 @@ class Plan:
 
     epochs: dict[int, int]
     one_frame: int
-    rates: tuple[float, ...]
+    rates: dict[int, tuple[float, ...]]
     more_rates: int
     seeds: tuple[int, ...]
     num_test: int
 
 
 FULL = Plan(
-    epochs={300: 30, 1_000: 15, 10_000: 2},
+    epochs={300: 30, 1_000: 10, 10_000: 1},
     one_frame=1_000,
-    rates=(1e-3, 2e-3),
+    rates={300: (1e-3, 2e-3, 4e-3, 8e-3), 1_000: (1e-3, 2e-3, 4e-3), 10_000: (1e-3, 2e-3)},
     more_rates=3,
     seeds=(1, 2, 3),
     num_test=2_000,
 )
 QUICK = Plan(
-    epochs={64: 1, 96: 1}, one_frame=96, rates=(1e-3,), more_rates=0, seeds=(1, 2), num_test=64
+    epochs={64: 1, 96: 1},
+    one_frame=96,
+    rates={64: (1e-3,), 96: (1e-3,)},
+    more_rates=0,
+    seeds=(1, 2),
+    num_test=64,
 )
 
 
@@ -386,7 +391,7 @@ class Study:
 
         Rates twice as high or half as high are added until the best is not the first or last.
         """
-        rates = list(self.plan.rates)
+        rates = list(self.plan.rates[labels])
         for _ in range(self.plan.more_rates):
             best = self._best(rates, arm, labels)
             if best == rates[-1]:
@@ -423,8 +428,12 @@ class Study:
 
     def _total_cost(self) -> float:
         """Return the cost of all trainings (the probes are cheap)."""
-        trainings = 2 * (len(self.plan.rates) + bool(self.plan.more_rates) + len(self.plan.seeds))
-        return sum(trainings * labels * epochs for labels, epochs in self.plan.epochs.items())
+        plan = self.plan
+        fixed = bool(plan.more_rates) + len(plan.seeds)
+        return sum(
+            2 * (len(plan.rates[labels]) + fixed) * labels * epochs
+            for labels, epochs in plan.epochs.items()
+        )
 
 
 def summary(runs: list[Run], ledger: Ledger) -> list[dict[str, Any]]:
