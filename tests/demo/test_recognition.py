@@ -80,10 +80,14 @@ def test_the_label_efficiency_beside_the_weights_is_read(tmp_path):
     model = internvideo.load("videomae-nano", device="cpu")
     found = LabelEfficiency.beside(model)
     assert found is not None
-    few = {(r["labels"], r["arm"]): r for r in found.rows}
-    for labels in (300, 1000):
-        assert few[labels, "pretrained"]["accuracy_mean"] > few[labels, "scratch"]["accuracy_mean"]
-        assert min(found.gains[str(labels)]) >= 10, "on every seed"
+    rows = {(row["labels"], row["arm"]): row for row in found.rows}
+    for labels in (300, 1000, 10000):
+        ours, theirs = rows[labels, "pretrained"], rows[labels, "scratch"]
+        assert ours["seeds"] == theirs["seeds"]
+        assert len(ours["seeds"]) >= 3
+        pairs = zip(ours["accuracies"], theirs["accuracies"], strict=True)
+        assert found.gains[str(labels)] == pytest.approx([a - b for a, b in pairs])
+        assert rows[labels, "random-probe"]["accuracy_mean"] < ours["accuracy_mean"]
     folder = internvideo.load(tiny.save_classifier(tmp_path / "other"), device="cpu")
     assert LabelEfficiency.beside(folder) is None
 
