@@ -19,7 +19,7 @@ _ARMS = {
     "random-probe": "control: linear probe of a random encoder",
     "one-frame": "control: fine-tuned on one repeated frame",
 }
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 620, 300, 44, 40, 14, 16
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 300, 52, 40, 14, 48
 
 
 def recognition_section(recognition: Recognition) -> str:
