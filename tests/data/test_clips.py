@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -285,6 +286,8 @@ def private_megabytes() -> float:
 
 
 def read_all(clips, answers) -> None:
+    # A collection writes to the header of every object, and so copies pages that no clip is on.
+    gc.disable()
     before = private_megabytes()
     for index in range(len(clips)):
         assert clips[index].path
@@ -308,7 +311,7 @@ def test_forked_workers_share_the_list():
     clips = ClipList(entries, file="x", root="/data/kinetics")
     # Counting references to the objects of a list copies the pages that they are on.
     assert growth_of_a_forked_reader(entries) > 6
-    assert growth_of_a_forked_reader(clips) < 4
+    assert growth_of_a_forked_reader(clips) < 2
 
 
 def test_every_field_survives():

@@ -284,6 +284,5 @@ def _stored_bytes(column: np.ndarray) -> int:
 def _joined(root: str, path: str) -> str:
     if is_url(path) or path.startswith("/"):
         return path
-    if is_url(root):
-        return f"{root.rstrip('/')}/{path}"
-    return str(Path(root) / path)
+    # Text alone: a `Path` interns its parts, which makes the table of names in every worker grow.
+    return f"{root.rstrip('/')}/{path}"

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from internvideo.errors import CheckpointError
-from internvideo.zoo.architectures import ARCHITECTURES, Architecture, Shapes, find_architecture
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
+from internvideo.zoo.shapes import Shapes
 
 __all__ = [
     "Fit",

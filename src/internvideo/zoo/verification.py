@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from internvideo.errors import CheckpointError
 from internvideo.models.config import config_to_dict
-from internvideo.zoo.architectures import Shapes, find_architecture
+from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.hub import is_saved_model, read_config
 from internvideo.zoo.identify import Fit, block_of, fit_config, fit_to, guess_planned, identify
 from internvideo.zoo.resolve import candidates
+from internvideo.zoo.shapes import Shapes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

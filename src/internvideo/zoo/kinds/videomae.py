@@ -1,0 +1,192 @@
+"""VideoMAE and VideoMAE V2: pretraining, classifier, bare encoder, and probes on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from internvideo.errors import CheckpointError
+from internvideo.models import classifier, probe, videomae, vit
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.renames import OPEN_SET_CLASSIFIER, SAME_NAMES
+from internvideo.zoo.shapes import (
+    Shapes,
+    depth_of,
+    heads_of,
+    mlp_ratio,
+    most_common,
+    required,
+    with_fields,
+)
+
+__all__ = ["CLASSIFIER", "ENCODER", "PRETRAINING", "PROBE"]
+
+
+def _vit_size(width: int) -> vit.VideoViTConfig | None:
+    return next((size for size in vit.SIZES.values() if size.width == width), None)
+
+
+def _vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
+    """Return the fields of a `VideoViTConfig` that the shapes of an encoder tell."""
+    width = required(shapes, r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "width")
+    hidden = required(shapes, r"blocks\.\d+\.mlp\.fc1\.weight", 0, "width of the MLP")
+    size = _vit_size(width) or vit.VideoViTConfig(
+        width=width,
+        num_heads=heads_of(width, {size.width: size.num_heads for size in vit.SIZES.values()}),
+    )
+    base = base or size
+    kernel = shapes.get("patch_embed.proj.weight", ())
+    _, channels, frames, patch, _ = (
+        kernel
+        if len(kernel) == 5 and min(kernel) > 0
+        else (0, base.num_channels, base.tubelet_size, base.patch_size, 0)
+    )
+    if any(name.startswith("stem.") for name in shapes):
+        raise CheckpointError(
+            "an encoder with a convolutional stem needs its config.json: strides are not visible in"
+            " the shapes"
+        )
+    fields = {
+        "image_size": base.image_size // patch * patch or patch,
+        "num_frames": base.num_frames // frames * frames or frames,
+        "width": width,
+        "depth": depth_of(shapes, "blocks"),
+        "num_heads": base.num_heads if base.width == width else size.num_heads,
+        "mlp_ratio": mlp_ratio(width, hidden, size.mlp_ratio),
+        "num_channels": channels,
+        "tubelet_size": frames,
+        "patch_size": patch,
+        "init_values": (base.init_values or 1e-5)
+        if most_common(shapes, r"blocks\.\d+\.gamma_1", 0)
+        else 0.0,
+        "cosine_attention": most_common(shapes, r"blocks\.\d+\.attn\.scale", 0) is not None,
+    }
+    if "pos_embed" in shapes:
+        fields |= {
+            "positions": "learnable",
+            **_learnable_grid(shapes["pos_embed"], frames, patch, base),
+        }
+    return fields
+
+
+def _learnable_grid(table: tuple[int, ...], frames: int, patch: int, base: Any) -> dict[str, int]:
+    """Return frames and pixels that a learnt position table is made for."""
+    tokens = table[1] if len(table) == 3 else 0
+    side = round((tokens * frames / base.num_frames) ** 0.5)
+    if not side or side * side * base.num_frames != tokens * frames:
+        raise CheckpointError(
+            f"pos_embed {table} does not tell the grid for {base.num_frames} frames; give a folder"
+            " with config.json"
+        )
+    return {"image_size": side * patch, "num_frames": base.num_frames}
+
+
+def _infer_encoder(shapes: Shapes, base: Any) -> vit.VideoViTConfig:
+    fields = _vit_fields(shapes, base)
+    fields["final_norm"] = any(name.startswith("norm.") for name in shapes)
+    return with_fields(base or _vit_size(fields["width"]) or vit.VideoViTConfig(), fields)
+
+
+def _infer_classifier(shapes: Shapes, base: Any) -> classifier.VideoClassifierConfig:
+    fields = _vit_fields(shapes, base)
+    fields["num_classes"] = required(shapes, r"head\.(weight|bias)", 0, "number of classes")
+    has_norm = any(name.startswith("norm.") for name in shapes)
+    mean = any(name.startswith("fc_norm.") for name in shapes) or not has_norm
+    usual = base.pooling if base is not None and base.pooling != "first" else "mean"
+    fields |= {"pooling": usual if mean else "first", "final_norm": not mean}
+    default = classifier.VideoClassifierConfig(num_classes=1)
+    return with_fields(base or default, fields)
+
+
+def _infer_probe(shapes: Shapes, base: Any) -> probe.ProbeClassifierConfig:
+    encoder = {n.removeprefix("encoder."): s for n, s in shapes.items() if n.startswith("encoder.")}
+    fields = {
+        "encoder": _infer_encoder(encoder, base.encoder if base is not None else None),
+        "num_classes": required(shapes, r"head\.(weight|bias)", 0, "number of classes"),
+        "head": "attentive" if any(name.startswith("pool.") for name in shapes) else "linear",
+        "batch_norm": any(name.startswith("norm.") for name in shapes),
+    }
+    return with_fields(base, fields) if base is not None else probe.ProbeClassifierConfig(**fields)
+
+
+def _infer_videomae(shapes: Shapes, base: Any) -> videomae.VideoMAEConfig:
+    parts = {
+        part: {n.removeprefix(f"{part}."): s for n, s in shapes.items() if n.startswith(f"{part}.")}
+        for part in ("encoder", "decoder")
+    }
+    encoder_base = base.encoder if base is not None else None
+    encoder = with_fields(
+        encoder_base or vit.VideoViTConfig(),
+        {**_vit_fields(parts["encoder"], encoder_base), "final_norm": True},
+    )
+    width = required(parts["decoder"], r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "decoder's width")
+    known = {size.decoder_width: size.decoder_num_heads for size in videomae.SIZES.values()}
+    fields = {
+        "encoder": encoder,
+        "decoder_width": width,
+        "decoder_depth": depth_of(parts["decoder"], "blocks"),
+        "decoder_num_heads": heads_of(width, known),
+    }
+    return with_fields(base, fields) if base is not None else videomae.VideoMAEConfig(**fields)
+
+
+def _vit_traits(config: Any) -> dict[str, Any]:
+    names = ("width", "depth", "patch_size", "tubelet_size", "num_channels", "mlp_hidden")
+    return {name: getattr(config, name) for name in names}
+
+
+def _classifier_traits(config: Any) -> dict[str, Any]:
+    return {**_vit_traits(config), "num_classes": config.num_classes}
+
+
+def _probe_traits(config: Any) -> dict[str, Any]:
+    return {**_vit_traits(config.encoder), "num_classes": config.num_classes, "head": config.head}
+
+
+def _videomae_traits(config: Any) -> dict[str, Any]:
+    names = ("decoder_width", "decoder_depth")
+    return {**_vit_traits(config.encoder), **{name: getattr(config, name) for name in names}}
+
+
+PRETRAINING = Architecture(
+    id="videomae/pretraining",
+    model=videomae.VideoMAE,
+    config=videomae.VideoMAEConfig,
+    sizes=videomae.SIZES,
+    tables={"official": SAME_NAMES},
+    infer=_infer_videomae,
+    traits=_videomae_traits,
+    preset="videomae-validation",
+)
+
+CLASSIFIER = Architecture(
+    id="videomae/classifier",
+    model=classifier.VideoClassifier,
+    config=classifier.VideoClassifierConfig,
+    sizes=classifier.SIZES,
+    tables={"official": SAME_NAMES, "open-set": OPEN_SET_CLASSIFIER},
+    infer=_infer_classifier,
+    traits=_classifier_traits,
+    preset="videomae-kinetics",
+)
+
+ENCODER = Architecture(
+    id="videomae/encoder",
+    model=vit.VideoViT,
+    config=vit.VideoViTConfig,
+    sizes=vit.SIZES,
+    tables={"official": SAME_NAMES},
+    infer=_infer_encoder,
+    traits=_vit_traits,
+    preset="videomae-validation",
+)
+
+PROBE = Architecture(
+    id="videomae/probe",
+    model=probe.ProbeClassifier,
+    config=probe.ProbeClassifierConfig,
+    sizes=probe.SIZES,
+    tables={"official": SAME_NAMES},
+    infer=_infer_probe,
+    traits=_probe_traits,
+    preset="videomae-kinetics",
+)
