@@ -20,7 +20,9 @@ from internvideo.world import (
     action_prompts,
     color_prompts,
     is_held_out,
+    language,
     object_prompts,
+    plain_caption,
     vocabulary,
 )
 from internvideo.world.language import MAX_WORDS
@@ -37,6 +39,11 @@ def drawn() -> list[tuple[Scene, str]]:
     world, rng = World(seed=0), np.random.default_rng(0)
     scenes = [world.scene(index) for index in range(2500)]
     return [(scene, world.caption(scene, rng)) for scene in scenes for _ in range(4)]
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [World(seed=5).scene(index) for index in range(60)]
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +231,26 @@ def test_impossible_wishes_are_refused():
         color_prompts("greeen")
     with pytest.raises(UnknownNameError, match="heart"):
         object_prompts("hearts")
+
+
+def test_the_plain_caption_follows_from_the_scene(scenes):
+    for scene in scenes:
+        sentence = plain_caption(scene)
+        assert sentence == plain_caption(scene)
+        assert not is_held_out(sentence)
+        assert set(sentence.split()) <= set(vocabulary())
+        for event in scene.events:
+            assert any(phrase in sentence for phrase in action_named(event.action).phrases)
+            for actor in scene.actors_of(event):
+                assert f"{actor.color} {actor.name}" in sentence
+
+
+def test_a_share_of_the_captions_is_plain(scenes):
+    rng = np.random.default_rng(0)
+    mix = CaptionMix(action_only=0.2, appearance_only=0.1, plain=0.7)
+    plain = [language.caption(s, rng, mix) == plain_caption(s) for s in scenes for _ in range(20)]
+    assert 0.65 < np.mean(plain) < 0.8
+    with pytest.raises(ConfigError, match="never held out"):
+        language.caption(scenes[0], rng, mix, held_out=True)
+    with pytest.raises(ConfigError, match="1 together"):
+        CaptionMix(action_only=0.5, appearance_only=0.2, plain=0.4)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         color_prompts,
         is_held_out,
         object_prompts,
+        plain_caption,
         vocabulary,
     )
     from internvideo.world.painting import render
@@ -68,6 +69,7 @@ __all__ = [
     "generate",
     "is_held_out",
     "object_prompts",
+    "plain_caption",
     "render",
     "reversal_of",
     "trajectory",
@@ -109,6 +111,7 @@ _HOMES = {
         "color_prompts",
         "is_held_out",
         "object_prompts",
+        "plain_caption",
         "vocabulary",
     ),
     "painting": ("render",),

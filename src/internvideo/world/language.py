@@ -34,6 +34,7 @@ __all__ = [
     "color_prompts",
     "is_held_out",
     "object_prompts",
+    "plain_caption",
     "questions",
     "vocabulary",
 ]
@@ -83,6 +84,7 @@ class CaptionMix:
     Attributes:
         action_only: share that names the action of "something" and nothing else.
         appearance_only: share that names what is there, and no action.
+        plain: share of `plain_caption`, which says the same things of every scene.
         generic: in the remaining, full captions: probability that an object is just "a thing".
         texture: probability that an object's texture is named.
         color: probability that its colour is named.
@@ -91,11 +93,12 @@ class CaptionMix:
         background: probability that a full caption mentions the background.
 
     Raises:
-        ConfigError: a share is outside 0 … 1, or the two shares exceed 1 together.
+        ConfigError: a share is outside 0 … 1, or the three shares exceed 1 together.
     """
 
     action_only: float = 0.4
     appearance_only: float = 0.15
+    plain: float = 0.0
     generic: float = 0.1
     texture: float = 0.3
     color: float = 0.8
@@ -107,10 +110,11 @@ class CaptionMix:
         for name in self.__slots__:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"CaptionMix.{name} must be in 0 … 1, got {getattr(self, name)}")
-        if self.action_only + self.appearance_only > 1.0:
+        shares = (self.action_only, self.appearance_only, self.plain)
+        if sum(shares) > 1.0 + 1e-9:
             raise ConfigError(
-                "CaptionMix.action_only and appearance_only must not exceed 1 together, "
-                f"got {self.action_only} + {self.appearance_only}"
+                "CaptionMix.action_only, appearance_only and plain must not exceed 1 together, "
+                f"got {' + '.join(map(str, shares))}"
             )
 
 
@@ -189,6 +193,26 @@ def _full_sentence(scene: Scene, rng: np.random.Generator, mix: CaptionMix) -> s
     return sentence
 
 
+def plain_caption(scene: Scene) -> str:
+    """Return the one sentence that names colour, object and action of every event.
+
+    It follows from the scene alone, so a caption that a model writes can be compared with it word
+    by word: "a red star moves to the left", "a blue digit four and a green ring swap places" (the
+    objects in alphabetical order). It is never a held-out sentence.
+    """
+    clauses = []
+    for event in scene.events:
+        names = sorted(f"{actor.color} {actor.name}" for actor in scene.actors_of(event))
+        subject = " and ".join(map(_with_article, names))
+        clauses.append([f"{subject} {verb}" for verb in action_named(event.action).phrases])
+    wordings = (
+        clause.format(" then ".join(events))
+        for clause in _CLAUSES
+        for events in itertools.product(*clauses)
+    )
+    return next(sentence for sentence in wordings if not is_held_out(sentence))
+
+
 _DEFAULT_MIX = CaptionMix()
 
 
@@ -206,13 +230,17 @@ def caption(
         rng: source of the draw.
         mix: shares and probabilities.
         held_out: draw one of the sentences that are kept out of training in place of one that
-            is not.
+            is not; `mix.plain` must be 0 then.
     """
+    if held_out and mix.plain:
+        raise ConfigError("plain captions are never held out: set CaptionMix.plain to 0")
     kind = rng.random()
     if kind < mix.action_only:
         write = _action_sentence
     elif kind < mix.action_only + mix.appearance_only:
         write = _appearance_sentence
+    elif kind < mix.action_only + mix.appearance_only + mix.plain:
+        return plain_caption(scene)
     else:
         write = _full_sentence
     for _ in range(_MAX_DRAWS):

@@ -1,4 +1,4 @@
-"""Numbers that several tasks report, from a matrix of scores.
+"""Numbers from a matrix of scores: ranks, recalls, accuracies.
 
 Letters: Q queries (rows), C candidates (columns).
 """
