@@ -99,3 +99,20 @@ def test_other_files_are_refused():
         clip_init.vision_state_from_clip({"a.weight": torch.zeros(1)}, grid=2, num_steps=4)
     with pytest.raises(CheckpointError, match="no text tower"):
         clip_init.text_state_from_clip({"a.weight": torch.zeros(1)}, context_length=6)
+
+
+def test_the_published_average_of_internvideo_mm_ends_with_block_11():
+    names = {
+        *(f"visual.transformer.resblocks.{i}.ln_1.weight" for i in range(24)),
+        *(f"text_encoder.transformer.resblocks.{i}.ln_1.weight" for i in range(12)),
+        *("visual_proj", "visual_ln_post.bias", "visual.ln_pre.bias", "visual.conv1.weight"),
+        *("text_encoder.token_embedding.weight", "text_encoder.ln_final.bias", "logit_scale"),
+        *("visual.transformer.dec.0.ln_1.weight", "visual.transformer.balance"),
+        *("caption_decoder.text_norm.weight", "text_mask_embedding"),
+    }
+    left = names - clip_init.wise_ft_names(names)
+    assert left == {
+        *(f"visual.transformer.resblocks.{i}.ln_1.weight" for i in range(12, 24)),
+        *("visual.transformer.dec.0.ln_1.weight", "visual.transformer.balance"),
+        *("caption_decoder.text_norm.weight", "text_mask_embedding", "logit_scale"),
+    }

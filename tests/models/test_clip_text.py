@@ -5,6 +5,7 @@ import torch
 
 from internvideo.models.clip_layers import CLIPLayerNorm, CLIPTransformer, quick_gelu
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder
+from internvideo.models.kv_cache import KeyValueCache
 from internvideo.models.layers import checkpoint_blocks
 
 CONFIG = CLIPTextConfig(
@@ -122,3 +123,11 @@ def test_drop_path_rises_linearly_and_keeps_evaluation_exact():
     plain.load_state_dict(stack.state_dict())
     x = torch.randn(4, 5, 16)
     torch.testing.assert_close(stack.eval()(x), plain.train()(x))
+
+
+def test_texts_can_be_encoded_piece_by_piece(encoder):
+    ids = torch.tensor([[2, 5, 7, 9, 4, END], [2, 8, END, 0, 0, 0]])
+    caches = [KeyValueCache(6) for _ in encoder.block_modules()]
+    pieces = [encoder.extend(piece, caches) for piece in ids.split([1, 3, 1, 1], dim=1)]
+    whole = encoder(ids).tokens
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=1e-5, atol=1e-5)

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from internvideo.models import classifier, layers, videomae, vit
+from internvideo.models import classifier, layers, unmasked_teacher, videomae, vit
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.tubelets import TokenSplit, split_mask
+from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import ConvStemConfig, VideoViT, VideoViTConfig
 
@@ -81,6 +82,14 @@ def _masked(config: VideoMAEConfig) -> Model:
     return Model(lambda: VideoMAE(config), run, config.encoder)
 
 
+def _aligned(config: UnmaskedTeacherConfig) -> Model:
+    def run(model: nn.Module, video: Tensor) -> Tensor:
+        answers = model(video, _half_hidden(config.encoder, len(video)).visible)
+        return answers[..., ::2].transpose(0, 1).flatten(1)  # all of a unit vector has no gradient
+
+    return Model(lambda: UnmaskedTeacher(config), run, config.encoder)
+
+
 def _classes(config: VideoClassifierConfig) -> Model:
     return Model(lambda: VideoClassifier(config), lambda model, video: model(video), config)
 
@@ -92,6 +101,10 @@ MODELS = {
     **{
         f"videomae-{name}": _masked(_autoencoder(_tiny(size.encoder)))
         for name, size in videomae.SIZES.items()
+    },
+    **{
+        f"umt-{name}": _aligned(replace(size, encoder=_tiny(size.encoder), num_targets=2))
+        for name, size in unmasked_teacher.SIZES.items()
     },
     "videomae-stem": _masked(_autoencoder(STEM, target="motion", target_size=8)),
     "videomae-options": _masked(_autoencoder(OPTIONS, target="pixels")),
@@ -239,6 +252,7 @@ def test_a_checkpointed_model_can_be_copied_and_pickled(name):
     [
         ("vit-options", False),
         ("vit-B", True),
+        ("umt-b16", True),
         ("videomae-B", False),
         ("videomae-stem", False),
         ("classifier-B", False),
@@ -309,12 +323,14 @@ def test_exports_with_a_dynamic_batch(name):
             632_119_440,
         ),
         (lambda: VideoClassifier(classifier.SIZES["g"]), 1_012_174_352),
+        (lambda: UnmaskedTeacher(unmasked_teacher.SIZES["b16"]), 88_005_888),
+        (lambda: UnmaskedTeacher(unmasked_teacher.SIZES["l16"]), 307_806_720),
         (lambda: VideoMAE(videomae.SIZES["B"]), 94_210_944),
         (lambda: VideoMAE(videomae.SIZES["L"]), 342_996_992),
         (lambda: VideoMAE(videomae.SIZES["H"]), 658_266_880),
         (lambda: VideoMAE(videomae.SIZES["g"]), 1_026_306_560),
     ],
-    ids=["S-k710", "B", "L", "H-f32-res384", "g", "pt-B", "pt-L", "pt-H", "pt-g"],
+    ids=["S-k710", "B", "L", "H-f32-res384", "g", "umt-B", "umt-L", "pt-B", "pt-L", "pt-H", "pt-g"],
 )
 def test_published_sizes_have_the_parameters_of_the_released_files(build, parameters):
     with torch.device("meta"):

@@ -36,7 +36,8 @@ class VideoClassifierConfig(VideoViTConfig):
     """Shape of a `VideoClassifier`: that of its encoder, and its head.
 
     Attributes:
-        positions: as in `VideoViTConfig`; "base-grid" is the rule of VideoMAE, "direct" that of V2.
+        positions: as in `VideoViTConfig`; "base-grid" is the rule of VideoMAE, "direct" that of V2,
+            "umt" that of the unmasked teacher.
         final_norm: whether a LayerNorm follows the blocks: with "first" yes, else not.
         num_classes: outputs of the head.
         pooling: "mean": LayerNorm of the mean token (all released models); "mean+max": LayerNorm of
@@ -48,7 +49,7 @@ class VideoClassifierConfig(VideoViTConfig):
         init_scale: factor of the head's weights at the start.
     """
 
-    positions: Literal["direct", "base-grid", "learnable"] = "base-grid"
+    positions: Literal["direct", "base-grid", "learnable", "umt"] = "base-grid"
     final_norm: bool = False
     num_classes: int
     pooling: Pooling = "mean"

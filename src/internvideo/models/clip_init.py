@@ -1,14 +1,16 @@
-"""From image CLIP to ViCLIP: pure functions on tensors and state dictionaries.
+"""From image CLIP to a video model: pure functions on tensors and state dictionaries.
 
 Patch kernels are inflated in time, position tables are fitted to other lengths and resolutions, and
-two sets of weights are averaged, by the rules of ViCLIP (golden family `viclip-init`).
+two sets of weights are averaged, by the rules of ViCLIP (golden family `viclip-init`) and of
+UniFormerV2 (`uniformerv2-clip-init`).
 
 Letters: T time steps, L text positions, G rows or columns of the patch grid, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -27,7 +29,9 @@ __all__ = [
     "resize_temporal_positions",
     "resize_text_positions",
     "text_state_from_clip",
+    "uniformerv2_state_from_clip",
     "vision_state_from_clip",
+    "wise_ft_names",
 ]
 
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
@@ -111,6 +115,43 @@ def vision_state_from_clip(
         tubelet_size: temporal kernel size.
         mode: see `inflate_patch_kernel`.
     """
+    state = _image_tower(clip)
+    kernel, positions = state["conv1.weight"], state["positional_embedding"]
+    state["conv1.weight"] = inflate_patch_kernel(kernel, tubelet_size, mode=mode)
+    state["positional_embedding"] = resize_spatial_positions(positions, (grid, grid))
+    state["temporal_positional_embedding"] = positions.new_zeros(1, num_steps, positions.shape[1])
+    return state
+
+
+def uniformerv2_state_from_clip(
+    clip: Mapping[str, Tensor], *, grid: int, kernel_size: int
+) -> dict[str, Tensor]:
+    """Return what a `UniFormerV2` takes from image CLIP: all before its global and local parts.
+
+    CLIP's last norm and projection have no place there. Released archives are in half precision;
+    the result is in float32.
+
+    Args:
+        clip: the whole of CLIP (the image tower under `visual.`), or its image tower alone.
+        grid: patches per side that the video model expects.
+        kernel_size: frames that a patch sees; CLIP's kernel goes to the middle one.
+
+    Raises:
+        CheckpointError: there is no image tower.
+    """
+    state = {
+        name: value.float()
+        for name, value in _image_tower(clip).items()
+        if name != "proj" and not name.startswith("ln_post.")
+    }
+    state["conv1.weight"] = inflate_patch_kernel(state["conv1.weight"], kernel_size)
+    positions = state["positional_embedding"]
+    state["positional_embedding"] = resize_spatial_positions(positions, (grid, grid))
+    return state
+
+
+def _image_tower(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of CLIP's image tower under its own names."""
     prefix = "visual." if any(name.startswith("visual.") for name in clip) else ""
     state = {n.removeprefix(prefix): v for n, v in clip.items() if n.startswith(prefix)}
     if missing := {"conv1.weight", "positional_embedding"} - state.keys():
@@ -118,10 +159,6 @@ def vision_state_from_clip(
             f"not the weights of a CLIP image tower: no {', '.join(sorted(missing))} among "
             f"{len(clip)} tensors; expected names like visual.conv1.weight"
         )
-    kernel, positions = state["conv1.weight"], state["positional_embedding"]
-    state["conv1.weight"] = inflate_patch_kernel(kernel, tubelet_size, mode=mode)
-    state["positional_embedding"] = resize_spatial_positions(positions, (grid, grid))
-    state["temporal_positional_embedding"] = positions.new_zeros(1, num_steps, positions.shape[1])
     return state
 
 
@@ -177,3 +214,21 @@ def merge_weights(
         else value
         for name, value in finetuned.items()
     }
+
+
+_WISE_FT = re.compile(
+    r"(visual|text_encoder)\.transformer\.resblocks\.(\d|10|11)\..*"
+    r"|visual\.(class_embedding|conv1\.weight|positional_embedding|ln_pre\..*)"
+    r"|visual_proj|visual_ln_post\..*"
+    r"|text_encoder\.(positional_embedding|text_projection|token_embedding\..*|ln_final\..*)"
+)
+
+
+def wise_ft_names(names: Iterable[str]) -> frozenset[str]:
+    """Return which tensors of an `InternVideoMM` are averaged with CLIP for zero-shot use.
+
+    COMPAT: the reference lists blocks 0 to 11 by name, for both sizes: of the 24 blocks of the
+    video tower of L/14 the upper 12 keep the trained weights. All published zero-shot numbers are
+    made so; pinned by golden `retrieval-vqa-param-groups`.
+    """
+    return frozenset(name for name in names if _WISE_FT.fullmatch(name))

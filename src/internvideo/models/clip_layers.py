@@ -10,7 +10,7 @@ Letters: B batch, N tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from internvideo.models.kv_cache import KeyValueCache, causal_attention
 from internvideo.models.layers import DropPath, attention, checkpointable, drop_path_rates
 
 __all__ = [
@@ -30,9 +31,21 @@ __all__ = [
 ]
 
 
+_QUICK_GELU = 1.702
+
+
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return `x · sigmoid(1.702 x)`, the activation that every CLIP block was trained with."""
-    return x * torch.sigmoid(1.702 * x)
+    return x * torch.sigmoid(_QUICK_GELU * x)
+
+
+def _scaled_linear(
+    linear: nn.Linear, x: Float[Tensor, "*b i"], scale: float, *, scale_bias: bool = True
+) -> Float[Tensor, "*b o"]:
+    """Return `scale · (W x + b)`, or `scale · W x + b` without `scale_bias`."""
+    bias = linear.bias * scale if scale_bias else linear.bias
+    y = torch.addmm(bias, x.flatten(0, -2), linear.weight.t(), alpha=scale)
+    return y.unflatten(0, x.shape[:-1])
 
 
 class CLIPLayerNorm(nn.LayerNorm):
@@ -57,25 +70,33 @@ class CLIPAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Mix the tokens; if `causal`, each sees itself and earlier ones only."""
-        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+    def forward(
+        self, x: Float[Tensor, "*b n d"], cache: KeyValueCache | None = None
+    ) -> Float[Tensor, "*b n d"]:
+        """Mix the tokens; if `causal`, each sees itself and earlier ones (also cached) only."""
+        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias).flatten(0, -3)
         q, k, v = rearrange(packed, "b n (p h d) -> p b h n d", p=3, h=self.num_heads).unbind(0)
-        mixed = attention(q, k, v, is_causal=self.causal)
-        return self.out_proj(rearrange(mixed, "b h n d -> b n (h d)"))
+        mixed = causal_attention(q, k, v, cache) if self.causal else attention(q, k, v)
+        return self.out_proj(rearrange(mixed, "b h n d -> b n (h d)").view(x.shape))
 
 
 class CLIPMlp(nn.Module):
-    """Width → 4 × width → width with QuickGELU between."""
+    """Width → hidden (4 × width) → width with QuickGELU, then dropout, between."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, *, hidden: int | None = None, drop_rate: float = 0.0):
         super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
-        self.c_proj = nn.Linear(4 * width, width)
+        hidden = 4 * width if hidden is None else hidden
+        self.c_fc = nn.Linear(width, hidden)
+        self.c_proj = nn.Linear(hidden, width)
+        self.drop = nn.Dropout(drop_rate)
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Transform every token on its own."""
-        return self.c_proj(quick_gelu(self.c_fc(x)))
+        # x·sigmoid(a·x) = silu(a·x) / a. Matrix products scale for free, and what is left is one
+        # pass over the hidden values where the formula as written has three.
+        hidden = _scaled_linear(self.c_fc, x, _QUICK_GELU)
+        hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
+        return _scaled_linear(self.c_proj, self.drop(hidden), 1 / _QUICK_GELU, scale_bias=False)
 
 
 class CLIPBlock(nn.Module):
@@ -92,9 +113,11 @@ class CLIPBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     @checkpointable
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Return the tokens after attention and feed-forward."""
-        x = x + self.drop_path(self.attn(self.ln_1(x)))
+    def forward(
+        self, x: Float[Tensor, "*b n d"], cache: KeyValueCache | None = None
+    ) -> Float[Tensor, "*b n d"]:
+        """Return the tokens after attention and feed-forward; `cache` holds those before them."""
+        x = x + self.drop_path(self.attn(self.ln_1(x), cache))
         return x + self.drop_path(self.mlp(self.ln_2(x)))
 
     def reset_parameters(self, *, depth: int) -> None:
@@ -130,10 +153,12 @@ class CLIPTransformer(nn.Module):
             for rate in drop_path_rates(drop_path_rate, depth)
         )
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Run all blocks."""
-        for block in self.resblocks:
-            x = block(x)
+    def forward(
+        self, x: Float[Tensor, "b n d"], caches: Sequence[KeyValueCache] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """Run all blocks; `caches` (causal only, one a block) hold the tokens before `x`."""
+        for index, block in enumerate(self.resblocks):
+            x = block(x) if caches is None else block(x, caches[index])
         return x
 
     def block_modules(self) -> Iterator[nn.Module]:

@@ -10,15 +10,16 @@ Letters: B batch, L token positions (at most the context length), D width, E joi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.clip_layers import CLIPLayerNorm, CLIPTransformer
+from internvideo.models.kv_cache import KeyValueCache
 
 __all__ = ["SIZES", "CLIPTextConfig", "CLIPTextEncoder", "TextFeatures"]
 
@@ -107,8 +108,20 @@ class CLIPTextEncoder(nn.Module):
         """Yield the transformer blocks."""
         yield from self.transformer.block_modules()
 
-    def forward(self, ids: Int[Tensor, "b l"]) -> TextFeatures:
+    def forward(
+        self,
+        ids: Int[Tensor, "b l"],
+        *,
+        masked: Bool[Tensor, "b l"] | None = None,
+        mask_embedding: Float[Tensor, "1 1 d"] | None = None,
+    ) -> TextFeatures:
         """Encode token ids; fewer positions than the context length are allowed.
+
+        Args:
+            ids: token ids.
+            masked: words to hide: `mask_embedding` stands in their places (masked language
+                modelling); the positions are still known.
+            mask_embedding: see `masked`.
 
         Raises:
             ValueError: the texts are longer than the context length.
@@ -120,9 +133,24 @@ class CLIPTextEncoder(nn.Module):
                 f"{self.config.context_length}; tokenize with context_length="
                 f"{self.config.context_length}"
             )
-        x = self.token_embedding(ids) + self.positional_embedding[:length]
+        words = self.token_embedding(ids)
+        if masked is not None and mask_embedding is not None:
+            words = torch.where(masked[..., None], mask_embedding.to(words.dtype), words)
+        x = words + self.positional_embedding[:length]
         tokens = self.ln_final(self.transformer(x))
         return TextFeatures(tokens=tokens, embedding=self.project(self.pool(tokens, ids)))
+
+    def extend(
+        self, ids: Int[Tensor, "b n"], caches: Sequence[KeyValueCache]
+    ) -> Float[Tensor, "b n d"]:
+        """Encode the next positions of texts whose earlier ones are in the caches, one a block.
+
+        Returns:
+            The new positions after `ln_final`: what `forward` gives for the whole text.
+        """
+        start = caches[0].length
+        places = self.positional_embedding[start : start + ids.shape[1]]
+        return self.ln_final(self.transformer(self.token_embedding(ids) + places, caches))
 
     def pool(self, tokens: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]) -> Float[Tensor, "b d"]:
         """Pick the end-of-text token: the first position of the largest id."""

@@ -25,12 +25,14 @@ class VideoFeatures:
         grid: tokens in time, rows and columns of the *whole* clip.
         cls: "b d" the class token, where the encoder has one.
         hidden: tokens after the layers that were asked for, in the order of asking.
+        frame_cls: "b t d" the class token of each time step, where the encoder has one.
     """
 
     tokens: Float[Tensor, "b n d"]
     grid: tuple[int, int, int]
     cls: Float[Tensor, "b d"] | None = None
     hidden: tuple[Float[Tensor, "b n d"], ...] = ()
+    frame_cls: Float[Tensor, "b t d"] | None = None
 
     def pool(self, kind: Literal["mean", "max", "mean+max"] = "mean") -> Float[Tensor, "b d"]:
         """Return one vector a clip: the mean or the maximum over the tokens, or their sum.

@@ -56,21 +56,40 @@ def trim_padding(ids: Int[Tensor, "b l"]) -> Int[Tensor, "b k"]:
     The text towers are causal and read out the end token, so the embeddings stay the same and
     short texts cost less. Reads the ids on the host: call it on tokens that are still on the CPU.
     """
-    return ids[:, : int(ids.argmax(dim=1).max()) + 1] if len(ids) else ids
+    filled = (ids != 0).any(dim=0).nonzero()
+    return ids[:, : int(filled.max()) + 1] if len(filled) else ids
 
 
 class Tokenizer(Protocol):
-    """What a text tower needs of a tokenizer."""
+    """What a text tower needs of a tokenizer.
+
+    Attributes:
+        context_length: length of a row in tokens, start and end included.
+        start_id: the first token of every text.
+        unwritten_ids: tokens that stand behind no other one in a text, so no text is written with
+            them.
+    """
 
     context_length: int
+    start_id: int
+    unwritten_ids: tuple[int, ...]
+
+    @property
+    def end_id(self) -> int:
+        """The token behind every text, the largest id."""
+        ...
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids; the largest one is the end token."""
+        """Number of ids; 0 is the padding."""
         ...
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of one text without start and end token."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids without start and end token."""
         ...
 
     def __call__(self, texts: str | Sequence[str]) -> Int[Tensor, "b l"]:
@@ -89,6 +108,7 @@ class CLIPTokenizer:
     vocab_size = 49408
     start_id = 49406
     end_id = 49407
+    unwritten_ids: tuple[int, ...] = (start_id,)
 
     def __init__(self, context_length: int = 77, *, truncate: bool = True):
         self.context_length = _checked_context(context_length)
@@ -152,6 +172,7 @@ class WordTokenizer:
 
     unknown_id = 1
     start_id = 2
+    unwritten_ids: tuple[int, ...] = (0, start_id)
 
     def __init__(self, vocabulary: tuple[str, ...], context_length: int):
         self.context_length = _checked_context(context_length)

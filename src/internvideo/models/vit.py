@@ -32,6 +32,8 @@ __all__ = ["SIZES", "ConvStemConfig", "VideoViT", "VideoViTConfig"]
 
 # The clip on whose grid the "base-grid" position table is defined.
 _BASE_FRAMES, _BASE_SIZE = 16, 224
+# The grid of the "umt" table: 8 frames of 224 pixels in pretraining, whatever the patches are now.
+_UMT_GRID = (8, 14, 14)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +82,10 @@ class VideoViTConfig:
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         positions: where the position table is defined: "direct" on the grid of `image_size` and
             `num_frames` (pretraining, VideoMAE V2), "base-grid" on that of 16 frames of 224 pixels
-            (fine-tuned VideoMAE), "learnable" as "direct", but a parameter. A clip of another grid
-            gets that table resampled, see `positions.resample_positions`.
+            (fine-tuned VideoMAE), "learnable" as "direct", but a parameter, "umt" as "direct", but
+            for another grid than 8 x 14 x 14 resampled from the table of that one, and stored
+            (fine-tuned unmasked teacher). A clip of another grid gets that table resampled, see
+            `positions.resample_positions`.
         final_norm: whether a LayerNorm follows the blocks.
         stem: convolutions before the patch embedding; None is the plain ViT.
     """
@@ -101,16 +105,17 @@ class VideoViTConfig:
     drop_rate: float = 0.0
     attention_drop_rate: float = 0.0
     drop_path_rate: float = 0.0
-    positions: Literal["direct", "base-grid", "learnable"] = "direct"
+    positions: Literal["direct", "base-grid", "learnable", "umt"] = "direct"
     final_norm: bool = True
     stem: ConvStemConfig | None = None
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
-        if self.positions not in ("direct", "base-grid", "learnable"):
+        if self.positions not in ("direct", "base-grid", "learnable", "umt"):
             raise ValueError(
-                f"positions {self.positions!r} is not one of 'direct', 'base-grid', 'learnable'"
+                f"positions {self.positions!r} is not one of 'direct', 'base-grid', 'learnable', "
+                "'umt'"
             )
         if self.image_size % self.patch_size or self.num_frames % self.tubelet_size:
             raise ValueError(
@@ -136,6 +141,12 @@ class VideoViTConfig:
             return self.grid
         side = _BASE_SIZE // self.patch_size
         return _BASE_FRAMES // self.tubelet_size, side, side
+
+    @property
+    def stores_positions(self) -> bool:
+        """Whether the position table is part of the weights."""
+        resampled = self.positions == "umt" and self.grid != _UMT_GRID
+        return self.positions == "learnable" or resampled
 
     @property
     def mlp_hidden(self) -> int:
@@ -217,9 +228,10 @@ class VideoViT(nn.Module):
         if config.positions == "learnable":
             self.pos_embed = nn.Parameter(torch.empty(1, prod(config.grid), config.width))
         else:
-            # COMPAT: no released file holds the fixed table, hence it is not persistent.
+            # COMPAT: no released file holds a fixed table; those of the unmasked teacher hold it
+            # where it was resampled (as a parameter that their forward pass cuts off).
             table = torch.empty(1, prod(config.position_grid), config.width)
-            self.register_buffer("pos_embed", table, persistent=False)
+            self.register_buffer("pos_embed", table, persistent=config.stores_positions)
         self.pos_drop = nn.Dropout(config.drop_rate)
         self.blocks = nn.ModuleList(
             Block(
@@ -245,19 +257,23 @@ class VideoViT(nn.Module):
         self.apply(partial(init_module, linear=self.linear_init))
         if self.config.positions == "learnable":
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        self.reset_buffers()
+        else:
+            self.pos_embed = self._fixed_positions()
 
     def reset_buffers(self) -> None:
         """Make the fixed position table, on the device of the weights.
 
-        Needed after a model built on the meta device got weights by `load_state_dict(assign=True)`.
+        Needed after a model built on the meta device got weights by `load_state_dict(assign=True)`;
+        a table that is part of the weights stays as it is.
         """
-        if self.config.positions != "learnable":
-            self.pos_embed = sinusoid_table(
-                prod(self.config.position_grid),
-                self.config.width,
-                device=self.patch_embed.proj.weight.device,
-            ).to(self.patch_embed.proj.weight.dtype)
+        if not self.config.stores_positions:
+            self.pos_embed = self._fixed_positions()
+
+    def _fixed_positions(self) -> Float[Tensor, "1 n d"]:
+        config, weight = self.config, self.patch_embed.proj.weight
+        made_for = _UMT_GRID if config.positions == "umt" else config.position_grid
+        table = sinusoid_table(prod(made_for), config.width, device=weight.device)
+        return resample_positions(table, made_for, config.position_grid).to(weight.dtype)
 
     def block_modules(self) -> Iterator[nn.Module]:
         """Yield the blocks: the units to checkpoint, compile or shard."""

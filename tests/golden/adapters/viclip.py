@@ -16,7 +16,7 @@ from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.tokenizer import CLIPTokenizer, clean_caption, padding_mask
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig, ViCLIPVisionConfig, kept_tokens
 from internvideo.results import Classification
-from internvideo.tasks.classification import zero_shot
+from internvideo.tasks.classification import prompting, zero_shot
 from internvideo.train.schedules import cosine_value, warmup_cosine
 from internvideo.video import sampling
 
@@ -245,7 +245,7 @@ def viclip_zeroshot(case: Case) -> None:
 
 def viclip_prompts(case: Case) -> None:
     names, ids = case.meta["class_names"], case.tensors["output.ids"]
-    prompts = zero_shot.class_prompts(names, zero_shot.prompt_templates("action16"))
+    prompts = prompting.class_prompts(names, prompting.prompt_templates("action16"))
     assert [list(prompts[name]) for name in names] == case.meta["cleaned_prompts"]
     texts = [text for sentences in prompts.values() for text in sentences]
     assert_exact(case, CLIPTokenizer(ids.shape[1])(texts), "output.ids")

@@ -1,0 +1,379 @@
+"""InternVideo-MM: a video tower, a text tower and a decoder that writes about the video.
+
+    clip ──► visual ──► visual_ln_post ──► visual_proj ──► "b e" ─┐
+                │                                                 ├─► cosine · exp(logit_scale)
+    ids ──► text_encoder ──► end token ──► text_projection ──► "b e" ─┘
+                │        └─ all tokens ──┐
+                └─ all tokens ──► caption_decoder ──► logits of the next token
+
+One causal text tower serves both: its end token is compared with the clip, its tokens go into the
+decoder (arXiv 2212.03191). Trained by contrast and captioning at once. All released files have a
+`UniFormerV2` as video tower, started from CLIP; a small model may have any `VideoViT` with pooled
+tokens (`PooledVideoViT`), as a small ViCLIP has.
+
+Texts may be shorter than the context. Towers and decoder are causal, so with `trim_padding` (cut to
+the longest end token of the batch) all numbers are the same and short texts cost less.
+
+Letters: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n video tokens, l text
+positions, d width of the text, w width of the video, e joint dimension, v vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from internvideo.errors import ConfigError
+from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderConfig
+from internvideo.models.caption_writer import CaptionStrategy, write_captions
+from internvideo.models.clip_layers import CLIPLayerNorm
+from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder, TextFeatures
+from internvideo.models.features import VideoFeatures
+from internvideo.models.tokenizer import CLIPTokenizer, Tokenizer, WordTokenizer
+from internvideo.models.uniformerv2 import SIZES as UNIFORMERV2_SIZES
+from internvideo.models.uniformerv2 import UniFormerV2, UniFormerV2Config
+from internvideo.models.viclip import PooledVideoViT
+from internvideo.models.vit import VideoViTConfig
+
+__all__ = ["SIZES", "InternVideoMM", "InternVideoMMConfig", "InternVideoMMOutput"]
+
+_MAX_LOGIT_SCALE = math.log(100)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InternVideoMMConfig:
+    """Shape of an `InternVideoMM`.
+
+    Attributes:
+        vision: the video tower: UniFormerV2, or a `VideoViT` with a pooled projection.
+        text: the text tower; the decoder has its width, heads and vocabulary.
+        embed_dim: dimension of the joint space; equal to that of the text tower.
+        decoder_depth: layers of the caption decoder; 0: there is none.
+        decoder_queries: tokens that the decoder pools a clip to.
+        vocabulary: the words of a word-level tokenizer; None is CLIP's byte-pair tokenizer.
+        pool: how a `VideoViT`'s tokens become one vector (UniFormerV2 has its fused feature).
+        projection_norm: "batch" normalises in front of both projections (`VideoViT` only), see
+            `internvideo.models.viclip`.
+        logit_scale_init: start of the logarithm of what cosines are multiplied by.
+    """
+
+    vision: UniFormerV2Config | VideoViTConfig
+    text: CLIPTextConfig
+    embed_dim: int
+    decoder_depth: int = 4
+    decoder_queries: int = 256
+    vocabulary: tuple[str, ...] | None = None
+    pool: Literal["mean", "max", "mean+max"] = "mean+max"
+    projection_norm: Literal["none", "batch"] = "none"
+    logit_scale_init: float = math.log(1 / 0.07)
+
+    def __post_init__(self) -> None:
+        if self.text.embed_dim != self.embed_dim:
+            raise ValueError(f"text.embed_dim {self.text.embed_dim} is not {self.embed_dim}")
+        if self.decoder_depth < 0:
+            raise ValueError(f"decoder_depth must not be negative, it is {self.decoder_depth}")
+        if self.pool not in ("mean", "max", "mean+max"):
+            raise ValueError(f"pool {self.pool!r} is not one of 'mean', 'max', 'mean+max'")
+        if self.projection_norm not in ("none", "batch"):
+            raise ValueError(f"projection_norm {self.projection_norm!r} is not 'none' or 'batch'")
+        if self.projection_norm != "none" and isinstance(self.vision, UniFormerV2Config):
+            raise ValueError("projection_norm 'batch' needs a VideoViT as the video tower")
+        if not 0 <= self.logit_scale_init <= _MAX_LOGIT_SCALE:
+            raise ValueError(f"logit_scale_init {self.logit_scale_init} is not in 0 to ln 100")
+        if self.vocabulary is not None and len(self.vocabulary) + 4 != self.text.vocab_size:
+            raise ValueError(
+                f"text.vocab_size {self.text.vocab_size} must be {len(self.vocabulary) + 4}: "
+                f"the {len(self.vocabulary)} words of the vocabulary and 4 special tokens"
+            )
+        _ = self.decoder  # its shape is checked with the model's
+
+    @property
+    def decoder(self) -> CaptionDecoderConfig | None:
+        """The shape of the caption decoder, or None."""
+        if self.decoder_depth == 0:
+            return None
+        return CaptionDecoderConfig(
+            width=self.text.width,
+            num_heads=self.text.num_heads,
+            context_width=self.vision.width,
+            vocab_size=self.text.vocab_size,
+            depth=self.decoder_depth,
+            num_queries=self.decoder_queries,
+        )
+
+    def build_tokenizer(self) -> Tokenizer:
+        """Return the tokenizer that the text tower was made for."""
+        if self.vocabulary is None:
+            return CLIPTokenizer(self.text.context_length)
+        return WordTokenizer(self.vocabulary, self.text.context_length)
+
+
+@dataclass(frozen=True)
+class InternVideoMMOutput:
+    """What training needs of a batch of pairs.
+
+    Attributes:
+        video: unit-norm float32 embeddings.
+        text: unit-norm float32 embeddings.
+        caption_logits: logits of the token that follows each position of the texts but the last;
+            None where captions were not asked for.
+    """
+
+    video: Float[Tensor, "b e"]
+    text: Float[Tensor, "b e"]
+    caption_logits: Float[Tensor, "b k v"] | None
+
+
+class InternVideoMM(nn.Module):
+    """The two towers, their scale, and the caption decoder.
+
+    Video tower and decoder have the names of the official files below `clip.` and
+    `caption_decoder.`; the text tower, which lies at the root of `clip.` there, is `text_encoder`.
+
+    Example:
+        >>> model = InternVideoMM(SIZES["b16"]).eval()
+        >>> ids = model.tokenizer(["a dog plays in the snow"])
+        >>> video = torch.randn(1, 3, 8, 224, 224)
+        >>> model.encode_text(ids) @ model.encode_video(video).T  # cosine
+        >>> model.caption(video, strategy="beam", num_beams=4)
+    """
+
+    # As in the released recipes: embedding tables do not decay, the decoder's queries do.
+    undecayed_names: ClassVar[frozenset[str]] = frozenset(
+        {
+            "cls_token",
+            "mask_token",
+            "pos_embed",
+            "positional_embedding",
+            "temporal_cls_token",
+            "text_mask_embedding",
+            "token_embedding.weight",
+        }
+    )
+
+    def __init__(self, config: InternVideoMMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual: UniFormerV2 | PooledVideoViT
+        self.visual_ln_post: CLIPLayerNorm | None = None
+        self.visual_proj: nn.Parameter | None = None
+        if isinstance(config.vision, UniFormerV2Config):
+            self.visual = UniFormerV2(config.vision)
+            self.visual_ln_post = CLIPLayerNorm(config.vision.width)
+            self.visual_proj = nn.Parameter(torch.empty(config.vision.width, config.embed_dim))
+        else:
+            self.visual = PooledVideoViT(
+                config.vision,
+                config.embed_dim,
+                pool=config.pool,
+                projection_norm=config.projection_norm,
+            )
+        self.text_encoder = CLIPTextEncoder(config.text, projection_norm=config.projection_norm)
+        # Only masked language modelling trains it; a trainable tensor without a gradient would
+        # stop data-parallel training.
+        self.text_mask_embedding = nn.Parameter(
+            torch.empty(1, 1, config.text.width), requires_grad=False
+        )
+        self.logit_scale = nn.Parameter(torch.full((), config.logit_scale_init))
+        shape = config.decoder
+        self.caption_decoder = CaptionDecoder(shape) if shape is not None else None
+        self.tokenizer = config.build_tokenizer()
+        self._reset_own()
+
+    @torch.no_grad()
+    def _reset_own(self) -> None:
+        if self.visual_ln_post is not None and self.visual_proj is not None:
+            self.visual_ln_post.reset_parameters()
+            nn.init.normal_(self.visual_proj, std=self.visual_proj.shape[0] ** -0.5)
+        nn.init.normal_(self.text_mask_embedding, std=0.02)
+        nn.init.constant_(self.logit_scale, self.config.logit_scale_init)
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        self.visual.reset_parameters()
+        self.text_encoder.reset_parameters()
+        if self.caption_decoder is not None:
+            self.caption_decoder.reset_parameters()
+        self._reset_own()
+
+    def reset_buffers(self) -> None:
+        """Make the tables that are no part of the state, after building on the meta device."""
+        if isinstance(self.visual, PooledVideoViT):
+            self.visual.reset_buffers()
+
+    def block_modules(self) -> Iterator[nn.Module]:
+        """Yield the blocks of towers and decoder: the units to checkpoint, compile or shard."""
+        yield from self.visual.block_modules()
+        yield from self.text_encoder.block_modules()
+        if self.caption_decoder is not None:
+            yield from self.caption_decoder.block_modules()
+
+    # --- the two towers -----------------------------------------------------------------------
+
+    def temperature(self) -> Float[Tensor, ""]:
+        """Return `exp(-logit_scale)` after clamping the scale to [0, ln 100] IN PLACE.
+
+        In place, as in the reference, and not in the graph: pushed over a bound it comes back and
+        goes on learning, where a clamp in the graph would cut its gradient for good.
+        """
+        with torch.no_grad():
+            self.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
+        return torch.exp(-self.logit_scale)
+
+    def video_features(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
+        """Encode clips; one frame (t = 1) is an image."""
+        return self.visual(video)
+
+    def pool_video(self, features: VideoFeatures) -> Float[Tensor, "b w"]:
+        """Return one normed vector a clip, before the projection into the joint space."""
+        if isinstance(self.visual, PooledVideoViT):
+            return self.visual.norm(features.pool(self.visual.pool))
+        assert self.visual_ln_post is not None
+        return self.visual_ln_post(features.cls)
+
+    def project_video(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
+        """Map encoded clips into the joint space (not normalised)."""
+        pooled = self.pool_video(features)
+        if isinstance(self.visual, PooledVideoViT):
+            return self.visual.proj(pooled)
+        assert self.visual_proj is not None
+        return pooled @ self.visual_proj
+
+    def encode_video(
+        self, video: Float[Tensor, "b c t y x"], *, normalize: bool = True
+    ) -> Float[Tensor, "b e"]:
+        """Embed clips.
+
+        Args:
+            video: normalised pixels; any number of frames.
+            normalize: scale every embedding to unit length, in float32 whatever the model's dtype.
+        """
+        embedding = self.project_video(self.video_features(video))
+        return F.normalize(embedding.float(), dim=-1) if normalize else embedding
+
+    def text_features(
+        self, ids: Int[Tensor, "b l"], *, masked: Bool[Tensor, "b l"] | None = None
+    ) -> TextFeatures:
+        """Encode tokenized texts; words that are `masked` are hidden by `text_mask_embedding`."""
+        return self.text_encoder(ids, masked=masked, mask_embedding=self.text_mask_embedding)
+
+    def encode_text(
+        self, ids: Int[Tensor, "b l"], *, normalize: bool = True
+    ) -> Float[Tensor, "b e"]:
+        """Embed tokenized texts; `normalize` scales to unit length, in float32."""
+        embedding = self.text_features(ids).embedding
+        return F.normalize(embedding.float(), dim=-1) if normalize else embedding
+
+    def forward(
+        self, video: Float[Tensor, "b c t y x"], ids: Int[Tensor, "b l"], *, caption: bool = True
+    ) -> InternVideoMMOutput:
+        """Embed a batch of pairs for the contrastive loss and, if wanted, predict the captions.
+
+        Raises:
+            ConfigError: captions are wanted of a model without a decoder.
+        """
+        clips, texts = self.video_features(video), self.text_features(ids)
+        return InternVideoMMOutput(
+            video=F.normalize(self.project_video(clips).float(), dim=-1),
+            text=F.normalize(texts.embedding.float(), dim=-1),
+            caption_logits=self._decoder()(texts.tokens[:, :-1], context(clips))
+            if caption
+            else None,
+        )
+
+    # --- the decoder --------------------------------------------------------------------------
+
+    def fuse(
+        self, features: VideoFeatures, ids: Int[Tensor, "b l"], *, text: TextFeatures | None = None
+    ) -> Float[Tensor, "b d"]:
+        """Return what the decoder knows at the end token of texts after reading the clips.
+
+        The reference leaves the last position out and fails on a text whose end token is there; a
+        causal decoder gives the same numbers with it.
+
+        Args:
+            features: of the clips, from `video_features`.
+            ids: one text a clip.
+            text: the encoded texts, from `text_features`; None encodes them.
+        """
+        decoder = self._decoder()
+        tokens = (self.text_features(ids) if text is None else text).tokens
+        return self.text_encoder.pool(decoder.decode(tokens, decoder.read(context(features))), ids)
+
+    @torch.no_grad()
+    def caption(
+        self,
+        video: Float[Tensor, "b c t y x"],
+        *,
+        strategy: CaptionStrategy = "greedy",
+        num_beams: int = 4,
+        length_penalty: float = 0.0,
+        top_p: float = 0.9,
+        temperature: float = 1.0,
+        max_length: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[str]:
+        """Write a caption for each clip; the model should be in evaluation mode.
+
+        Args:
+            video: normalised pixels.
+            strategy: "greedy" takes the most probable token each time, "beam" searches for a
+                probable text, "top-p" draws.
+            num_beams: for "beam", see `generation.beam_search`.
+            length_penalty: for "beam".
+            top_p: for "top-p", see `generation.nucleus`.
+            temperature: for "top-p".
+            max_length: longest caption in tokens, the end token included; None: the context.
+            generator: source of randomness for "top-p", on the device of the model.
+
+        Raises:
+            ConfigError: no decoder, an unknown strategy, or a length that does not fit.
+        """
+        written = write_captions(
+            self.text_encoder,
+            self._decoder(),
+            self.tokenizer,
+            context(self.video_features(video)),
+            strategy=strategy,
+            num_beams=num_beams,
+            length_penalty=length_penalty,
+            top_p=top_p,
+            temperature=temperature,
+            max_length=max_length,
+            generator=generator,
+        )
+        return [self.tokenizer.decode(text.ids).strip() for text in written]
+
+    def _decoder(self) -> CaptionDecoder:
+        if self.caption_decoder is None:
+            raise ConfigError(
+                "this model has no caption decoder (decoder_depth 0): it compares, but cannot write"
+            )
+        return self.caption_decoder
+
+
+def context(features: VideoFeatures) -> Float[Tensor, "b n w"]:
+    """Return all tokens of the clips for the decoder, which does not care for their order."""
+    if features.frame_cls is None:
+        return features.tokens
+    return torch.cat([features.frame_cls, features.tokens], dim=1)
+
+
+SIZES: dict[str, InternVideoMMConfig] = {
+    "b16": InternVideoMMConfig(
+        vision=UNIFORMERV2_SIZES["b16"], text=CLIPTextConfig(), embed_dim=512
+    ),
+    "l14": InternVideoMMConfig(
+        vision=UNIFORMERV2_SIZES["l14"],
+        text=CLIPTextConfig(width=768, num_heads=12, embed_dim=768),
+        embed_dim=768,
+    ),
+}
+"""The released sizes, for 8 frames of 224 pixels."""

@@ -1,0 +1,66 @@
+"""InternVid metadata, its diversity draw, and VideoChat's instruction data."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from golden.case import Case
+from internvideo.data.build import read_list
+from internvideo.data.formats.videochat import Conversation, conversation_text, read_conversations
+from internvideo.data.metadata import MetadataColumns
+from internvideo.data.metadata_filter import diverse_choice
+from internvideo.data.metadata_stats import measure_metadata
+
+
+def internvid_data(case: Case) -> None:
+    for suffix in ("rows.jsonl", "rows.parquet"):
+        path = case.path.with_suffix(f".{suffix}")
+        if suffix.endswith("parquet") and not has_pyarrow():
+            continue
+        assert_rows(case, path)
+    draw = case.meta["div_sampling"]
+    columns = MetadataColumns.of(draw["pool"][0])
+    videos = [columns.video_of(row) for row in draw["pool"]]
+    _, numbers = np.unique(videos, return_inverse=True)
+    chosen = diverse_choice(numbers, draw["k"], seed=draw["numpy_seed"])
+    assert chosen.tolist() == draw["chosen_index"]
+
+    path = case.path.with_suffix(".videochat.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == case.meta["videochat_v1"]
+    seconds = [float(second) for second in case.meta["frame_seconds"]]
+    conversations = list(read_conversations(path))
+    for talk, expected in zip(conversations, case.meta["videochat_expected_text"], strict=True):
+        assert isinstance(talk, Conversation)
+        assert talk.video == expected["video"]
+        assert len(talk.turns) == expected["turns"]
+        assert conversation_text(talk.turns, seconds) == expected["text"]
+
+
+def has_pyarrow() -> bool:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def assert_rows(case: Case, path) -> None:
+    *expected, empty = case.meta["internvid_expected"]
+    assert empty["duration_s"] == 0  # such rows are reported and left out
+    clips = read_list("captions", path, root="videos", strict=False)
+    assert len(clips) == len(expected)
+    assert [bad.line for bad in clips.bad_lines] == [len(expected) + 1]
+    for clip, row in zip(clips, expected, strict=True):
+        assert clip.path == f"videos/{row['youtube_id']}.mp4"
+        assert (clip.start, clip.end) == (row["start_s"], row["end_s"])
+        assert clip.captions == (row["caption"],)
+    stats = measure_metadata(path)
+    assert (stats.num_clips, stats.num_bad) == (len(expected), 1)
+    assert stats.num_videos == len({row["youtube_id"] for row in expected})
+    assert stats.hours * 3600 == pytest.approx(sum(row["duration_s"] for row in expected))
+
+
+ADAPTERS = {"internvid-data": internvid_data}

@@ -1,0 +1,150 @@
+"""InternVideo-MM: both towers, the caption decoder, their losses and gradients."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from golden.case import Case
+from internvideo.models import clip_init
+from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderConfig, caption_loss
+from internvideo.models.clip_text import CLIPTextConfig
+from internvideo.models.contrastive import contrastive_loss
+from internvideo.models.internvideo_mm import SIZES, InternVideoMM, InternVideoMMConfig, context
+from internvideo.models.uniformerv2 import UniFormerV2Config
+from internvideo.train.optim import parameter_groups
+from internvideo.zoo.kinds.internvideo_mm import OFFICIAL
+
+
+def model_config(config: dict) -> InternVideoMMConfig:
+    return InternVideoMMConfig(
+        vision=UniFormerV2Config(
+            image_size=config["res"],
+            num_frames=config["T"],
+            patch_size=config["patch"],
+            width=config["vw"],
+            depth=config["vl"],
+            num_heads=config["vh"],
+            global_layers=tuple(config["ret"]),
+            global_heads=config["nh"],
+            global_drop_rate=0.0,
+        ),
+        text=CLIPTextConfig(
+            vocab_size=config["vocab"],
+            context_length=config["ctx"],
+            width=config["tw"],
+            depth=config["tl"],
+            num_heads=config["th"],
+            embed_dim=config["embed"],
+        ),
+        embed_dim=config["embed"],
+        decoder_depth=config["capl"],
+        decoder_queries=config["nq"],
+    )
+
+
+def frame_tokens(model: InternVideoMM, video: Tensor) -> Tensor:
+    """Return the tokens of the last block in the order of the reference: (1 + HW, N, T, C)."""
+    features = model.video_features(video)
+    assert features.frame_cls is not None
+    patches = rearrange(features.tokens, "b (t n) d -> n b t d", t=features.grid[0])
+    return torch.cat([features.frame_cls[None], patches])
+
+
+def internvideo_mm(case: Case) -> None:
+    model = InternVideoMM(model_config(case.meta["config"]))
+    model.load_state_dict(OFFICIAL.to_ours(case.group("state.")), strict=True)
+    video, image = case.tensors["input.video"], case.tensors["input.image"]
+    ids = case.tensors["input.text_ids"]
+
+    case.assert_close(frame_tokens(model, video), "output.video_all_feats")
+    case.assert_close(frame_tokens(model, image), "output.image_all_feats")
+    case.assert_close(model.encode_video(video, normalize=False), "output.video_feats")
+    case.assert_close(model.encode_video(image, normalize=False), "output.image_feats")
+    texts = model.text_features(ids)
+    case.assert_close(texts.tokens, "output.text_all_feats")
+    case.assert_close(texts.embedding, "output.text_feats")
+    hidden = model.text_features(ids, masked=case.tensors["input.masked_indices"])
+    case.assert_close(hidden.embedding, "output.text_feats_masked")
+    assert model.caption_decoder is not None
+    clip_tokens = context(model.video_features(video))
+    case.assert_close(model.caption_decoder.pool(clip_tokens), "output.pooled_visual")
+
+    output = model(video, ids)
+    case.assert_close(output.caption_logits, "output.cap_logits")
+    scores = output.video @ output.text.T / model.temperature()
+    case.assert_close(scores, "output.logits")
+    case.assert_close(scores.softmax(dim=-1), "output.probs")
+
+    case.assert_close(scores, "output.contrastive_image_logits")
+
+    contrast = contrastive_loss(output.video, output.text, model.temperature())
+    caption = caption_loss(output.caption_logits, ids)
+    case.assert_close(contrast, "output.contrastive_loss")
+    case.assert_close(caption, "output.cap_loss")
+    case.assert_close(contrast + caption, "output.total_loss")
+    (contrast + caption).backward()
+    for name in case.group("grad."):
+        parameter = model.get_parameter(OFFICIAL.name_to_ours(name))
+        case.assert_close(parameter.grad, f"grad.{name}")
+    without = [n for n, p in model.named_parameters() if p.grad is None]
+    assert [OFFICIAL.name_to_official(n) for n in without] == case.meta["params_without_grad"]
+
+
+def decoder(case: Case) -> None:
+    config = case.meta["config"]
+    model = CaptionDecoder(
+        CaptionDecoderConfig(
+            width=config["tw"],
+            num_heads=config["th"],
+            context_width=config["vw"],
+            vocab_size=config["vocab"],
+            depth=config["capl"],
+            num_queries=config["nq"],
+        )
+    )
+    constants = {n: b.clone() for n, b in model.named_buffers() if n.endswith("inv_freq")}
+    model.load_state_dict(case.group("state."), strict=True)
+    for name, value in constants.items():
+        case.assert_close(value, f"state.{name}", rtol=0, atol=0)
+    video = rearrange(case.tensors["input.video_tokens"], "n b t d -> b (n t) d")
+    logits = model(case.tensors["input.text_tokens"][:, :-1], video)
+    case.assert_close(logits, "output.cap_logits")
+    case.assert_close(caption_loss(logits, case.tensors["input.text_ids"]), "output.cap_loss")
+
+
+def param_groups(case: Case) -> None:
+    """Which tensors are averaged with CLIP, and which decay; retrieval has its own rules."""
+    for size, expected in case.meta["models"].items():
+        average = expected["wiseft_clip_wiseft_coef"]
+        names = [*average["merged"], *average["kept_pretrained"]]
+        merged = clip_init.wise_ft_names(OFFICIAL.name_to_ours(name) for name in names)
+        assert {OFFICIAL.name_to_official(name) for name in merged} == set(average["merged"])
+
+        with torch.device("meta"):
+            model = InternVideoMM(SIZES[size])
+        model.text_mask_embedding.requires_grad_(True)
+        named = {OFFICIAL.name_to_official(n): p for n, p in model.named_parameters()}
+        official = {id(parameter): name for name, parameter in named.items()}
+        groups = parameter_groups(named, weight_decay=0.01, undecayed=model.undecayed_names)
+        for group in groups:
+            ours = {official[id(parameter)] for parameter in group["params"]}
+            theirs = {
+                name
+                for each in expected["vqa_adamw_groups"]
+                if each["weight_decay"] == group["weight_decay"]
+                for name in each["names"]
+            }
+            # Fine-tuning for question answering has a classifier instead of these.
+            gone = ("caption_decoder.predictor.", "clip.visual_proj", "clip.text_projection")
+            assert {name for name in ours if not name.startswith(gone)} == {
+                name for name in theirs if not name.startswith("vqa_classifier.")
+            }
+
+
+ADAPTERS = {
+    "internvideo-mm": internvideo_mm,
+    "internvideo-mm-decoder": decoder,
+    "retrieval-vqa-param-groups": param_groups,
+}

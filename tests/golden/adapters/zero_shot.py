@@ -1,0 +1,114 @@
+"""InternVideo-MM without training: classes by prompt ensemble, multiple choice, their files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch.nn.functional as F
+from einops import rearrange
+
+from golden.case import Case
+from internvideo.data.build import read_list
+from internvideo.data.formats.multiple_choice import read_multiple_choice
+from internvideo.models.clip_text import CLIPTextConfig
+from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
+from internvideo.models.uniformerv2 import UniFormerV2Config
+from internvideo.tasks.classification.multiple_choice import choice_scores
+from internvideo.tasks.classification.zero_shot import prompt_probabilities
+from internvideo.zoo.kinds.internvideo_mm import OFFICIAL
+
+
+def prompt_ensemble(case: Case) -> None:
+    tensors = case.tensors
+    sentences = tensors["input.text_feats"].unflatten(0, (case.meta["n_prompts"], -1))
+    scale = tensors["input.logit_scale"].exp()
+    shares = prompt_probabilities(tensors["input.video_feats"], sentences, scale)
+    case.assert_close(shares, "output.probabilities")
+    accuracy = (shares.argmax(dim=1) == tensors["input.labels"]).float().mean()
+    assert float(accuracy) == case.meta["expected"]["accuracy"]
+
+
+def zero_shot_and_choice(case: Case) -> None:
+    tensors, config = case.tensors, case.meta["config"]
+    sentences = tensors["input.text_feats"].unflatten(0, (config["num_prompts"], -1))
+    scale = tensors["input.logit_scale"].exp()
+    videos = tensors["input.video_feats"]
+    shares = prompt_probabilities(videos, sentences, scale)
+    case.assert_close(shares, "output.similarity")
+    options = F.normalize(tensors["input.choice_text_feats"], dim=-1)
+    scores = choice_scores(F.normalize(videos, dim=-1), options, 1 / scale)
+    case.assert_close(scores, "output.choice_scores")
+
+
+def multiple_choice(case: Case) -> None:
+    config, tensors = case.meta["config"], case.tensors
+    model = InternVideoMM(
+        InternVideoMMConfig(
+            vision=UniFormerV2Config(
+                image_size=config["res"],
+                num_frames=config["T"],
+                patch_size=config["patch"],
+                width=config["vw"],
+                depth=config["vl"],
+                num_heads=config["vheads"],
+                global_layers=tuple(config["return_list"]),
+                global_heads=config["vheads"],
+                global_drop_rate=0.0,
+            ),
+            text=CLIPTextConfig(
+                vocab_size=config["vocab"],
+                context_length=config["ctx"],
+                width=config["tw"],
+                depth=config["tl"],
+                num_heads=config["theads"],
+                embed_dim=config["ed"],
+            ),
+            embed_dim=config["ed"],
+            decoder_depth=0,
+        )
+    ).eval()
+    model.load_state_dict(OFFICIAL.to_ours(case.group("state.")), strict=True)
+    videos = model.encode_video(rearrange(tensors["input.video"], "b t c h w -> b c t h w"))
+    ids = tensors["input.option_ids"]
+    options = model.encode_text(ids.flatten(0, 1)).unflatten(0, ids.shape[:2])
+    scores = choice_scores(videos, options, model.temperature())
+    case.assert_close(scores, "output.score")
+    case.assert_close(F.cross_entropy(scores, tensors["input.answer"]), "output.loss")
+    accuracy = (scores.argmax(dim=1) == tensors["input.answer"]).float().mean()
+    assert float(accuracy) == case.meta["expected"]["accuracy"]
+
+
+def annotations(case: Case) -> None:
+    """The files of multiple choice and of zero-shot Kinetics; those of QA are not read here."""
+    expected = case.meta["expected"]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in case.meta["files"].items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = content["text"]
+            path.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
+        meta = Path(folder) / "meta_data"
+        for key, file in (
+            ("msrvtt_mc", "msrvtt/msrvtt_mc_test.jsonl"),
+            ("lsmdc_mc", "lsmdc/LSMDC16_multiple_choice_test_randomized.csv"),
+        ):
+            choices = read_multiple_choice(meta / file)
+            found = [question for asked in choices.questions for question in asked]
+            assert len(found) == expected[key]["len"]
+            for question, item in zip(found, expected[key]["items"], strict=True):
+                assert question.path == item["video"]
+                assert list(question.options) == item["options"]
+                assert question.answer == item["answer"]
+        clips = read_list("kinetics", meta / "k400/k400_test_tsm.list")
+        pairs = [[Path(clip.path).name[:11], clip.label] for clip in clips]
+        assert pairs == expected["k400_zero_shot"]["items"]
+
+
+ADAPTERS = {
+    "zsclassify-prompts": prompt_ensemble,
+    "internvideo-mm-zeroshot": zero_shot_and_choice,
+    "mc-vtc": multiple_choice,
+    "vqa-annotations": annotations,
+}

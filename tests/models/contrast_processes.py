@@ -1,0 +1,82 @@
+"""Started by torchrun: contrast spread over processes, and by one process, into files."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from internvideo.models.collectives import training_group
+from internvideo.models.contrastive import contrastive_loss
+from internvideo.models.contrastive_blocks import blockwise_contrast
+
+SIZE, WIDTH = 12, 7
+
+
+class Towers(nn.Module):
+    """Two linear towers, a temperature and a loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.video = nn.Linear(WIDTH, 4, bias=False)
+        self.text = nn.Linear(WIDTH, 4, bias=False)
+        self.temperature = nn.Parameter(torch.tensor(0.2))
+
+    def forward(self, video: Tensor, text: Tensor, loss_of) -> tuple[Tensor, Tensor]:
+        embedded = (
+            F.normalize(tower(x), dim=-1) for tower, x in ((self.video, video), (self.text, text))
+        )
+        return loss_of(*embedded, self.temperature)
+
+
+def alone(
+    video: Tensor, text: Tensor, temperature: Tensor, *, ids: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    known = torch.arange(SIZE) if ids is None else ids
+    hits = known[(video @ text.T).argmax(dim=1)] == known
+    return contrastive_loss(video, text, temperature, ids=ids), hits.float().mean()
+
+
+def main(directory: Path) -> None:
+    dist.init_process_group("gloo")
+    draw = torch.Generator().manual_seed(0)
+    video, text = torch.randn(2, SIZE, WIDTH, generator=draw)
+    rank, world = dist.get_rank(), dist.get_world_size()
+    part = slice(rank * SIZE // world, (rank + 1) * SIZE // world)
+    for name, ids in (("distinct", None), ("repeated", torch.arange(SIZE) % 5)):
+        if rank == 0:
+            store(directory / f"alone-{name}", Towers(), (video, text), partial(alone, ids=ids))
+        for exchange in ("gather", "ring"):
+            spread = partial(
+                blockwise_contrast,
+                ids=None if ids is None else ids[part],
+                group=training_group(),
+                exchange=exchange,
+                block=2 * SIZE,
+            )
+            towers = DistributedDataParallel(Towers())
+            store(directory / f"{exchange}-{name}", towers, (video[part], text[part]), spread)
+    dist.destroy_process_group()
+
+
+def store(path: Path, towers: nn.Module, inputs: tuple[Tensor, Tensor], loss_of) -> None:
+    """Compute loss and gradients; the last process writes, so that what is shared is shown."""
+    loss, accuracy = towers(*inputs, loss_of)
+    loss.backward()
+    if dist.get_rank() != (0 if path.stem.startswith("alone") else dist.get_world_size() - 1):
+        return
+    inner = getattr(towers, "module", towers)
+    gradients = {f"grad.{name}": p.grad for name, p in inner.named_parameters()}
+    save_file({"loss": loss.detach(), "accuracy": accuracy, **gradients}, f"{path}.safetensors")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
