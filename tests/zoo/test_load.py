@@ -52,7 +52,15 @@ def a_card(monkeypatch, **fields) -> Card:
 
 
 @pytest.mark.parametrize(
-    "kind", ["videomae/classifier", "videomae/pretraining", "videomae/encoder", "viclip"]
+    "kind",
+    [
+        "videomae/classifier",
+        "videomae/pretraining",
+        "videomae/encoder",
+        "viclip",
+        "unmasked-teacher/pretraining",
+        "unmasked-teacher/teacher",
+    ],
 )
 def test_an_official_file_is_told_by_its_shapes(tmp_path, kind):
     model = tiny.MODELS[kind]()
@@ -118,11 +126,10 @@ def test_a_wrong_file_is_explained_by_blocks(tmp_path):
 
 
 def test_a_planned_family_is_named(tmp_path):
-    state = tiny.classifier().state_dict()
-    state["patch_embed.proj.weight"] = torch.zeros(64, 3, 1, 16, 16)
-    torch.save(state, tmp_path / "umt.pth")
-    with pytest.raises(CheckpointError, match="Unmasked Teacher, which is planned"):
-        load_model(tmp_path / "umt.pth")
+    state = {n.replace("fc_norm", "norm"): t for n, t in tiny.classifier(80).state_dict().items()}
+    torch.save(state, tmp_path / "ava.pth")
+    with pytest.raises(CheckpointError, match=r"action detector .* \(STAL\), which is planned"):
+        load_model(tmp_path / "ava.pth")
 
 
 def test_heads_that_shapes_do_not_tell_are_not_guessed(tmp_path):
@@ -189,7 +196,7 @@ def test_a_file_that_is_not_its_card_is_refused(tmp_path, monkeypatch):
 
 def test_planned_models_are_refused_before_any_download():
     with pytest.raises(CheckpointError, match="does not implement it yet"):
-        load_model("uniformerv2-b16-k400-8f")
+        load_model("dino-swin-l-ego4d-scod")
     with pytest.raises(CheckpointError, match="does not implement it yet"):
         load_model("features-tal-thumos14-videomae-h")
 

@@ -52,13 +52,12 @@ def test_a_file_of_a_planned_family_is_recognised_but_does_not_fit(path):
 @pytest.mark.parametrize(
     ("names", "family"),
     [
-        (
-            ("backbone.transformer.dpe.0.weight", "backbone.transformer.proj.2.weight"),
-            "UniFormerV2",
-        ),
-        (("clip.visual.conv1.weight", "caption_decoder.text_norm.weight"), "InternVideo-MM"),
+        (("clip.visual.conv1.weight", "vqa_classifier.1.weight"), "InternVideo-MM"),
         (("module.neck.fpn_norms.0.weight", "module.cls_head.norm.0.weight"), "ActionFormer"),
-        (("vision_encoder.encoder.blocks.0.norm1.bias", "itm_head.weight"), "Unmasked Teacher"),
+        (
+            ("vision_encoder.encoder.blocks.0.norm1.bias", "text_decoder.cls.predictions.bias"),
+            "Unmasked Teacher that answers",
+        ),
     ],
 )
 def test_planned_families_are_told_by_a_few_names(names, family):

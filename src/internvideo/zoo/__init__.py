@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         reorder_outputs,
     )
     from internvideo.zoo.registry import bibtex, families, find_card, list_models
+    from internvideo.zoo.teachers import load_clip_teacher
     from internvideo.zoo.verification import Verification, verify
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "k710_rows": "labels",
     "label_names": "labels",
     "list_models": "registry",
+    "load_clip_teacher": "teachers",
     "load_encoder_weights": "load",
     "load_model": "load",
     "official_state": "load",
@@ -61,6 +63,7 @@ __all__ = [
     "k710_rows",
     "label_names",
     "list_models",
+    "load_clip_teacher",
     "load_encoder_weights",
     "load_model",
     "official_state",

@@ -38,7 +38,10 @@ class Architecture:
             from the size of that width.
         traits: the values that tell two files of this architecture apart.
         preset: name of the input protocol of a file without a card.
+        preset_of: the same by configuration, where it depends on that.
         adapt: makes a state of ours from an official one where renaming is not enough.
+        suits: tells by shapes, under the official names, whether a file can be of this kind; asked
+            where another kind has the same names.
     """
 
     id: str
@@ -49,7 +52,9 @@ class Architecture:
     infer: Callable[[Shapes, Any], Any]
     traits: Callable[[Any], dict[str, Any]]
     preset: str
+    preset_of: Callable[[Any], str] | None = None
     adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    suits: Callable[[Shapes], bool] | None = None
 
     def build(self, config: Any) -> nn.Module:
         """Build the model on the meta device: all names and shapes, no memory for weights.
@@ -121,5 +126,5 @@ def _shapes_of(architecture: Architecture, config: Any) -> dict[str, tuple[int, 
 
 def _size_traits(traits: dict[str, Any]) -> dict[str, Any]:
     """Leave out what differs between files of one size."""
-    skipped = ("num_classes", "decoder_depth", "tubelet_size")
+    skipped = ("num_classes", "decoder_depth", "tubelet_size", "grid")
     return {name: value for name, value in traits.items() if name not in skipped}

@@ -9,16 +9,32 @@ from torch import nn
 
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
-from internvideo.zoo.kinds import viclip, videomae
+from internvideo.zoo.kinds import (
+    internvideo_mm,
+    umt_classifier,
+    umt_multimodal,
+    uniformerv2,
+    unmasked_teacher,
+    viclip,
+    videomae,
+)
 
 __all__ = ["ARCHITECTURES", "find_architecture", "kind_of"]
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     videomae.PRETRAINING,
+    unmasked_teacher.PRETRAINING,
+    umt_classifier.CLASSIFIER,
     videomae.CLASSIFIER,
     videomae.ENCODER,
+    uniformerv2.CLASSIFIER,
     viclip.VICLIP,
     viclip.IMAGE_CLIP,
+    internvideo_mm.INTERNVIDEO_MM,
+    internvideo_mm.TWO_TOWERS,
+    umt_multimodal.MULTIMODAL,
+    umt_multimodal.RETRIEVAL,
+    unmasked_teacher.TEACHER,
     videomae.PROBE,
 )
 """All architectures that the zoo can build, the most specific first."""

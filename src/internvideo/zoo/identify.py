@@ -121,8 +121,11 @@ def identify(shapes: Shapes) -> Fit:
         for layout in architecture.tables:
             stripped, names = _stripped(shapes, architecture.id, layout)
             score = _overlap({_generic(n) for n in names.values()}, architecture.id, layout)
-            scored.append((score, -len(stripped), architecture, layout))
-    score, _, architecture, layout = max(scored, key=lambda each: each[:2])
+            suits = architecture.suits is None or architecture.suits(
+                {name: shapes[old] for old, name in names.items()}
+            )
+            scored.append((score, suits, -len(stripped), architecture, layout))
+    score, _, _, architecture, layout = max(scored, key=lambda each: each[:3])
     planned = guess_planned(shapes)
     if score < _MIN_SCORE or planned is not None:
         looks = f" It looks like {planned}, which is planned." if planned else ""
@@ -315,12 +318,7 @@ def _grouped(lines: Mapping[str, str], limit: int) -> str:
 # which must match the name of a tensor.
 _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("InternVideo-MM with an answer classifier (VQA)", (r"vqa_classifier\.", r"clip\.visual")),
-    ("InternVideo-MM with its caption decoder", (r"caption_decoder\.", r"clip\.visual")),
-    ("InternVideo-MM for retrieval", (r"clip\.text_mask_embedding", r"clip\.visual_ln_post")),
-    ("UniFormerV2", (r"transformer\.dpe\.", r"transformer\.proj\.2\.weight")),
-    ("Unmasked Teacher multimodal", (r"vision_encoder\.encoder\.blocks", r"itm_head\.")),
-    ("Unmasked Teacher multimodal", (r"vision_encoder\.encoder\.blocks", r"vision_proj\.")),
-    ("Unmasked Teacher pretraining", (r"encoder\.blocks\.", r"clip_decoder\.")),
+    ("Unmasked Teacher that answers", (r"vision_encoder\.encoder\.blocks", r"text_decoder\.")),
     ("a spatio-temporal action detector on VideoMAE (STAL)", (r"^(\w+\.)*head\.hr2o\.",)),
     ("an Ego4D short-term anticipation detector on VideoMAE", (r"ROIHEAD\.",)),
     ("a DINO detector (Ego4D SCOD)", (r"bbox_head\.transformer\.",)),
@@ -331,7 +329,6 @@ _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ActionFormer", (r"neck\.fpn_norms\.", r"cls_head\.")),
     ("VSLNet", (r"embedding_net\.", r"highlight_layer\.")),
 )
-_TEACHER = {"class_embedding", "conv1.weight", "proj", "ln_post.weight"}
 _AVA_CLASSES = 80
 
 
@@ -341,11 +338,6 @@ def guess_planned(shapes: Shapes) -> str | None:
         if all(any(re.search(pattern, name) for name in shapes) for pattern in patterns):
             return description
     tails = {name.rpartition("module.")[2]: shape for name, shape in shapes.items()}
-    if tails.keys() >= _TEACHER:
-        return "an image CLIP tower (the teacher of Unmasked Teacher)"
-    patches = tails.get("patch_embed.proj.weight", ())
-    if len(patches) == 5 and patches[2] == 1 and "fc_norm.weight" in tails:
-        return "a fine-tuned Unmasked Teacher"
     head = tails.get("head.weight", ())
     if head[:1] == (_AVA_CLASSES,) and "norm.weight" in tails and "fc_norm.weight" not in tails:
         return "a spatio-temporal action detector on VideoMAE (STAL)"

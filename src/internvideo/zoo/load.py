@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from internvideo.errors import CheckpointError
 from internvideo.models.classifier import VideoClassifier, remap_head
 from internvideo.models.positions import resample_positions
+from internvideo.models.uniformerv2 import UniFormerV2
+from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo.architectures import find_architecture, kind_of
 from internvideo.zoo.card import Card
@@ -44,6 +46,7 @@ from internvideo.zoo.resolve import (
     fit_file,
     look_up,
 )
+from internvideo.zoo.uniformerv2_start import fit_to_encoder, new_to_clip, uniformerv2_part
 
 __all__ = [
     "LoadedModel",
@@ -112,7 +115,7 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
         UnknownNameError: no such label map.
     """
     network = loaded.model
-    if not isinstance(network, VideoClassifier):
+    if not isinstance(network, VideoClassifier | UniFormerV2Classifier):
         raise CheckpointError(f"{loaded.name} is not a classifier, it takes no labels")
     names = label_names(labels) if isinstance(labels, str) else tuple(labels)
     known = detect_order(loaded.labels) if loaded.labels else None
@@ -182,10 +185,12 @@ def load_encoder_weights(
     tower of the file are left; a final norm that the model does not have is left too (a classifier
     with mean pooling starts its own). A learnt position table is fitted to another number of frames
     or pixels. The head of a classifier is kept when file and model have the same number of classes,
-    taken by rows when `head_rows` is given, and left fresh otherwise.
+    taken by rows when `head_rows` is given, and left fresh otherwise. A UniFormerV2 may also start
+    from an image CLIP, to which its global and local parts are new.
 
     Args:
-        model: a `VideoMAE`, `VideoViT`, `VideoClassifier`, or a `ViCLIP` on a `VideoViT`.
+        model: a `VideoMAE`, `VideoViT`, `VideoClassifier`, a `ViCLIP` on a `VideoViT`, a
+            `UniFormerV2` or a classifier or two-tower model on it.
         source: as for `load_model`.
         card: as for `load_model`.
         head_rows: which outputs of the file's head become the outputs of the model's.
@@ -195,17 +200,26 @@ def load_encoder_weights(
     """
     encoder = _encoder_of(model)
     state, config, path = _read_state(source, card)
-    given = _encoder_part(state, path)
-    names = {id(tensor): name for name, tensor in given.items()}
     own = encoder.state_dict()
-    _fit_positions(given, config, encoder)
     head: HeadRule = "none"
     fresh: tuple[str, ...] = ()
-    if isinstance(encoder, VideoClassifier):
+    if isinstance(encoder, UniFormerV2):
+        given = uniformerv2_part(state, path)
+        names = {id(tensor): name for name, tensor in given.items()}
+        fresh = new_to_clip(given, encoder)
+        fit_to_encoder(given, encoder)
+    else:
+        given = _encoder_part(state, path)
+        names = {id(tensor): name for name, tensor in given.items()}
+        _fit_positions(given, config, encoder)
+        if encoder.config.positions == "umt":
+            # Made for the clips of this model, whatever clips the file was made for.
+            given.pop("pos_embed", None)
+            fresh = ("pos_embed",) if "pos_embed" in own else ()
+    if isinstance(encoder, VideoClassifier | UniFormerV2Classifier):
         head = _prepare_head(encoder, given, head_rows)
-        fresh = tuple(
-            name for name in own if name.startswith(("head.", "fc_norm.")) and name not in given
-        )
+        parts = ("head.", "fc_norm.", "transformer.proj.")
+        fresh += tuple(name for name in own if name.startswith(parts) and name not in given)
     taken = {name: tensor for name, tensor in given.items() if name in own}
     missing = tuple(name for name in own if name not in taken and name not in fresh)
     mismatched = {
@@ -222,10 +236,10 @@ def load_encoder_weights(
     return Transferred(loaded=len(taken), left=left, fresh=fresh, head=head)
 
 
-def _encoder_of(model: nn.Module) -> VideoViT:
-    inner = getattr(model, "vision_encoder", model)
+def _encoder_of(model: nn.Module) -> VideoViT | UniFormerV2:
+    inner = getattr(model, "vision_encoder", getattr(model, "visual", model))
     for module in (inner, getattr(inner, "encoder", None)):
-        if isinstance(module, VideoViT):
+        if isinstance(module, VideoViT | UniFormerV2):
             return module
     raise CheckpointError(f"a {type(model).__name__} like this has no VideoViT encoder")
 
@@ -250,19 +264,26 @@ def _fit_positions(given: dict[str, Tensor], config: Any, encoder: VideoViT) -> 
 
 
 def _prepare_head(
-    model: VideoClassifier, given: dict[str, Tensor], rows: Sequence[int] | None
+    model: VideoClassifier | UniFormerV2Classifier,
+    given: dict[str, Tensor],
+    rows: Sequence[int] | None,
 ) -> HeadRule:
     """Apply the rule for heads to the given tensors."""
-    if "head.weight" not in given:
+    weight, bias = (f"{_head_name(model)}.{part}" for part in ("weight", "bias"))
+    if weight not in given:
         return "fresh"
     if rows is not None:
-        pair = remap_head(given["head.weight"], given["head.bias"], rows)
-        given["head.weight"], given["head.bias"] = pair
+        given[weight], given[bias] = remap_head(given[weight], given[bias], rows)
         return "remapped"
-    if len(given["head.weight"]) == model.config.num_classes:
+    if len(given[weight]) == model.config.num_classes:
         return "kept"
-    del given["head.weight"], given["head.bias"]
+    del given[weight], given[bias]
     return "fresh"
+
+
+def _head_name(model: VideoClassifier | UniFormerV2Classifier) -> str:
+    """Return the name of the linear layer whose outputs are the classes."""
+    return "transformer.proj.2" if isinstance(model, UniFormerV2Classifier) else "head"
 
 
 def _read_state(source: str | Path, card: str | None) -> tuple[dict[str, Tensor], Any, Path]:
@@ -322,9 +343,9 @@ def _load_path(
     return Pretrained(network, record)
 
 
-def _remap_head(network: VideoClassifier, rows: Sequence[int]) -> None:
+def _remap_head(network: VideoClassifier | UniFormerV2Classifier, rows: Sequence[int]) -> None:
     weight, bias = remap_head(network.head.weight.detach(), network.head.bias.detach(), rows)
     head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     head.load_state_dict({"weight": weight, "bias": bias}, assign=True)
-    network.head = head
-    network.config = dataclasses.replace(network.config, num_classes=len(rows))
+    network.set_submodule(_head_name(network), head)
+    network.config = dataclasses.replace(network.config, num_classes=len(rows))  # type: ignore[assignment]

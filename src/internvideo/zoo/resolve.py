@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
-from internvideo.models.viclip import ViCLIPConfig
-from internvideo.models.videomae import VideoMAEConfig
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architectures import find_architecture
@@ -121,14 +119,14 @@ def card_labels(card: Card) -> tuple[str, ...] | None:
 
 def default_preprocessing(fit: Fit) -> Preprocessing:
     """Return the protocol of a file without a card: the usual one at the model's own size."""
-    config = fit.config
-    if isinstance(config, VideoMAEConfig):
-        config = config.encoder
-    elif isinstance(config, ViCLIPConfig):
-        config = config.vision
+    architecture, config = find_architecture(fit.architecture), fit.config
+    preset = architecture.preset_of(config) if architecture.preset_of else architecture.preset
+    usual = PRESETS[preset]
+    for part in ("encoder", "vision"):
+        config = getattr(config, part, config)
     return dataclasses.replace(
-        PRESETS[find_architecture(fit.architecture).preset],
-        num_frames=config.num_frames,
+        usual,
+        num_frames=getattr(config, "num_frames", usual.num_frames),  # an image tower has none
         resize_size=config.image_size,
         crop_size=config.image_size,
     )

@@ -18,14 +18,14 @@ from internvideo.zoo.shapes import (
     with_fields,
 )
 
-__all__ = ["CLASSIFIER", "ENCODER", "PRETRAINING", "PROBE"]
+__all__ = ["CLASSIFIER", "ENCODER", "PRETRAINING", "PROBE", "classifier_traits", "vit_fields"]
 
 
 def _vit_size(width: int) -> vit.VideoViTConfig | None:
     return next((size for size in vit.SIZES.values() if size.width == width), None)
 
 
-def _vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
+def vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
     """Return the fields of a `VideoViTConfig` that the shapes of an encoder tell."""
     width = required(shapes, r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "width")
     hidden = required(shapes, r"blocks\.\d+\.mlp\.fc1\.weight", 0, "width of the MLP")
@@ -81,13 +81,13 @@ def _learnable_grid(table: tuple[int, ...], frames: int, patch: int, base: Any) 
 
 
 def _infer_encoder(shapes: Shapes, base: Any) -> vit.VideoViTConfig:
-    fields = _vit_fields(shapes, base)
+    fields = vit_fields(shapes, base)
     fields["final_norm"] = any(name.startswith("norm.") for name in shapes)
     return with_fields(base or _vit_size(fields["width"]) or vit.VideoViTConfig(), fields)
 
 
 def _infer_classifier(shapes: Shapes, base: Any) -> classifier.VideoClassifierConfig:
-    fields = _vit_fields(shapes, base)
+    fields = vit_fields(shapes, base)
     fields["num_classes"] = required(shapes, r"head\.(weight|bias)", 0, "number of classes")
     has_norm = any(name.startswith("norm.") for name in shapes)
     mean = any(name.startswith("fc_norm.") for name in shapes) or not has_norm
@@ -116,7 +116,7 @@ def _infer_videomae(shapes: Shapes, base: Any) -> videomae.VideoMAEConfig:
     encoder_base = base.encoder if base is not None else None
     encoder = with_fields(
         encoder_base or vit.VideoViTConfig(),
-        {**_vit_fields(parts["encoder"], encoder_base), "final_norm": True},
+        {**vit_fields(parts["encoder"], encoder_base), "final_norm": True},
     )
     width = required(parts["decoder"], r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "decoder's width")
     known = {size.decoder_width: size.decoder_num_heads for size in videomae.SIZES.values()}
@@ -134,7 +134,8 @@ def _vit_traits(config: Any) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
-def _classifier_traits(config: Any) -> dict[str, Any]:
+def classifier_traits(config: Any) -> dict[str, Any]:
+    """Return the values that tell two fine-tuned video transformers apart."""
     return {**_vit_traits(config), "num_classes": config.num_classes}
 
 
@@ -165,7 +166,7 @@ CLASSIFIER = Architecture(
     sizes=classifier.SIZES,
     tables={"official": SAME_NAMES, "open-set": OPEN_SET_CLASSIFIER},
     infer=_infer_classifier,
-    traits=_classifier_traits,
+    traits=classifier_traits,
     preset="videomae-kinetics",
 )
 
