@@ -213,8 +213,9 @@ def test_formats_are_told_from_the_content(tmp_path):
         (tmp_path / name).write_text(text)
         with pytest.raises(DataError, match="say it with --format"):
             detect_kind(tmp_path / name)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="say it with --format"):
-        detect_kind(tmp_path)
+        detect_kind(tmp_path / "empty")
 
 
 # ---------------------------------------------------------------- the command

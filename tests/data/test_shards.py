@@ -165,6 +165,12 @@ def tar_of(path, members: dict[str, bytes]):
     return path
 
 
+def png(height: int, width: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 30, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
 def test_captions_and_labels_beside_foreign_videos(annotated, tmp_path):
     with open(annotated[0].path, "rb") as file:  # noqa: PTH123
         video = file.read()
@@ -173,22 +179,27 @@ def test_captions_and_labels_beside_foreign_videos(annotated, tmp_path):
         "d.x/a.txt": b"something moves\n",
         "b.MP4": video,
         "b.json": b'{"label": 4, "captions": ["one", "two"], "start": 0.2, "end": 0.6, "x": 1}',
-        "c.jpg": b"no video",
+        "d.x/a.png": b"a picture beside a video",
+        "c.png": png(32, 48),
+        "c.txt": "一只猫".encode(),
         "e.webm": b"",
     }
     source = open_shards(tar_of(tmp_path / "a.tar", members), protocol=PROTOCOL)
-    first, second, third = source.clips
+    first, second, image, third = source.clips
+    assert (image.path, image.captions) == ("c.png", ("一只猫",))
+    assert source.still.tolist() == [False, False, True, False]
+    assert source.read(2, np.random.default_rng(0)).frames.shape == (1, 32, 48, 3)
     assert (first.captions, first.label) == (("something moves",), None)
     assert (second.captions, second.label) == (("one", "two"), 4)
     assert (second.start, second.end) == (0.2, 0.6)
     assert third.path == "e.webm"
     assert source.read(0, np.random.default_rng(0)).caption == "something moves"
     with pytest.raises(VideoError, match=r"member 'e.webm' is empty"):
-        source.read(2, np.random.default_rng(0))
+        source.read(3, np.random.default_rng(0))
     for name, content, message in (
         ("a.cls", b"dog", r"member 'a.cls' cannot be used \(invalid literal"),
         ("a.json", b"{", "member 'a.json' cannot be used"),
-        ("a.jpg", b"x", "x.tar holds no videos"),
+        ("a.html", b"x", "x.tar holds no videos or images"),
     ):
         path = tar_of(tmp_path / "x.tar", {name: content})
         with pytest.raises(DataError, match=message):
@@ -400,7 +411,7 @@ def test_folders_of_frames_become_videos_and_parts_stay_known(tmp_path, monkeypa
     assert (means / 10).round().int().tolist() == list(range(5, 15))
 
 
-def die(entry, *, short_side):
+def die(entry, *, short_side, cut):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -413,3 +424,66 @@ def test_a_process_that_dies_is_told(annotated, tmp_path, monkeypatch):
 def test_impossible_sizes_are_refused(annotated, tmp_path):
     with pytest.raises(ConfigError, match="max_bytes must be at least"):
         write_shards(annotated, tmp_path, max_bytes=100)
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory) -> ClipList:
+    """Two parts of one long video, a whole video and an image, all with Chinese names."""
+    root = tmp_path_factory.mktemp("字幕")
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (40, 32, 48, 3), generator=generator, dtype=torch.uint8)
+    write_video(root / "长 片.mp4", frames, fps=8)
+    write_video(root / "短.mp4", frames[:8], fps=8)
+    (root / "图.png").write_bytes(png(64, 80))
+    (root / "x.jsonl").write_text(
+        "".join(
+            json.dumps(row, ensure_ascii=False) + "\n"
+            for row in (
+                {"video": "长 片.mp4", "caption": "开头", "start": 0.5, "end": 1.5},
+                {"video": "长 片.mp4", "caption": "结尾", "start": "0:03.0", "end": "0:05.0"},
+                {"video": "短.mp4", "caption": ["一", "二"]},
+                {"image": "图.png", "caption": "红色"},
+            )
+        ),
+        encoding="utf-8",
+    )
+    return read_list("captions", root / "x.jsonl")
+
+
+def test_parts_captions_and_images_go_through_shards(captioned, tmp_path):
+    write_shards(captioned, tmp_path / "whole")
+    write_shards(captioned, tmp_path / "cut", cut=True)
+    listed = VideoListSource(captioned, PROTOCOL)
+    whole = open_shards(tmp_path / "whole", protocol=PROTOCOL)
+    cut = open_shards(tmp_path / "cut", protocol=PROTOCOL)
+    for index in range(4):
+        expected = listed.read(index, np.random.default_rng(1))
+        for source, tolerance in ((whole, 0), (cut, 80)):
+            sample = source.read(index, np.random.default_rng(1))
+            assert sample.caption == expected.caption
+            apart = np.abs(sample.frames.astype(int) - expected.frames.astype(int))
+            assert sample.frames.shape == expected.frames.shape
+            assert np.median(apart) <= tolerance / 10
+    assert [entry.start for entry in whole.clips] == [0.5, 3.0, None, None]
+    assert [entry.start for entry in cut.clips] == [None] * 4
+    with cut.open(1) as video:
+        assert video.num_frames == 16
+    sizes = [shard.stat().st_size for shard in (tmp_path / "whole").glob("*.tar")]
+    assert sum(sizes) > sum(shard.stat().st_size for shard in (tmp_path / "cut").glob("*.tar"))
+    with tarfile.open(tmp_path / "cut/clips-000000.tar") as tar:
+        names = tar.getnames()
+        assert "00000003/图.png" in names
+        text = tar.extractfile("00000003/图.txt")
+        assert text.read().decode() == "红色"
+    assert "00000002/短.txt" not in names  # two captions: they are in the json
+    with pytest.raises(ConfigError, match="other annotations or settings"):
+        write_shards(captioned, tmp_path / "cut")
+
+
+def test_larger_images_are_made_smaller(captioned, tmp_path):
+    write_shards(captioned, tmp_path, short_side=16)
+    source = open_shards(tmp_path, protocol=PROTOCOL)
+    frames = source.read(3, np.random.default_rng(0)).frames
+    assert frames.shape == (1, 16, 20, 3)
+    assert np.abs(frames.astype(int) - (200, 30, 30)).max() < 8
+    assert source.key(3) == "00000003/图.jpg"

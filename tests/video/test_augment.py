@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from internvideo.errors import ConfigError
 from internvideo.video import augment, transforms
-from internvideo.video.augment import AUGMENTATIONS, AugmentationDraw
+from internvideo.video.augment import AUGMENTATIONS, Augmentation, AugmentationDraw
 from internvideo.video.randaugment import Operation
 from internvideo.video.transforms import CropBox
 
@@ -173,3 +173,38 @@ def test_fast_presets_change_only_how_it_is_done():
         fast = dataclasses.asdict(AUGMENTATIONS[f"{name}-fast"])
         assert {key for key in plain if plain[key] != fast[key]} <= ways
         assert not fast["exact_resize"]
+
+
+def test_bgr_clips_are_rgb_clips_with_their_channels_reversed():
+    bgr = dataclasses.replace(AUGMENTATIONS["uniformerv2-sth"], size=16)
+    rgb = dataclasses.replace(bgr, channel_order="rgb")
+    frames = frames_of(40, 50)
+    assert not torch.equal(frames, frames.flip(-1))
+    for seed in range(5):
+        clips = [each(frames, rng=random.Random(seed)) for each in (bgr, rgb)]
+        assert torch.equal(clips[0], clips[1].flip(0))
+
+
+def test_bgr_takes_its_statistics_in_its_own_order():
+    augmentation = dataclasses.replace(
+        AUGMENTATIONS["uniformerv2-sth"], size=8, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0)
+    )
+    red = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    red[..., 0] = 255
+    clip = augmentation.apply(red, AugmentationDraw(CropBox(0, 0, 8, 8)))
+    expected = torch.tensor([0.0 - 0.1, 0.0 - 0.2, 1.0 - 0.3])
+    torch.testing.assert_close(clip[:, 0, 0, 0], expected)
+
+
+def test_uniformerv2_sth_is_its_kinetics_without_mirrors_in_bgr():
+    kinetics, sth = AUGMENTATIONS["uniformerv2-kinetics"], AUGMENTATIONS["uniformerv2-sth"]
+    assert dataclasses.replace(kinetics, flip_probability=0.0, channel_order="bgr") == sth
+    assert kinetics.randaugment == "rand-m7-n4-mstd0.5-inc1"
+    assert (kinetics.scale, kinetics.antialias, kinetics.erasing_probability) == (
+        (0.08, 1.0), False, 0.0
+    )  # fmt: skip
+
+
+def test_an_unknown_channel_order_is_refused():
+    with pytest.raises(ConfigError, match="channel_order is 'gbr'; expected 'rgb' or 'bgr'"):
+        Augmentation(channel_order="gbr")

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from collections import Counter
+from itertools import permutations
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from internvideo.video.masks import (
+    draw_visible_places,
+    flat_places,
+    num_visible_places,
     progressive_keep_counts,
     progressive_mask,
     random_mask,
@@ -94,3 +101,76 @@ def test_running_cells_visit_every_place_equally(grid, quarter, start):
 def test_impossible_masks_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.random.default_rng(0))
+
+
+def drawn(attention, count, rule="attention", seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return draw_visible_places(attention, count, rule=rule, generator=generator)
+
+
+def test_places_are_drawn_without_replacement_by_their_weight():
+    """Each pair has the chance that two successive draws give it, first one, then another."""
+    weights = torch.tensor([0.4, 0.3, 0.2, 0.05, 0.0])
+    expected = Counter()
+    for first, second in permutations(range(4), 2):
+        chance = weights[first] / weights.sum() * weights[second]
+        expected[frozenset({first, second})] += chance / (weights.sum() - weights[first])
+    draws = 40_000
+    places = drawn(weights.expand(draws // 8, 8, -1), 2).flatten(0, 1)
+    assert (places[:, 0] < places[:, 1]).all()
+    found = Counter(map(frozenset, places.tolist()))
+    assert found.keys() == expected.keys()  # never the place without weight
+    for pair, chance in expected.items():
+        deviation = (chance * (1 - chance) / draws) ** 0.5
+        assert abs(found[pair] / draws - chance) < 5 * deviation, pair
+
+
+def test_the_inclusion_is_that_of_multinomial_sampling():
+    weights = torch.rand(20, generator=torch.Generator().manual_seed(3)) ** 3
+    many = 20_000
+    ours = drawn(weights.expand(1, many, -1), 6)
+    torch.manual_seed(0)
+    theirs = torch.multinomial(weights.expand(many, -1), 6)
+    shares = [torch.bincount(each.flatten(), minlength=20) / many for each in (ours, theirs)]
+    assert (shares[0] - shares[1]).abs().max() < 5 * (0.5 / many) ** 0.5
+    assert shares[0][weights.argmax()] > 2 * shares[0][weights.argsort()[5]]
+
+
+@given(
+    frames=st.integers(1, 4),
+    places=st.integers(2, 30),
+    ratio=st.floats(0, 0.99),
+    seed=seeds,
+    rule=st.sampled_from(["attention", "tube", "random"]),
+)
+def test_every_frame_keeps_equally_many_places(frames, places, ratio, seed, rule):
+    count = num_visible_places(places, ratio)
+    assert count == places - int(places * ratio)
+    attention = torch.rand(2, frames, places, generator=torch.Generator().manual_seed(seed))
+    visible = drawn(attention, count, rule, seed)
+    assert visible.shape == (2, frames, count)
+    assert (visible.diff(dim=-1) > 0).all()
+    assert visible.min() >= 0
+    assert visible.max() < places
+    if rule == "tube":
+        assert (visible == visible[:, :1]).all()
+    flat = flat_places(visible, places)
+    assert torch.equal(flat // places, torch.arange(frames).repeat_interleave(count).expand(2, -1))
+    assert torch.equal(flat % places, visible.flatten(1))
+
+
+def test_only_attention_looks_at_the_weights():
+    attention = torch.zeros(1, 3, 50)
+    attention[..., 7:9] = 1.0
+    for rule in ("tube", "random"):
+        assert not set(drawn(attention, 10, rule).flatten().tolist()) <= {7, 8}
+    assert drawn(attention, 2).tolist() == [[[7, 8]] * 3]
+    random = drawn(attention, 10, "random")
+    assert not torch.equal(random[0, 0], random[0, 1])
+
+
+def test_impossible_draws_are_refused():
+    with pytest.raises(ValueError, match=r"mask ratio 1.0 is not in \[0, 1\)"):
+        num_visible_places(10, 1.0)
+    with pytest.raises(ValueError, match="rule 'best' is not one of"):
+        drawn(torch.ones(1, 1, 4), 2, "best")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TextIO, TypeAlias
 
 import numpy as np
 
 from internvideo.data.clip_list import NO_LABEL, ClipEntry, ClipList
 from internvideo.data.clip_sampling import part_frames
 from internvideo.data.clips import entry_part, open_entry
+from internvideo.data.formats.files import opened
+from internvideo.data.formats.tables import text_lines
 from internvideo.data.timed_pool import map_with_timeout
 from internvideo.errors import ConfigError, VideoError
 from internvideo.video.sources import is_url
@@ -25,6 +28,7 @@ ProblemKind: TypeAlias = Literal[
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 _STEP = 1000
+_NOT_BY_LINE = (".json", ".parquet", ".pkl", ".sqlite", ".sqlite3", ".db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class CheckReport:
         description: what it was read as.
         num_clips: clips in it.
         num_opened: videos that were opened and decoded in three places.
+        num_captions: sentences about all clips.
         class_counts: clips of each label that occurs.
         empty_classes: labels below the class count that do not occur.
         problems: in the order of the lines.
@@ -64,6 +69,7 @@ class CheckReport:
     description: str
     num_clips: int
     num_opened: int
+    num_captions: int
     class_counts: dict[int, int]
     empty_classes: tuple[int, ...]
     problems: tuple[Problem, ...]
@@ -127,6 +133,7 @@ def check_list(
         description=clips.description,
         num_clips=len(clips),
         num_opened=len(chosen),
+        num_captions=clips.num_captions,
         class_counts=dict(sorted(labels.items())),
         empty_classes=tuple(n for n in range(num_classes or 0) if n not in labels),
         problems=tuple(sorted(problems, key=lambda problem: problem.line)),
@@ -148,16 +155,22 @@ def _label_problems(clips: ClipList, num_classes: int | None) -> Iterator[Proble
 
 
 def _duplicates(clips: ClipList) -> Iterator[Problem]:
-    first: dict[str, tuple[int, int | None]] = {}
-    for entry in clips:
+    # Eight bytes a clip tell which may be the same; only these are compared.
+    hashes = np.fromiter((hash(_identity(entry)) for entry in clips), np.int64, len(clips))
+    values, counts = np.unique(hashes, return_counts=True)
+    first: dict[tuple[str, ...], tuple[int, int | None]] = {}
+    for place in np.flatnonzero(np.isin(hashes, values[counts > 1])):
+        entry = clips[int(place)]
         line, label = first.setdefault(_identity(entry), (entry.line, entry.label))
         if line != entry.line:
             other = "" if label == entry.label else f" with label {label}, here {entry.label}"
             yield Problem(entry.line, entry.path, "duplicate", f"also on line {line}{other}")
 
 
-def _identity(entry: ClipEntry) -> str:
-    return f"{entry.key}#{entry.first_frame}" if entry.template else entry.key
+def _identity(entry: ClipEntry) -> tuple[str, ...]:
+    """Return what makes two entries the same; a clip may have several lines of other captions."""
+    key = f"{entry.key}#{entry.first_frame}" if entry.template else entry.key
+    return (key, *entry.captions)
 
 
 def _missing(clips: ClipList, progress: Progress | None) -> Iterator[Problem]:
@@ -199,14 +212,14 @@ def _look(question: tuple[ClipEntry, int]) -> tuple[ProblemKind, str] | None:
         with open_entry(entry) as video:
             total = video.num_frames
             try:
-                part = entry_part(entry, video)
+                part = None if entry.is_image else entry_part(entry, video)
             except VideoError as error:
                 return "part", str(error)
             first, count = (0, total) if part is None else part_frames(total, part)
             video.frames(sorted({first, first + count // 2, first + count - 1}))
     except VideoError as error:
         return "corrupt", str(error)
-    if count < min_frames:
+    if count < min_frames and not entry.is_image:
         return "short", f"{count} frames; at least {min_frames} are wanted"
     return None
 
@@ -218,7 +231,7 @@ def write_clean(clips: ClipList, report: CheckReport, path: Path) -> int:
         ConfigError: the annotations are not one clip a line.
     """
     source = Path(clips.file)
-    if source.is_dir() or source.suffix.lower() == ".json":
+    if source.is_dir() or source.suffix.lower() in _NOT_BY_LINE or clips.copying == "none":
         raise ConfigError(
             f"cannot write a clean copy of {source}: only lists with one clip a line can be copied "
             "without some; use the line numbers of --json instead"
@@ -226,9 +239,33 @@ def write_clean(clips: ClipList, report: CheckReport, path: Path) -> int:
     if path.resolve() == source.resolve():
         raise ConfigError(f"{path} is the annotation file itself; give another name")
     bad = {problem.line for problem in report.problems}
-    text = source.read_text(encoding="utf-8-sig")
-    kept = [
-        line for number, line in enumerate(text.splitlines(keepends=True), 1) if number not in bad
-    ]
-    path.write_text("".join(kept), encoding="utf-8")
+    with (
+        opened(source, errors="surrogateescape", newline="") as file,
+        path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as copy,
+    ):
+        records = _rows(file, source) if clips.copying == "rows" else enumerate(file, start=1)
+        copy.writelines(text for number, text in records if number not in bad)
     return len(bad)
+
+
+def _rows(file: TextIO, path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the first line and the text of each row of a csv or tsv; texts may have line ends."""
+    text: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in text_lines(file, path):
+            text.append(line)
+            yield line
+
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+    while True:
+        number = reader.line_num + 1
+        text.clear()
+        try:
+            next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            pass  # the report has it
+        yield number, "".join(text)

@@ -11,19 +11,26 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 
 from internvideo.errors import DataError
+from internvideo.video.rawframes import IMAGE_SUFFIXES
 from internvideo.video.sources import is_url
 
-__all__ = ["NO_LABEL", "BadLine", "ClipEntry", "ClipList"]
+__all__ = ["NO_LABEL", "BadLine", "ClipEntry", "ClipList", "is_image"]
 
 NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
 _NONE, _NAN = NO_LABEL, float("nan")
+_IMAGE_ENDINGS = tuple(IMAGE_SUFFIXES)
+
+
+def is_image(path: str) -> bool:
+    """Return whether a path or address has the ending of a still image."""
+    return (path.partition("?")[0] if is_url(path) else path).lower().endswith(_IMAGE_ENDINGS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +66,13 @@ class ClipEntry:
         """What tells the clip from all others of its list."""
         if self.start is None:
             return self.path
-        return f"{self.path}[{self.start:g}-{self.end:g}]"
+        end = "" if self.end is None else f"{self.end:.10g}"
+        return f"{self.path}[{self.start:.10g}-{end}]"
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is a still image, which is a video of one frame."""
+        return is_image(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,8 @@ class ClipList(Sequence[ClipEntry]):
         root: folder or address that relative paths are below; None leaves paths as they are.
         description: what was read, such as "Kinetics list, separated by a space".
         class_names: names of the labels, in their order, where the format names them.
+        copying: whether the file can be copied without some clips: a clip is a line, or a row of a
+            csv (whose texts may have line ends), or "none" of both.
 
     Attributes:
         bad_lines: the lines that cannot be used.
@@ -124,11 +139,13 @@ class ClipList(Sequence[ClipEntry]):
         root: Path | str | None = None,
         description: str = "",
         class_names: tuple[str, ...] | None = None,
+        copying: Literal["lines", "rows", "none"] = "lines",
     ) -> None:
         self.file = str(file)
         self.root = None if root is None else str(root)
         self.description = description
         self.class_names = class_names
+        self.copying = copying
         self._templates: list[str | None] = []
         self.bad_lines: list[BadLine] = []
         self._fill(entries)
@@ -144,7 +161,7 @@ class ClipList(Sequence[ClipEntry]):
         line, label, num_frames, first_frame = (array("i") for _ in range(4))
         start, end, duration = (array("d") for _ in range(3))
         templates: dict[str | None, int] = {}
-        template_of = array("H")
+        template_of, still = array("H"), array("b")
         for entry in entries:
             if isinstance(entry, BadLine):
                 self.bad_lines.append(entry)
@@ -167,6 +184,7 @@ class ClipList(Sequence[ClipEntry]):
                 captions.add(caption)
             caption_ends.append(len(captions.ends))
             template_of.append(templates.setdefault(entry.template, len(templates)))
+            still.append(entry.template is None and entry.is_image)
         self._paths, self._captions = paths.texts(), captions.texts()
         self._templates = list(templates)
         columns = {
@@ -179,6 +197,7 @@ class ClipList(Sequence[ClipEntry]):
             "duration": np.array(duration, np.float64),
             "caption_end": np.array(caption_ends, np.int64),
             "template": np.array(template_of, np.uint16),
+            "still": np.array(still, np.bool_),
         }
         # A column that says the same of every clip is kept as one value that all rows share.
         self._columns = {name: _folded(column) for name, column in columns.items()}
@@ -226,6 +245,16 @@ class ClipList(Sequence[ClipEntry]):
     def labels(self) -> np.ndarray:
         """The labels, int64; `NO_LABEL` where a clip has none."""
         return np.asarray(self._columns["label"], np.int64)
+
+    @property
+    def num_captions(self) -> int:
+        """Sentences about all clips together."""
+        return len(self._captions.ends)
+
+    @property
+    def still(self) -> np.ndarray:
+        """Which clips are still images, bool."""
+        return self._columns["still"]
 
     def check_labels(self, num_classes: int) -> None:
         """Check that every clip has a label from 0 to `num_classes - 1`.

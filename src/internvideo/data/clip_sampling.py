@@ -15,7 +15,7 @@ from internvideo.video.sampling import FrameIndices, NumpyRandom
 __all__ = ["ClipSampling", "Part", "SamplingRule", "part_frames"]
 
 SamplingRule: TypeAlias = Literal[
-    "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "middle"
+    "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "viclip", "middle"
 ]
 _STRIDED = ("pretrain", "dense")
 
@@ -42,7 +42,8 @@ class ClipSampling:
     Attributes:
         rule: "pretrain" `pretrain_indices`, "dense" `dense_indices`, "segment" `segment_indices`
             (`activitynet_indices` in a part of a video), "kinetics-sparse"
-            `kinetics_sparse_indices`, "uniform" `uniform_indices`, "middle" `viclip_indices`.
+            `kinetics_sparse_indices`, "uniform" `uniform_indices`, "viclip" `viclip_indices`, drawn
+            in each interval, "middle" the same, in the middle of each.
         clip_length: frames of the clip.
         frame_stride: distance between frames, for "pretrain" and "dense"; the others spread their
             frames over the whole video.
@@ -134,7 +135,9 @@ class ClipSampling:
                 return rules.kinetics_sparse_indices(num_frames, clip_length=length, rng=rng)
             case "uniform":
                 return self._uniform(num_frames, rng, None)
-            case "middle":
+            case "viclip" if rng is not None:
+                return rules.viclip_indices(num_frames, clip_length=length, rule="rand", rng=rng)
+            case "viclip" | "middle":
                 return rules.viclip_indices(num_frames, clip_length=length)
 
     def _uniform(self, num_frames: int, rng: NumpyRandom | None, part: Part | None) -> FrameIndices:

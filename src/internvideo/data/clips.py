@@ -13,6 +13,7 @@ from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import ClipSampling, Part, part_frames
 from internvideo.data.numbered_frames import NumberedFrames
 from internvideo.data.samples import Sample
+from internvideo.data.still_image import StillImage
 from internvideo.errors import VideoError
 from internvideo.video import Preprocessing, Video
 from internvideo.video.preprocessing import FrameSource
@@ -82,13 +83,18 @@ class VideoListSource:
         with self.open(index) as video:
             return _views(entry, video, protocol, whole_video=self.whole_videos)
 
-    def open(self, index: int) -> Video | NumberedFrames:
+    def open(self, index: int) -> Video | NumberedFrames | StillImage:
         """Open the whole video of a clip.
 
         Raises:
             VideoError: there is none.
         """
         return open_entry(self.clips[index])
+
+    @property
+    def still(self) -> np.ndarray:
+        """Which clips are still images, bool; their samples have one frame."""
+        return self.clips.still
 
     def key(self, index: int) -> str:
         """Return the path of a video, with the part that is meant."""
@@ -107,8 +113,10 @@ class VideoListSource:
         self.clips.check_labels(num_classes)
 
 
-def open_entry(entry: ClipEntry) -> Video | NumberedFrames:
-    """Open the video or the numbered frame files of an entry."""
+def open_entry(entry: ClipEntry) -> Video | NumberedFrames | StillImage:
+    """Open the video, the numbered frame files or the still image of an entry."""
+    if entry.template is None and entry.is_image:
+        return StillImage(entry.path)
     if entry.template is None or entry.num_frames is None:
         pattern = None if entry.template is None else _glob_of(entry.template)
         return Video(entry.path, pattern=pattern)
@@ -152,8 +160,10 @@ def _sample(
     sampling: ClipSampling | None,
 ) -> Sample:
     """Draw the frames and the caption of one training clip and decode it."""
-    part = entry_part(entry, video)
-    if sampling is not None:
+    part = None if isinstance(video, StillImage) else entry_part(entry, video)
+    if isinstance(video, StillImage):
+        indices = np.zeros(1, np.int64)
+    elif sampling is not None:
         indices = sampling.indices(video.num_frames, video.fps, rng, entry.path, part=part)
     else:
         first, count = (

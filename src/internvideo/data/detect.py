@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from internvideo.data.build import ListKind
+from internvideo.data.clip_list import BadLine
+from internvideo.data.formats.captions import looks_like_captions
 from internvideo.data.formats.fields import trailing_numbers
 from internvideo.data.formats.files import numbered_lines, read_json
+from internvideo.data.formats.labelled import has_class_folders, looks_labelled
+from internvideo.data.formats.tables import open_table
+from internvideo.data.kinds import ListKind
 from internvideo.errors import DataError
 
 __all__ = ["detect_kind"]
 
 _LINES, _MOSTLY = 200, 0.8
+_MSVD_NAMES = ("AllVideoDescriptions", "sents_")
+_TABLES = (".jsonl", ".ndjson", ".parquet", ".sqlite", ".sqlite3", ".db")
 
 
 def detect_kind(path: Path) -> ListKind:
@@ -22,10 +29,16 @@ def detect_kind(path: Path) -> ListKind:
     Raises:
         DataError: it looks like none that is known.
     """
+    suffix = path.suffix.lower()
     if path.is_dir():
         kind: ListKind | None = "hmdb51" if any(path.glob("*_test_split?.txt")) else None
-    elif path.suffix.lower() == ".json":
+        kind = kind or ("class-folders" if has_class_folders(path) else None)
+    elif suffix in _TABLES:
+        kind = "captions"
+    elif suffix == ".json":
         kind = _json_kind(path)
+    elif suffix == ".pkl" or path.name.startswith(_MSVD_NAMES):
+        kind = "msvd"
     else:
         kind = _text_kind(path, [line for _, line in islice(numbered_lines(path), _LINES)])
     if kind is None:
@@ -34,19 +47,33 @@ def detect_kind(path: Path) -> ListKind:
 
 
 def _json_kind(path: Path) -> ListKind | None:
+    begin = next((line for _, line in numbered_lines(path)), "")
+    table = open_table(path)
+    if begin.startswith("[") or table.kind == "jsonl":
+        row = next(iter(table.rows()), None)
+        names = set() if row is None or isinstance(row, BadLine) else set(row[1])
+        if "QA" in names:
+            return "videochat"
+        if looks_like_captions(names):
+            return "captions"
+        if begin.startswith("["):
+            return "something-something" if "id" in names else None
     content = read_json(path)
-    if isinstance(content, dict):
-        if "database" in content:
-            return "activitynet"
-        return "msrvtt" if {"videos", "sentences"} <= set(content) else None
-    first = content[0] if isinstance(content, list) and content else None
-    return "something-something" if isinstance(first, dict) and "id" in first else None
+    if not isinstance(content, dict):
+        return None
+    if "database" in content:
+        return "activitynet"
+    return "msrvtt" if {"videos", "sentences"} <= set(content) else None
 
 
 def _text_kind(path: Path, lines: Sequence[str]) -> ListKind | None:
     header = lines[0].split(",")
     if "youtube_id" in header:
         return "hacs" if "classname" in header else "kinetics"
+    if {"VideoID", "Description"} <= set(header):
+        return "msvd"
+    if any(looks_like_captions(next(csv.reader([lines[0]], delimiter=mark))) for mark in ",\t"):
+        return "captions"
     if path.name.startswith(("trainlist", "testlist")) or (path.parent / "classInd.txt").is_file():
         return "ucf101"
     if (path.parent / "moments_categories.txt").is_file():
@@ -54,7 +81,9 @@ def _text_kind(path: Path, lines: Sequence[str]) -> ListKind | None:
     fields = [trailing_numbers(line, 4).numbers for line in lines]
     counts = [len(numbers) for numbers in fields if numbers]
     if len(counts) < _MOSTLY * len(fields):  # a few lines may be broken
-        return "something-something" if all(";" in line for line in lines) else None
+        if all(";" in line for line in lines):
+            return "something-something"
+        return "labelled" if looks_labelled(lines) else None
     fewest = min(counts)
     if fewest == 4:
         return "activitynet"

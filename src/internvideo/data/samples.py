@@ -36,7 +36,9 @@ class ClipSource(Protocol):
     """A finite collection of clips with random access.
 
     A source may also have `order(rng) -> int array`, the permutation of an epoch, where reading in
-    any order would be slow (`ShardSource`).
+    any order would be slow (`ShardSource`); or `num_batches(size)` and `batches(rng, size)`, the
+    whole batches of an epoch, and `replacement(index, rng)`, what is read in place of a broken
+    clip, where not every clip may be in a batch with every other (`MixSource`).
     """
 
     def __len__(self) -> int: ...

@@ -17,9 +17,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from internvideo.data.clip_list import ClipEntry, ClipList
+from internvideo.data.clip_list import ClipEntry, ClipList, is_image
 from internvideo.errors import DataError
 from internvideo.video import VIDEO_SUFFIXES
+from internvideo.video.rawframes import IMAGE_SUFFIXES
 
 __all__ = ["INDEX_NAME", "ShardColumns", "ShardIndex", "scan_tar"]
 
@@ -186,8 +187,8 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
     """Read the headers of a tar and the small files beside its videos; the videos are skipped.
 
     As in webdataset, members whose names agree up to the first dot of the file name belong to one
-    sample: a video, and of `.cls` (the label), `.json` (`label`, `caption` or `captions`, `start`,
-    `end`, `duration`) and `.txt` (a caption) any.
+    sample: a video (or, where there is none, a still image), and of `.cls` (the label), `.json`
+    (`label`, `caption` or `captions`, `start`, `end`, `duration`) and `.txt` (a caption) any.
 
     Raises:
         DataError: not a plain tar, without videos, or a label that is no number.
@@ -204,11 +205,12 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
             f"{name} cannot be read as a tar ({error}); shards must be complete and uncompressed"
         ) from None
     for sample in samples.values():
-        if sample.video is not None:
-            shard.add(*sample.video, sample.facts)
+        if (clip := sample.video or sample.image) is not None:
+            shard.add(*clip, sample.facts)
     if not shard.members:
         raise DataError(
-            f"{name} holds no videos; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
+            f"{name} holds no videos or images; known endings: "
+            f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}"
         )
     return shard
 
@@ -216,6 +218,7 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
 @dataclass(slots=True)
 class _Sample:
     video: tuple[str, int, int] | None = None
+    image: tuple[str, int, int] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -228,6 +231,9 @@ def _take(
     sample = samples.setdefault(str(path.with_name(stem)) if stem else member.name, _Sample())
     if suffix.lower() in VIDEO_SUFFIXES:
         sample.video = (member.name, member.offset_data, member.size)
+        return
+    if is_image(member.name):
+        sample.image = (member.name, member.offset_data, member.size)
         return
     if extension not in ("cls", "json", "txt") or member.size > _MAX_SIDE_BYTES:
         return
@@ -244,7 +250,7 @@ def _facts(extension: str, text: str) -> dict[str, Any]:
     if extension == "cls":
         return {"label": int(text)}
     if extension == "txt":
-        return {"captions": [text]}
+        return {"captions": [text]} if text else {}
     content = json.loads(text)
     if not isinstance(content, dict):
         return {}

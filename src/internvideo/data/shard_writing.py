@@ -1,7 +1,8 @@
 """Writing tar shards from an annotation file: `internvideo data shard`.
 
-Each clip becomes the members `{number}/{path}.mp4` (or its own ending), `.json` with what the
-annotations tell, and `.cls` with the label, so that the webdataset library reads the shards too. A
+Each clip becomes the members `{number}/{path}.mp4` (or its own ending, which may be that of a still
+image), `.json` with what the annotations tell, `.txt` with its caption where it has one, and `.cls`
+with the label, so that the webdataset library reads the shards too. A
 finished shard leaves a file `clips-000000.json` beside it; a writer that was stopped takes these as
 done and goes on after the last of them.
 """
@@ -24,12 +25,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from internvideo.data.clip_list import ClipEntry, ClipList
-from internvideo.data.clips import open_entry
+from internvideo.data.clip_sampling import Part, part_frames
+from internvideo.data.clips import entry_part, open_entry
 from internvideo.data.numbered_frames import NumberedFrames
 from internvideo.data.shard_index import INDEX_NAME, ShardColumns, index_to_json
 from internvideo.data.shard_storage import file_sha256
+from internvideo.data.still_image import StillImage
 from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.video import Video, write_video
 from internvideo.video.sources import resolve_source
@@ -38,10 +43,10 @@ from internvideo.video.transforms import resize_short_side
 __all__ = ["LeftOut", "WrittenShards", "write_shards"]
 
 _TAR_BLOCK = 512
-# Three members with headers for long names, each filled up to a block, and the end of the file.
-_OVERHEAD = 24 * _TAR_BLOCK + tarfile.RECORDSIZE
+# Four members with headers for long names, each filled up to a block, and the end of the file.
+_OVERHEAD = 32 * _TAR_BLOCK + tarfile.RECORDSIZE
 _DECODE_BLOCK = 32
-_QUALITY = 18
+_QUALITY, _JPEG_QUALITY = 18, 95
 _MIN_SHARD = 1 << 16
 
 
@@ -79,13 +84,15 @@ def write_shards(
     *,
     max_bytes: int = 10**9,
     short_side: int | None = None,
+    cut: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenShards:
     """Pack the videos of an annotation file into tar shards.
 
     Videos are copied byte for byte after a look at their first frame; folders of frames, and videos
-    that are larger than `short_side`, are encoded as h264 (without sound).
+    that are larger than `short_side`, are encoded as h264 (without sound), larger still images as
+    JPEG.
 
     Args:
         clips: the annotated clips.
@@ -93,6 +100,8 @@ def write_shards(
             kept.
         max_bytes: a shard ends before it would be larger; a larger video has one for itself.
         short_side: make the shorter side of larger videos this many pixels.
+        cut: of clips that are parts of longer videos, pack the part only, encoded anew; else the
+            whole video is packed with each of its clips.
         workers: processes that read and encode.
         progress: called with (clips done, clips in all).
 
@@ -106,14 +115,15 @@ def write_shards(
             f"{max_bytes:,}, {short_side} and {workers}"
         )
     out.mkdir(parents=True, exist_ok=True)
-    plan = _fingerprint(clips, max_bytes, short_side)
+    plan = _fingerprint(clips, max_bytes, short_side, cut)
     done, position = _finished(out, plan)
     writer = _ShardWriter(out, plan, max_bytes, done)
     kept = len(done)
-    work = partial(_packed, short_side=short_side)
+    work = partial(_packed, short_side=short_side, cut=cut)
     entries = (clips[place] for place in range(position, len(clips)))
     for place, (entry, packed) in enumerate(_mapped(work, entries, workers), start=position):
-        writer.add(place, clips.written_path(place), entry, packed)
+        told = replace(entry, start=None, end=None, duration=None) if cut else entry
+        writer.add(place, clips.written_path(place), told, packed)
         if progress is not None:
             progress(place + 1, len(clips))
     writer.finish(len(clips))
@@ -151,14 +161,20 @@ class _Packed:
     reason: str | None = None
 
 
-def _packed(entry: ClipEntry, *, short_side: int | None) -> _Packed:
+def _packed(entry: ClipEntry, *, short_side: int | None, cut: bool) -> _Packed:
     """Return the video of an entry as it goes into the shard (runs in a worker)."""
     try:
         with open_entry(entry) as video:
             first = video.frames([0])[0]
-            smaller = short_side is not None and min(first.shape[:2]) > short_side
-            if smaller or isinstance(video, NumberedFrames) or video.codec == "images":
-                return _Packed(_encoded(video, short_side if smaller else None), ".mp4")
+            smaller = short_side if short_side and min(first.shape[:2]) > short_side else None
+            if isinstance(video, StillImage):
+                if smaller is not None:
+                    return _Packed(_encoded_image(first, smaller), ".jpg")
+            else:
+                part = entry_part(entry, video) if cut else None
+                frames = isinstance(video, NumberedFrames) or video.codec == "images"
+                if smaller is not None or frames or part is not None:
+                    return _Packed(_encoded(video, part, smaller), ".mp4")
         source = resolve_source(entry.path)
         with source.open() as file:
             data = file.read()
@@ -168,19 +184,33 @@ def _packed(entry: ClipEntry, *, short_side: int | None) -> _Packed:
         return _Packed(reason=str(error))
 
 
-def _encoded(video: Video | NumberedFrames, short_side: int | None) -> bytes:
+def _encoded(video: Video | NumberedFrames, part: Part | None, short_side: int | None) -> bytes:
+    total = video.num_frames
+    first, count = (0, total) if part is None else part_frames(total, part)
+
     def frames() -> Iterator[torch.Tensor]:
-        for start in range(0, video.num_frames, _DECODE_BLOCK):
-            block = video.frames(range(start, min(start + _DECODE_BLOCK, video.num_frames)))
-            if short_side is not None:
-                block = resize_short_side(
-                    block, short_side, interpolation="bilinear", antialias=True, rounded=True
-                )
-            yield from block
+        for start in range(first, first + count, _DECODE_BLOCK):
+            block = video.frames(range(start, min(start + _DECODE_BLOCK, first + count)))
+            yield from block if short_side is None else _resized(block, short_side)
 
     with tempfile.TemporaryDirectory() as folder:
         path = write_video(Path(folder) / "clip.mp4", frames(), fps=video.fps, quality=_QUALITY)
         return path.read_bytes()
+
+
+def _encoded_image(picture: UInt8[Tensor, "h w c"], short_side: int) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    smaller = _resized(picture[None], short_side)[0]
+    Image.fromarray(smaller.numpy()).save(file, "JPEG", quality=_JPEG_QUALITY)
+    return file.getvalue()
+
+
+def _resized(frames: UInt8[Tensor, "t h w c"], short_side: int) -> UInt8[Tensor, "t h w c"]:
+    return resize_short_side(
+        frames, short_side, interpolation="bilinear", antialias=True, rounded=True
+    )
 
 
 def _mapped(
@@ -239,7 +269,7 @@ class _ShardWriter:
         facts = _facts(entry)
         key = _member_key(position, path)
         side = json.dumps({**facts, "path": path}, ensure_ascii=False).encode()
-        needed = len(packed.data) + len(side) + _OVERHEAD
+        needed = len(packed.data) + 2 * len(side) + _OVERHEAD
         if self._tar is not None and self._tar.offset + needed > self.max_bytes:
             self._close(position)
         if self._tar is None:
@@ -250,6 +280,8 @@ class _ShardWriter:
         self._append(f"{key}.json", side)
         if entry.label is not None:
             self._append(f"{key}.cls", str(entry.label).encode())
+        if len(entry.captions) == 1:
+            self._append(f"{key}.txt", entry.captions[0].encode())
         self._shard.add(f"{key}{packed.suffix}", offset, len(packed.data), facts)
 
     def _append(self, name: str, data: bytes) -> int:
@@ -311,8 +343,8 @@ def _finished(out: Path, plan: str) -> tuple[list[tuple[ShardColumns, list[dict[
     return done, position
 
 
-def _fingerprint(clips: ClipList, max_bytes: int, short_side: int | None) -> str:
-    digest = hashlib.sha256(f"{max_bytes} {short_side} ".encode())
+def _fingerprint(clips: ClipList, max_bytes: int, short_side: int | None, cut: bool) -> str:
+    digest = hashlib.sha256(f"{max_bytes} {short_side} {cut} ".encode())
     for place, entry in enumerate(clips):
         told = replace(entry, path=clips.written_path(place))  # the same where the videos are moved
         digest.update(repr(told).encode("utf-8", "surrogateescape"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from internvideo.data.clip_list import is_image
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
 from internvideo.data.shard_index import (
@@ -24,6 +25,7 @@ from internvideo.data.shard_index import (
     shard_path,
 )
 from internvideo.data.shard_storage import CachedShards, LocalShards, RemoteShards, ShardStorage
+from internvideo.data.still_image import StillImage
 from internvideo.errors import DataError, VideoError
 from internvideo.video import Preprocessing, Video
 from internvideo.video.sources import is_url
@@ -63,8 +65,8 @@ class ShardSource(VideoListSource):
         self.storage = storage
         self.window = window
 
-    def open(self, index: int) -> Video:
-        """Fetch the video of a clip.
+    def open(self, index: int) -> Video | StillImage:
+        """Fetch the video or image of a clip.
 
         Raises:
             VideoError: its bytes cannot be had; the message names the shard.
@@ -73,7 +75,8 @@ class ShardSource(VideoListSource):
         offset, size = int(self.index.offsets[index]), int(self.index.sizes[index])
         if size == 0:
             raise VideoError(f"{shard}: member {member!r} is empty")
-        return Video(self.storage.read(shard, offset, size), name=f"{shard}/{member}")
+        data, name = self.storage.read(shard, offset, size), f"{shard}/{member}"
+        return StillImage(data, name=name) if is_image(member) else Video(data, name=name)
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """Return the permutation of an epoch: shards at random, clips at random within a window.

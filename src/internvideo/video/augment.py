@@ -25,6 +25,7 @@ from internvideo.video.crops import (
     draw_flip,
     draw_multi_scale_crop,
     draw_random_resized_crop,
+    draw_shape_keeping_crop,
     flip_clips_,
     resized_crop,
 )
@@ -39,11 +40,14 @@ from internvideo.video.randaugment import (
 from internvideo.video.randaugment_tensor import randaugment_clips
 from internvideo.video.randomness import AnyGenerator, RandomSource, random_source
 from internvideo.video.transforms import (
+    CLIP_MEAN,
+    CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
     CropBox,
     Interpolation,
     normalize,
+    reverse_channels,
 )
 
 __all__ = [
@@ -54,8 +58,9 @@ __all__ = [
     "random_source",
 ]
 
-CropRule = Literal["multi-scale", "random-resized"]
+CropRule = Literal["multi-scale", "random-resized", "keep-shape"]
 RandAugmentKind = Literal["pil", "tensor"]
+ChannelOrder = Literal["rgb", "bgr"]
 ResizeDtype = Literal["uint8", "float"]
 
 
@@ -78,8 +83,8 @@ class Augmentation:
 
     Attributes:
         size: side of the square input of the model.
-        crop: "multi-scale" or "random-resized".
-        scale: bounds of the area of random resized crops, as a share of the frame.
+        crop: "multi-scale", "random-resized", or "keep-shape": boxes of the frame's own shape.
+        scale: bounds of the area of the latter two, as a share of the frame.
         ratio: bounds of their width / height.
         flip_probability: 0 for data whose labels know left from right (Something-Something).
         interpolation: "bilinear" or "bicubic".
@@ -91,8 +96,10 @@ class Augmentation:
         randaugment_kind: "pil" works on the whole frames before the crop, as published; "tensor"
             on the crops, a batch at a time on the device.
         erasing_probability: share of the clips in which one box is filled with noise.
-        mean: per channel, on the scale [0, 1].
+        mean: per channel, on the scale [0, 1], in the model's channel order.
         std: per channel, likewise.
+        channel_order: what the model expects; frames, and all that happens before the statistics,
+            are RGB.
 
     Raises:
         ConfigError: a value is impossible.
@@ -112,6 +119,7 @@ class Augmentation:
     erasing_probability: float = 0.0
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -143,6 +151,8 @@ class Augmentation:
             operations = draw_randaugment(self.randaugment, rng=source)
         if self.crop == "multi-scale":
             box = draw_multi_scale_crop(height, width, self.size, rng=source)
+        elif self.crop == "keep-shape":
+            box = draw_shape_keeping_crop(height, width, scale=self.scale, rng=source)
         else:
             box = draw_random_resized_crop(
                 height, width, scale=self.scale, ratio=self.ratio, rng=source
@@ -213,6 +223,8 @@ class Augmentation:
                 planar, draws["augment_operations"], draws["augment_arguments"]
             )
             clips = planar.movedim(1, -1)
+        if self.channel_order == "bgr":
+            clips = reverse_channels(clips)
         video = normalize(clips, self.mean, self.std)
         if self.flip_probability:
             flip_clips_(video, draws["augment_flip"])
@@ -246,6 +258,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "crop": get_args(CropRule),
     "resize_dtype": get_args(ResizeDtype),
     "randaugment_kind": get_args(RandAugmentKind),
+    "channel_order": get_args(ChannelOrder),
 }
 
 _PRETRAIN = Augmentation(
@@ -254,6 +267,9 @@ _PRETRAIN = Augmentation(
 _FINETUNE = Augmentation(randaugment="rand-m7-n4-mstd0.5-inc1", erasing_probability=0.25)
 _FINETUNE_FAST = replace(
     _FINETUNE, randaugment_kind="tensor", resize_dtype="uint8", exact_resize=False
+)
+_UNIFORMERV2 = replace(
+    _FINETUNE, erasing_probability=0.0, mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)
 )
 
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -269,6 +285,16 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         interpolation="bicubic",
         resize_dtype="uint8",
     ),
-    "uniformerv2-kinetics": Augmentation(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
+    "internvideo-mm-pretrain": Augmentation(
+        crop="keep-shape",
+        scale=((224 / 256) ** 2, (224 / 256) ** 2),
+        flip_probability=0.0,
+        antialias=True,
+        resize_dtype="uint8",
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+    ),
+    "uniformerv2-kinetics": _UNIFORMERV2,
+    "uniformerv2-sth": replace(_UNIFORMERV2, flip_probability=0.0, channel_order="bgr"),
 }
 """The augmentations of the published recipes by name; `…-fast` are ours."""

@@ -17,6 +17,7 @@ __all__ = [
     "draw_flip",
     "draw_multi_scale_crop",
     "draw_random_resized_crop",
+    "draw_shape_keeping_crop",
     "flip_clips_",
     "horizontal_flip",
     "multi_scale_crop_offsets",
@@ -85,6 +86,25 @@ def draw_multi_scale_crop(height: int, width: int, size: int, *, rng: RandomSour
     offsets = multi_scale_crop_offsets(height, width, crop_height, crop_width)
     top, left = offsets[rng.randint(0, len(offsets) - 1)]
     return CropBox(top, left, crop_height, crop_width)
+
+
+def draw_shape_keeping_crop(
+    height: int, width: int, *, scale: tuple[float, float], rng: RandomSource
+) -> CropBox:
+    """Draw a box of the frame's own shape, anywhere in it.
+
+    Resized to a square it is a random square crop of the frame squashed to a larger square: how
+    InternVideo-MM's training reads its videos (squashed to 256 pixels, of which 224 are taken).
+
+    Args:
+        height: of the frames.
+        width: of the frames.
+        scale: bounds of the area, as a share of the frame, at most 1.
+        rng: three draws are taken.
+    """
+    side = math.sqrt(min(rng.uniform(*scale), 1.0))
+    tall, wide = max(round(side * height), 1), max(round(side * width), 1)
+    return CropBox(rng.randint(0, height - tall), rng.randint(0, width - wide), tall, wide)
 
 
 def draw_random_resized_crop(

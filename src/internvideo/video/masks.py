@@ -3,14 +3,25 @@
 A mask is a flat boolean array, True = hidden, one entry a tubelet in the order time, row, column
 (n = t·h·w). Drawing takes a numpy generator; with the legacy `RandomState` the numbers are those of
 the reference implementation.
+
+Masks that follow what a teacher looks at are drawn where the teacher runs, for a whole batch, and
+say which places of each frame stay visible (`draw_visible_places`).
 """
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
-from jaxtyping import Bool, Int
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 __all__ = [
+    "PlaceRule",
+    "draw_visible_places",
+    "flat_places",
+    "num_visible_places",
     "progressive_keep_counts",
     "progressive_mask",
     "random_mask",
@@ -20,6 +31,7 @@ __all__ = [
 
 Grid = tuple[int, int, int]
 Random = np.random.Generator | np.random.RandomState
+PlaceRule: TypeAlias = Literal["attention", "tube", "random"]
 
 # The last step of a progressive mask keeps this share of its tubelets.
 _LAST_KEEP = 1 - 0.95
@@ -100,6 +112,62 @@ def running_cell_mask(grid: Grid, ratio: float, *, start: int) -> Bool[np.ndarra
     step, place = np.arange(t)[:, None], np.arange(4)[None, :]
     cells = queue[(place + start + step + 1) % 4].reshape(t, 2, 2)
     return np.tile(cells, (1, h // 2, w // 2)).reshape(-1)
+
+
+def num_visible_places(num_places: int, ratio: float) -> int:
+    """Return how many places of a frame stay visible: `n - int(n · ratio)`.
+
+    Raises:
+        ValueError: the ratio is not in [0, 1).
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"mask ratio {ratio} is not in [0, 1)")
+    return num_places - int(num_places * ratio)
+
+
+def draw_visible_places(
+    attention: Float[Tensor, "b t n"],
+    num_visible: int,
+    *,
+    rule: PlaceRule = "attention",
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, "b t v"]:
+    """Draw which places of each frame stay visible, equally many in all frames.
+
+    Args:
+        attention: how important each place is, not negative; need not add up to 1.
+        num_visible: places of a frame that stay visible.
+        rule: "attention" draws without replacement with these weights, each frame alone (Unmasked
+            Teacher, arXiv 2303.16058); "random" draws each frame alone, "tube" all frames alike,
+            both whatever the attention.
+        generator: on the device of the attention; None is the device's own.
+
+    Returns:
+        Numbers of the places in their frame, increasing. Nothing makes the host wait.
+
+    Raises:
+        ValueError: an unknown rule.
+    """
+    match rule:
+        case "attention":
+            weights = attention.float()
+        case "random":
+            weights = torch.ones_like(attention, dtype=torch.float32)
+        case "tube":
+            weights = torch.ones_like(attention[:, :1], dtype=torch.float32)
+        case _:
+            raise ValueError(f"rule {rule!r} is not one of 'attention', 'tube', 'random'")
+    # The Gumbel trick: log w - log E with E ~ Exp(1) is log w + Gumbel noise, and the order of the
+    # largest is that of successive draws without replacement (Efraimidis and Spirakis, 2006).
+    keys = weights / torch.empty_like(weights).exponential_(generator=generator)
+    places = keys.topk(num_visible, dim=-1, sorted=False).indices.sort(dim=-1).values
+    return places.expand(-1, attention.shape[1], -1)
+
+
+def flat_places(places: Int[Tensor, "b t v"], num_places: int) -> Int[Tensor, "b tv"]:
+    """Return places of frames as token numbers of the clip, in the order time, place."""
+    first = torch.arange(places.shape[1], device=places.device)[:, None] * num_places
+    return (places + first).flatten(1)
 
 
 def _checked(grid: Grid, ratio: float) -> Grid:

@@ -386,6 +386,8 @@ _UNIFORMERV2 = Preprocessing(
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
 )
+# The same frames, prepared as in the tests of VideoMAE.
+_UMT = dataclasses.replace(_KINETICS, num_frames=8, sampling="uniform", frame_stride=1, num_clips=4)
 
 PRESETS: dict[str, Preprocessing] = {
     "videomae-kinetics": _KINETICS,
@@ -394,7 +396,10 @@ PRESETS: dict[str, Preprocessing] = {
         _KINETICS, sampling="center", num_clips=1, num_crops=1, crop_rounding="even"
     ),
     "viclip-eval": _VICLIP,
+    "umt-multimodal": dataclasses.replace(_VICLIP, num_frames=4),
     "viclip-demo": dataclasses.replace(_VICLIP, sampling="demo", interpolation="bilinear"),
+    "umt-kinetics": _UMT,
+    "umt-ssv2": dataclasses.replace(_UMT, sampling="sparse", num_clips=2),
     "uniformerv2-kinetics": _UNIFORMERV2,
     "uniformerv2-sth": dataclasses.replace(
         _UNIFORMERV2, num_frames=16, num_clips=1, channel_order="bgr"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -118,8 +119,12 @@ class RawFramesReader:
         pass
 
 
-def load_picture(path: Path) -> np.ndarray:
+def load_picture(source: Path | IO[bytes], *, name: str | None = None) -> np.ndarray:
     """Return an image file as uint8 RGB "h w 3", upright.
+
+    Args:
+        source: a path, or the opened file.
+        name: what messages call it.
 
     Raises:
         VideoError: it is no image, or a broken one.
@@ -127,10 +132,12 @@ def load_picture(path: Path) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        with Image.open(source) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16"):  # 16-bit grey: keep the upper eight bits
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise VideoError(f"{path}: not an image that can be read ({error})") from error
+        # About an opened file, the message would speak of a Python object.
+        reason = error if name is None else type(error).__name__
+        raise VideoError(f"{name or source}: not an image that can be read ({reason})") from error

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from internvideo.world.formats import (
         WrittenWorld,
         write_hmdb51,
+        write_internvid,
         write_kinetics,
         write_msrvtt,
+        write_msvd,
+        write_multiple_choice,
         write_something_something,
         write_something_something_frames,
         write_ucf101,
+        write_videochat,
+        write_webvid,
     )
     from internvideo.world.language import (
         CaptionMix,
@@ -75,12 +80,17 @@ __all__ = [
     "trajectory",
     "vocabulary",
     "write_hmdb51",
+    "write_internvid",
     "write_kinetics",
     "write_mp4",
     "write_msrvtt",
+    "write_msvd",
+    "write_multiple_choice",
     "write_something_something",
     "write_something_something_frames",
     "write_ucf101",
+    "write_videochat",
+    "write_webvid",
 ]
 
 _HOMES = {
@@ -98,11 +108,16 @@ _HOMES = {
     "formats": (
         "WrittenWorld",
         "write_hmdb51",
+        "write_internvid",
         "write_kinetics",
         "write_msrvtt",
+        "write_msvd",
+        "write_multiple_choice",
         "write_something_something",
         "write_something_something_frames",
         "write_ucf101",
+        "write_videochat",
+        "write_webvid",
     ),
     "language": (
         "CaptionMix",

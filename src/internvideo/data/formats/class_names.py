@@ -37,7 +37,7 @@ class ClassNames:
         """Read a class list.
 
         One name a line; `name,number` or `number name` a line, numbers from 0 or 1 on; a json list
-        of names, or a json object name → number.
+        of names, or a json object name → number, or name → words about the class in their order.
 
         Raises:
             DataError: a name comes twice, or the numbers have gaps.
@@ -91,6 +91,10 @@ def _json_classes(path: Path) -> dict[str, int]:
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
         return _without_repeats(path, ((n, name, n) for n, name in enumerate(content)))
     if isinstance(content, dict):
+        if all(isinstance(said, str | list) for said in content.values()) and not any(
+            str(said).isdecimal() for said in content.values()
+        ):
+            return {name: place for place, name in enumerate(content)}
         try:
             return {name: int(number) for name, number in content.items()}
         except (TypeError, ValueError):

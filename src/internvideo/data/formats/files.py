@@ -18,6 +18,7 @@ __all__ = [
     "choose_split",
     "files_by_stem",
     "numbered_lines",
+    "opened",
     "read_csv",
     "read_json",
     "read_text",
@@ -28,9 +29,19 @@ _SHOWN = 120
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def opened(path: Path, *, errors: str = "strict", newline: str | None = None) -> Iterator[TextIO]:
+    """Open an annotation file as text, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        errors: what becomes of bytes that are no UTF-8, as for `open`.
+        newline: which ends of lines are translated, as for `open`.
+
+    Raises:
+        DataError: it is missing, a folder, or not text; also while it is read in the block.
+    """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", errors=errors, newline=newline) as file:
             yield file
     except FileNotFoundError:
         raise DataError(f"no annotation file {path}; check the path") from None
@@ -54,7 +65,7 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: it is missing, a folder, not text, or empty.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         text = file.read()
     if not text.strip():
         raise _empty(path)
@@ -68,7 +79,7 @@ def numbered_lines(path: Path, *, may_be_empty: bool = False) -> Iterator[tuple[
         DataError: the file is missing, a folder, not text, or empty.
     """
     empty = True
-    with _opened(path) as file:
+    with opened(path) as file:
         for number, line in enumerate(file, start=1):
             if stripped := line.strip():
                 empty = False

@@ -1,0 +1,164 @@
+"""MSVD: short clips of YouTube videos with some forty sentences each, in any of its three files.
+
+`AllVideoDescriptions.txt` has lines `clip sentence`, `raw-captions.pkl` (of the retrieval
+benchmarks) a dict of lists of words, and the original `video_corpus.csv` a row for each sentence in
+each language. A clip is called `{youtube id}_{start}_{end}`; where the videos are called `vid1.avi`
+and so on, `youtube_mapping.txt` beside the sentences or the videos tells which is which.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from internvideo.data.clip_list import BadLine, ClipEntry, ClipList
+from internvideo.data.formats.files import files_by_stem, numbered_lines
+from internvideo.data.formats.tables import Table
+from internvideo.errors import DataError
+from internvideo.video.sources import is_url
+
+__all__ = ["read_msvd"]
+
+_MAPPING = "youtube_mapping.txt"
+_LISTS = {"train": "train", "training": "train", "val": "val", "validate": "val", "test": "test"}
+_CORPUS = ("VideoID", "Start", "End", "Language", "Description")
+_SHOWN = 120
+_Sentence = tuple[int, str, str]
+
+
+def read_msvd(
+    path: Path,
+    *,
+    root: Path | str | None = None,
+    labels: Path | None = None,
+    split: str | None = None,
+) -> ClipList:
+    """Read the captioned clips of one split, or of all.
+
+    Args:
+        path: the file of sentences.
+        root: folder of the videos; by default that of the file.
+        labels: must be None, MSVD has sentences.
+        split: "train", "val" or "test", from `{split}_list.txt` beside the file; None is all clips.
+
+    Raises:
+        DataError: no file of MSVD, or no list of the split.
+    """
+    if labels is not None:
+        raise DataError(f"{path}: MSVD has sentences and no classes; leave out {labels}")
+    root = root or path.parent
+    bad: list[BadLine] = []
+    captions: dict[str, list[str]] = {}
+    lines: dict[str, int] = {}
+    for sentence in _sentences(path):
+        if isinstance(sentence, BadLine):
+            bad.append(sentence)
+            continue
+        number, clip, text = sentence
+        captions.setdefault(clip, []).append(text)
+        lines.setdefault(clip, number)
+    wanted = list(captions) if split is None else _listed(path, split)
+    find = _finder(path, root)
+
+    def entries() -> Iterator[ClipEntry | BadLine]:
+        yield from bad
+        for clip in wanted:
+            if clip in captions:
+                yield ClipEntry(path=find(clip), captions=tuple(captions[clip]), line=lines[clip])
+            else:
+                yield BadLine(0, f"{path}: has no sentence about {clip!r} of the split {split}")
+
+    return ClipList(entries(), file=path, root=root, description="MSVD sentences", copying="none")
+
+
+def _sentences(path: Path) -> Iterator[_Sentence | BadLine]:
+    if path.suffix.lower() == ".pkl":
+        return _pickled(path)
+    return _corpus(path) if path.suffix.lower() == ".csv" else _lines(path)
+
+
+def _lines(path: Path) -> Iterator[_Sentence | BadLine]:
+    for number, line in numbered_lines(path):
+        if line.startswith("#"):
+            continue
+        clip, _, text = line.replace("\t", " ").partition(" ")
+        if text.strip():
+            yield number, clip, text.strip()
+        else:
+            yield BadLine(
+                number, f"{path}:{number}: expected 'clip sentence', got {line[:_SHOWN]!r}"
+            )
+
+
+def _corpus(path: Path) -> Iterator[_Sentence | BadLine]:
+    table = Table(path, "csv")
+    for row in table.rows():
+        if isinstance(row, BadLine):
+            yield row
+            continue
+        number, values = row
+        if missing := [name for name in _CORPUS if name not in values]:
+            raise DataError(f"{path}: no column {', '.join(missing)}; expected MSVD's csv")
+        if values["Language"].strip() != "English":
+            continue
+        text = values["Description"].strip()
+        if text:
+            yield number, f"{values['VideoID']}_{values['Start']}_{values['End']}", text
+        else:
+            yield table.bad(number, "the description is empty")
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads dicts, lists, texts and numbers; a pickle can name nothing that would be run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise DataError(f"asks for {module}.{name}, which sentences do not need; it is not opened")
+
+
+def _pickled(path: Path) -> Iterator[_Sentence | BadLine]:
+    try:
+        with path.open("rb") as file:
+            content = _PlainUnpickler(file, encoding="utf-8").load()
+    except FileNotFoundError:
+        raise DataError(f"no annotation file {path}; check the path") from None
+    except Exception as error:  # a broken pickle may raise anything
+        raise DataError(f"{path}: not MSVD's captions ({error})") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a dict from clip to sentences in the pickle")
+    for number, (clip, sentences) in enumerate(content.items(), start=1):
+        for words in sentences if isinstance(sentences, list) else [sentences]:
+            texts = [words] if isinstance(words, str) else words
+            if isinstance(texts, list) and texts and all(isinstance(word, str) for word in texts):
+                yield number, str(clip), " ".join(texts)
+            else:
+                yield BadLine(number, f"{path}: clip {str(clip)[:_SHOWN]!r} has no list of words")
+
+
+def _listed(path: Path, split: str) -> list[str]:
+    if split not in _LISTS:
+        raise DataError(f"{path}: MSVD has the splits train, val and test, not {split!r}")
+    name = path.parent / f"{_LISTS[split]}_list.txt"
+    if not name.is_file():
+        raise DataError(f"{path}: the split {split} needs the file {name}, which is not there")
+    return list(dict.fromkeys(line for _, line in numbered_lines(name)))
+
+
+def _finder(path: Path, root: Path | str) -> Callable[[str], str]:
+    """Return a function that tells the path of a clip's video below the root."""
+    names = files_by_stem(root)
+    places = [path.parent] if is_url(str(root)) else [path.parent, Path(root)]
+    mapping = next((place / _MAPPING for place in places if (place / _MAPPING).is_file()), None)
+    renamed: dict[str, str] = {}
+    for number, line in numbered_lines(mapping) if mapping is not None else ():
+        words = line.split()
+        if len(words) != 2:
+            raise DataError(f"{mapping}:{number}: expected 'clip file', got {line[:_SHOWN]!r}")
+        renamed[words[0]] = words[1]
+
+    def find(clip: str) -> str:
+        other = renamed.get(clip, clip)
+        return names.get(clip) or names.get(other) or f"{other}.avi"
+
+    return find

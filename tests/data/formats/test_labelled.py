@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from internvideo.data.build import read_list
+from internvideo.data.detect import detect_kind
+from internvideo.errors import DataError
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def pairs(clips):
+    return [(clip.path, clip.label) for clip in clips]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("打篮球/b.mp4", "打篮球/deep/a.webm", "swim/c.avi", ".hidden/d.mp4"):
+        write(tmp_path / "videos" / name, "")
+    (tmp_path / "videos/empty").mkdir()
+    write(tmp_path / "videos/notes.txt", "no video")
+    return tmp_path / "videos"
+
+
+def test_a_folder_for_each_class(folder):
+    assert detect_kind(folder) == "class-folders"
+    clips = read_list("class-folders", folder)
+    assert clips.class_names == ("empty", "swim", "打篮球")
+    assert pairs(clips) == [
+        (f"{folder}/swim/c.avi", 1),
+        (f"{folder}/打篮球/b.mp4", 2),
+        (f"{folder}/打篮球/deep/a.webm", 2),
+    ]
+
+
+def test_a_class_list_says_the_order_of_the_folders(folder, tmp_path):
+    labels = write(tmp_path / "labels.txt", "打篮球\nswim\nempty\nfly\n")
+    clips = read_list("class-folders", folder, labels=labels)
+    assert clips.class_names == ("打篮球", "swim", "empty", "fly")
+    assert [clip.label for clip in clips] == [1, 0, 0]
+    write(labels, "打篮球\nswimm\nempty\n")
+    with pytest.raises(DataError, match=r"'swim' is none of the 3 classes .*mean 'swimm'"):
+        read_list("class-folders", folder, labels=labels)
+
+
+def test_a_split_is_a_folder_of_folders(folder):
+    clips = read_list("class-folders", folder.parent, split="videos")
+    assert len(clips) == 3
+    with pytest.raises(DataError, match=r"no folder .*/test; expected one folder for each class"):
+        read_list("class-folders", folder, split="test")
+
+
+def test_folders_without_videos(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"expected .*/CLASS/VIDEO"):
+        read_list("class-folders", tmp_path)
+    with pytest.raises(DataError, match="holds the videos; leave out elsewhere"):
+        read_list("class-folders", tmp_path, root="elsewhere")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,label\na.mp4,swim\nb, c.mp4,打篮球\n".replace("b, c", '"b, c').replace(
+            "c.mp4,", 'c.mp4",'
+        ),
+        'a.mp4,swim\n"b, c.mp4",打篮球\n',
+        "video\tlabel\na.mp4\tswim\nb, c.mp4\t打篮球\n",
+        'n,class,Path\n1,swim,a.mp4\n\n2,打篮球,"b, c.mp4"\n',
+        '\ufeffpath,label\r\na.mp4,swim\r\n"b, c.mp4",打篮球\r\n',
+    ],
+)
+def test_a_csv_with_classes_in_words(tmp_path, text):
+    path = write(tmp_path / "list.csv", text)
+    assert detect_kind(path) == "labelled"
+    clips = read_list("labelled", path)
+    assert clips.class_names == ("swim", "打篮球")
+    assert pairs(clips) == [(f"{tmp_path}/a.mp4", 0), (f"{tmp_path}/b, c.mp4", 1)]
+
+
+@pytest.mark.parametrize("key", ["label", "caption"])
+def test_a_json_list_of_videos_and_classes(tmp_path, key):
+    content = [{"video": "a.mp4", key: "swim"}, {"video": "b.mp4", key: "fly"}]
+    path = write(tmp_path / "k400_act_val.json", json.dumps(content))
+    clips = read_list("labelled", path, root="videos")
+    assert pairs(clips) == [("videos/a.mp4", 1), ("videos/b.mp4", 0)]
+
+
+def test_numbers_stand_for_the_classes_of_a_list(tmp_path):
+    path = write(tmp_path / "list.csv", "file,label\na.mp4,1\nb.mp4,0\n")
+    labels = write(tmp_path / "labels.txt", "swim\nfly\n")
+    assert [clip.label for clip in read_list("labelled", path, labels=labels)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file,label\na.mp4,swim\nb.mp4,\n", "a.csv:3: expected 'file,label'"),
+        ("a.csv", "file,label\na.mp4\n", "a.csv:2: expected 'file,label'"),
+        ("a.csv", "file,label\n", "lists no clips"),
+        ("a.json", '[{"video": "a.mp4"}]', "a.json:1: expected an object with 'video'"),
+        ("a.json", '[{"video": ["1.jpg"], "caption": "x"}]', r"a.json:1: .* got .*1\.jpg"),
+        ("a.json", '{"video": "a.mp4"}', "expected a json list of objects"),
+    ],
+)
+def test_lines_that_cannot_be_used_are_named(tmp_path, name, text, message):
+    with pytest.raises(DataError, match=message):
+        read_list("labelled", write(tmp_path / name, text))
+
+
+def test_a_label_outside_the_class_list(tmp_path):
+    path = write(tmp_path / "list.csv", "a.mp4,swim\nb.mp4,fly\n")
+    labels = write(tmp_path / "labels.txt", "swim\nflying\n")
+    with pytest.raises(DataError, match=r"list.csv:2: class 'fly' is not one of the 2"):
+        read_list("labelled", path, labels=labels)
