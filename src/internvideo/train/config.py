@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 from internvideo.errors import ConfigError, did_you_mean
 
@@ -54,15 +61,36 @@ class OptimConfig(StrictModel):
 
 
 class ScheduleConfig(StrictModel):
-    """How long, and how the learning rate moves: linear warm-up, then a cosine."""
+    """How long, and how the learning rate moves: linear warm-up, then a cosine or a line."""
 
-    rule: Literal["viclip", "videomae"] = Field(
-        default="viclip", description="see `train.schedules`: warmup_cosine or cosine_value"
+    rule: Literal["viclip", "linear", "videomae", "uniformerv2"] = Field(
+        default="viclip",
+        description="see `train.schedules`: warmup_cosine, warmup_linear, cosine_value or "
+        "epoch_cosine",
     )
-    epochs: PositiveInt = 1
+    epochs: PositiveInt | Positive = Field(
+        default=1, description="passes over the data; 0.5 takes a random half of it"
+    )
+    steps: PositiveInt | None = Field(
+        default=None, description="length in optimiser steps, in place of epochs"
+    )
     warmup_epochs: NonNegative = 0.05
+    warmup_steps: NonNegativeInt | None = Field(
+        default=None, description="in place of warmup_epochs"
+    )
     min_lr_ratio: Fraction = Field(default=0.0, description='floor over the peak, rule "viclip"')
-    min_lr: NonNegative = Field(default=0.0, description='end of the cosine, rule "videomae"')
+    min_lr: NonNegative = Field(
+        default=0.0, description='end of the cosine, rules "videomae" and "uniformerv2"'
+    )
+    warmup_lr: NonNegative = Field(
+        default=0.0, description='start of the warm-up, rules "videomae" and "uniformerv2"'
+    )
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return the length of a run in optimiser steps: at least one where there are data."""
+        if self.steps is not None:
+            return self.steps
+        return max(round(self.epochs * steps_per_epoch), min(steps_per_epoch, 1))
 
 
 class RuntimeConfig(StrictModel):

@@ -8,6 +8,7 @@ by another, which (seed, epoch, index) determine as well; the failure travels wi
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +98,7 @@ class ClipDataset(Dataset):
         for attempt in range(_MAX_ATTEMPTS):
             seeds = [self.seed, epoch, index, *([attempt] if attempt else [])]
             rng = np.random.default_rng(seeds)
-            number = int(rng.integers(len(self.source))) if attempt else index
+            number = self._replacement(index, rng) if attempt else index
             try:
                 sample = self.source.read(number, rng)
                 return Example(self.prepare(sample, rng), sample.key, tuple(skipped))
@@ -110,6 +111,10 @@ class ClipDataset(Dataset):
         return Example(
             [], error=f"{_MAX_ATTEMPTS} videos in a row could not be read, giving up: {reasons}"
         )
+
+    def _replacement(self, index: int, rng: np.random.Generator) -> int:
+        special = getattr(self.source, "replacement", None)
+        return int(rng.integers(len(self.source))) if special is None else special(index, rng)
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -131,10 +136,11 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     batch is left out. So the same global batch gives the same steps on any number of processes.
 
     Args:
-        source: the samples; its `order(rng)`, if it has one, draws the permutation.
+        source: the samples; its `order(rng)`, if it has one, draws the permutation, or its
+            `batches(rng, size)` the global batches.
         batch_size: samples per rank and micro-step.
         accumulate: micro-steps of a step.
-        epochs: number of passes.
+        epochs: number of passes; of a last one that is no whole, the first batches of its order.
         seed: run seed.
         rank: this process.
         world_size: number of processes.
@@ -146,7 +152,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         source: ClipSource,
         *,
         batch_size: int,
-        epochs: int,
+        epochs: float,
         seed: int,
         accumulate: int = 1,
         rank: int = 0,
@@ -156,11 +162,11 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         self.source = source
         self.batch_size = batch_size
         self.accumulate = accumulate
-        self.epochs = epochs
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
         self.start_step = start_step
+        self.total_steps = round(self.steps_per_epoch * epochs)
 
     @property
     def global_batch_size(self) -> int:
@@ -170,17 +176,20 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     @property
     def steps_per_epoch(self) -> int:
         """Return the optimiser steps of one pass over the data."""
+        special = getattr(self.source, "num_batches", None)
+        if special is not None:
+            return special(self.global_batch_size)
         return len(self.source) // self.global_batch_size
 
     def __len__(self) -> int:
-        return (self.steps_per_epoch * self.epochs - self.start_step) * self.accumulate
+        return (self.total_steps - self.start_step) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        size, steps = self.global_batch_size, self.steps_per_epoch
-        for epoch in range(self.start_step // max(steps, 1), self.epochs):
+        size, steps, total = self.global_batch_size, self.steps_per_epoch, self.total_steps
+        for epoch in range(self.start_step // max(steps, 1), math.ceil(total / max(steps, 1))):
             order = self._order(epoch)
             done = max(self.start_step - epoch * steps, 0)
-            for step in range(done, steps):
+            for step in range(done, min(steps, total - epoch * steps)):
                 dealt = order[step * size : (step + 1) * size][self.rank :: self.world_size]
                 for first in range(0, len(dealt), self.batch_size):
                     part = dealt[first : first + self.batch_size]
@@ -188,6 +197,9 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def _order(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch])
+        batches = getattr(self.source, "batches", None)
+        if batches is not None:
+            return batches(rng, self.global_batch_size)
         special = getattr(self.source, "order", None)
         return rng.permutation(len(self.source)) if special is None else special(rng)
 

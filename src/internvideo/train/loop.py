@@ -228,6 +228,7 @@ def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: F
     lr = scaled_lr(plan.optim, global_batch_size=sampler.global_batch_size)
     optimizer = fabric.setup_optimizers(build_optimizer(task, plan.optim, lr=lr))
     schedule = Schedule(plan.optim, plan.schedule, lr=lr, steps_per_epoch=sampler.steps_per_epoch)
+    sampler.total_steps = schedule.total_steps
     meter = Meter(fabric)
     state = RunState(
         task,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from internvideo.train.config import OptimConfig
 __all__ = ["build_optimizer", "layer_numbers", "parameter_groups", "scaled_lr"]
 
 # Tables and scales that are more than one-dimensional and still must not decay (videomae, viclip).
+# A model with another rule says so in its `undecayed_names`.
 UNDECAYED_NAMES = frozenset(
     {
         "cls_token",
@@ -28,7 +29,17 @@ UNDECAYED_NAMES = frozenset(
 )
 # What a video transformer does before its first block: layer 0 of layer decay.
 EMBEDDING_NAMES = frozenset(
-    {"cls_token", "class_embedding", "mask_token", "patch_embed", "pos_embed", "stem"}
+    {
+        "cls_token",
+        "class_embedding",
+        "conv1",
+        "mask_token",
+        "patch_embed",
+        "pos_embed",
+        "positional_embedding",
+        "stem",
+        "temporal_positional_embedding",
+    }
 )
 
 
@@ -38,6 +49,7 @@ def parameter_groups(
     weight_decay: float,
     layers: Mapping[str, int] | None = None,
     layer_decay: float | None = None,
+    undecayed: Collection[str] = UNDECAYED_NAMES,
 ) -> list[dict[str, Any]]:
     """Sort trainable parameters into groups that share weight decay and learning rate.
 
@@ -50,17 +62,19 @@ def parameter_groups(
         weight_decay: of the groups that decay.
         layers: layer of every parameter, from `layer_numbers`; needed for layer decay.
         layer_decay: learning rate of a layer over that of the next; None: one for all.
+        undecayed: how the names of tables that do not decay end ("temp", "embedding.weight").
 
     Returns:
         Groups for a `torch.optim.Optimizer`, those that decay first, with the keys `lr_scale` and
         `decays` beside `params` and `weight_decay`.
     """
     last = max(layers.values()) if layers else 0
+    endings = tuple(f".{ending}" for ending in undecayed)
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in named_parameters.items():
         if not parameter.requires_grad:
             continue
-        decays = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in UNDECAYED_NAMES
+        decays = parameter.ndim > 1 and not f".{name}".endswith(endings)
         scale = 1.0
         if layers is not None and layer_decay is not None:
             scale = layer_decay ** (last - layers[name])
@@ -102,14 +116,12 @@ def layer_numbers(task: nn.Module) -> dict[str, int]:
             f"optim.layer_decay needs a model with one stack of blocks; {type(model).__name__} has "
             f"{', '.join(sorted(stacks)) or 'none'}; remove layer_decay"
         )
-    stem = stacks.pop().rpartition(".")[0]
-    root = f"{stem}." if stem else ""
     numbers = {}
     for name, _ in task.named_parameters():
         block = next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), None)
         if block is not None:
             numbers[name] = block + 1
-        elif name.startswith(root) and name[len(root) :].split(".")[0] in EMBEDDING_NAMES:
+        elif EMBEDDING_NAMES.intersection(name.split(".")):
             numbers[name] = 0
         else:
             numbers[name] = len(prefixes) + 1
@@ -140,5 +152,6 @@ def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch
         weight_decay=config.weight_decay,
         layers=layer_numbers(task) if config.layer_decay is not None else None,
         layer_decay=config.layer_decay,
+        undecayed=getattr(getattr(task, "model", task), "undecayed_names", UNDECAYED_NAMES),
     )
     return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)

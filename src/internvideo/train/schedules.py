@@ -1,4 +1,4 @@
-"""Learning rate and weight decay as pure functions of the step: warm-up, then half a cosine."""
+"""Learning rate and weight decay as pure functions of the step: warm-up, then cosine or line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from internvideo.train.config import OptimConfig, ScheduleConfig
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-__all__ = ["Schedule", "cosine_value", "warmup_cosine"]
+__all__ = ["Schedule", "cosine_value", "epoch_cosine", "warmup_cosine", "warmup_linear"]
 
 
 class Schedule:
@@ -19,7 +19,8 @@ class Schedule:
     Args:
         optim: the weight decay and its end, and the learning rate before scaling.
         config: length and rule.
-        lr: peak learning rate, from `optim.scaled_lr`; `min_lr` is scaled by the same factor.
+        lr: peak learning rate, from `optim.scaled_lr`; `min_lr` and `warmup_lr` are scaled by the
+            same factor.
         steps_per_epoch: optimiser steps of one pass over the data.
     """
 
@@ -30,8 +31,11 @@ class Schedule:
         self.config = config
         self.peak = lr
         self.steps_per_epoch = steps_per_epoch
-        self.total_steps = steps_per_epoch * config.epochs
-        self.warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+        self.total_steps = config.total_steps(steps_per_epoch)
+        self.warmup_epochs = config.warmup_epochs
+        if config.warmup_steps is not None:
+            self.warmup_epochs = config.warmup_steps / steps_per_epoch
+        self.warmup_steps = round(self.warmup_epochs * steps_per_epoch)
 
     def lr(self, step: int) -> float:
         """Return the learning rate of a group whose `lr_scale` is 1."""
@@ -39,8 +43,20 @@ class Schedule:
         if self.config.rule == "viclip":
             floor = self.config.min_lr_ratio
             return self.peak * warmup_cosine(step, total, warmup, floor=floor)
-        final = self.config.min_lr * self.peak / self.optim.lr
-        return cosine_value(step, total, warmup, peak=self.peak, final=final)
+        if self.config.rule == "linear":
+            return self.peak * warmup_linear(step, total, warmup)
+        scale = self.peak / self.optim.lr
+        final, start = self.config.min_lr * scale, self.config.warmup_lr * scale
+        if self.config.rule == "videomae":
+            return cosine_value(step, total, warmup, peak=self.peak, final=final, start=start)
+        return epoch_cosine(
+            step / self.steps_per_epoch,
+            total / self.steps_per_epoch,
+            self.warmup_epochs,
+            peak=self.peak,
+            final=final,
+            start=start,
+        )
 
     def weight_decay(self, step: int) -> float:
         """Return the weight decay of the groups that decay."""
@@ -76,6 +92,21 @@ def warmup_cosine(step: int, total_steps: int, warmup_steps: float, *, floor: fl
     return max(floor, 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
 
 
+def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
+    """Return the factor of the peak learning rate for a step: up to it, then straight to zero.
+
+    The rule of InternVideo-MM's fine-tuning for question answering (polynomial of power 1).
+
+    Args:
+        step: steps taken before this one, from 0.
+        total_steps: length of the run.
+        warmup_steps: length of the warm-up; 0 is none.
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
+
+
 def cosine_value(
     step: int,
     total_steps: int,
@@ -97,9 +128,40 @@ def cosine_value(
         warmup_steps: length of the warm-up.
         peak: value after the warm-up.
         final: value that the cosine approaches.
-        start: value at step 0 of the warm-up; 0 in every published recipe.
+        start: value at step 0 of the warm-up; 0 in VideoMAE, 1e-6 in UMT's fine-tuning.
     """
     if step < warmup_steps:
         return start + (peak - start) * step / max(1, warmup_steps - 1)
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return final + 0.5 * (peak - final) * (1.0 + math.cos(math.pi * progress))
+
+
+def epoch_cosine(
+    epoch: float,
+    epochs: float,
+    warmup_epochs: float,
+    *,
+    peak: float,
+    final: float,
+    start: float = 0.0,
+) -> float:
+    """Return the learning rate at a fractional epoch, by UniFormerV2's rule.
+
+    A line from `start` to `peak`, which is reached at the end of the warm-up; from there half a
+    cosine to `final`, which is reached at the end of the run.
+
+    Args:
+        epoch: epochs before this step, with the share of the one that has begun.
+        epochs: length of the run.
+        warmup_epochs: length of the warm-up; 0 is none.
+        peak: value after the warm-up.
+        final: value at the end.
+        start: value at the begin of the warm-up.
+
+    Source: fixture `uniformerv2-lr-cosine`.
+    """
+    if epoch < warmup_epochs:
+        return start + (peak - start) * epoch / warmup_epochs
+    remaining = epochs - warmup_epochs
+    progress = min(1.0, (epoch - warmup_epochs) / remaining) if remaining > 0 else 1.0
     return final + 0.5 * (peak - final) * (1.0 + math.cos(math.pi * progress))

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from internvideo.errors import ConfigError, DataError, UnknownNameError
+from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
+from internvideo.tasks.classification.prompting import class_prompts, prompt_templates
 from internvideo.tasks.classification.zero_shot import (
     ZeroShotClassifier,
     class_embeddings,
-    class_prompts,
-    prompt_templates,
+    prompt_probabilities,
     zero_shot_metrics,
 )
 from internvideo.video.preprocessing import Preprocessing
@@ -70,36 +70,6 @@ def clip() -> Clip:
     return Clip(torch.randint(0, 256, (10, 16, 20, 3), dtype=torch.uint8, generator=generator))
 
 
-def test_published_templates():
-    assert [len(prompt_templates(n)) for n in ("action16", "kinetics28", "imagenet80")] == [
-        16,
-        28,
-        80,
-    ]
-    with pytest.raises(UnknownNameError, match=r"no prompt templates 'action'.*mean 'action16'"):
-        prompt_templates("action")
-
-
-def test_prompts_are_filled_and_cleaned():
-    prompts = class_prompts(["Air-drumming"], ["{}, an action", "Look, {}!"])
-    assert prompts == {"Air-drumming": ("air drumming an action", "look air drumming")}
-    assert class_prompts(["A {b}"], clean=False) == {"A {b}": ("A {b}",)}
-
-
-@pytest.mark.parametrize(
-    ("names", "templates", "message"),
-    [
-        ([], ["{}"], "no labels"),
-        (["a", "a"], ["{}"], "'a' is given twice"),
-        (["a", "  "], ["{}"], "a label is empty"),
-        (["a"], ["a video"], "template 'a video' has no {}"),
-    ],
-)
-def test_unusable_prompts_are_refused(names, templates, message):
-    with pytest.raises(ConfigError, match=message):
-        class_prompts(names, templates)
-
-
 def test_class_embedding_is_the_mean_of_unit_vectors(model):
     prompts = {"left": ("a star moves left", "moves left"), "action": ("an action",)}
     with torch.no_grad():
@@ -132,6 +102,50 @@ def test_predict_averages_the_views(model, clip):
     assert result.probabilities == pytest.approx(expected, rel=1e-4)
     assert (result.video, result.model) == ("clip.mp4", "nano")
     assert "4 frames x 2 clips x 1 crops" in result.protocol
+
+
+def test_probabilities_are_averaged_over_templates(model, clip):
+    prompts = class_prompts(LABELS, ["a {}", "{} of an action"])
+    classifier = ZeroShotClassifier(model, VIEWS, prompts, ensemble="probability")
+    result = classifier.predict(clip)
+    with torch.no_grad():
+        views = model.encode_video(VIEWS.load(clip))
+        shares = [
+            (
+                views
+                @ model.encode_text(model.tokenizer([texts[turn] for texts in prompts.values()])).T
+                / 0.05
+            ).softmax(dim=1)
+            for turn in range(2)
+        ]
+    expected = ((shares[0] + shares[1]) / 2).mean(0).sort(descending=True).values.tolist()
+    assert result.scores == pytest.approx(expected, rel=1e-4)
+    assert result.probabilities == result.scores
+    assert sum(result.probabilities) == pytest.approx(1, abs=1e-5)
+
+
+def test_both_ensembles_agree_on_a_single_template(model, clip):
+    prompts = class_prompts(LABELS)
+    answers = [
+        ZeroShotClassifier(model, VIEWS, prompts, ensemble=rule).scores(VIEWS.load(clip))
+        for rule in ("cosine", "probability")
+    ]
+    torch.testing.assert_close((answers[0] / 0.05).softmax(dim=1), answers[1])
+
+
+def test_probabilities_need_the_same_templates_for_all_classes(model):
+    prompts = {"left": ("a star moves left", "moves left"), "action": ("an action",)}
+    with pytest.raises(ConfigError, match="1 to 2 sentences have no common templates"):
+        ZeroShotClassifier(model, VIEWS, prompts, ensemble="probability")
+
+
+def test_the_ensemble_does_not_depend_on_the_length_of_the_features():
+    videos, sentences = torch.randn(3, 8), torch.randn(4, 5, 8)
+    shares = prompt_probabilities(videos, sentences, torch.tensor(30.0))
+    torch.testing.assert_close(
+        shares, prompt_probabilities(2 * videos, sentences / 3, torch.tensor(30.0))
+    )
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(3))
 
 
 def test_the_demo_scale_can_be_asked_for(model, clip):

@@ -57,5 +57,5 @@ def test_equal_captions_are_positives_of_each_other(contrastive):
 
 @pytest.mark.parametrize("caption", [None, ""])
 def test_a_clip_without_a_caption_is_refused(contrastive, caption):
-    with pytest.raises(DataError, match="without a caption"):
+    with pytest.raises(DataError, match="has no caption"):
         contrastive.prepare(sample(0, caption), np.random.default_rng(0))

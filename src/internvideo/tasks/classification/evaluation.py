@@ -1,31 +1,26 @@
 """How well a classifier recognises actions: every view of every video, and what they say together.
 
-    source ──► all views of a video (decoded once, a few videos ahead) ──► logits ──► merged
-           ──► predictions.jsonl, one line a video ──► RecognitionReport
-
-Only a few videos are in memory at any time. Several processes share the videos; each video belongs
-to exactly one, so nothing has to be counted twice.
+source ──► logits of all views of a video (`answering`) ──► merged
+       ──► predictions.jsonl, one line a video ──► RecognitionReport
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from internvideo.errors import DataError, VideoError
+from internvideo.errors import DataError
 from internvideo.results import RecognitionReport, VideoPrediction
+from internvideo.tasks.classification.answering import Line, Running, answer_videos
 from internvideo.tasks.classification.merge import ViewLogits, best_classes, merge_views
-from internvideo.tasks.classification.predictions import PredictionFile
 from internvideo.video.preprocessing import Preprocessing, Sampling
-from internvideo.video.read_ahead import read_ahead
 from internvideo.zoo.fingerprint import weights_sha256
 
 if TYPE_CHECKING:
@@ -38,13 +33,6 @@ __all__ = ["center_view", "evaluate_classifier"]
 _VALIDATION: dict[str, Sampling] = {"dense": "center", "sparse": "segment"}
 _BEST = 5
 _DIGITS = 8
-
-
-class _Read(NamedTuple):
-    """One video as it comes from the decoder."""
-
-    index: int
-    views: Float[Tensor, "v c t h w"] | VideoError
 
 
 def center_view(protocol: Preprocessing) -> Preprocessing:
@@ -100,25 +88,22 @@ def evaluate_classifier(
     source.check_labels(num_classes)
     if views == "center":
         protocol = center_view(protocol)
-    rank, world_size = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
-    file = PredictionFile(predictions, _identity(model, source, protocol, predictions), rank=rank)
-    finished = frozenset().union(*_gathered(file.finished, fabric))
-    left = [index for index in range(len(source)) if index not in finished][rank::world_size]
-    done, total = len(file.finished), len(file.finished) + len(left)
-    reads = read_ahead(
-        partial(_read, source, protocol), left, threads=num_workers, depth=2 * num_workers
+    lines = answer_videos(
+        model,
+        model,
+        partial(_line, source, protocol),
+        source,
+        protocol,
+        evaluation=_identity(model, source, protocol, predictions),
+        running=Running(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            fabric=fabric,
+            predictions=predictions,
+            progress=progress,
+        ),
     )
-    with _asked(model, fabric) as answer, torch.inference_mode():
-        for read, scores in _merged(reads, answer, protocol, batch_size=batch_size):
-            file.add(_line(read, scores, source))
-            done += 1
-            if progress is not None:
-                progress(done, total)
-    file.close()
-    ordered = _in_order(_gathered(file.lines, fabric))
-    if rank == 0:
-        file.complete(ordered)
-    return _report(ordered, num_classes, protocol)
+    return _report(lines, num_classes, protocol)
 
 
 def _identity(
@@ -135,85 +120,20 @@ def _identity(
     }
 
 
-def _read(source: EvaluationSource, protocol: Preprocessing, index: int) -> _Read:
-    try:
-        return _Read(index, source.read_views(index, protocol).views)
-    except VideoError as error:
-        return _Read(index, error)
-
-
-@contextmanager
-def _asked(
-    model: nn.Module, fabric: Fabric | None
-) -> Iterator[Callable[[Float[Tensor, "b c t h w"]], Float[Tensor, "b k"]]]:
-    """Yield the function from clips to logits; the model is in evaluation mode meanwhile."""
-    parameter = next(model.parameters())
-    precision = fabric.autocast if fabric else nullcontext
-    dtype = torch.float32 if fabric else parameter.dtype
-    was_training = model.training
-
-    def answer(clips: Tensor) -> Tensor:
-        with precision():
-            return model(clips.to(parameter.device, dtype)).float().cpu()
-
-    model.eval()
-    try:
-        yield answer
-    finally:
-        model.train(was_training)
-
-
-def _merged(
-    reads: Iterator[_Read],
-    answer: Callable[[Tensor], Tensor],
-    protocol: Preprocessing,
-    *,
-    batch_size: int,
-) -> Iterator[tuple[_Read, Float[Tensor, " k"] | None]]:
-    """Yield each video with its averaged probabilities; views of several fill a batch together."""
-    waiting: list[_Read] = []
-    for read in reads:
-        waiting.append(read)
-        if len(waiting) * protocol.num_views >= batch_size:
-            yield from _flush(waiting, answer, protocol, batch_size=batch_size)
-            waiting = []
-    yield from _flush(waiting, answer, protocol, batch_size=batch_size)
-
-
-def _flush(
-    waiting: Sequence[_Read],
-    answer: Callable[[Tensor], Tensor],
-    protocol: Preprocessing,
-    *,
-    batch_size: int,
-) -> Iterator[tuple[_Read, Float[Tensor, " k"] | None]]:
-    good = {read.index: read.views for read in waiting if isinstance(read.views, Tensor)}
-    scores: dict[int, Tensor] = {}
-    if good:
-        clips = torch.cat(list(good.values())).split(batch_size)
-        view = torch.arange(protocol.num_views).repeat(len(good))
-        merged = merge_views(
-            ViewLogits(
-                logits=torch.cat([answer(part) for part in clips]),
-                video=torch.tensor(list(good)).repeat_interleave(protocol.num_views),
-                clip=view // protocol.num_crops,
-                crop=view % protocol.num_crops,
-            )
-        )
-        scores = dict(zip(merged.video.tolist(), merged.scores, strict=True))
-    for read in waiting:
-        yield read, scores.get(read.index)
-
-
 def _line(
-    read: _Read, scores: Float[Tensor, " k"] | None, source: EvaluationSource
-) -> dict[str, Any]:
-    """Return what the predictions file says of a video."""
-    index, label = read.index, source.label(read.index)
-    if isinstance(read.views, VideoError) or scores is None:
-        return {
-            "index": index, "video": source.key(index), "label": label, "error": str(read.views),
-        }  # fmt: skip
+    source: EvaluationSource, protocol: Preprocessing, index: int, logits: Float[Tensor, "v k"]
+) -> Line:
+    """Return what the predictions file says of a video: its probabilities, averaged over views."""
+    view = torch.arange(len(logits))
+    merged = merge_views(
+        ViewLogits(
+            logits=logits,
+            video=torch.zeros_like(view),
+            clip=view // protocol.num_crops,
+            crop=view % protocol.num_crops,
+        )
+    )
+    [scores], label = merged.scores, source.label(index)
     order = best_classes(scores[None], len(scores))[0].tolist()
     prediction = VideoPrediction(
         index=index,
@@ -222,26 +142,9 @@ def _line(
         rank=order.index(label),
         best=tuple(order[:_BEST]),
         probabilities=tuple(round(float(scores[each]), _DIGITS) for each in order[:_BEST]),
-        num_views=len(read.views),
+        num_views=len(logits),
     )
     return {**prediction.to_dict(), "scores": [round(each, _DIGITS) for each in scores.tolist()]}
-
-
-def _gathered(value: Any, fabric: Fabric | None) -> list[Any]:
-    """Return the value of every process."""
-    if fabric is None or fabric.world_size == 1:
-        return [value]
-    values: list[Any] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def _in_order(parts: Sequence[Mapping[int, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the lines of all processes, one a video; an answer comes before a failure."""
-    lines: dict[int, dict[str, Any]] = {}
-    for part in parts:
-        lines |= {i: line for i, line in part.items() if i not in lines or "error" in lines[i]}
-    return [lines[index] for index in sorted(lines)]
 
 
 def _report(

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from internvideo.errors import ConfigError
 
-__all__ = ["PredictionFile", "read_header", "read_predictions"]
+__all__ = ["PredictionFile", "read_header", "read_predictions", "stored_scores"]
 
 _HEADER = "evaluation"
 
@@ -45,7 +45,7 @@ class PredictionFile:
         self.rank = rank
         self._file: IO[str] | None = None
         self.lines: dict[int, dict[str, Any]] = {}
-        for each in self._files():
+        for each in _files_of(self.path):
             self._check(each)
             for _, line in _lines(each):
                 self._keep(line)
@@ -71,13 +71,13 @@ class PredictionFile:
         if self.path is None:
             return
         places: dict[int, tuple[Path, int]] = {}
-        for each in self._files():
+        for each in _files_of(self.path):
             for offset, line in _lines(each):
                 if line["index"] not in places or "error" not in line:
                     places[line["index"]] = (each, offset)
         draft = self.path.with_name(f".{self.path.name}.part")
         with draft.open("w", encoding="utf-8") as file, ExitStack() as stack:
-            opened = {each: stack.enter_context(each.open("rb")) for each in self._files()}
+            opened = {each: stack.enter_context(each.open("rb")) for each in _files_of(self.path)}
             file.write(_text({_HEADER: self.evaluation}))
             for line in lines:
                 if (place := places.get(line["index"])) is None:  # written on another machine
@@ -85,7 +85,7 @@ class PredictionFile:
                     continue
                 opened[place[0]].seek(place[1])
                 file.write(opened[place[0]].readline().decode("utf-8"))
-        old = self._files()
+        old = _files_of(self.path)
         draft.replace(self.path)
         for each in old:
             if each != self.path:
@@ -101,13 +101,6 @@ class PredictionFile:
         index = line["index"]
         if "error" not in line or index not in self.lines or "error" in self.lines[index]:
             self.lines[index] = {key: value for key, value in line.items() if key != "scores"}
-
-    def _files(self) -> list[Path]:
-        """Return the files of all processes that there are."""
-        if self.path is None:
-            return []
-        parts = sorted(self.path.parent.glob(f"{self.path.name}.[0-9]*"))
-        return [self.path, *parts] if self.path.exists() else parts
 
     def _check(self, path: Path) -> None:
         earlier = read_header(path)
@@ -141,6 +134,26 @@ def read_header(path: Path) -> dict[str, Any] | None:
 def read_predictions(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a predictions file, one a video; a line that was cut off is left."""
     return [line for _, line in _lines(path)]
+
+
+def stored_scores(path: Path | None) -> Iterator[tuple[int, list[float]]]:
+    """Yield number and `scores` of every video that the files of all processes have an answer of.
+
+    Args:
+        path: the file of the first process; None has none.
+    """
+    for each in _files_of(path):
+        for _, line in _lines(each):
+            if "scores" in line:
+                yield line["index"], line["scores"]
+
+
+def _files_of(path: Path | None) -> list[Path]:
+    """Return the files of all processes that there are."""
+    if path is None:
+        return []
+    parts = sorted(path.parent.glob(f"{path.name}.[0-9]*"))
+    return [path, *parts] if path.exists() else parts
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

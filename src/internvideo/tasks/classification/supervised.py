@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.classifier import VideoClassifier
+from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.video.augment import Augmentation
 from internvideo.video.mixup import draw_mixup, mix_clips, mix_labels
 from internvideo.video.preprocessing import Preprocessing
@@ -28,7 +29,7 @@ _AUGMENTATION_PREFIX = "augment_"
 
 
 class SupervisedRecognition(nn.Module):
-    """Trains a `VideoClassifier` on clips with a class each.
+    """Trains a classifier of videos on clips with a class each.
 
     Args:
         model: the classifier.
@@ -47,7 +48,7 @@ class SupervisedRecognition(nn.Module):
 
     def __init__(
         self,
-        model: VideoClassifier,
+        model: VideoClassifier | UniFormerV2Classifier,
         preprocessing: Preprocessing,
         *,
         augmentation: Augmentation | None = None,
@@ -139,7 +140,7 @@ def _check_agreement(augmentation: Augmentation, preprocessing: Preprocessing) -
         ("size", augmentation.size, preprocessing.crop_size),
         ("mean", augmentation.mean, preprocessing.mean),
         ("std", augmentation.std, preprocessing.std),
-        ("channel order", "rgb", preprocessing.channel_order),
+        ("channel order", augmentation.channel_order, preprocessing.channel_order),
     ):
         if own != other:
             raise ConfigError(

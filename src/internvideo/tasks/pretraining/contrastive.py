@@ -1,73 +1,218 @@
-"""Video-language contrast: a clip and its caption meet, others part (ViCLIP, arXiv 2307.06942)."""
+"""Video-language pretraining: a clip and its caption meet, others part; and captions are written.
+
+* ViCLIP (arXiv 2307.06942): contrast alone, first with most of the video tokens dropped, then on
+  whole clips. Its text tower is frozen.
+* InternVideo-MM (arXiv 2212.03191): contrast and captioning, with equal weights.
+
+Every caption of the batches of all processes is compared with every clip. Captions that are equal
+are no negatives of each other. Clips of one frame are still images.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from internvideo.data.samples import Sample
-from internvideo.errors import DataError
-from internvideo.models.contrastive import caption_ids, contrastive_loss
-from internvideo.models.tokenizer import Tokenizer
+from internvideo.errors import ConfigError, DataError
+from internvideo.models.collectives import training_group
+from internvideo.models.contrastive import caption_ids
+from internvideo.models.contrastive_blocks import Exchange, blockwise_contrast
+from internvideo.models.internvideo_mm import InternVideoMM
+from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
 from internvideo.models.viclip import ViCLIP
+from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 
-__all__ = ["ContrastivePretraining"]
+__all__ = ["ContrastivePretraining", "caption_loss"]
+
+_LOG = logging.getLogger(__name__)
+
+TwoTowers: TypeAlias = ViCLIP | InternVideoMM
+
+
+def caption_loss(logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b l"]) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy of the next token over all tokens of the batch.
+
+    The end token is predicted too, padding is not; every token counts alike, so long captions count
+    more than short ones.
+
+    Args:
+        logits: of the token that follows each position but the last, k = l - 1.
+        ids: the captions, with start and end token.
+    """
+    following = ids[:, 1:].masked_fill(padding_mask(ids)[:, 1:], -100)
+    return F.cross_entropy(logits.float().flatten(0, 1), following.flatten(), ignore_index=-100)
 
 
 class ContrastivePretraining(nn.Module):
-    """Trains a `ViCLIP` on captioned clips.
+    """Trains a `ViCLIP` or an `InternVideoMM` on captioned clips.
 
     Args:
         model: the two towers.
         preprocessing: frames per clip, resolution and pixel statistics.
         tokenizer: the tokenizer of the text tower.
+        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
         mask_ratio: share of video tokens dropped (stage one of ViCLIP: 0.9; stage two: 0).
+        freeze_text: leave the text tower as it is: it gets no gradient, has no dropout, and is no
+            part of the optimiser.
+        caption_weight: of the captioning loss; 0: there is none, and the decoder is left as it is.
+        clean_captions: lower case without punctuation, see `clean_caption`.
+        exchange: how processes share their texts, see `contrastive_blocks`.
+
+    Raises:
+        ConfigError: the model cannot drop tokens, or has no decoder.
     """
 
     def __init__(
         self,
-        model: ViCLIP,
+        model: TwoTowers,
         preprocessing: Preprocessing,
         tokenizer: Tokenizer,
         *,
+        augmentation: Augmentation | None = None,
         mask_ratio: float = 0.0,
+        freeze_text: bool = False,
+        caption_weight: float = 0.0,
+        clean_captions: bool = False,
+        exchange: Exchange = "gather",
     ) -> None:
         super().__init__()
+        _check(model, mask_ratio=mask_ratio, caption_weight=caption_weight)
         self.model = model
         self.preprocessing = preprocessing
         self.tokenizer = tokenizer
+        self.augmentation = augmentation
         self.mask_ratio = mask_ratio
+        self.freeze_text = freeze_text
+        self.caption_weight = caption_weight
+        self.clean_captions = clean_captions
+        self.exchange: Exchange = exchange
+        self._warned = False
+        if freeze_text:
+            model.text_encoder.requires_grad_(False)
+        decoder = getattr(model, "caption_decoder", None)
+        if decoder is not None and not caption_weight:
+            decoder.requires_grad_(False)  # data-parallel training wants a gradient of the others
+
+    def train(self, mode: bool = True) -> ContrastivePretraining:
+        """Set the mode of training; a frozen text tower stays in that of evaluation."""
+        super().train(mode)
+        if self.freeze_text:
+            self.model.text_encoder.eval()
+        return self
+
+    # --- in the data worker -------------------------------------------------------------------
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """Return resized uint8 frames `(T, H, W, C)`, token ids `(L,)` and an id of the caption.
+        """Return uint8 frames "t h w c", token ids, an id of the caption, and what was drawn.
 
-        Equal captions get equal ids: in the loss they are positives of each other.
+        Equal captions get equal ids: in the loss they are positives of each other. `cut` tells that
+        the caption was longer than the context.
+
+        Raises:
+            DataError: no caption, or none that says anything.
         """
-        if not sample.caption:
-            raise DataError("a clip without a caption cannot be used for contrastive training")
+        caption = self._caption(sample)
+        tokens = self.tokenizer(caption)[0]
         return [
             {
-                "video": self.preprocessing.resize(torch.from_numpy(sample.frames)),
-                "tokens": self.tokenizer(sample.caption)[0],
-                "caption_id": caption_ids([sample.caption])[0],
+                **self._clip(torch.from_numpy(sample.frames), rng),
+                "tokens": tokens,
+                "caption_id": caption_ids([caption])[0],
+                "cut": torch.tensor(self._is_cut(caption, tokens)),
             }
         ]
 
+    def _caption(self, sample: Sample) -> str:
+        given = sample.caption or ""
+        caption = clean_caption(given) if self.clean_captions else given.strip()
+        if not caption:
+            told = "no caption" if not given.strip() else f"the caption {given!r}, without words"
+            raise DataError(
+                f"{sample.key or 'a clip'} has {told}; contrastive training needs one for each clip"
+            )
+        return caption
+
+    def _clip(self, frames: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        if self.augmentation is None:
+            return {"video": self.preprocessing.resize(frames)}
+        draw = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
+        return {
+            "video": self.augmentation.cut(frames, draw),
+            **self.augmentation.draw_tensors(draw),
+        }
+
+    def _is_cut(self, caption: str, tokens: Int[Tensor, "l"]) -> bool:
+        if int(tokens.argmax()) < len(tokens) - 1:
+            return False
+        length = len(self.tokenizer.encode(caption)) + 2
+        worker = get_worker_info()
+        if length > len(tokens) and not self._warned and (worker is None or worker.id == 0):
+            self._warned = True
+            _LOG.warning(
+                "a caption of %d tokens is cut to the context of %d: %.60r…; the log tells the "
+                "share of such captions as `cut`",
+                length,
+                len(tokens),
+                caption,
+            )
+        return length > len(tokens)
+
+    # --- in the training process --------------------------------------------------------------
+
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the symmetric contrastive loss and the share of clips that find their caption."""
-        video = self.preprocessing.normalize(batch["video"])
-        output = self.model(video, batch["tokens"], mask_ratio=self.mask_ratio)
-        loss = contrastive_loss(
+        """Return the loss of the batch of all processes and the share of clips that find a caption.
+
+        With captions also both parts, `contrast` and `caption`; the latter is of the clips of this
+        process.
+        """
+        video = self._video(batch)
+        # Looks at the ids on the host. What the towers and the decoder need not do is worth more:
+        # most captions fill a small part of the context.
+        ids = trim_padding(batch["tokens"])
+        captions: dict[str, Tensor] = {}
+        if isinstance(self.model, InternVideoMM):
+            output = self.model(video, ids, caption=self.caption_weight > 0)
+            if output.caption_logits is not None:
+                captions["caption"] = caption_loss(output.caption_logits, ids)
+        else:
+            output = self.model(video, ids, mask_ratio=self.mask_ratio)
+        contrast = blockwise_contrast(
             output.video,
             output.text,
             self.model.temperature(),
             ids=batch["caption_id"],
+            group=training_group(),
+            exchange=self.exchange,
         )
-        with torch.no_grad():
-            nearest = (output.video @ output.text.T).argmax(dim=1)
-            hit = batch["caption_id"][nearest] == batch["caption_id"]
-        return {"loss": loss, "accuracy": hit.float().mean()}
+        told = {"accuracy": contrast.accuracy, "cut": batch["cut"].float().mean()}
+        if not captions:
+            return {"loss": contrast.loss, **told}
+        loss = contrast.loss + self.caption_weight * captions["caption"]
+        return {"loss": loss, "contrast": contrast.loss, **captions, **told}
+
+    def _video(self, batch: dict[str, Tensor]) -> Float[Tensor, "b c t y x"]:
+        if self.augmentation is None:
+            return self.preprocessing.normalize(batch["video"])
+        return self.augmentation.finish(batch["video"], batch)
+
+
+def _check(model: TwoTowers, *, mask_ratio: float, caption_weight: float) -> None:
+    """Refuse what the model cannot do."""
+    name = type(model).__name__
+    if mask_ratio and not isinstance(model, ViCLIP):
+        raise ConfigError(f"task.mask_ratio {mask_ratio}: an {name} drops no tokens; set it to 0")
+    if mask_ratio == 1:
+        raise ConfigError("task.mask_ratio 1 leaves nothing of a clip; choose less")
+    if caption_weight and getattr(model, "caption_decoder", None) is None:
+        raise ConfigError(
+            f"task.caption_weight {caption_weight}: this {name} has no caption decoder; set it to 0"
+        )

@@ -1,0 +1,246 @@
+"""From class names to sentences: published templates, files of your own, and the rules of families.
+
+A class is described by one or several sentences; most often by templates in which `{}` stands for
+its name. The models of a family are evaluated by one rule (`PROMPT_RULES`), which also says how the
+cosines of a class's sentences become its score; see `zero_shot`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from internvideo.errors import ConfigError, DataError, UnknownNameError, did_you_mean
+from internvideo.models.tokenizer import clean_caption
+
+__all__ = [
+    "DEFAULT_TEMPLATES",
+    "PROMPT_RULES",
+    "Ensemble",
+    "PromptRule",
+    "Prompts",
+    "class_prompts",
+    "described_classes",
+    "find_templates",
+    "prompt_rule",
+    "prompt_templates",
+    "readable_name",
+]
+
+Prompts: TypeAlias = Mapping[str, Sequence[str]]
+"""The sentences of each class."""
+
+Ensemble: TypeAlias = Literal["cosine", "probability"]
+
+DEFAULT_TEMPLATES = "action16"
+"""Published for Kinetics-400/600/700 and Something-Something v1/v2; other lists of actions, such as
+UCF101 and HMDB51, are asked in the same words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptRule:
+    """How the models of a family are told the classes, and how the sentences are joined.
+
+    Attributes:
+        ensemble: "cosine": a class scores the mean of its cosines; "probability": softmax over the
+            classes for each template, then the mean over the templates.
+        clean: whether sentences are lower-cased and lose their punctuation (`clean_caption`).
+    """
+
+    ensemble: Ensemble = "cosine"
+    clean: bool = True
+
+
+PROMPT_RULES: dict[str, PromptRule] = {
+    "viclip": PromptRule(),
+    "openai-clip": PromptRule(),
+    "internvideo-mm": PromptRule(ensemble="probability", clean=False),
+}
+"""The rules that made the published numbers, by the architecture of the model."""
+
+
+def prompt_rule(architecture: str) -> PromptRule:
+    """Return the rule of an architecture of the zoo ("internvideo-mm", "viclip").
+
+    Two-tower models without a published rule get ViCLIP's.
+    """
+    return PROMPT_RULES.get(architecture.partition("/")[0], PROMPT_RULES["viclip"])
+
+
+@cache
+def _templates() -> dict[str, tuple[str, ...]]:
+    text = (Path(__file__).parent / "prompts.json").read_text(encoding="utf-8")
+    return {name: tuple(templates) for name, templates in json.loads(text).items()}
+
+
+def prompt_templates(name: str) -> tuple[str, ...]:
+    """Return a published set of templates; `{}` stands for the class name.
+
+    `action16` makes the zero-shot numbers of ViCLIP and InternVideo-MM; `single`, `doing` and
+    `none` are InternVideo-MM's variants of one sentence. `kinetics28` and `imagenet80` turn class
+    lists into captions for pretraining.
+
+    Raises:
+        UnknownNameError: there is no such set.
+    """
+    known = _templates()
+    if name not in known:
+        raise UnknownNameError(
+            f"no prompt templates '{name}'; there are {', '.join(known)}."
+            f"{did_you_mean(name, known)}"
+        )
+    return known[name]
+
+
+def find_templates(templates: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """Return the templates that a user names: a published set, one sentence, a file, or a list.
+
+    A file holds one template a line, or a json list of them, in UTF-8 and in any language.
+
+    Raises:
+        UnknownNameError: neither a sentence with `{}`, nor a file, nor a published set.
+        DataError: the file cannot be read, or is empty.
+        ConfigError: a template without `{}`, or none at all.
+    """
+    if isinstance(templates, str | Path):
+        text = str(templates)
+        if "{}" in text:
+            found: tuple[str, ...] = (text,)
+        elif isinstance(templates, Path) or Path(text).suffix in (".txt", ".json"):
+            found = _read_templates(Path(text))
+        else:
+            found = prompt_templates(text)
+    else:
+        found = tuple(templates)
+    if not found:
+        raise ConfigError("no templates: give at least one sentence with {} for the class name")
+    if wrong := [template for template in found if "{}" not in template]:
+        where = f"{templates}: " if isinstance(templates, str | Path) else ""
+        raise ConfigError(f"{where}template {wrong[0]!r} has no {{}} for the class name")
+    return found
+
+
+def _read_templates(path: Path) -> tuple[str, ...]:
+    text = _text_of(path, "templates")
+    if path.suffix == ".json":
+        content = _json_of(path, text)
+        if not isinstance(content, list) or not all(isinstance(each, str) for each in content):
+            raise DataError(f"{path}: expected a json list of sentences with {{}} for the class")
+        return tuple(content)
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def class_prompts(
+    names: Iterable[str], templates: Sequence[str] = ("{}",), *, clean: bool = True
+) -> dict[str, tuple[str, ...]]:
+    """Return the sentences of each class: every template filled with its name.
+
+    Args:
+        names: the classes, in any language; they are used as they are.
+        templates: sentences in which `{}` stands for the name, see `find_templates`.
+        clean: apply `clean_caption`, as the published evaluation of ViCLIP does (its demo and
+            InternVideo-MM do not).
+
+    Raises:
+        ConfigError: no classes, a repeated or empty name, two names that cleaning makes equal, or a
+            template without `{}`.
+    """
+    if wrong := [template for template in templates if "{}" not in template]:
+        raise ConfigError(f"template {wrong[0]!r} has no {{}} for the class name")
+    prompts: dict[str, tuple[str, ...]] = {}
+    owner: dict[tuple[str, ...], str] = {}
+    for name in names:
+        if not name.strip():
+            raise ConfigError("a label is empty; give every class a name")
+        if name in prompts:
+            raise ConfigError(f"label {name!r} is given twice")
+        filled = [template.replace("{}", name) for template in templates]
+        sentences = tuple(clean_caption(text) if clean else text for text in filled)
+        if not all(sentences):
+            raise ConfigError(f"label {name!r} has no letters left once its punctuation is taken")
+        if (other := owner.setdefault(sentences, name)) != name:
+            raise ConfigError(
+                f"labels {other!r} and {name!r} become the same sentence {sentences[0]!r}; "
+                "write one of them in other words"
+            )
+        prompts[name] = sentences
+    if not prompts:
+        raise ConfigError("no labels: give at least one")
+    return prompts
+
+
+def described_classes(path: Path) -> dict[str, tuple[str, ...]] | None:
+    """Return the classes of a json file that describes each in words of its own, else None.
+
+    Such a file is an object from the name that the data uses to a label in any language, or to a
+    list of sentences: `{"basketball": "打篮球", "c007": ["a man juggles", "somebody juggles"]}`.
+
+    Raises:
+        DataError: the file cannot be read, or a class has no sentence.
+    """
+    if path.suffix.lower() != ".json":
+        return None
+    content = _json_of(path, _text_of(path, "labels"))
+    if not isinstance(content, dict) or all(str(number).isdecimal() for number in content.values()):
+        return None  # class numbers
+    classes = {}
+    for name, said in content.items():
+        sentences = [said] if isinstance(said, str) else said
+        if (
+            not isinstance(sentences, list)
+            or not sentences
+            or not all(isinstance(each, str) and each.strip() for each in sentences)
+        ):
+            raise DataError(
+                f"{path}: class {name!r} is described by {said!r}; expected a label or a list of "
+                "sentences"
+            )
+        classes[name] = tuple(sentences)
+    return classes
+
+
+def readable_name(name: str, kind: str) -> str:
+    """Return the class name of an annotation format as words.
+
+    >>> readable_name("ApplyEyeMakeup", "ucf101"), readable_name("brush_hair", "hmdb51")
+    ('Apply Eye Makeup', 'brush hair')
+    >>> readable_name("Pushing [something] off", "something-something")
+    'Pushing something off'
+    """
+    change = _READABLE.get(kind)
+    return name if change is None else change(name)
+
+
+_READABLE: dict[str, Callable[[str], str]] = {
+    "ucf101": lambda name: re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name),
+    "hmdb51": lambda name: name.replace("_", " "),
+    "moments": lambda name: name.replace("+", " ").replace("/", " or "),
+    "something-something": lambda name: name.replace("[", "").replace("]", ""),
+    "class-folders": lambda name: name.replace("_", " "),
+}
+
+
+def _text_of(path: Path, what: str) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"there is no {what} file {path}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what} file {path} is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise DataError(f"{what} file {path} cannot be read: {error.strerror}") from None
+    if not text.strip():
+        raise DataError(f"{what} file {path} is empty")
+    return text
+
+
+def _json_of(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not json ({error.msg})") from None
