@@ -106,9 +106,8 @@ class _Saver:
 
     def save(self, weights: dict[str, Tensor], directory: Path) -> None:
         """Write the model to `directory`, which holds the old one until the new one is whole."""
-        bare = self.recipe.model_copy(update={"init": None, "init_labels": None})
         with torch.device("meta"):
-            task: Any = build_task(bare)
+            task: Any = build_task(self.recipe, with_weights=False)
         task.load_state_dict(weights, assign=True)
         names = class_names(self.recipe, self.source)
         if len(names or ()) != getattr(task.model.config, "num_classes", None):

@@ -11,8 +11,11 @@ from internvideo.data.clips import VideoListSource
 from internvideo.data.world import WorldSource
 from internvideo.errors import ConfigError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import build_source, build_task, class_names
+from internvideo.train.config import OptimConfig
+from internvideo.train.optim import build_optimizer
 from internvideo.world import ACTIONS, World, write_kinetics, write_msrvtt
 from internvideo.zoo import save_pretrained
 from internvideo.zoo.labels import k710_rows, label_names
@@ -101,3 +104,57 @@ def test_lists_of_videos_are_read_in_their_own_format(tmp_path):
         sample = source.read(0, np.random.default_rng(0))
         assert sample.frames.shape[0] == 16
         assert (sample.caption is not None) == (data["kind"] == "msrvtt")
+
+
+UNIFORMER = {
+    "architecture": "uniformerv2/classifier", "image_size": 32, "num_frames": 4, "patch_size": 16,
+    "width": 64, "depth": 2, "num_heads": 1, "global_layers": [0, 1],
+}  # fmt: skip
+
+
+def uniformer_recipe(num_classes: int, *overrides: str):
+    model = json.dumps({**UNIFORMER, "num_classes": num_classes})
+    return load_recipe(
+        "world_videomae-nano",
+        ['task={"kind": "supervised", "mixup": 0, "cutmix": 0}', f"model={model}", *overrides],
+    )
+
+
+def test_the_architecture_of_a_supervised_recipe_is_built_and_started(tmp_path):
+    source = build_task(uniformer_recipe(710)).model
+    assert type(source) is UniFormerV2Classifier
+    torch.nn.init.normal_(source.head.weight)
+    folder = save_pretrained(source, tmp_path / "k710")
+    labels = "kinetics-400/authors"
+    task = build_task(uniformer_recipe(400, f"init={folder}", f"init_labels={labels}"))
+    assert torch.equal(task.model.head.weight, source.head.weight[list(k710_rows(labels))])
+    with pytest.raises(ConfigError, match="Did you mean 'uniformerv2/classifier'"):
+        build_task(uniformer_recipe(5, "model.architecture=uniformer2/classifier"))
+
+
+def test_a_frozen_model_trains_and_its_optimiser_leaves_the_frozen_part_out():
+    task = build_task(uniformer_recipe(3, "model.frozen=true"))
+    optimizer = build_optimizer(task, OptimConfig(lr=1e-3), lr=1e-3)
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    names = {n.split(".")[2] for n, p in task.named_parameters() if id(p) in trained}
+    assert names == {"temporal_cls_token", "dpe", "dec", "proj"}
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    protocol = task.preprocessing
+    frames = torch.zeros(2, protocol.num_frames, 32, 32, 3, dtype=torch.uint8)
+    frames[1] = 255
+    batch = {"video": frames, "label": torch.tensor([0, 1])}
+    task.train().training_loss(batch)["loss"].backward()
+    optimizer.step()
+    moved = {n for n, v in task.model.state_dict().items() if not torch.equal(v, before[n])}
+    assert moved
+    assert not any(name.startswith(("conv1", "transformer.resblocks")) for name in moved)
+
+
+def test_positions_and_video_token_decay():
+    task = build_task(uniformer_recipe(3))
+    decayed, rest = build_optimizer(task, OptimConfig(lr=1e-3), lr=1e-3).param_groups
+    names = {id(p): n.removeprefix("model.") for n, p in task.named_parameters()}
+    assert {"positional_embedding", "transformer.temporal_cls_token"} <= {
+        names[id(p)] for p in decayed["params"]
+    }
+    assert all(p.ndim == 1 for p in rest["params"])

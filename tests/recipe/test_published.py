@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from internvideo.train.optim import build_optimizer, scaled_lr
 from internvideo.train.schedules import Schedule
 from internvideo.training import build_task
 from internvideo.zoo import find_card
+from internvideo.zoo.resolve import card_config
 
 NAMES = tuple(list_recipes())
 PUBLISHED = tuple(name for name in NAMES if not name.startswith("world_"))
+PLAIN_VIT = tuple(n for n in PUBLISHED if re.search(r"_(?:videomae|videomaev2|umt)-(?!mm)", n))
+FINETUNED = tuple(name for name in PUBLISHED if load_recipe(name).task.kind == "supervised")
 MILLIONS = {"b": 86, "l": 304, "h": 632, "g": 1011}
 CLASSES = {
     "k400": 400, "k600": 600, "k700": 700, "k710": 710, "ssv1": 174, "ssv2": 174,
-    "anet": 200, "ucf101": 101, "hmdb51": 51,
+    "anet": 200, "hacs": 200, "ucf101": 101, "hmdb51": 51, "mit": 339,
 }  # fmt: skip
 
 
@@ -30,7 +34,10 @@ def on_meta():
     def build(name):
         if name not in tasks:
             with torch.device("meta"):
-                tasks[name] = build_task(load_recipe(name, ["init=null", "init_labels=null"]))
+                recipe = load_recipe(name)
+                if isinstance(recipe.model.get("vocabulary"), str) and name in PUBLISHED:
+                    recipe = load_recipe(name, ["model.vocabulary=null"])  # a file of the user's
+                tasks[name] = build_task(recipe, with_weights=False)
         return tasks[name]
 
     return build
@@ -56,7 +63,8 @@ def test_model_groups_and_schedule_can_be_built(name, on_meta):
         only_vectors = all(p.ndim <= 1 for p in group["params"])
         assert group["weight_decay"] in (0, recipe.optim.weight_decay)
         assert not (only_vectors and group["weight_decay"])
-    schedule = Schedule(recipe.optim, recipe.schedule, lr=lr, steps_per_epoch=100)
+    per_epoch = 100 if recipe.schedule.warmup_steps is None else recipe.schedule.warmup_steps
+    schedule = Schedule(recipe.optim, recipe.schedule, lr=lr, steps_per_epoch=per_epoch)
     rates = [schedule.lr(step) for step in range(0, schedule.total_steps, 7)]
     assert 0.95 * lr <= max(rates) <= lr * (1 + 1e-9)
     assert min(rates) >= 0
@@ -64,37 +72,49 @@ def test_model_groups_and_schedule_can_be_built(name, on_meta):
     assert rates[-1] - end < 0.1 * (lr - end)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_sizes_and_classes_are_those_of_the_name(name, on_meta):
+@pytest.mark.parametrize("name", FINETUNED)
+def test_classes_are_those_of_the_name(name, on_meta):
+    assert on_meta(name).model.config.num_classes == CLASSES[name.split("_")[0]]
+
+
+@pytest.mark.parametrize("name", PLAIN_VIT)
+def test_sizes_are_those_of_the_name(name, on_meta):
     model = on_meta(name).model
     encoder = getattr(model, "encoder", model)
-    size = name.split("videomae")[1].removeprefix("v2").removeprefix("-")[0]
+    size = re.search(r"_(?:videomae|videomaev2|umt)-([a-z])", name)[1]
     head = sum(p.numel() for p in encoder.head.parameters()) if hasattr(encoder, "head") else 0
     millions = (sum(p.numel() for p in encoder.parameters()) - head) / 1e6
     assert millions == pytest.approx(MILLIONS[size], rel=0.02)
-    if hasattr(model, "head"):
-        assert model.config.num_classes == CLASSES[name.split("_")[0]]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_start_is_a_released_file_or_another_recipe(name):
     recipe = load_recipe(name)
     if recipe.init is None:
-        assert recipe.task.kind == "masked"
+        assert recipe.task.kind in ("masked", "unmasked-teacher")
     elif recipe.init.startswith("runs/"):
         assert recipe.init.split("/")[1] in NAMES
     else:
         assert find_card(recipe.init).is_available
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if "_umt-" in n and "_pretrain" in n])
+def test_the_teacher_is_a_released_image_clip_with_the_width_of_the_targets(name, on_meta):
+    card = find_card(load_recipe(name).task.teacher)
+    assert (card.is_available, card.architecture) == (True, "openai-clip")
+    assert card_config(card).embed_dim == on_meta(name).model.config.target_width
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if n in {*PLAIN_VIT, *FINETUNED}])
 def test_data_that_know_left_from_right_are_never_mirrored(name, on_meta):
     augmentation = on_meta(name).augmentation
     sided = name.startswith("ss") or load_recipe(name).task.kind == "masked"
     assert augmentation.flip_probability == (0 if sided else 0.5)
 
 
-@pytest.mark.parametrize("name", [n for n in PUBLISHED if "_from-" in n])
+@pytest.mark.parametrize(
+    "name", [n for n in FINETUNED if "_from-" in n and n.split("_from-")[0] in NAMES]
+)
 def test_intermediate_fine_tuning_is_gentler(name):
     direct = load_recipe(name.split("_from-")[0])
     assert load_recipe(name).optim.lr < direct.optim.lr

@@ -5,32 +5,45 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from internvideo.data.clip_sampling import ClipSampling
+from internvideo.data.formats.captions import CaptionColumns
+from internvideo.data.mix import MixSource
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, did_you_mean
-from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.recipe.loading import merged
 from internvideo.recipe.schema import (
+    CaptionData,
     ContrastiveTask,
     ListData,
     MaskedTask,
+    MixData,
     MSRVTTData,
+    OneData,
     ProbeTask,
     Recipe,
     ShardData,
     SupervisedTask,
+    UMTMultimodalTask,
+    UnmaskedTeacherTask,
 )
 from internvideo.train.loop import Task
 from internvideo.video.augment import AUGMENTATIONS, Augmentation
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.zoo import load_encoder_weights, load_model
+from internvideo.zoo import load_clip_teacher, load_encoder_weights, load_model
+from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.labels import k710_rows, label_names
+
+if TYPE_CHECKING:
+    from internvideo.models.classifier import VideoClassifier
+    from internvideo.models.internvideo_mm import InternVideoMM
+    from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
+    from internvideo.models.viclip import ViCLIP
 
 __all__ = [
     "build_augmentation",
@@ -41,20 +54,33 @@ __all__ = [
 ]
 
 _K710_CLASSES = 710
+# What a supervised task can train; the first is meant where a recipe names none.
+_CLASSIFIERS = ("videomae/classifier", "unmasked-teacher/classifier", "uniformerv2/classifier")
 
 
-def build_task(recipe: Recipe) -> Task:
+def build_task(recipe: Recipe, *, with_weights: bool = True) -> Task:
     """Return the task with its model, started from `recipe.init` where that is given.
+
+    Args:
+        recipe: what to build.
+        with_weights: False reads no file, neither `init` nor a teacher: for a task whose weights
+            come from elsewhere, and which does not train.
 
     Raises:
         ConfigError: the model configuration does not fit the task's model class.
         CheckpointError: `init` cannot be read, or its encoder has another shape.
     """
+    if not with_weights:
+        recipe = recipe.model_copy(update={"init": None, "init_labels": None})
     match recipe.task:
         case MaskedTask():
             task = _masked(recipe, recipe.task)
         case ContrastiveTask():
             task = _contrastive(recipe, recipe.task)
+        case UnmaskedTeacherTask():
+            task = _unmasked_teacher(recipe, recipe.task, with_teacher=with_weights)
+        case UMTMultimodalTask():
+            task = _umt_multimodal(recipe, recipe.task, with_weights=with_weights)
         case SupervisedTask():
             task = _supervised(recipe, recipe.task)
         case ProbeTask():
@@ -85,16 +111,106 @@ def _masked(recipe: Recipe, config: MaskedTask) -> Task:
 
 
 def _contrastive(recipe: Recipe, config: ContrastiveTask) -> Task:
-    from internvideo.models.viclip import ViCLIP, ViCLIPConfig
     from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
+    from internvideo.zoo.towers import load_towers
 
-    _refuse(recipe, "augmentation", "init_labels")
-    model = ViCLIP(_model_config(ViCLIPConfig, recipe))
+    _refuse(recipe, "init_labels")
+    model = _two_towers(recipe)
     task = ContrastivePretraining(
-        model, build_preprocessing(recipe), model.tokenizer, mask_ratio=config.mask_ratio
+        model,
+        build_preprocessing(recipe),
+        model.tokenizer,
+        augmentation=build_augmentation(recipe),
+        mask_ratio=config.mask_ratio,
+        freeze_text=config.freeze_text,
+        caption_weight=config.caption_weight,
+        clean_captions=config.clean_captions,
+        exchange=config.exchange,
+    )
+    if recipe.init is not None:
+        load_towers(model, recipe.init)
+    return task
+
+
+def _two_towers(recipe: Recipe) -> ViCLIP | InternVideoMM:
+    from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
+    from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+
+    fields = dict(recipe.model)
+    kind = fields.pop("architecture", "viclip")
+    recipe = recipe.model_copy(update={"model": fields})
+    match kind:
+        case "viclip":
+            return ViCLIP(_model_config(ViCLIPConfig, recipe))
+        case "internvideo-mm":
+            return InternVideoMM(_model_config(InternVideoMMConfig, recipe))
+    known = ("viclip", "internvideo-mm")
+    raise ConfigError(
+        f"model.architecture {kind!r} of a contrastive task is not one of {', '.join(known)}."
+        f"{did_you_mean(str(kind), known)}"
+    )
+
+
+def _unmasked_teacher(recipe: Recipe, config: UnmaskedTeacherTask, *, with_teacher: bool) -> Task:
+    from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
+    from internvideo.tasks.pretraining.unmasked_teacher import UnmaskedTeacherPretraining
+
+    _refuse(recipe, "init_labels")
+    model = UnmaskedTeacher(_model_config(UnmaskedTeacherConfig, recipe))
+    task = UnmaskedTeacherPretraining(
+        model,
+        load_clip_teacher(config.teacher) if with_teacher else None,
+        build_preprocessing(recipe),
+        augmentation=build_augmentation(recipe),
+        mask=config.mask,
+        mask_ratio=config.mask_ratio,
+        loss=config.loss,
+        teacher_interval=config.teacher_interval,
     )
     _start(model, recipe)
     return task
+
+
+def _umt_multimodal(recipe: Recipe, config: UMTMultimodalTask, *, with_weights: bool) -> Task:
+    from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
+    from internvideo.tasks.pretraining.umt_multimodal import UMTMultimodalPretraining
+    from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
+
+    _refuse(recipe, "init_labels")
+    more: dict[str, Any] = {}
+    if isinstance(vocabulary := recipe.model.get("vocabulary"), str):
+        pieces = _word_pieces(vocabulary)
+        text = {**recipe.model.get("text", {}), "vocab_size": len(pieces)}
+        more = {"vocabulary": list(pieces), "text": text}
+    model = UMTMultimodal(_model_config(UMTMultimodalConfig, recipe, more))
+    if with_weights and config.bert is not None:
+        load_text_start(model, config.bert)
+    if recipe.init is not None:
+        load_multimodal_start(model, recipe.init)
+    teacher = config.teacher if with_weights else None
+    return UMTMultimodalPretraining(
+        model,
+        build_preprocessing(recipe),
+        teacher=None if teacher is None else load_clip_teacher(teacher),
+        augmentation=build_augmentation(recipe),
+        mask=config.mask,
+        video_mask_ratio=config.video_mask_ratio,
+        image_mask_ratio=config.image_mask_ratio,
+        word_ratio=config.word_ratio,
+        weights=config.weights.model_dump(),
+        teacher_interval=config.teacher_interval,
+    )
+
+
+def _word_pieces(vocabulary: str) -> tuple[str, ...]:
+    """Return the pieces of a `vocab.txt`, or the words of the procedural world as pieces."""
+    from internvideo.models.wordpiece import SPECIAL_TOKENS, read_vocabulary
+
+    if vocabulary != "world":
+        return read_vocabulary(vocabulary)
+    from internvideo.world import vocabulary as world_words
+
+    return SPECIAL_TOKENS + world_words()
 
 
 def _supervised(recipe: Recipe, config: SupervisedTask) -> Task:
@@ -129,8 +245,17 @@ def _probe(recipe: Recipe, config: ProbeTask) -> Task:
     return task
 
 
-def _classifier(recipe: Recipe) -> VideoClassifier:
-    model = VideoClassifier(_model_config(VideoClassifierConfig, recipe))
+def _classifier(recipe: Recipe) -> VideoClassifier | UniFormerV2Classifier:
+    fields = dict(recipe.model)
+    kind = fields.pop("architecture", _CLASSIFIERS[0])
+    if kind not in _CLASSIFIERS:
+        raise ConfigError(
+            f"model.architecture {kind!r} of a supervised task is not one of "
+            f"{', '.join(_CLASSIFIERS)}.{did_you_mean(str(kind), _CLASSIFIERS)}"
+        )
+    architecture = find_architecture(kind)
+    config = _model_config(architecture.config, recipe.model_copy(update={"model": fields}))
+    model: Any = architecture.model(config)
     if recipe.init_labels is None:
         _start(model, recipe)
         return model
@@ -171,9 +296,22 @@ def build_source(recipe: Recipe) -> EvaluationSource:
     Raises:
         DataError: the annotations cannot be used; the line is named.
     """
+    protocol, sampling = build_preprocessing(recipe), _sampling(recipe)
+    if not isinstance(recipe.data, MixData):
+        source = _one_source(recipe.data, protocol, sampling)
+        still = getattr(source, "still", None)
+        if still is None or still.all() or not still.any():
+            return source
+        return MixSource([source])  # no batch of videos and images
+    sources = [_one_source(part.data, protocol, sampling) for part in recipe.data.sources]
+    return MixSource(sources, [part.weight for part in recipe.data.sources])
+
+
+def _one_source(
+    data: OneData, protocol: Preprocessing, sampling: ClipSampling | None
+) -> EvaluationSource:
     from internvideo.data.build import open_list
 
-    data, protocol, sampling = recipe.data, build_preprocessing(recipe), _sampling(recipe)
     match data:
         case ListData():
             return open_list(
@@ -184,6 +322,18 @@ def build_source(recipe: Recipe) -> EvaluationSource:
                 root=data.root,
                 labels=data.labels,
                 split=data.split,
+                skip_bad=data.skip_bad,
+            )
+        case CaptionData():
+            columns = data.columns
+            return open_list(
+                "captions",
+                data.annotations,
+                protocol=protocol,
+                sampling=sampling,
+                root=data.root,
+                columns=None if columns is None else CaptionColumns(**columns.model_dump()),
+                skip_bad=data.skip_bad,
             )
         case MSRVTTData():
             return open_list(
@@ -193,6 +343,7 @@ def build_source(recipe: Recipe) -> EvaluationSource:
                 sampling=sampling,
                 root=data.videos,
                 split=data.split,
+                skip_bad=data.skip_bad,
             )
         case ShardData():
             from internvideo.data.shards import open_shards
@@ -239,9 +390,13 @@ def build_augmentation(recipe: Recipe) -> Augmentation | None:
         return None
     protocol = build_preprocessing(recipe)
     chosen = _chosen(recipe.augmentation, AUGMENTATIONS, what="augmentation")
-    # What the model sees in training and in the test must have one size and one scale.
+    # What the model sees in training and in the test must have one size, scale and channel order.
     return dataclasses.replace(
-        chosen, size=protocol.crop_size, mean=protocol.mean, std=protocol.std
+        chosen,
+        size=protocol.crop_size,
+        mean=protocol.mean,
+        std=protocol.std,
+        channel_order=protocol.channel_order,
     )
 
 

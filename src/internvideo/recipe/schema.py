@@ -10,26 +10,35 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PositiveInt
 
+from internvideo.data.kinds import FileKind
 from internvideo.train.config import (
     Fraction,
     NonNegative,
     OptimConfig,
+    Positive,
     RuntimeConfig,
     ScheduleConfig,
     StrictModel,
 )
 
 __all__ = [
+    "CaptionColumnsConfig",
+    "CaptionData",
     "ContrastiveTask",
     "EvaluationConfig",
     "ListData",
     "MSRVTTData",
     "MaskedTask",
+    "MixData",
+    "MixPart",
     "ProbeTask",
     "Recipe",
     "SamplingConfig",
     "ShardData",
     "SupervisedTask",
+    "UMTMultimodalTask",
+    "UMTWeights",
+    "UnmaskedTeacherTask",
     "WorldData",
 ]
 
@@ -53,14 +62,67 @@ class MaskedTask(StrictModel):
 
 
 class ContrastiveTask(StrictModel):
-    """Video-language contrast with a `ViCLIP`."""
+    """Video-language contrast, and captioning, with a `ViCLIP` or an `InternVideoMM`."""
 
     kind: Literal["contrastive"]
-    mask_ratio: Fraction = 0.0
+    mask_ratio: Fraction = Field(default=0.0, description="share of video tokens that are dropped")
+    freeze_text: bool = Field(default=False, description="train the video tower alone")
+    caption_weight: NonNegative = Field(
+        default=0.0, description="of the captioning loss, for a model with a decoder; 0: none"
+    )
+    clean_captions: bool = Field(default=False, description="lower case without punctuation")
+    exchange: Literal["gather", "ring"] = Field(
+        default="gather",
+        description="how processes share their texts: all at once, or round a ring (less memory)",
+    )
+
+
+class UnmaskedTeacherTask(StrictModel):
+    """Alignment of the visible tokens with a frozen image CLIP, by an `UnmaskedTeacher` student."""
+
+    kind: Literal["unmasked-teacher"]
+    teacher: str = Field(description="an image CLIP: a model name, a file or a directory")
+    teacher_interval: Positive = Field(
+        default=1.0, description="distance of the aligned layers of the teacher"
+    )
+    mask: Literal["attention", "tube", "random"] = Field(
+        default="attention", description="attention: what the teacher looks at stays visible"
+    )
+    mask_ratio: Fraction = 0.8
+    loss: Literal["cosine", "mse", "smooth-l1"] = "cosine"
+
+
+class UMTWeights(StrictModel):
+    """Factors of the losses of the unmasked teacher's second stage; 0: left out."""
+
+    uta: NonNegative = Field(default=1.0, description="agreement with the teacher")
+    vtc: NonNegative = Field(default=1.0, description="contrast of clips and captions")
+    vtm: NonNegative = Field(default=1.0, description="whether a clip and a caption match")
+    mlm: NonNegative = Field(default=1.0, description="hidden words")
+
+
+class UMTMultimodalTask(StrictModel):
+    """Second stage of the unmasked teacher, and its fine-tuning, with a `UMTMultimodal`."""
+
+    kind: Literal["umt-multimodal"]
+    teacher: str | None = Field(
+        default=None, description="an image CLIP: a model name, a file or a directory"
+    )
+    teacher_interval: Positive = Field(
+        default=1.0, description="distance of the aligned layers of the teacher"
+    )
+    bert: str | None = Field(
+        default=None, description="a plain BERT from which the text tower starts: file or directory"
+    )
+    mask: Literal["attention", "tube", "random"] = "attention"
+    video_mask_ratio: Fraction = 0.8
+    image_mask_ratio: Fraction = Field(default=0.5, description="for clips of one frame")
+    word_ratio: Fraction = Field(default=0.5, description="share of the words that is hidden")
+    weights: UMTWeights = UMTWeights()
 
 
 class SupervisedTask(StrictModel):
-    """Action recognition with a `VideoClassifier`."""
+    """Action recognition with a classifier: VideoMAE's, unmasked teacher's or UniFormerV2's."""
 
     kind: Literal["supervised"]
     label_smoothing: Fraction = 0.1
@@ -101,16 +163,7 @@ class WorldData(StrictModel):
 class ListData(StrictModel):
     """An annotation file of a public data set, in its own format (see `internvideo.data`)."""
 
-    kind: Literal[
-        "kinetics",
-        "something-something",
-        "ucf101",
-        "hmdb51",
-        "moments",
-        "activitynet",
-        "hacs",
-        "hybrid",
-    ]
+    kind: FileKind
     annotations: Path
     root: str | None = Field(
         default=None, description="videos are relative to this folder or address"
@@ -119,6 +172,35 @@ class ListData(StrictModel):
         default=None, description="the class list, for formats that name classes in words"
     )
     split: str | None = Field(default=None, description="for files that hold several splits")
+    skip_bad: bool = Field(default=False, description="leave out lines that cannot be used")
+
+
+class CaptionColumnsConfig(StrictModel):
+    """Which columns of a table of captions say what, see `internvideo.data.CaptionColumns`."""
+
+    preset: Literal["webvid", "internvid"] | None = None
+    path: str | None = None
+    file: str | None = Field(default=None, description="pattern such as {YoutubeID}.mp4")
+    caption: str | None = None
+    start: str | None = None
+    end: str | None = None
+    duration: str | None = None
+    id: str | None = None
+    min_words: Annotated[int, Field(ge=0)] = 0
+
+
+class CaptionData(StrictModel):
+    """Captioned clips or images in a csv, tsv, json, parquet or SQLite table."""
+
+    kind: Literal["captions"]
+    annotations: Path
+    root: str | None = Field(
+        default=None, description="videos are relative to this folder or address"
+    )
+    columns: CaptionColumnsConfig | None = Field(
+        default=None, description="by default told from the names of the columns"
+    )
+    skip_bad: bool = Field(default=False, description="leave out rows that cannot be used")
 
 
 class ShardData(StrictModel):
@@ -136,15 +218,42 @@ class MSRVTTData(StrictModel):
     annotations: Path
     videos: Path
     split: str = "train"
+    skip_bad: bool = Field(default=False, description="leave out videos that cannot be used")
 
 
-Data = Annotated[WorldData | ListData | ShardData | MSRVTTData, Field(discriminator="kind")]
+OneData = Annotated[
+    WorldData | ListData | CaptionData | ShardData | MSRVTTData, Field(discriminator="kind")
+]
+
+
+class MixPart(StrictModel):
+    """One of the sources of a mix."""
+
+    data: OneData
+    weight: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="passes over it in an epoch; 0.5 takes half of it"
+    )
+
+
+class MixData(StrictModel):
+    """Several sources; a batch has only videos or only still images."""
+
+    kind: Literal["mix"]
+    sources: Annotated[list[MixPart], Field(min_length=1)]
+
+
+Data = Annotated[
+    WorldData | ListData | CaptionData | ShardData | MSRVTTData | MixData,
+    Field(discriminator="kind"),
+]
 
 
 class SamplingConfig(StrictModel):
     """Which frames of a training video make the clip, see `internvideo.video.sampling`."""
 
-    rule: Literal["pretrain", "dense", "segment", "kinetics-sparse", "uniform", "middle"] = "dense"
+    rule: Literal[
+        "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "viclip", "middle"
+    ] = "dense"
     frame_stride: PositiveInt = 4
     strides: dict[str, PositiveInt] = Field(
         default_factory=dict,
@@ -171,7 +280,13 @@ class Recipe(StrictModel):
     name: str
     description: str = ""
     task: Annotated[
-        MaskedTask | ContrastiveTask | SupervisedTask | ProbeTask, Field(discriminator="kind")
+        MaskedTask
+        | ContrastiveTask
+        | UnmaskedTeacherTask
+        | UMTMultimodalTask
+        | SupervisedTask
+        | ProbeTask,
+        Field(discriminator="kind"),
     ]
     model: dict[str, Any] = Field(description="the configuration of the task's model class")
     init: str | None = Field(
