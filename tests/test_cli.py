@@ -515,7 +515,7 @@ def test_doctor_tells_what_there_is(call):
 
 
 @pytest.mark.parametrize(
-    "verb", ["classify", "embed", "world", "train", "recipes", "demo", "doctor"]
+    "verb", ["classify", "caption", "embed", "world", "train", "recipes", "demo", "doctor"]
 )
 def test_every_verb_shows_an_example(call, verb):
     code, out, _ = call(verb, "--help")

@@ -11,11 +11,17 @@ import torch.nn.functional as F
 import internvideo as iv
 import tiny
 from internvideo.errors import ConfigError, UnknownNameError, VideoError
+from internvideo.models.uniformerv2_classifier import (
+    UniFormerV2Classifier,
+    UniFormerV2ClassifierConfig,
+)
 from internvideo.pipeline import VideoModel, choose_device, load
-from internvideo.results import Classification
-from internvideo.tasks.classification.zero_shot import prompt_templates
+from internvideo.pipeline.captioning import CaptionStyle
+from internvideo.results import CaptionSpan, Classification
+from internvideo.tasks.classification.prompting import prompt_templates
 from internvideo.video import Video, write_video
 from internvideo.views import expand_videos
+from internvideo.zoo import save_pretrained
 
 GROW_SHRINK = ("something grows", "something shrinks")
 
@@ -24,6 +30,7 @@ GROW_SHRINK = ("something grows", "something shrinks")
 def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("models")
     tiny.save_viclip(root / "viclip")
+    tiny.save_internvideo_mm(root / "mm")
     tiny.save_classifier(root / "classifier")
     tiny.save_videomae(root / "videomae")
     return root
@@ -32,6 +39,11 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def viclip(folder) -> VideoModel:
     return load(folder / "viclip", device="cpu")
+
+
+@pytest.fixture
+def mm(folder) -> VideoModel:
+    return load(folder / "mm", device="cpu")
 
 
 @pytest.fixture
@@ -82,6 +94,82 @@ def test_templates_average_the_cosines_over_their_sentences(viclip, clip):
     [score] = viclip.classify(clip, ["grows"], templates=["something {}", "a thing {}"]).scores
     cosines = viclip.embed_video(clip) @ viclip.embed_text(["something grows", "a thing grows"]).T
     assert score == pytest.approx(float(cosines.mean()), abs=1e-6)
+
+
+def test_internvideo_mm_averages_probabilities_over_its_sentences_as_they_are(mm, clip):
+    templates = ["a {}", "{} can be seen"]
+    answer = mm.classify(clip, ["Star", "circle"], templates=templates)
+    video = mm.embed_video(clip)[0]
+    shares = torch.stack(
+        [
+            (
+                mm.embed_text([template.format(name) for name in ("Star", "circle")])
+                @ video
+                / mm.model.temperature().detach()
+            ).softmax(0)
+            for template in templates
+        ]
+    ).mean(0)
+    found = dict(answer.top(2))
+    assert [found["Star"], found["circle"]] == pytest.approx(shares.tolist(), abs=1e-5)
+    assert answer.scores == answer.probabilities
+    assert mm.zero_shot({"Star!": ["A Star!"]}).prompts == {"Star!": ["A Star!"]}
+
+
+def test_captions_of_clips_and_of_windows(mm, viclip, clip):
+    text = mm.caption(clip, max_length=4)
+    assert 1 <= len(text.split()) <= 4
+    frames = noise()
+    [whole] = mm.caption_many([frames], CaptionStyle(max_length=4))
+    assert whole.text == mm.caption(frames, max_length=4)
+    with Video(clip) as video, torch.no_grad():
+        expected = mm.model.caption(tiny.PROTOCOL.load(video), max_length=4)
+    assert [text] == expected
+    spans = list(mm.caption_windows(clip, 0.5, CaptionStyle(max_length=2)))
+    assert [(span.start, span.end) for span in spans] == [(0, 0.5), (0.5, 1.0), (1.0, 1.5)]
+    assert mm.caption_timeline(clip, 0.5, CaptionStyle(max_length=2)).spans == tuple(spans)
+    with pytest.raises(ConfigError, match="has no caption decoder"):
+        viclip.caption(clip)
+
+
+def test_many_captions_good_and_bad_keep_their_order(mm, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video at all")
+    style = CaptionStyle(max_length=3)
+    videos = [broken if number % 7 == 3 else noise(seed=number) for number in range(18)]
+    answers = list(mm.caption_many(videos, style))
+    assert [isinstance(answer, VideoError) for answer in answers] == [
+        number % 7 == 3 for number in range(18)
+    ]
+    for number in (0, 5, 16):
+        assert answers[number].text == mm.caption(noise(seed=number), max_length=3)
+    with pytest.raises(VideoError, match=r"broken\.mp4"):
+        mm.caption(broken)
+
+
+def test_captions_up_to_where_a_video_breaks(mm, clip, monkeypatch):
+    def breaking(*_, **__):
+        yield CaptionSpan(0.0, 1.0, "a star")
+        raise VideoError("clip.mp4: broken")
+
+    monkeypatch.setattr("internvideo.pipeline.model.caption_spans", breaking)
+    answer = mm.caption_timeline(clip, 1.0)
+    assert (answer.text, answer.incomplete) == ("a star", "clip.mp4: broken")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"strategy": "beem"}, "Did you mean 'beam'"),
+        ({"num_beams": 0}, "num_beams"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"max_length": 0}, "max_length"),
+    ],
+)
+def test_impossible_styles_of_captions(values, message):
+    with pytest.raises(ConfigError, match=message):
+        CaptionStyle(**values)
 
 
 def test_templates_by_name_or_as_a_single_sentence(viclip, clip):
@@ -137,6 +225,25 @@ def test_a_classifier_averages_the_softmax_over_the_views(classifier, clip):
     assert sum(answer.probabilities) == pytest.approx(1, abs=1e-5)
 
 
+def test_any_model_that_tells_its_number_of_classes_is_a_classifier(clip, tmp_path):
+    torch.manual_seed(5)
+    config = UniFormerV2ClassifierConfig(
+        image_size=32, num_frames=4, patch_size=16, width=64, depth=2, num_heads=2,
+        global_layers=(1,), num_classes=3,
+    )  # fmt: skip
+    network = UniFormerV2Classifier(config)
+    save_pretrained(network, tmp_path, preprocessing=tiny.PROTOCOL, labels=("a", "b", "c"))
+    model = load(tmp_path, device="cpu")
+    assert model.labels == ("a", "b", "c")
+    with Video(clip) as video, torch.no_grad():
+        views = tiny.PROTOCOL.load(video)
+        expected = model.model(views).softmax(1)[0]
+        feature = model.model.forward_features(views).cls
+    found = dict(model.classify(clip).top(3))
+    assert [found[name] for name in "abc"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert torch.allclose(model.embed_video(clip), F.normalize(feature, dim=1), atol=1e-6)
+
+
 def test_labels_select_some_classes_of_a_classifier(classifier, clip):
     whole = dict(classifier.classify(clip).top(4))
     some = dict(classifier.classify(clip, ["yoga", "archery"]).top(4))
@@ -171,8 +278,8 @@ def test_all_kinds_of_sources_are_the_same_video(viclip, clip):
         assert torch.equal(viclip.embed_video(source), expected)
 
 
-def test_embeddings_have_unit_length_and_keep_their_order(viclip, classifier, videomae, clip):
-    for model in (viclip, classifier, videomae):
+def test_embeddings_have_unit_length_and_keep_their_order(viclip, mm, classifier, videomae, clip):
+    for model in (viclip, mm, classifier, videomae):
         clips = [noise(seed=1), clip, noise(seed=2)]
         rows = model.embed_video(clips)
         assert torch.allclose(rows.norm(dim=1), torch.ones(3), atol=1e-5)
@@ -183,7 +290,7 @@ def test_embeddings_have_unit_length_and_keep_their_order(viclip, classifier, vi
     assert torch.allclose(viclip.embed_text("a circle"), texts[1:], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["viclip", "classifier", "videomae"])
+@pytest.mark.parametrize("kind", ["viclip", "mm", "classifier", "videomae"])
 def test_a_batch_of_raw_frames_embeds_as_its_clips_one_by_one(kind, request):
     model = request.getfixturevalue(kind)
     batch = torch.stack([noise(seed=seed) for seed in range(19)])

@@ -8,6 +8,7 @@ import torch
 
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.clip_text import CLIPTextConfig
+from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import VideoViTConfig
@@ -59,6 +60,28 @@ def save_viclip(directory: Path) -> Path:
         temp_init=0.1,
     )
     return save_pretrained(ViCLIP(config), directory, preprocessing=PROTOCOL)
+
+
+def save_internvideo_mm(directory: Path, *, decoder_depth: int = 1) -> Path:
+    """Save a two-tower model with a caption decoder that knows the words of the world."""
+    words = vocabulary()
+    torch.manual_seed(3)
+    config = InternVideoMMConfig(
+        vision=VideoViTConfig(**_ENCODER),
+        text=CLIPTextConfig(
+            vocab_size=len(words) + 4,
+            context_length=32,
+            width=32,
+            depth=1,
+            num_heads=2,
+            embed_dim=16,
+        ),
+        embed_dim=16,
+        decoder_depth=decoder_depth,
+        decoder_queries=4,
+        vocabulary=words,
+    )
+    return save_pretrained(InternVideoMM(config), directory, preprocessing=PROTOCOL)
 
 
 def save_classifier(directory: Path) -> Path:

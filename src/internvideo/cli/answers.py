@@ -1,18 +1,18 @@
-"""How the commands show what is in each video: tables, or pictures in a file or a folder."""
+"""How the commands show what is in each video: tables, or files of pictures and subtitles."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.cli.terminal import stdout_console
 
 if TYPE_CHECKING:
-    from internvideo.results import Classification
+    from internvideo.results import Classification, VideoCaptions
 
-__all__ = ["plot_answers", "show_answers"]
+__all__ = ["plot_answers", "show_answers", "show_captions", "write_subtitles"]
 
 _MAX_TABLES = 3
 
@@ -56,6 +56,42 @@ def plot_answers(answers: Sequence[Any], target: Path) -> None:
         for answer in answers:
             answer.plot(target)
         return
+    for name, answer in _named(answers):
+        answer.plot(target / f"{name}.png")
+
+
+def show_captions(answers: Sequence[VideoCaptions]) -> None:
+    """Print one row a video where each has one caption, or else a table for each video."""
+    console = stdout_console()
+    if len(answers) <= 1 or any(len(answer.merged) > 1 for answer in answers):
+        for answer in answers:
+            console.print(answer)
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    folder = _common_folder([answer.video for answer in answers])
+    table = Table(caption=f"videos in {escape(folder)}" if folder else None)
+    table.add_column("video", overflow="fold")
+    table.add_column("caption", overflow="fold")
+    for answer in answers:
+        name = answer.video[len(folder) :].lstrip(os.sep)
+        table.add_row(escape(name), escape(answer.text))
+    console.print(table)
+
+
+def write_subtitles(answers: Sequence[VideoCaptions], target: Path) -> None:
+    """Write the captions of one video into a file, or of several into a folder, one file each."""
+    if not target.is_dir():
+        for answer in answers:
+            target.write_text(answer.to_srt(), encoding="utf-8")
+        return
+    for name, answer in _named(answers):
+        (target / f"{name}.srt").write_text(answer.to_srt(), encoding="utf-8")
+
+
+def _named(answers: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield a file name for each answer, the name of its video, and the answer."""
     taken: set[str] = set()
     for answer in answers:
         stem = name = Path(answer.video).stem or "video"
@@ -64,4 +100,4 @@ def plot_answers(answers: Sequence[Any], target: Path) -> None:
             number += 1
             name = f"{stem}-{number}"
         taken.add(name)
-        answer.plot(target / f"{name}.png")
+        yield name, answer

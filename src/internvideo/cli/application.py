@@ -14,6 +14,7 @@ import typer
 
 import internvideo
 from internvideo.cli import (
+    caption,
     classify,
     create,
     data,
@@ -45,16 +46,17 @@ app = typer.Typer(
 )
 for _name, _verb in {
     "classify": classify.classify,
+    "caption": caption.caption,
     "embed": embed.embed,
     "world": create.world,
     "train": train.train,
-    "evaluate": evaluate.evaluate,
     "reconstruct": reconstruct.reconstruct,
     "recipes": train.recipes,
     "demo": create.demo,
     "doctor": doctor.doctor,
 }.items():
     app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(predict.app, name="predict")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")

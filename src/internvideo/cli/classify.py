@@ -45,7 +45,10 @@ def classify(
         int | None, typer.Option("--top-k", "-k", min=1, help="Show only the best K answers.")
     ] = None,
     template: Annotated[
-        str, typer.Option(help="Sentences around each label: none, action16, or 'a video of {}'.")
+        str,
+        typer.Option(
+            help="Sentences around each label: none, action16, 'a video of {}', or a file."
+        ),
     ] = "none",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for each video.")

@@ -27,6 +27,11 @@ class DatasetFormat(str, Enum):
     ucf101 = "ucf101"
     hmdb51 = "hmdb51"
     msrvtt = "msrvtt"
+    multiple_choice = "multiple-choice"
+    msvd = "msvd"
+    webvid = "webvid"
+    internvid = "internvid"
+    videochat = "videochat"
 
 
 def world(
@@ -65,6 +70,11 @@ def world(
         DatasetFormat.ucf101: worlds.write_ucf101,
         DatasetFormat.hmdb51: worlds.write_hmdb51,
         DatasetFormat.msrvtt: worlds.write_msrvtt,
+        DatasetFormat.multiple_choice: worlds.write_multiple_choice,
+        DatasetFormat.msvd: worlds.write_msvd,
+        DatasetFormat.webvid: worlds.write_webvid,
+        DatasetFormat.internvid: worlds.write_internvid,
+        DatasetFormat.videochat: worlds.write_videochat,
     }[fmt]
     with progress_bar("writing", unit="clips") as advance:
         written = write(

@@ -1,15 +1,17 @@
-"""`internvideo data`: look over annotation files, and pack videos into shards."""
+"""`internvideo data`: look over annotation files, pack videos into shards, choose clips."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from internvideo.cli.metadata import filter_clips, stats
 from internvideo.cli.terminal import (
     command_help,
     failure_list,
@@ -19,11 +21,13 @@ from internvideo.cli.terminal import (
     progress_bar,
     stdout_console,
 )
-from internvideo.errors import ConfigError
+from internvideo.data.kinds import LIST_KINDS
+from internvideo.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from internvideo.data.check import CheckReport
     from internvideo.data.clip_list import ClipList
+    from internvideo.data.formats.captions import CaptionColumns
 
 __all__ = ["app"]
 
@@ -34,12 +38,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help=command_help(
-        """Check annotation files, and pack videos into shards.
+        """Check annotation files, pack videos into shards, choose clips by their metadata.
 
         Examples:
           internvideo data check train.csv --num-classes 400
           internvideo data check train.csv --root videos/ --every 1 --write-clean good.csv
           internvideo data shard train.csv --out shards/ --max-size 1GB
+          internvideo data stats InternVid-10M-FLT.jsonl
+          internvideo data filter InternVid-10M-FLT.jsonl good.jsonl --min-aesthetic 5
         """
     ),
 )
@@ -50,8 +56,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        help="kinetics, something-something, ucf101, hmdb51, moments, activitynet, hacs, hybrid or "
-        "msrvtt; told from the content by default.",
+        help=f"{', '.join(LIST_KINDS)}; told from the content by default.",
     ),
 ]
 Root = Annotated[
@@ -61,6 +66,14 @@ Labels = Annotated[
     Path | None, typer.Option(help="The class list, where classes are named in words.")
 ]
 Split = Annotated[str | None, typer.Option(help="Which split, where a file holds several.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="For captions: which column says what, such as caption=text, start=begin, "
+        "'file={YoutubeID}.mp4' or preset=webvid; repeat it.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")]
 
 
@@ -70,6 +83,7 @@ def check(
     root: Root = None,
     labels: Labels = None,
     split: Split = None,
+    columns: Columns = None,
     every: Annotated[
         int, typer.Option(min=0, help="Open every n-th video; 1 opens all, 0 none.")
     ] = 10,
@@ -94,7 +108,9 @@ def check(
       internvideo data check train.csv --num-classes 400 --every 100
       internvideo data check train.csv --every 1 --write-clean good.csv
     """
-    clips = _read(annotations, fmt, root=root, labels=labels, split=split, strict=False)
+    clips = _read(
+        annotations, fmt, root=root, labels=labels, split=split, columns=columns, strict=False
+    )
     if clean is not None:
         output_file(clean)
     from internvideo.data.check import check_list, write_clean
@@ -127,6 +143,8 @@ def _print_report(report: CheckReport) -> None:
     if report.class_counts:
         fewest, most = min(report.class_counts.values()), max(report.class_counts.values())
         classes += f" of {fewest} to {most} clips" if fewest != most else f" of {most} clips each"
+    if report.num_captions:
+        classes += f", {report.num_captions} captions"
     if report.empty_classes:
         classes += f", {len(report.empty_classes)} without clips"
     print(f"{report.file}: {report.description}; {report.num_clips} clips, {classes}")
@@ -152,6 +170,10 @@ def shard(
     root: Root = None,
     labels: Labels = None,
     split: Split = None,
+    columns: Columns = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")
+    ] = False,
     max_size: Annotated[
         str, typer.Option(help="Size of a shard at most, such as 500MB or 1GB.")
     ] = "1GB",
@@ -161,6 +183,12 @@ def shard(
             "--transcode-short-side", min=16, help="Encode larger videos with this shorter side."
         ),
     ] = None,
+    cut: Annotated[
+        bool,
+        typer.Option(
+            "--cut", help="Of clips within longer videos, pack that part only, encoded anew."
+        ),
+    ] = False,
     workers: Workers = None,
 ) -> None:
     """Pack the videos of an annotation file into tar shards for streaming.
@@ -172,9 +200,18 @@ def shard(
     Examples:
       internvideo data shard train.csv --out shards/ --max-size 1GB
       internvideo data shard train.csv --out shards/ --transcode-short-side 256
+      internvideo data shard InternVid.jsonl --root videos/ --out shards/ --cut --skip-bad
     """
     max_bytes = _bytes(max_size)
-    clips = _read(annotations, fmt, root=root, labels=labels, split=split)
+    clips = _read(
+        annotations,
+        fmt,
+        root=root,
+        labels=labels,
+        split=split,
+        columns=columns,
+        strict=not skip_bad,
+    )
     output_folder(out)
     from internvideo.data.shard_writing import write_shards
 
@@ -184,6 +221,7 @@ def shard(
             out,
             max_bytes=max_bytes,
             short_side=short_side,
+            cut=cut,
             workers=workers or os.cpu_count() or 1,
             progress=advance,
         )
@@ -200,20 +238,44 @@ def _read(
     root: str | None,
     labels: Path | None,
     split: str | None,
-    strict: bool = True,
+    columns: list[str] | None,
+    strict: bool,
 ) -> ClipList:
     from internvideo.data.build import read_list
     from internvideo.data.detect import detect_kind
 
-    kind = fmt or detect_kind(annotations)
+    kind = fmt or ("captions" if columns else detect_kind(annotations))
     return read_list(
         kind,  # type: ignore[arg-type]
         annotations,
         root=root,
         labels=labels,
         split=split,
+        columns=_columns(columns),
         strict=strict,
     )
+
+
+def _columns(given: list[str] | None) -> CaptionColumns | None:
+    from internvideo.data.formats.captions import CaptionColumns
+
+    if not given:
+        return None
+    known = {field.name: field.type for field in fields(CaptionColumns)}
+    values: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or name not in known:
+            raise ConfigError(
+                f"--column {text!r} is not of the form NAME=COLUMN with one of the names "
+                f"{', '.join(known)}.{did_you_mean(name, known)}"
+            )
+        values[name] = value
+    if "min_words" in values:
+        if not values["min_words"].isdecimal():
+            raise ConfigError(f"--column min_words={values['min_words']}: expected a number")
+        values["min_words"] = int(values["min_words"])
+    return CaptionColumns(**values)
 
 
 def _bytes(text: str) -> int:
@@ -223,5 +285,10 @@ def _bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-for _name, _verb in {"check": check, "shard": shard}.items():
+for _name, _verb in {
+    "check": check,
+    "shard": shard,
+    "filter": filter_clips,
+    "stats": stats,
+}.items():
     app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)

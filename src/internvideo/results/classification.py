@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.errors import require
+from internvideo.results.fonts import label_fonts, save_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -122,10 +123,10 @@ class Classification:
         bars = axes.barh(range(len(rows)), [probability for _, probability in rows])
         axes.bar_label(bars, [f"{probability:.1%}" for _, probability in rows], padding=3)
         names = [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows]
-        axes.set_yticks(range(len(rows)), names, parse_math=False)
+        axes.set_yticks(range(len(rows)), names, parse_math=False, fontfamily=label_fonts())
         axes.set_xlim(0, 1.12)
         axes.set_xlabel("probability")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, path)
         return figure

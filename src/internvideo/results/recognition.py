@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from internvideo.errors import DataError, require
+from internvideo.results.fonts import label_fonts, save_figure
 from internvideo.results.intervals import wilson_interval
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ class RecognitionReport:
             + (f", {len(self.failures)} could not be read" if self.failures else "")
         )
         if path is not None:
-            figure.savefig(path, bbox_inches="tight")  # else long names below are cut off
+            save_figure(figure, path, tight=True)  # else long names below are cut off
         return figure
 
 
@@ -283,7 +284,7 @@ def _draw_classes(axes: Any, rows: list[ClassAccuracy], *, num_occurring: int) -
     drawn = axes.barh(range(len(rows)), shares, color="#2563a8")
     axes.bar_label(drawn, [f"{row.correct}/{row.total}" for row in rows], padding=3, fontsize=8)
     names = [textwrap.shorten(row.name, _LABEL_WIDTH, placeholder="…") for row in rows]
-    axes.set_yticks(range(len(rows)), names, parse_math=False, fontsize=8)
+    axes.set_yticks(range(len(rows)), names, parse_math=False, fontsize=8, fontfamily=label_fonts())
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 115)
     axes.set_xticks(range(0, 101, 20))
@@ -301,6 +302,7 @@ def _draw_confusion(axes: Any, counts: np.ndarray, labels: tuple[str, ...]) -> N
     if len(labels) <= _MAX_NAMED:
         names = [textwrap.shorten(name, _LABEL_WIDTH, placeholder="…") for name in labels]
         places = range(len(labels))
-        axes.set_yticks(places, names, parse_math=False, fontsize=8)
-        axes.set_xticks(places, names, parse_math=False, fontsize=8, rotation=90)
+        style = {"parse_math": False, "fontsize": 8, "fontfamily": label_fonts()}
+        axes.set_yticks(places, names, **style)
+        axes.set_xticks(places, names, **style, rotation=90)
     axes.set_title("truth (rows) and answer (columns)")

@@ -1,115 +1,62 @@
-"""The front door: `load` a model, then ask it about videos.
-
-    video ──► Preprocessing ──► model ──► Classification   (of your sentences, or its own classes)
-                                     └──► embedding        (unit length; nearest is most alike)
-
-A `VideoModel` is a model together with what belongs to it: its input protocol, its class names or
-its tokenizer, its card. Videos can be paths, URLs, bytes, `Video` objects, or uint8 frames. They
-are decoded in the background while the model works, and many of them are encoded together.
-"""
+"""A loaded model, and what it can be asked."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
-from internvideo.models.classifier import VideoClassifier
-from internvideo.models.probe import ProbeClassifier
-from internvideo.models.tokenizer import Tokenizer, WordTokenizer, trim_padding
-from internvideo.models.viclip import ViCLIP
-from internvideo.models.videomae import VideoMAE
-from internvideo.models.vit import VideoViT
-from internvideo.results import ActionWindow, Classification
-from internvideo.tasks.classification.zero_shot import (
-    ZeroShotClassifier,
-    class_prompts,
-    prompt_templates,
+from internvideo.models.caption_writer import CaptionStrategy
+from internvideo.models.tokenizer import Tokenizer, WordTokenizer
+from internvideo.pipeline.captioning import (
+    CaptionStyle,
+    caption_spans,
+    caption_videos,
+    captioner,
 )
-from internvideo.video import Video
+from internvideo.pipeline.clips import answer_clips, answer_views, as_list, raw_views
+from internvideo.pipeline.devices import choose_device
+from internvideo.pipeline.embedding import clip_vectors
+from internvideo.pipeline.labelling import (
+    Scorer,
+    best,
+    class_scorer,
+    is_classifier,
+    is_two_tower,
+    text_scorer,
+)
+from internvideo.results import ActionWindow, CaptionSpan, Classification, VideoCaptions
+from internvideo.tasks.classification.prompting import (
+    Ensemble,
+    PromptRule,
+    Prompts,
+    class_prompts,
+    find_templates,
+    prompt_rule,
+)
+from internvideo.tasks.classification.zero_shot import ZeroShotClassifier, embed_sentences
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.views import AnyVideo, read_views, read_windows
+from internvideo.video.windows import window_protocol
+from internvideo.views import AnyVideo, read_windows
 from internvideo.zoo.card import Card
-from internvideo.zoo.load import LoadedModel, load_model
+from internvideo.zoo.load import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["AnyVideo", "VideoModel", "choose_device", "load"]
+__all__ = ["VideoModel"]
 
 _LOG = logging.getLogger(__name__)
-_BATCH_CLIPS = 16
-_TEXT_BATCH = 256
 _KEPT_LABEL_SETS = 16
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def load(
-    source: str | Path,
-    *,
-    device: str | torch.device = "auto",
-    dtype: str | torch.dtype | None = None,
-    card: str | None = None,
-    labels: str | Sequence[str] | None = None,
-) -> VideoModel:
-    """Load a model by name, from a file or folder, or from the Hugging Face hub.
-
-    Args:
-        source: a name that `list_models` lists ("viclip-nano"), the path of an official weight
-            file, a folder written by `save_pretrained`, or a hub id ("organisation/repository").
-        device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
-        dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
-        card: for a weight file: the name of the released model that it is, which brings its input
-            protocol and its labels. Without it the card is told by the file's name, or left open.
-        labels: for a classifier: the classes wanted, as the name of a label map or as a list; the
-            outputs are put into this order where the order they have is known.
-
-    Raises:
-        UnknownNameError: no such model; the message suggests the nearest names.
-        CheckpointError: the weights cannot be had, are unsafe or broken, or fit no model.
-        ConfigError: an impossible device or dtype.
-
-    Example:
-        >>> import internvideo as iv
-        >>> model = iv.load("viclip-nano")  # doctest: +SKIP
-        >>> model.classify("clip.mp4", ["something grows", "something shrinks"])  # doctest: +SKIP
-    """
-    place = choose_device(device)
-    if isinstance(dtype, str):
-        if dtype not in _DTYPES:
-            raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
-        dtype = _DTYPES[dtype]
-    return VideoModel(load_model(source, device=place, dtype=dtype, card=card, labels=labels))
-
-
-def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device to run on; "auto" is the first GPU, or the CPU where there is none.
-
-    Raises:
-        ConfigError: no such device on this machine.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(f"device {str(device)!r} cannot be used here: {reason}") from None
-    return chosen
+_GREEDY = CaptionStyle()
 
 
 class VideoModel:
@@ -189,11 +136,10 @@ class VideoModel:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The classes of a classifier in the order of its outputs, else None."""
-        if not isinstance(self.model, VideoClassifier | ProbeClassifier):
+        if not is_classifier(self.model):
             return None
-        return self.loaded.labels or tuple(
-            f"class {number}" for number in range(self.model.config.num_classes)
-        )
+        count: int = self.model.config.num_classes  # type: ignore[assignment]
+        return self.loaded.labels or tuple(f"class {number}" for number in range(count))
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -219,7 +165,7 @@ class VideoModel:
         labels: Sequence[str] | None = None,
         *,
         top_k: int | None = None,
-        templates: str | Sequence[str] = "none",
+        templates: str | Path | Sequence[str] = "none",
     ) -> Classification:
         """Say which label fits a video best.
 
@@ -229,7 +175,8 @@ class VideoModel:
                 labels then select some of them.
             top_k: keep only so many of the best answers.
             templates: sentences around each label, averaged: "none", a published set such as
-                "action16", or your own with `{}` for the label. For models with a text tower.
+                "action16", a file, or your own with `{}` for the label. For models with a text
+                tower.
 
         Returns:
             The labels from the likeliest to the unlikeliest. Several views of a video are averaged:
@@ -250,7 +197,7 @@ class VideoModel:
         labels: Sequence[str] | None = None,
         *,
         top_k: int | None = None,
-        templates: str | Sequence[str] = "none",
+        templates: str | Path | Sequence[str] = "none",
     ) -> Iterator[Classification | VideoError]:
         """Classify many videos; a video that cannot be read gives its error in place of an answer.
 
@@ -258,21 +205,18 @@ class VideoModel:
         """
         if top_k is not None and top_k < 1:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
-        if isinstance(labels, str):
-            labels = [labels]
-        score, name_all = self._scorer(labels, templates)
+        scorer = self._scorer(labels, templates)
         protocol = self.preprocessing.describe()
 
         def answers() -> Iterator[Classification | VideoError]:
-            for name, scores in self._encoded(videos, score):
+            for name, scores in self._answered(videos, scorer.score):
                 if isinstance(scores, VideoError):
                     yield scores
-                    continue
-                names, values, probabilities = name_all(scores.mean(dim=0))
-                answer = Classification.from_scores(
-                    name, names, values, probabilities, model=self.name, protocol=protocol
-                )
-                yield answer if top_k is None else _best(answer, top_k)
+                else:
+                    whole = scorer.classification(
+                        name, scores.mean(dim=0), model=self.name, protocol=protocol
+                    )
+                    yield best(whole, top_k)
 
         return answers()
 
@@ -285,7 +229,7 @@ class VideoModel:
         stride: float | None = None,
         in_frames: bool = False,
         top_k: int = 5,
-        templates: str | Sequence[str] = "none",
+        templates: str | Path | Sequence[str] = "none",
     ) -> Iterator[ActionWindow]:
         """Say what happens when in a video of any length, one window after the other.
 
@@ -308,69 +252,77 @@ class VideoModel:
         """
         if top_k < 1:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
-        labels = [labels] if isinstance(labels, str) else labels
-        score, name_all = self._scorer(labels, templates)
+        scorer = self._scorer(labels, templates)
         windows = read_windows(
             video, self.preprocessing, window=window, stride=stride, in_frames=in_frames
         )
 
         def answers() -> Iterator[ActionWindow]:
             for part in windows:
-                rows = self._in_batches(score, torch.stack([each.clip for each in part]))
-                for each, row in zip(part, rows, strict=True):
-                    best = _best(Classification.from_scores("", *name_all(row)), top_k)
+                clips = torch.stack([each.clip for each in part])
+                for each, row in zip(part, self._ask(scorer.score, clips), strict=True):
+                    named = best(scorer.classification("", row), top_k)
                     yield ActionWindow(
                         start=each.start,
                         end=each.end,
-                        labels=best.labels,
-                        probabilities=best.probabilities,
+                        labels=named.labels,
+                        probabilities=named.probabilities,
                     )
 
         return answers()
 
     def _scorer(
-        self, labels: Sequence[str] | None, templates: str | Sequence[str]
-    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Any, Any, Any]]]:
-        """Return the function from clips to scores, and the one from scores to names and shares."""
-        if isinstance(self.model, ViCLIP):
+        self, labels: str | Sequence[str] | None, templates: str | Path | Sequence[str]
+    ) -> Scorer:
+        """Return how the model answers with these labels."""
+        labels = [labels] if isinstance(labels, str) else labels
+        if is_two_tower(self.model):
             if labels is None:
                 raise ConfigError(
                     f"{self.name} answers with labels that you give: pass some sentences, such as "
                     "'something grows'"
                 )
-            zero_shot = self._zero_shot(tuple(labels), templates)
-            return zero_shot.scores, lambda scores: (
-                zero_shot.labels,
-                scores.tolist(),
-                (zero_shot.logit_scale * scores).softmax(dim=0).tolist(),
-            )
-        if isinstance(self.model, VideoClassifier | ProbeClassifier):
-            classifier, own = self.model, cast("tuple[str, ...]", self.labels)
-            chosen = list(range(len(own))) if labels is None else _places(labels, own, self.name)
-            names = [own[place] for place in chosen]
-
-            def share(shares: Tensor) -> tuple[Any, Any, Any]:
-                values = shares[chosen].tolist()
-                return names, values, values
-
-            return lambda clips: classifier(clips).float().softmax(dim=1), share
+            return text_scorer(self._templated(tuple(labels), templates))
+        if is_classifier(self.model):
+            own = cast("tuple[str, ...]", self.labels)
+            return class_scorer(self.model, own, labels, name=self.name)
         raise ConfigError(
             f"{self.name} has neither a text tower nor classes; embed_video works, or load a "
             "ViCLIP or a classifier"
         )
 
-    def _zero_shot(
-        self, labels: tuple[str, ...], templates: str | Sequence[str]
+    @property
+    def prompt_rule(self) -> PromptRule:
+        """How the published numbers of this kind of model join the sentences of a class."""
+        return prompt_rule(self.loaded.architecture)
+
+    def _templated(
+        self, labels: tuple[str, ...], templates: str | Path | Sequence[str]
     ) -> ZeroShotClassifier:
-        """Return the classifier of these labels; the text tower runs once for each set."""
-        filled = _filled_templates(templates)
-        key = (labels, filled)
+        clean = self.prompt_rule.clean
+        return self.zero_shot(class_prompts(labels, find_templates(templates), clean=clean))
+
+    def zero_shot(
+        self, prompts: Prompts, *, ensemble: Ensemble | None = None
+    ) -> ZeroShotClassifier:
+        """Return the classifier of these classes; the text tower runs once for each set.
+
+        Args:
+            prompts: the sentences of each class, see `tasks.classification.prompting`.
+            ensemble: how they are joined; None is the rule of the model's family.
+
+        Raises:
+            ConfigError: the model has no text tower, or the sentences do not suit the ensemble.
+        """
+        if not is_two_tower(self.model):
+            raise ConfigError(f"{self.name} has no text tower; load a ViCLIP or an InternVideo-MM")
+        ensemble = ensemble or self.prompt_rule.ensemble
+        key = (tuple((name, tuple(texts)) for name, texts in prompts.items()), ensemble)
         if key not in self._classifiers:
-            prompts = class_prompts(labels, filled)
             while len(self._classifiers) >= _KEPT_LABEL_SETS:
                 self._classifiers.pop(next(iter(self._classifiers)))
             self._classifiers[key] = ZeroShotClassifier(
-                cast(ViCLIP, self.model), self.preprocessing, prompts, name=self.name
+                self.model, self.preprocessing, prompts, ensemble=ensemble, name=self.name
             )
         return self._classifiers[key]
 
@@ -389,7 +341,7 @@ class VideoModel:
             VideoError: a video cannot be read; `embed_many` goes on without it.
         """
         rows = []
-        for row in self.embed_many(_as_list(videos)):
+        for row in self.embed_many(as_list(videos)):
             if isinstance(row, VideoError):
                 raise row
             rows.append(row)
@@ -399,7 +351,7 @@ class VideoModel:
 
     def embed_many(self, videos: Iterable[AnyVideo]) -> Iterator[Float[Tensor, "d"] | VideoError]:
         """Embed many videos; one that cannot be read gives its error in place of a vector."""
-        for _, rows in self._encoded(videos, self._embed_clips):
+        for _, rows in self._answered(videos, self._embed_clips):
             if isinstance(rows, VideoError):
                 yield rows
             else:
@@ -414,19 +366,10 @@ class VideoModel:
             frames: RGB clips of equal shape; frames are picked and resized by the input protocol.
             fps: their frame rate, for a protocol that counts in seconds.
         """
-        protocol = self.preprocessing
-        views = [
-            (torch.from_numpy(picked), crop)
-            for picked in protocol.sample(frames.shape[1], fps)
-            for crop in range(protocol.num_crops)
+        parts = [
+            torch.stack([self._ask(self._embed_clips, view) for view in views]).mean(dim=0)
+            for views in raw_views(frames, self.preprocessing, fps=fps)
         ]
-        parts = []
-        for part in frames.split(_BATCH_CLIPS):
-            rows = [
-                self._in_batches(self._embed_clips, _one_view(part, protocol, picked, crop))
-                for picked, crop in views
-            ]
-            parts.append(torch.stack(rows).mean(dim=0))
         return F.normalize(torch.cat(parts), dim=1)
 
     def embed_text(self, texts: str | Sequence[str]) -> Float[Tensor, "n d"]:
@@ -435,32 +378,17 @@ class VideoModel:
         Raises:
             ConfigError: the model has no text tower, or no texts were given.
         """
-        if not isinstance(self.model, ViCLIP):
+        if not is_two_tower(self.model):
             raise ConfigError(f"{self.name} has no text tower; load a ViCLIP to embed text")
         texts = [texts] if isinstance(texts, str) else list(texts)
         if not texts:
             raise ConfigError("no texts to embed: give at least one")
         self._tell_unknown_words(texts)
-        rows = []
         with torch.no_grad():
-            for start in range(0, len(texts), _TEXT_BATCH):
-                ids = trim_padding(self.model.tokenizer(texts[start : start + _TEXT_BATCH]))
-                rows.append(self.model.encode_text(ids.to(self.device)).float().cpu())
-        return torch.cat(rows)
+            return embed_sentences(self.model, texts).cpu()
 
     def _embed_clips(self, clips: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
-        model = self.model
-        if isinstance(model, ViCLIP):
-            vectors = model.encode_video(clips)
-        elif isinstance(model, VideoClassifier):
-            vectors = model.pool(model.forward_features(clips))
-        elif isinstance(model, VideoMAE | ProbeClassifier):
-            vectors = model.encoder(clips).pool("mean")
-        elif isinstance(model, VideoViT):
-            vectors = model(clips).pool("mean")
-        else:
-            raise ConfigError(f"{self.name} gives no embeddings of videos")
-        return F.normalize(vectors.float(), dim=1)
+        return clip_vectors(self.model, clips, name=self.name)
 
     def _tell_unknown_words(self, texts: Sequence[str]) -> None:
         """Warn, once for each word, of words that a word-level tokenizer does not know."""
@@ -479,93 +407,118 @@ class VideoModel:
             ", ".join(unknown),
         )
 
+    # --- captions -----------------------------------------------------------------------------
+
+    def caption(
+        self,
+        video: AnyVideo,
+        *,
+        strategy: CaptionStrategy = "greedy",
+        num_beams: int = 5,
+        length_penalty: float = 0.0,
+        top_p: float = 0.9,
+        temperature: float = 1.0,
+        max_length: int | None = None,
+        seed: int = 0,
+    ) -> str:
+        """Say in a sentence what is in a video; for models with a caption decoder.
+
+        Args:
+            video: as in `classify`; one clip of it is looked at, through its central crop.
+            strategy: "greedy", "beam" or "top-p"; this and the others as in `CaptionStyle`.
+            num_beams: for "beam".
+            length_penalty: for "beam".
+            top_p: for "top-p".
+            temperature: for "top-p".
+            max_length: of a caption in tokens.
+            seed: for "top-p".
+
+        Raises:
+            VideoError: the video cannot be read.
+            ConfigError: the model cannot write, or a value is impossible.
+        """
+        style = CaptionStyle(
+            strategy=strategy, num_beams=num_beams, length_penalty=length_penalty, top_p=top_p,
+            temperature=temperature, max_length=max_length, seed=seed,
+        )  # fmt: skip
+        [answer] = self.caption_many([video], style)
+        if isinstance(answer, VideoError):
+            raise answer
+        return answer.text
+
+    def caption_many(
+        self, videos: Iterable[AnyVideo], style: CaptionStyle = _GREEDY
+    ) -> Iterator[VideoCaptions | VideoError]:
+        """Caption many videos; a video that cannot be read gives its error in place of an answer.
+
+        Answers come in the order of the videos.
+
+        Raises:
+            ConfigError: the model cannot write.
+        """
+        return caption_videos(captioner(self.model, self.name), videos, self.preprocessing, style)
+
+    def caption_windows(
+        self, video: AnyVideo, every: float, style: CaptionStyle = _GREEDY
+    ) -> Iterator[CaptionSpan]:
+        """Say what happens when in a video of any length, one window after the other.
+
+        Args:
+            video: as in `classify`; it is decoded once, in order, in bounded memory.
+            every: length of a window in seconds.
+            style: how the words are chosen.
+
+        Raises:
+            VideoError: the video cannot be read, or not further; the answers before have come.
+            ConfigError: the model cannot write, or `every` is not positive.
+        """
+        writer = captioner(self.model, self.name)
+        return caption_spans(writer, video, self.preprocessing, style, every=every)
+
+    def caption_timeline(
+        self, video: str | Path, every: float, style: CaptionStyle = _GREEDY
+    ) -> VideoCaptions:
+        """Return all captions of `caption_windows` together, which can be written as subtitles.
+
+        Where a video cannot be read to its end, the captions up to there are returned, and
+        `incomplete` says why.
+
+        Args:
+            video: a path or URL.
+            every: length of a window in seconds.
+            style: how the words are chosen.
+
+        Raises:
+            VideoError: the video cannot be read at all.
+            ConfigError: as in `caption_windows`.
+        """
+        spans: list[CaptionSpan] = []
+        incomplete = ""
+        try:
+            for span in self.caption_windows(video, every, style):
+                spans.append(span)
+        except VideoError as error:
+            if not spans:
+                raise
+            incomplete = str(error)
+        protocol = window_protocol(self.preprocessing).describe()
+        return VideoCaptions(
+            video=str(video),
+            spans=tuple(spans),
+            model=self.name,
+            protocol=f"windows of {every:g} s, {protocol}, {style.describe()}",
+            incomplete=incomplete,
+        )
+
     # --- running ------------------------------------------------------------------------------
 
-    def _in_batches(
+    def _ask(
         self, function: Callable[[Tensor], Tensor], clips: Float[Tensor, "b c t y x"]
     ) -> Float[Tensor, "b k"]:
-        """Apply a function of clips on the model's device, a bounded number of them at a time."""
-        dtype = next(self.model.parameters()).dtype
-        with torch.no_grad():
-            parts = [
-                function(part.to(self.device, dtype)).float().cpu()
-                for part in clips.split(_BATCH_CLIPS)
-            ]
-        return torch.cat(parts)
+        return answer_clips(self.model, function, clips)
 
-    def _encoded(
+    def _answered(
         self, videos: Iterable[AnyVideo], function: Callable[[Tensor], Tensor]
     ) -> Iterator[tuple[str, Float[Tensor, "v k"] | VideoError]]:
-        """Yield name and result of each video, one row per view, or why it cannot be read.
-
-        The views of several videos go through the model together; results keep their order.
-        """
-        waiting: list[tuple[str, Tensor | VideoError]] = []
-        for item in read_views(videos, self.preprocessing):
-            waiting.append(item)
-            num_views = sum(len(views) for _, views in waiting if isinstance(views, Tensor))
-            if num_views >= _BATCH_CLIPS or len(waiting) >= 4 * _BATCH_CLIPS:
-                yield from self._flush(waiting, function)
-                waiting = []
-        yield from self._flush(waiting, function)
-
-    def _flush(
-        self, waiting: list[tuple[str, Tensor | VideoError]], function: Callable[[Tensor], Tensor]
-    ) -> Iterator[tuple[str, Tensor | VideoError]]:
-        good = [views for _, views in waiting if isinstance(views, Tensor)]
-        rows = (
-            iter(self._in_batches(function, torch.cat(good)).split([len(v) for v in good]))
-            if good
-            else iter(())
-        )
-        for name, views in waiting:
-            yield name, (views if isinstance(views, VideoError) else next(rows))
-
-
-def _one_view(
-    frames: UInt8[Tensor, "b t h w c"], protocol: Preprocessing, picked: Tensor, crop: int
-) -> Float[Tensor, "b c p y x"]:
-    """Return one view of each clip of a batch: the picked frames through one crop."""
-    chosen = rearrange(frames[:, picked], "b p h w c -> (b p) h w c")
-    resized = protocol.resize(chosen, crop_index=crop)
-    return protocol.normalize(rearrange(resized, "(b p) y x c -> b p y x c", p=len(picked)))
-
-
-def _as_list(videos: AnyVideo | Sequence[AnyVideo]) -> list[AnyVideo]:
-    """Return one video or several as a list; five-dimensional frames are several clips."""
-    if isinstance(videos, Tensor | np.ndarray):
-        return list(videos) if videos.ndim == 5 else [videos]
-    if isinstance(videos, str | bytes | os.PathLike | Video):
-        return [cast(AnyVideo, videos)]
-    return list(cast("Sequence[AnyVideo]", videos))
-
-
-def _filled_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
-    if not isinstance(templates, str):
-        return tuple(templates)
-    if templates == "none":
-        return ("{}",)
-    return (templates,) if "{}" in templates else prompt_templates(templates)
-
-
-def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:
-    """Return the outputs of a classifier that these labels name."""
-    places = {label: number for number, label in enumerate(own)}
-    for label in labels:
-        if label not in places:
-            raise UnknownNameError(
-                f"{name} has no class {label!r}.{did_you_mean(label, own)} A classifier answers "
-                "with its own classes; a ViCLIP takes any sentence"
-            )
-    if not labels:
-        raise ConfigError("no labels: give at least one, or none at all for every class")
-    return [places[label] for label in dict.fromkeys(labels)]
-
-
-def _best(answer: Classification, k: int) -> Classification:
-    return dataclasses.replace(
-        answer,
-        labels=answer.labels[:k],
-        scores=answer.scores[:k],
-        probabilities=answer.probabilities[:k],
-    )
+        """Yield name and result of each video, one row per view, or why it cannot be read."""
+        return answer_views(videos, self.preprocessing, lambda clips: self._ask(function, clips))

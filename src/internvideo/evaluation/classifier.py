@@ -8,7 +8,6 @@ model + list ────────┴─► Subject ──► measure ──�
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,13 @@ import torch
 from internvideo.data.build import ListKind, open_list
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import CheckpointError, ConfigError
-from internvideo.models.classifier import VideoClassifier
-from internvideo.models.probe import ProbeClassifier
+from internvideo.evaluation.running import in_processes, write_report
 from internvideo.pipeline import VideoModel, load
 from internvideo.recipe import Recipe
 from internvideo.recipe.building import build_preprocessing, build_source, build_task
 from internvideo.recipe.schema import ProbeTask, SupervisedTask
 from internvideo.results import RecognitionReport
 from internvideo.tasks.classification.evaluation import evaluate_classifier
-from internvideo.train.config import RuntimeConfig
-from internvideo.train.loop import build_fabric
 from internvideo.zoo.architectures import kind_of
 from internvideo.zoo.identify import fit_config
 
@@ -145,11 +141,7 @@ def measure(
         ConfigError: `directory` holds another evaluation.
     """
     model, names = subject.model, _class_names(subject)
-    fabric = None
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        on_cpu = model.device.type == "cpu"
-        fabric = build_fabric(RuntimeConfig(accelerator="cpu" if on_cpu else "auto"))
-        model.model.to(fabric.device)
+    fabric = in_processes(model)
     report = evaluate_classifier(
         model.model,
         subject.source,
@@ -162,16 +154,20 @@ def measure(
         progress=progress,
     )
     named = dataclasses.replace(report, labels=names, model=subject.name, data=subject.data)
-    if directory is not None and (fabric is None or fabric.is_global_zero):
-        (directory / "report.json").write_text(named.to_json() + "\n", encoding="utf-8")
+    write_report(named, directory, fabric)
     return named
 
 
 def _check_classifier(model: VideoModel) -> None:
-    if not isinstance(model.model, VideoClassifier | ProbeClassifier):
+    if model.labels is None:
         raise ConfigError(
             f"{model.name} has no classes of its own, so there is no accuracy to measure; give a "
             "classifier, such as one that `internvideo train` made of a supervised recipe"
+            + (
+                ", or ask it with sentences: `internvideo evaluate zero-shot`"
+                if model.tokenizer is not None
+                else ""
+            )
         )
 
 

@@ -1,28 +1,33 @@
-"""`internvideo evaluate`."""
+"""`internvideo evaluate classifier`, also `internvideo evaluate RECIPE|MODEL`."""
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from internvideo.cli.terminal import (
-    failure_list,
-    output_file,
-    output_folder,
-    progress_bar,
-    stdout_console,
+from internvideo.cli.evaluate.options import (
+    AsJson,
+    BatchSize,
+    Device,
+    Out,
+    Plot,
+    Root,
+    Split,
+    Strict,
+    Workers,
+    prepare_outputs,
+    tell,
 )
-from internvideo.errors import ConfigError, DataError, UnknownNameError
+from internvideo.cli.terminal import progress_bar
+from internvideo.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from internvideo.evaluation import Subject
-    from internvideo.results import RecognitionReport
 
-__all__ = ["evaluate"]
+__all__ = ["classifier"]
 
 
 class Views(str, Enum):
@@ -32,7 +37,7 @@ class Views(str, Enum):
     CENTER = "center"
 
 
-def evaluate(
+def classifier(
     subject: Annotated[
         str,
         typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model: name, file or folder."),
@@ -51,13 +56,11 @@ def evaluate(
         Path | None, typer.Option("--data", "-d", help="For a model: the annotation file.")
     ] = None,
     kind: Annotated[str, typer.Option("--format", "-f", help="Format of --data.")] = "kinetics",
-    root: Annotated[
-        str | None, typer.Option(help="Folder of the videos; by default that of --data.")
-    ] = None,
+    root: Root = None,
     labels: Annotated[
         Path | None, typer.Option(help="Class list, for formats that name classes in words.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+    split: Split = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Put the model's outputs in this order, e.g. kinetics-400/alphabetical."),
@@ -68,20 +71,16 @@ def evaluate(
     views: Annotated[
         Views, typer.Option(help="All views of the protocol, or one clip and its centre.")
     ] = Views.ALL,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for report.json and predictions.jsonl."),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw classes and confusions into this file.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail when a video cannot be read.")
+    out: Out = None,
+    plot: Plot = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also print a row for each class.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Views at once in the model.")] = 16,
-    workers: Annotated[int, typer.Option(min=0, help="Videos decoded at once.")] = 2,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: AsJson = False,
+    strict: Strict = False,
+    batch_size: BatchSize = 16,
+    workers: Workers = 2,
+    device: Device = "auto",
 ) -> None:
     """Measure a classifier on annotated videos.
 
@@ -95,10 +94,7 @@ def evaluate(
       internvideo evaluate videomae-b16-k400 -d val.csv --root videos/ --json --strict
       torchrun --nproc-per-node 4 -m internvideo evaluate runs/mine -d test.csv --out results/
     """
-    if plot is not None:
-        output_file(plot)
-    if out is not None:
-        output_folder(out)
+    prepare_outputs(out, plot)
     recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
     if recipe is not None:
         if given := _given(data=data, classes=classes, protocol=protocol, labels=labels):
@@ -126,24 +122,17 @@ def evaluate(
             directory=out,
             progress=bar,
         )
-    raise typer.Exit(_tell(report, as_json=as_json, plot=plot, strict=strict))
+    from internvideo.results.class_table import class_table
 
-
-def _tell(report: RecognitionReport, *, as_json: bool, plot: Path | None, strict: bool) -> int:
-    """Print the report and what could not be read; return the exit code."""
-    failures = list(report.failures)
-    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
-        return 1 if strict and failures else 0
-    if as_json:
-        print(report.to_json())
-    else:
-        stdout_console().print(report)
-    if plot is not None:
-        report.plot(plot)
-    code = failure_list(failures, total=report.num_videos + len(failures))
-    if failures and not report.num_videos:
-        raise DataError(f"no video of {report.data} can be read, so nothing was measured")
-    return code if strict else 0
+    code = tell(
+        report,
+        report.num_videos,
+        as_json=as_json,
+        plot=plot,
+        strict=strict,
+        further=class_table(report) if per_class else None,
+    )
+    raise typer.Exit(code)
 
 
 def _recipe(subject: str, overrides: list[str], *, checkpoint: str | None, data: Any) -> Any:

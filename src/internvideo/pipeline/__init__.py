@@ -1,0 +1,65 @@
+"""The front door: `load` a model, then ask it about videos.
+
+    video ──► Preprocessing ──► model ──► Classification   (of your sentences, or its own classes)
+                                     ├──► embedding        (unit length; nearest is most alike)
+                                     └──► caption          (of a model with a caption decoder)
+
+A `VideoModel` is a model together with what belongs to it: its input protocol, its class names or
+its tokenizer, its card. Videos can be paths, URLs, bytes, `Video` objects, or uint8 frames. They
+are decoded in the background while the model works, and many of them are encoded together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from internvideo.errors import ConfigError
+from internvideo.pipeline.devices import choose_device
+from internvideo.pipeline.model import VideoModel
+from internvideo.views import AnyVideo
+from internvideo.zoo.load import load_model
+
+__all__ = ["AnyVideo", "VideoModel", "choose_device", "load"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load(
+    source: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    card: str | None = None,
+    labels: str | Sequence[str] | None = None,
+) -> VideoModel:
+    """Load a model by name, from a file or folder, or from the Hugging Face hub.
+
+    Args:
+        source: a name that `list_models` lists ("viclip-nano"), the path of an official weight
+            file, a folder written by `save_pretrained`, or a hub id ("organisation/repository").
+        device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
+        card: for a weight file: the name of the released model that it is, which brings its input
+            protocol and its labels. Without it the card is told by the file's name, or left open.
+        labels: for a classifier: the classes wanted, as the name of a label map or as a list; the
+            outputs are put into this order where the order they have is known.
+
+    Raises:
+        UnknownNameError: no such model; the message suggests the nearest names.
+        CheckpointError: the weights cannot be had, are unsafe or broken, or fit no model.
+        ConfigError: an impossible device or dtype.
+
+    Example:
+        >>> import internvideo as iv
+        >>> model = iv.load("viclip-nano")  # doctest: +SKIP
+        >>> model.classify("clip.mp4", ["something grows", "something shrinks"])  # doctest: +SKIP
+    """
+    place = choose_device(device)
+    if isinstance(dtype, str):
+        if dtype not in _DTYPES:
+            raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
+        dtype = _DTYPES[dtype]
+    return VideoModel(load_model(source, device=place, dtype=dtype, card=card, labels=labels))
