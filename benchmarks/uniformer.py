@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for what, make in (("forward", forward_runs), ("training step", step_runs)):
         seconds = measure(
-            make(models, video),
+            dict(make(models, video)),
             repeats=3 if options.quick else 7,
             clock="wall" if device.type != "cpu" else options.clock,
         )

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -159,10 +159,12 @@ class UniFormerV2Transformer(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw all weights anew; every global block starts as the identity."""
-        for block in self.resblocks:
-            block.reset_parameters(depth=len(self.resblocks))
-        for module in (*self.dpe, *self.dec):
+        modules: list[Any] = [*self.dpe, *self.dec]
+        for module in modules:
             module.reset_parameters()
+        blocks: list[Any] = [*self.resblocks]
+        for block in blocks:
+            block.reset_parameters(depth=len(blocks))
         nn.init.zeros_(self.temporal_cls_token)
         if self.balance is not None:
             nn.init.zeros_(self.balance)
@@ -270,9 +272,8 @@ class UniFormerV2(nn.Module):
             padded = F.pad(video, (0, 0, 0, 0, padding, padding))
             steps = padded.unfold(2, _DOWNSAMPLING_KERNEL, _DOWNSAMPLING_STRIDE)
             video = rearrange(steps, "b c t y x k -> b c (t k) y x")
-        size = {"tubelet_size": kernel, "patch_size": patch}
-        t, h, w = grid = tubelet_grid(video, **size)
-        pixels = cut_tubelets(video, **size).flatten(2)
+        t, h, w = grid = tubelet_grid(video, tubelet_size=kernel, patch_size=patch)
+        pixels = cut_tubelets(video, tubelet_size=kernel, patch_size=patch).flatten(2)
         positions = resize_spatial_positions(self.positional_embedding, (h, w))
         patches = F.linear(pixels, self.conv1.weight.flatten(1))
         x = patches.unflatten(1, (t, h * w)) + positions[1:].to(patches.dtype)

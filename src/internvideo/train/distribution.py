@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -115,7 +116,22 @@ def _shard(objective: Any, mesh: Any) -> nn.Module:
 
     # Fabric leaves moving to the strategy, and this one moves nothing.
     objective.to(mesh.device_type)
+    processes = mesh["data_parallel"]
+    # A single number, such as the temperature of a contrast, cannot be sharded: every process has
+    # it, and averages its gradient as DDP would.
+    numbers = {parameter for parameter in objective.parameters() if not parameter.ndim}
+    for parameter in numbers:
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(partial(_average, processes.get_group()))
     for block in objective.task.model.block_modules():
-        fully_shard(block, mesh=mesh["data_parallel"])
-    fully_shard(objective, mesh=mesh["data_parallel"])
+        fully_shard(block, mesh=processes)
+    fully_shard(objective, mesh=processes, ignored_params=numbers)
     return objective
+
+
+def _average(group: Any, parameter: Tensor) -> None:
+    """Average a gradient over the processes; one that was averaged before stays as it is."""
+    gradient = parameter.grad
+    assert gradient is not None
+    torch.distributed.all_reduce(gradient, group=group)
+    gradient /= torch.distributed.get_world_size(group)
