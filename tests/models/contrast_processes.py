@@ -64,6 +64,8 @@ def main(directory: Path) -> None:
             )
             towers = DistributedDataParallel(Towers())
             store(directory / f"{exchange}-{name}", towers, (video[part], text[part]), spread)
+            del towers  # it holds threads of the group
+    dist.barrier()
     dist.destroy_process_group()
 
 
