@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from internvideo.data.samples import ClipSource, Sample
 from internvideo.errors import DataError, InternVideoError, VideoError
+from internvideo.train.heap import HeapTrimmer
 
 __all__ = [
     "Batch",
@@ -37,6 +38,7 @@ __all__ = [
 
 Prepare = Callable[[Sample, np.random.Generator], list[dict[str, Any]]]
 
+_TRIM_EVERY = 64  # samples of one worker
 _MAX_ATTEMPTS = 10
 _WORKER_ENDED = ("DataLoader worker", "DataLoader timed out")
 
@@ -88,11 +90,13 @@ class ClipDataset(Dataset):
         self.source = source
         self.prepare = prepare
         self.seed = seed
+        self._heap = HeapTrimmer(_TRIM_EVERY)
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, place: tuple[int, int]) -> Example:
+        self._heap.tick()
         epoch, index = place
         skipped: list[SkippedVideo] = []
         for attempt in range(_MAX_ATTEMPTS):
