@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from internvideo.data.world import EVALUATION_SEED
 from internvideo.demo.world_report import (
-    REPORT_SEED,
     ClipBatch,
     rendered_clips,
     world_report,
@@ -190,7 +190,7 @@ def test_the_seed_of_the_report_is_out_of_the_way_of_recipes():
 
     for name in list_recipes():
         data = load_recipe(name).data
-        assert getattr(data, "seed", None) != REPORT_SEED
+        assert getattr(data, "seed", None) != EVALUATION_SEED
 
 
 def test_a_batch_holds_what_it_is_given():

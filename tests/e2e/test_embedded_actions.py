@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import internvideo as iv
-from internvideo.demo.world_report import REPORT_SEED
+from internvideo.data.world import EVALUATION_SEED
 from internvideo.models.videomae import VideoMAE
 from internvideo.recipe import load_recipe
 from internvideo.world import ACTIONS, REVERSAL_PAIRS, World, write_kinetics
@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def clips():
-    return [World(seed=REPORT_SEED)[number] for number in range(NUM_CLIPS)]
+    return [World(seed=EVALUATION_SEED)[number] for number in range(NUM_CLIPS)]
 
 
 def test_it_brings_its_labels(model):
@@ -54,7 +54,7 @@ def test_one_frame_is_not_enough(model, clips):
 
 
 def test_it_reads_files(model, tmp_path):
-    world = World(seed=REPORT_SEED)
+    world = World(seed=EVALUATION_SEED)
     written = write_kinetics(tmp_path, 40, world=world, splits=(0.0, 0.0, 1.0))
     answers = list(model.classify_many(written.videos))
     truth = [world.scene(number).action for number in range(40)]

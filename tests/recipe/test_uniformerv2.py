@@ -127,12 +127,12 @@ def test_a_frozen_backbone_gets_no_learning_rate():
 def test_something_something_is_read_as_bgr_and_never_mirrored(name):
     with torch.device("meta"):
         task = build_task(load_recipe(name), with_weights=False)
-    assert task.preprocessing.channel_order == task.augmentation.channel_order == "bgr"
-    assert task.augmentation.flip_probability == 0
+    assert task.preprocessing.channel_order == task.input.augmentation.channel_order == "bgr"
+    assert task.input.augmentation.flip_probability == 0
     assert (task.preprocessing.num_clips, task.preprocessing.num_crops) == (1, 3)
     frames = torch.zeros(16, 8, 8, 3, dtype=torch.uint8)
     frames[..., 0] = 255  # red
-    clips = task.clips({"video": frames[None]})
+    clips = task.input.finish({"video": frames[None]})
     assert clips[0, 2].min() > 0 > clips[0, 0].max()
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from internvideo.train.journal import read_log
+from train.launch import ENVIRONMENT, command, train
 
 # Sums over the batch are taken in another order; nothing else differs.
 LOSS_TOLERANCE = 1e-5
 WEIGHT_TOLERANCE = 1e-5
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 RECIPE = """
 name: shared
 task: {kind: supervised, mixup: 0, cutmix: 0, repeats: 1}
@@ -34,22 +32,6 @@ optim: {lr: 0.01, lr_batch_size: 8, layer_decay: 0.75, clip_grad_norm: 0.5, ema_
 schedule: {rule: videomae, epochs: 2, warmup_epochs: 0.5}
 runtime: {num_workers: 0, log_every: 1, save_every: 3, accelerator: cpu, threads: 1}
 """
-
-
-def command(directory: Path, *overrides: str, processes: int = 1) -> list[str]:
-    recipe = directory.with_suffix(".yaml")
-    recipe.write_text(RECIPE)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    start = [sys.executable, *(torchrun if processes > 1 else [])]
-    train = ["-m", "internvideo", "train", str(recipe), "--out", str(directory)]
-    return [*start, *train, f"runtime.batch_size={8 // processes}", *overrides]
-
-
-def run(directory: Path, *overrides: str, processes: int = 1) -> Path:
-    line = command(directory, *overrides, processes=processes)
-    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return directory
 
 
 def assert_same_run(expected: Path, actual: Path) -> None:
@@ -70,16 +52,16 @@ def assert_same_run(expected: Path, actual: Path) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("runs") / "alone")
+    return train(tmp_path_factory.mktemp("runs") / "alone", RECIPE)
 
 
 def test_two_processes_learn_what_one_learns_with_the_doubled_batch(alone, tmp_path):
-    assert_same_run(alone, run(tmp_path / "ddp", processes=2))
+    assert_same_run(alone, train(tmp_path / "ddp", RECIPE, processes=2))
 
 
 def test_two_processes_that_share_weights_and_accumulate_learn_the_same(alone, tmp_path):
     overrides = ["runtime.strategy=fsdp", "runtime.batch_size=2", "runtime.accumulate=2"]
-    directory = run(tmp_path / "sharded", *overrides, processes=2)
+    directory = train(tmp_path / "sharded", RECIPE, *overrides, processes=2)
     assert_same_run(alone, directory)
     state = torch.load(directory / "last.ckpt", weights_only=True)
     assert state["task"]["model.head.weight"].shape == (28, 16), "whole tensors, not shards"
@@ -88,7 +70,7 @@ def test_two_processes_that_share_weights_and_accumulate_learn_the_same(alone, t
 def test_sigterm_ends_both_processes_at_one_step_and_one_process_goes_on(alone, tmp_path):
     directory = tmp_path / "preempted"
     process = subprocess.Popen(
-        command(directory, processes=2), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        command(directory, RECIPE, processes=2), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while len(read_log(directory / "log.jsonl")) < 2 and time.monotonic() < deadline:
@@ -99,4 +81,4 @@ def test_sigterm_ends_both_processes_at_one_step_and_one_process_goes_on(alone, 
     assert "preempted at step" in told
     assert not (directory / "model").exists()
     assert 2 <= torch.load(directory / "last.ckpt", weights_only=True)["step"] < 8
-    assert_same_run(alone, run(directory))
+    assert_same_run(alone, train(directory, RECIPE))

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from safetensors.torch import load_file
 
 from internvideo.train.journal import read_log
+from train.launch import train
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 RECIPE = """
 name: pairs
 task: {kind: contrastive}
@@ -32,27 +27,15 @@ runtime: {num_workers: 0, log_every: 1, accelerator: cpu, threads: 1}
 """
 
 
-def run(directory: Path, *overrides: str, processes: int = 1) -> Path:
-    recipe = directory.with_suffix(".yaml")
-    recipe.write_text(RECIPE)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    start = [sys.executable, *(torchrun if processes > 1 else [])]
-    train = ["-m", "internvideo", "train", str(recipe), "--out", str(directory)]
-    line = [*start, *train, f"runtime.batch_size={8 // processes}", *overrides]
-    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return directory
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("runs") / "alone")
+    return train(tmp_path_factory.mktemp("runs") / "alone", RECIPE)
 
 
 # FSDP2 cannot shard the temperature, a single number: it is averaged beside the shards.
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_contrast_all_their_pairs(alone, tmp_path, strategy):
-    shared = run(tmp_path / strategy, f"runtime.strategy={strategy}", processes=2)
+    shared = train(tmp_path / strategy, RECIPE, f"runtime.strategy={strategy}", processes=2)
     curves = [read_log(directory / "log.jsonl") for directory in (alone, shared)]
     assert len(curves[0]) == 4
     for one, other in zip(*curves, strict=True):

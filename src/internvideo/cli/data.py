@@ -213,7 +213,10 @@ def shard(
         strict=not skip_bad,
     )
     output_folder(out)
+    from internvideo.data.build import tell_bad_lines
     from internvideo.data.shard_writing import write_shards
+
+    tell_bad_lines(clips)
 
     with progress_bar("packing", unit="clips") as advance:
         written = write_shards(

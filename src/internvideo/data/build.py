@@ -27,7 +27,7 @@ from internvideo.data.kinds import LIST_KINDS, ListKind
 from internvideo.errors import ConfigError, DataError, did_you_mean
 from internvideo.video import Preprocessing
 
-__all__ = ["ListKind", "open_list", "read_list"]
+__all__ = ["ListKind", "open_list", "read_list", "tell_bad_lines"]
 
 
 class _Reader(Protocol):
@@ -153,13 +153,14 @@ def open_list(
         columns=columns,
         strict=not skip_bad,
     )
-    _tell_bad_lines(clips)
+    tell_bad_lines(clips)
     if kind == "hybrid" and sampling is not None and not sampling.strides and sampling.strided:
         sampling = replace(sampling, strides=HYBRID_STRIDES)
     return VideoListSource(clips, protocol, sampling=sampling, whole_videos=kind == "activitynet")
 
 
-def _tell_bad_lines(clips: ClipList) -> None:
+def tell_bad_lines(clips: ClipList) -> None:
+    """Warn of the lines of a list that are left out: how many, and the first of them."""
     if not clips.bad_lines:
         return
     told = "; ".join(bad.message for bad in clips.bad_lines[:_LISTED_LINES])

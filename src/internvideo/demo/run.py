@@ -18,11 +18,12 @@ from typing import Any
 import torch
 
 import internvideo
+from internvideo.data.world import EVALUATION_SEED
 from internvideo.demo.page import PageContent, ShownVideo, render_page
 from internvideo.demo.pictures import filmstrip, strip_indices
 from internvideo.demo.recognition import Recognition, draw_reconstruction, recognize_clips
 from internvideo.demo.report import WorldReport
-from internvideo.demo.world_report import REPORT_SEED, world_report, written_clips
+from internvideo.demo.world_report import world_report, written_clips
 from internvideo.errors import ConfigError, VideoError
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.models.viclip import ViCLIP
@@ -99,7 +100,7 @@ def run_demo(
         model = load(source, device=device)
     if not isinstance(model.model, ViCLIP):
         raise ConfigError(f"the demo needs a model with a text tower; {model.name} has none")
-    world = World(seed=REPORT_SEED)
+    world = World(seed=EVALUATION_SEED)
     with clock.stage("painting and encoding the clips"):
         written = write_kinetics(
             out / "world",

@@ -14,15 +14,14 @@ from torch import Tensor
 from internvideo.data.build import ListKind, open_list
 from internvideo.data.detect import detect_kind
 from internvideo.data.samples import EvaluationSource
-from internvideo.data.world import WorldSource
+from internvideo.data.world import EVALUATION_SEED, WorldSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.running import running, write_report
-from internvideo.evaluation.zero_shot import WORLD_SEED
 from internvideo.models.tokenizer import clean_caption
 from internvideo.pipeline import VideoModel
 from internvideo.pipeline.captioning import Captioner, CaptionStyle, captioner
 from internvideo.results.captioning import CaptionedVideo, CaptioningReport, Fact
-from internvideo.tasks.classification.answering import Line, answer_videos
+from internvideo.tasks.answering import Line, answer_videos
 from internvideo.video import Preprocessing
 from internvideo.video.windows import window_protocol
 from internvideo.world import Scene, World, action_named, plain_caption
@@ -81,7 +80,7 @@ def captioned_videos(
     )
 
 
-def captioned_world(num_clips: int = 600, *, seed: int = WORLD_SEED) -> CaptionedVideos:
+def captioned_world(num_clips: int = 600, *, seed: int = EVALUATION_SEED) -> CaptionedVideos:
     """Return clips of the procedural world; what is true of them is their plain caption.
 
     Raises:

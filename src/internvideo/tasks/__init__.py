@@ -1,1 +1,1 @@
-"""Tasks: one folder each, with the losses, metrics and results of that task and nothing else."""
+"""Tasks: one folder each, with its losses, metrics and results; beside them what they share."""

@@ -13,7 +13,7 @@ from internvideo.data.clips import ClipViews
 from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.tasks.classification.evaluation import center_view, evaluate_classifier
-from internvideo.tasks.classification.predictions import read_predictions
+from internvideo.tasks.predictions import read_predictions
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import load_model
 

@@ -11,7 +11,7 @@ from internvideo.data.clips import VideoListSource
 from internvideo.data.formats.multiple_choice import read_multiple_choice
 from internvideo.errors import ConfigError
 from internvideo.pipeline import load
-from internvideo.tasks.classification.answering import Running
+from internvideo.tasks.answering import Running
 from internvideo.tasks.classification.multiple_choice import (
     choice_scores,
     evaluate_multiple_choice,

@@ -97,7 +97,7 @@ def test_augmentation_is_split_between_worker_and_device():
     assert batch["video"].shape == (4, 4, 32, 32, 3)
     assert not torch.equal(batch["video"][0], batch["video"][1])  # copies are drawn apart
     torch.manual_seed(0)
-    clips = task.clips(batch)
+    clips = task.input.finish(batch)
     torch.manual_seed(0)
     draws = {name: value for name, value in batch.items() if name.startswith("augment_")}
     assert torch.equal(clips, augmentation.finish(batch["video"], draws))

@@ -11,11 +11,11 @@ from internvideo.data.clips import ClipViews
 from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.metrics import dual_softmax, top_k_accuracy
 from internvideo.pipeline import VideoModel, load
-from internvideo.tasks.classification.answering import Running
-from internvideo.tasks.classification.predictions import read_predictions
+from internvideo.tasks.answering import Running
 from internvideo.tasks.classification.prompting import class_prompts
 from internvideo.tasks.classification.zero_shot import zero_shot_metrics
 from internvideo.tasks.classification.zero_shot_evaluation import evaluate_zero_shot
+from internvideo.tasks.predictions import read_predictions
 
 ACTIONS = [f"something {verb}" for verb in ("grows", "shrinks", "moves left", "moves up", "blinks",
                                             "bounces", "stays still")]  # fmt: skip

@@ -136,8 +136,8 @@ def _videos(
     num_clips: int | None,
     seed: int | None,
 ) -> LabelledVideos:
+    from internvideo.data.world import EVALUATION_SEED
     from internvideo.evaluation import labelled_videos, world_videos
-    from internvideo.evaluation.zero_shot import WORLD_SEED
 
     for option, value in (("--num-clips", num_clips), ("--seed", seed)):
         if value is not None and data != _WORLD:
@@ -153,4 +153,4 @@ def _videos(
             f"{wrong[0]} belongs to a list or folder; the world is rendered and knows its classes "
             "(a folder of that name is given as ./world)"
         )
-    return world_videos(num_clips or _WORLD_CLIPS, seed=WORLD_SEED if seed is None else seed)
+    return world_videos(num_clips or _WORLD_CLIPS, seed=EVALUATION_SEED if seed is None else seed)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from internvideo.errors import DataError
 from internvideo.results import RecognitionReport, VideoPrediction
-from internvideo.tasks.classification.answering import Line, Running, answer_videos
+from internvideo.tasks.answering import Line, Running, answer_videos
 from internvideo.tasks.classification.merge import ViewLogits, best_classes, merge_views
 from internvideo.video.preprocessing import Preprocessing, Sampling
 from internvideo.zoo.fingerprint import weights_sha256

@@ -25,7 +25,7 @@ from internvideo.data.formats.multiple_choice import ChoiceQuestion, MultipleCho
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.models.tokenizer import clean_caption
 from internvideo.results import ChoiceAnswer, MultipleChoiceReport
-from internvideo.tasks.classification.answering import Line, Running, answer_videos
+from internvideo.tasks.answering import Line, Running, answer_videos
 from internvideo.tasks.classification.zero_shot import embed_sentences
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.fingerprint import weights_sha256

@@ -22,10 +22,9 @@ from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.video.augment import Augmentation
 from internvideo.video.mixup import draw_mixup, mix_clips, mix_labels
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.training_input import TrainingInput
 
 __all__ = ["SupervisedRecognition", "class_label"]
-
-_AUGMENTATION_PREFIX = "augment_"
 
 
 class SupervisedRecognition(nn.Module):
@@ -64,7 +63,7 @@ class SupervisedRecognition(nn.Module):
             _check_agreement(augmentation, preprocessing)
         self.model = model
         self.preprocessing = preprocessing
-        self.augmentation = augmentation
+        self.input = TrainingInput(preprocessing, augmentation)
         self.label_smoothing = label_smoothing
         self.mixup = mixup
         self.cutmix = cutmix
@@ -85,19 +84,11 @@ class SupervisedRecognition(nn.Module):
         """
         label = torch.tensor(class_label(sample, self.model.config.num_classes))
         frames = torch.from_numpy(sample.frames)
-        return [{**self._copy(frames, rng), "label": label} for _ in range(self.repeats)]
-
-    def _copy(self, frames: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
-        if self.augmentation is None:
-            return {"video": self.preprocessing.resize(frames)}
-        height, width = frames.shape[1:3]
-        drawn = self.augmentation.draw(height, width, rng=rng)
-        clip = self.augmentation.cut(frames, drawn)
-        return {"video": clip, **self.augmentation.draw_tensors(drawn)}
+        return [{**self.input.prepare(frames, rng), "label": label} for _ in range(self.repeats)]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the cross-entropy; with it `top1`, the share of hits, unless clips are mixed."""
-        video, labels = self.clips(batch), batch["label"]
+        video, labels = self.input.finish(batch), batch["label"]
         if self.mixes:
             return {"loss": self._mixed_loss(video, labels)}
         logits = self.model(video).float()
@@ -106,13 +97,6 @@ class SupervisedRecognition(nn.Module):
             "loss": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
             "top1": hits.float().mean(),
         }
-
-    def clips(self, batch: dict[str, Tensor]) -> Float[Tensor, "b c t y x"]:
-        """Return the input of the model: the half of the augmentation that runs on the device."""
-        if self.augmentation is None:
-            return self.preprocessing.normalize(batch["video"])
-        draws = {n: value for n, value in batch.items() if n.startswith(_AUGMENTATION_PREFIX)}
-        return self.augmentation.finish(batch["video"], draws)
 
     def _mixed_loss(
         self, video: Float[Tensor, "b c t y x"], labels: Int[Tensor, " b"]

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from internvideo.errors import DataError
 from internvideo.metrics import dual_softmax, top_k_accuracy
 from internvideo.results import VideoPrediction, ZeroShotReport
-from internvideo.tasks.classification.answering import Line, Running, answer_videos, gathered
-from internvideo.tasks.classification.predictions import stored_scores
+from internvideo.tasks.answering import Line, Running, answer_videos, gathered
 from internvideo.tasks.classification.zero_shot import ZeroShotClassifier
+from internvideo.tasks.predictions import stored_scores
 from internvideo.zoo.fingerprint import weights_sha256
 
 if TYPE_CHECKING:

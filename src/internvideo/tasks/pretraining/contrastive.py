@@ -30,6 +30,7 @@ from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask,
 from internvideo.models.viclip import ViCLIP
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.training_input import TrainingInput
 
 __all__ = ["ContrastivePretraining", "caption_loss"]
 
@@ -89,7 +90,7 @@ class ContrastivePretraining(nn.Module):
         self.model = model
         self.preprocessing = preprocessing
         self.tokenizer = tokenizer
-        self.augmentation = augmentation
+        self.input = TrainingInput(preprocessing, augmentation)
         self.mask_ratio = mask_ratio
         self.freeze_text = freeze_text
         self.caption_weight = caption_weight
@@ -124,7 +125,7 @@ class ContrastivePretraining(nn.Module):
         tokens = self.tokenizer(caption)[0]
         return [
             {
-                **self._clip(torch.from_numpy(sample.frames), rng),
+                **self.input.prepare(torch.from_numpy(sample.frames), rng),
                 "tokens": tokens,
                 "caption_id": caption_ids([caption])[0],
                 "cut": torch.tensor(self._is_cut(caption, tokens)),
@@ -140,15 +141,6 @@ class ContrastivePretraining(nn.Module):
                 f"{sample.key or 'a clip'} has {told}; contrastive training needs one for each clip"
             )
         return caption
-
-    def _clip(self, frames: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
-        if self.augmentation is None:
-            return {"video": self.preprocessing.resize(frames)}
-        draw = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
-        return {
-            "video": self.augmentation.cut(frames, draw),
-            **self.augmentation.draw_tensors(draw),
-        }
 
     def _is_cut(self, caption: str, tokens: Int[Tensor, "l"]) -> bool:
         if int(tokens.argmax()) < len(tokens) - 1:
@@ -174,7 +166,7 @@ class ContrastivePretraining(nn.Module):
         With captions also both parts, `contrast` and `caption`; the latter is of the clips of this
         process.
         """
-        video = self._video(batch)
+        video = self.input.finish(batch)
         # Looks at the ids on the host. What the towers and the decoder need not do is worth more:
         # most captions fill a small part of the context.
         ids = trim_padding(batch["tokens"])
@@ -198,11 +190,6 @@ class ContrastivePretraining(nn.Module):
             return {"loss": contrast.loss, **told}
         loss = contrast.loss + self.caption_weight * captions["caption"]
         return {"loss": loss, "contrast": contrast.loss, **captions, **told}
-
-    def _video(self, batch: dict[str, Tensor]) -> Float[Tensor, "b c t y x"]:
-        if self.augmentation is None:
-            return self.preprocessing.normalize(batch["video"])
-        return self.augmentation.finish(batch["video"], batch)
 
 
 def _check(model: TwoTowers, *, mask_ratio: float, caption_weight: float) -> None:

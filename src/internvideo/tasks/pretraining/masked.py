@@ -24,6 +24,7 @@ from internvideo.tasks.pretraining.masking import (
 )
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.training_input import TrainingInput
 
 __all__ = ["MaskedPretraining"]
 
@@ -60,7 +61,7 @@ class MaskedPretraining(nn.Module):
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
-        self.augmentation = augmentation
+        self.input = TrainingInput(preprocessing, augmentation)
         self.mask: MaskKind = mask
         self.mask_ratio = mask_ratio
         self.decoder_mask: DecoderMaskKind = decoder_mask
@@ -90,10 +91,7 @@ class MaskedPretraining(nn.Module):
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the mean squared error over masked tokens."""
-        if self.augmentation is None:
-            video = self.preprocessing.normalize(batch["video"])
-        else:
-            video = self.augmentation.finish(batch["video"], batch)
+        video = self.input.finish(batch)
         decoded = None
         if self.decoder_mask != "none":
             decoded = TokenSplit(batch["reconstructed"], batch["skipped"])
@@ -101,14 +99,11 @@ class MaskedPretraining(nn.Module):
         return {"loss": self.model(video, split, decoded).loss}
 
     def _crops(self, frames: Tensor, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
-        if self.augmentation is None:
-            resized = self.preprocessing.resize(frames)
-            yield from ({"video": resized} for _ in range(self.repeats))
+        if self.input.augmentation is None:  # all the same: resized once
+            yield from [self.input.prepare(frames, rng)] * self.repeats
             return
         for _ in range(self.repeats):
-            draw = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
-            tensors = self.augmentation.draw_tensors(draw)
-            yield {"video": self.augmentation.cut(frames, draw), **tensors}
+            yield self.input.prepare(frames, rng)
 
     def _masks(self, grid: tuple[int, int, int], rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw the masks of one clip, as indices of tokens."""

@@ -22,15 +22,15 @@ from torch import Tensor, nn
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
-from internvideo.models.clip_teacher import CLIPTeacher, Observation, last_layers, resize_frames
+from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.collectives import training_group
 from internvideo.models.contrastive import caption_ids
 from internvideo.models.contrastive_blocks import blockwise_contrast
 from internvideo.models.features import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
-from internvideo.models.tubelets import tubelet_grid
 from internvideo.models.umt_multimodal import TextTokens, UMTMultimodal
 from internvideo.models.unmasked_teacher import alignment_loss
+from internvideo.tasks.pretraining.teaching import Teaching, of_task
 from internvideo.tasks.pretraining.umt_losses import (
     IGNORED,
     Negatives,
@@ -47,6 +47,7 @@ from internvideo.video.masks import (
     num_visible_places,
 )
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.training_input import TrainingInput
 
 __all__ = ["LOSSES", "UMTMultimodalPretraining"]
 
@@ -94,7 +95,7 @@ class UMTMultimodalPretraining(nn.Module):
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
-        self.augmentation = augmentation
+        self.input = TrainingInput(preprocessing, augmentation)
         self.mask: PlaceRule = mask
         self.video_mask_ratio = video_mask_ratio
         self.image_mask_ratio = image_mask_ratio
@@ -106,10 +107,17 @@ class UMTMultimodalPretraining(nn.Module):
                 raise ConfigError(f"task.{name}_mask_ratio is {ratio:g}; expected 0 up to below 1")
         if not 0 < word_ratio <= 1:
             raise ConfigError(f"task.word_ratio is {word_ratio:g}; expected above 0, at most 1")
-        self._teacher: tuple[CLIPTeacher, ...] = () if teacher is None else (teacher,)
-        self._layers: tuple[int, ...] = ()
-        if self._teacher or model.clip_teacher is not None:
-            self._layers = _teacher_layers(model, self.teacher, teacher_interval)
+        teacher = teacher or model.clip_teacher
+        self._teaching = (
+            None
+            if teacher is None
+            else Teaching(
+                teacher,
+                target_width=model.config.vision.target_width,
+                num_targets=model.config.vision.num_targets,
+                interval=teacher_interval,
+            )
+        )
 
     @property
     def teacher(self) -> CLIPTeacher:
@@ -118,11 +126,7 @@ class UMTMultimodalPretraining(nn.Module):
         Raises:
             ConfigError: neither the model nor the task has one.
         """
-        if self._teacher:
-            return self._teacher[0]
-        if self.model.clip_teacher is None:
-            raise ConfigError("this task was built without its teacher, it cannot train")
-        return self.model.clip_teacher
+        return of_task(self._teaching).teacher
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Any]]:
         """Return frames "t h w c", token ids, the same with hidden words, and an id of the caption.
@@ -133,13 +137,7 @@ class UMTMultimodalPretraining(nn.Module):
         if not sample.caption:
             raise DataError("a clip without a caption cannot be used for training with text")
         caption = clean_caption(sample.caption)
-        frames = torch.from_numpy(sample.frames)
-        if self.augmentation is None:
-            row: dict[str, Any] = {"video": self.preprocessing.resize(frames)}
-        else:
-            draw = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
-            tensors = self.augmentation.draw_tensors(draw)
-            row = {"video": self.augmentation.cut(frames, draw), **tensors}
+        row: dict[str, Any] = self.input.prepare(torch.from_numpy(sample.frames), rng)
         row["tokens"] = self.model.tokenizer(caption)[0]
         row["caption_id"] = caption_ids([caption])[0]
         if self.weights["mlm"]:
@@ -151,10 +149,7 @@ class UMTMultimodalPretraining(nn.Module):
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weighted sum of the losses, each of them, and the accuracy of the contrast."""
-        if self.augmentation is None:
-            video = self.preprocessing.normalize(batch["video"])
-        else:
-            video = self.augmentation.finish(batch["video"], batch)
+        video = self.input.finish(batch)
         ratio = self.image_mask_ratio if video.shape[2] == 1 else self.video_mask_ratio
         if not ratio and not self.weights["uta"]:
             return self.losses(video, batch)
@@ -164,18 +159,9 @@ class UMTMultimodalPretraining(nn.Module):
         return self.losses(video, batch, seen, places)
 
     def observe(self, video: Float[Tensor, "b c t y x"]) -> Observation:
-        """Let the teacher look at normalised clips, resized so that its patches are the student's.
-
-        Raises:
-            ValueError: the clips cannot be cut into the student's patches.
-        """
-        teacher = self.teacher
-        if teacher.proj.device != video.device:
-            teacher.to(video.device)
+        """Let the teacher look at normalised clips, see `Teaching.observe`."""
         patch_size = self.model.config.encoder.patch_size
-        _, rows, columns = tubelet_grid(video, tubelet_size=1, patch_size=patch_size)
-        patch = teacher.config.patch_size
-        return teacher.observe(resize_frames(video, (rows * patch, columns * patch)), self._layers)
+        return of_task(self._teaching).observe(video, patch_size=patch_size)
 
     def losses(
         self,
@@ -255,17 +241,3 @@ def _check_weights(weights: Mapping[str, float], model: UMTMultimodal) -> None:
         raise ConfigError("task.weights.uta needs model.alignment: true, or must be 0")
     if weights["mlm"] and model.text_encoder.cls is None:
         raise ConfigError("task.weights.mlm needs model.text.masked_lm: true, or must be 0")
-
-
-def _teacher_layers(model: UMTMultimodal, teacher: CLIPTeacher, interval: float) -> tuple[int, ...]:
-    """Return the layers of the teacher, one for each of the student's."""
-    student, config = model.config.vision, teacher.config
-    if config.embed_dim != student.target_width:
-        raise ConfigError(
-            f"the teacher's features have width {config.embed_dim}, model.vision.target_width is "
-            f"{student.target_width}; make them equal"
-        )
-    try:
-        return last_layers(config.depth, student.num_targets, interval)
-    except ValueError as error:
-        raise ConfigError(f"task.teacher_interval: {error}") from None

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
-from internvideo.models.clip_teacher import CLIPTeacher, Observation, last_layers, resize_frames
-from internvideo.models.tubelets import tubelet_grid
+from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.unmasked_teacher import AlignmentLoss, UnmaskedTeacher, alignment_loss
+from internvideo.tasks.pretraining.teaching import Teaching, of_task
 from internvideo.video.augment import Augmentation
 from internvideo.video.masks import (
     PlaceRule,
@@ -27,6 +27,7 @@ from internvideo.video.masks import (
     num_visible_places,
 )
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.training_input import TrainingInput
 
 __all__ = ["UnmaskedTeacherPretraining"]
 
@@ -67,7 +68,7 @@ class UnmaskedTeacherPretraining(nn.Module):
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
-        self.augmentation = augmentation
+        self.input = TrainingInput(preprocessing, augmentation)
         self.mask: PlaceRule = mask
         self.mask_ratio = mask_ratio
         self.loss: AlignmentLoss = loss
@@ -76,11 +77,16 @@ class UnmaskedTeacherPretraining(nn.Module):
             raise ConfigError(
                 f"task.mask_ratio {mask_ratio} of the {places} places of a frame hides none or all"
             )
-        self._teacher: tuple[CLIPTeacher, ...] = ()  # a tuple: not a submodule
-        self._layers: tuple[int, ...] = ()
-        if teacher is not None:
-            self._teacher = (teacher,)
-            self._layers = _teacher_layers(model, teacher, teacher_interval)
+        self._teaching = (
+            None
+            if teacher is None
+            else Teaching(
+                teacher,
+                target_width=model.config.target_width,
+                num_targets=model.config.num_targets,
+                interval=teacher_interval,
+            )
+        )
 
     @property
     def teacher(self) -> CLIPTeacher:
@@ -89,44 +95,24 @@ class UnmaskedTeacherPretraining(nn.Module):
         Raises:
             ConfigError: the task was built without one.
         """
-        if not self._teacher:
-            raise ConfigError("this task was built without its teacher, it cannot train")
-        return self._teacher[0]
+        return of_task(self._teaching).teacher
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return the frames "t h w c"; which places stay visible the teacher says on the device."""
-        frames = torch.from_numpy(sample.frames)
-        if self.augmentation is None:
-            return [{"video": self.preprocessing.resize(frames)}]
-        draw = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
-        tensors = self.augmentation.draw_tensors(draw)
-        return [{"video": self.augmentation.cut(frames, draw), **tensors}]
+        return [self.input.prepare(torch.from_numpy(sample.frames), rng)]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the distance of student and teacher at the visible places."""
-        if self.augmentation is None:
-            video = self.preprocessing.normalize(batch["video"])
-        else:
-            video = self.augmentation.finish(batch["video"], batch)
+        video = self.input.finish(batch)
         seen = self.observe(video)
         num_visible = num_visible_places(seen.attention.shape[2], self.mask_ratio)
         places = draw_visible_places(seen.attention, num_visible, rule=self.mask)
         return {"loss": self.align(video, seen, places)}
 
     def observe(self, video: Float[Tensor, "b c t y x"]) -> Observation:
-        """Let the teacher look at normalised clips, resized so that its patches are the student's.
-
-        Raises:
-            ValueError: the clips cannot be cut into the student's patches.
-        """
-        teacher = self.teacher
-        if teacher.proj.device != video.device:
-            teacher.to(video.device)
-        _, rows, columns = tubelet_grid(
-            video, tubelet_size=1, patch_size=self.model.config.encoder.patch_size
-        )
-        patch = teacher.config.patch_size
-        return teacher.observe(resize_frames(video, (rows * patch, columns * patch)), self._layers)
+        """Let the teacher look at normalised clips, see `Teaching.observe`."""
+        patch_size = self.model.config.encoder.patch_size
+        return of_task(self._teaching).observe(video, patch_size=patch_size)
 
     def align(
         self, video: Float[Tensor, "b c t y x"], seen: Observation, places: Int[Tensor, "b t v"]
@@ -135,19 +121,3 @@ class UnmaskedTeacherPretraining(nn.Module):
         targets = self.teacher.targets(seen, places)
         answers = self.model(video, flat_places(places, seen.attention.shape[2]))
         return alignment_loss(answers, targets, self.loss)
-
-
-def _teacher_layers(
-    model: UnmaskedTeacher, teacher: CLIPTeacher, interval: float
-) -> tuple[int, ...]:
-    """Return the layers of the teacher, one for each of the student's."""
-    student, config = model.config, teacher.config
-    if config.embed_dim != student.target_width:
-        raise ConfigError(
-            f"the teacher's features have width {config.embed_dim}, model.target_width is "
-            f"{student.target_width}; make them equal"
-        )
-    try:
-        return last_layers(config.depth, student.num_targets, interval)
-    except ValueError as error:
-        raise ConfigError(f"task.teacher_interval: {error}") from None

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from internvideo.errors import ConfigError
-from internvideo.tasks.classification.predictions import (
+from internvideo.tasks.predictions import (
     PredictionFile,
     read_header,
     read_predictions,

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.errors import VideoError
-from internvideo.tasks.classification.predictions import PredictionFile
+from internvideo.tasks.predictions import PredictionFile
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import read_ahead
 
