@@ -160,7 +160,7 @@ def test_clips_are_augmented():
     assert {bool(row["augment_flip"]) for row in rows} == {True, False}
     data = default_collate(rows)
     flipped = {**data, "augment_flip": ~data["augment_flip"]}
-    torch.testing.assert_close(task._video(flipped), task._video(data).flip(-1))
+    torch.testing.assert_close(task.input.finish(flipped), task.input.finish(data).flip(-1))
     assert "augment_flip" not in batch(plain)
 
 

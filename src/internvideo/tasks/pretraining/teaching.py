@@ -23,19 +23,26 @@ class Teaching:
         target_width: width of the features that the student predicts.
         num_targets: layers that the student predicts.
         interval: distance of the teacher's layers, counted from its last.
+        key: where a recipe has the student's configuration, for messages.
 
     Raises:
         ConfigError: teacher and student do not fit together.
     """
 
     def __init__(
-        self, teacher: CLIPTeacher, *, target_width: int, num_targets: int, interval: float
+        self,
+        teacher: CLIPTeacher,
+        *,
+        target_width: int,
+        num_targets: int,
+        interval: float,
+        key: str = "model",
     ) -> None:
         config = teacher.config
         if config.embed_dim != target_width:
             raise ConfigError(
-                f"the teacher's features have width {config.embed_dim}, the student's target_width "
-                f"is {target_width}; make them equal"
+                f"the teacher's features have width {config.embed_dim}, {key}.target_width is "
+                f"{target_width}; make them equal"
             )
         try:
             self.layers = last_layers(config.depth, num_targets, interval)

@@ -116,6 +116,7 @@ class UMTMultimodalPretraining(nn.Module):
                 target_width=model.config.vision.target_width,
                 num_targets=model.config.vision.num_targets,
                 interval=teacher_interval,
+                key="model.vision",
             )
         )
 
