@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from internvideo.models.clip_layers import CLIPBlock
 from internvideo.models.clip_text import CLIPTextEncoder
-from internvideo.models.viclip import ViCLIP, ViCLIPVision
+from internvideo.models.viclip import ViCLIP
+from internvideo.models.viclip_vision import ViCLIPVision
 
 __all__ = ["ReferenceViCLIP"]
 

@@ -29,7 +29,8 @@ from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.contrastive_blocks import blockwise_contrast
 from internvideo.models.tokenizer import trim_padding
-from internvideo.models.viclip import SIZES, ViCLIP, ViCLIPConfig, ViCLIPVisionConfig
+from internvideo.models.viclip import SIZES, ViCLIP, ViCLIPConfig
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
 
 TINY = ViCLIPConfig(
     vision=ViCLIPVisionConfig(

@@ -17,7 +17,8 @@ from internvideo.cli.labels import read_labels
 from internvideo.errors import DataError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import SIZES as viclip_sizes  # noqa: N811
-from internvideo.models.viclip import ViCLIP, ViCLIPConfig, ViCLIPVisionConfig
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.video import write_video
 from internvideo.zoo.architectures import find_architecture
 

@@ -6,7 +6,7 @@ import torch
 from internvideo.errors import CheckpointError
 from internvideo.models import clip_init
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder
-from internvideo.models.viclip import ViCLIPVision, ViCLIPVisionConfig
+from internvideo.models.viclip_vision import ViCLIPVision, ViCLIPVisionConfig
 
 VISION = ViCLIPVisionConfig(
     image_size=16, num_frames=4, patch_size=8, width=16, depth=1, num_heads=2, embed_dim=6

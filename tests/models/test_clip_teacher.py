@@ -11,7 +11,7 @@ from internvideo.models.clip_teacher import (
     last_layers,
     resize_frames,
 )
-from internvideo.models.viclip import ViCLIPVision, ViCLIPVisionConfig
+from internvideo.models.viclip_vision import ViCLIPVision, ViCLIPVisionConfig
 
 CONFIG = CLIPTeacherConfig(image_size=12, patch_size=4, width=16, depth=4, num_heads=2, embed_dim=6)
 LAYERS = last_layers(4, 3)

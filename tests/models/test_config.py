@@ -9,7 +9,8 @@ import pytest
 from internvideo.errors import ConfigError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.config import config_from_dict, config_to_dict
-from internvideo.models.viclip import SIZES, ViCLIPConfig, ViCLIPVisionConfig
+from internvideo.models.viclip import SIZES, ViCLIPConfig
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
 
 TEXT = CLIPTextConfig(vocab_size=6, context_length=8, width=16, depth=1, num_heads=2, embed_dim=4)

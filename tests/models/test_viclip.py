@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.layers import checkpoint_blocks
+from internvideo.models.pooled_vit import PooledVideoViT
 from internvideo.models.tokenizer import CLIPTokenizer, WordTokenizer
-from internvideo.models.viclip import (
-    SIZES,
-    PooledVideoViT,
-    ViCLIP,
-    ViCLIPConfig,
-    ViCLIPVision,
-    ViCLIPVisionConfig,
-    kept_tokens,
-)
+from internvideo.models.viclip import SIZES, ViCLIP, ViCLIPConfig, kept_tokens
+from internvideo.models.viclip_vision import ViCLIPVision, ViCLIPVisionConfig
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
 
 VISION = ViCLIPVisionConfig(

@@ -11,7 +11,8 @@ from internvideo.errors import CheckpointError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.uniformerv2 import UniFormerV2Config
-from internvideo.models.viclip import ViCLIP, ViCLIPConfig, ViCLIPVisionConfig
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.models.vit import VideoViT
 from internvideo.zoo.hub import save_pretrained
 from internvideo.zoo.towers import average_with_start, load_towers

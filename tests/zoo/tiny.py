@@ -16,7 +16,8 @@ from internvideo.models.umt_multimodal import SIZES as UMT_MULTIMODAL_SIZES
 from internvideo.models.umt_multimodal import UMTMultimodal
 from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
-from internvideo.models.viclip import ViCLIP, ViCLIPConfig, ViCLIPVisionConfig
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import ConvStemConfig, VideoViT, VideoViTConfig
 from internvideo.models.wordpiece import SPECIAL_TOKENS

@@ -36,10 +36,10 @@ from internvideo.models.caption_writer import CaptionStrategy, write_captions
 from internvideo.models.clip_layers import CLIPLayerNorm
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder, TextFeatures
 from internvideo.models.features import VideoFeatures
+from internvideo.models.pooled_vit import PooledVideoViT
 from internvideo.models.tokenizer import CLIPTokenizer, Tokenizer, WordTokenizer
 from internvideo.models.uniformerv2 import SIZES as UNIFORMERV2_SIZES
 from internvideo.models.uniformerv2 import UniFormerV2, UniFormerV2Config
-from internvideo.models.viclip import PooledVideoViT
 from internvideo.models.vit import VideoViTConfig
 
 __all__ = ["SIZES", "InternVideoMM", "InternVideoMMConfig", "InternVideoMMOutput"]

@@ -8,7 +8,7 @@ from BEiT: the query and the value have a bias, the key has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -29,6 +29,7 @@ __all__ = [
     "checkpointable",
     "drop_path_rates",
     "init_module",
+    "run_blocks",
 ]
 
 # The reference clamps the logarithm of the cosine temperature here: a factor of at most 100.
@@ -238,6 +239,29 @@ class Block(nn.Module):
         mixed = self.drop_path(_scaled(self.attn(self.norm1(x), num_last), self.gamma_1))
         x = (x if num_last is None else x[:, -num_last:]) + mixed
         return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
+
+
+def run_blocks(
+    blocks: Iterable[nn.Module], x: Float[Tensor, "b n d"], layers: Sequence[int] = ()
+) -> tuple[Float[Tensor, "b n d"], tuple[Float[Tensor, "b n d"], ...]]:
+    """Return the tokens after the last block, and after each of `layers`.
+
+    Args:
+        blocks: called one after the other.
+        x: tokens in front of the first.
+        layers: numbers of blocks; negative ones count from the end.
+
+    Raises:
+        IndexError: a block that there is not.
+    """
+    blocks = list(blocks)
+    wanted = [range(len(blocks))[layer] for layer in layers]
+    outputs: dict[int, Tensor] = {}
+    for index, block in enumerate(blocks):
+        x = block(x)
+        if index in wanted:
+            outputs[index] = x
+    return x, tuple(outputs[index] for index in wanted)
 
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:

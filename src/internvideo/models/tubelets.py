@@ -22,6 +22,7 @@ __all__ = [
     "split_mask",
     "take_tokens",
     "tubelet_grid",
+    "visible_index",
 ]
 
 
@@ -54,6 +55,15 @@ def split_mask(mask: Bool[Tensor, "b n"]) -> TokenSplit:
             )
     order = mask.to(torch.uint8).argsort(dim=1, stable=True)
     return TokenSplit(*order.split([mask.shape[1] - num_masked, num_masked], dim=1))
+
+
+def visible_index(visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"]) -> Int[Tensor, "b v"]:
+    """Return which tokens are seen as indices, whether told so or by a mask (True = seen).
+
+    Raises:
+        ValueError: the samples of a mask show different numbers of tokens, see `split_mask`.
+    """
+    return split_mask(~visible).visible if visible.dtype == torch.bool else visible
 
 
 def take_tokens(

@@ -28,7 +28,7 @@ from internvideo.models import vit
 from internvideo.models.clip_teacher import last_layers
 from internvideo.models.features import VideoFeatures
 from internvideo.models.layers import init_module
-from internvideo.models.tubelets import split_mask, take_tokens, tubelet_grid
+from internvideo.models.tubelets import take_tokens, tubelet_grid, visible_index
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
 __all__ = [
@@ -155,8 +155,7 @@ class UnmaskedTeacher(nn.Module):
         Raises:
             ValueError: the clip cannot be cut into patches.
         """
-        if visible.dtype == torch.bool:
-            visible = split_mask(~visible).visible
+        visible = visible_index(visible)
         hidden = self.encoder.forward_features(
             video, visible=visible, layers=self.config.layers
         ).hidden

@@ -24,9 +24,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.features import VideoFeatures
-from internvideo.models.layers import Block, drop_path_rates, init_module
+from internvideo.models.layers import Block, drop_path_rates, init_module, run_blocks
 from internvideo.models.positions import resample_positions, sinusoid_table
-from internvideo.models.tubelets import cut_tubelets, split_mask, take_tokens, tubelet_grid
+from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
 
 __all__ = ["SIZES", "ConvStemConfig", "VideoViT", "VideoViTConfig"]
 
@@ -324,21 +324,14 @@ class VideoViT(nn.Module):
             ValueError: the clip cannot be cut into tubelets without remainder.
         """
         config = self.config
-        if visible is not None and visible.dtype == torch.bool:
-            visible = split_mask(~visible).visible
-        wanted = [range(config.depth)[layer] for layer in layers]
-        outputs: dict[int, Tensor] = {}
-        x = self.embed(video, visible=visible)
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in wanted:
-                outputs[index] = x
+        index = None if visible is None else visible_index(visible)
+        x, hidden = run_blocks(self.blocks, self.embed(video, visible=index), layers)
         return VideoFeatures(
             tokens=self.norm(x),
             grid=tubelet_grid(
                 video, tubelet_size=config.tubelet_size, patch_size=config.patch_size
             ),
-            hidden=tuple(outputs[index] for index in wanted),
+            hidden=hidden,
         )
 
     def forward(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from internvideo.errors import CheckpointError
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
-from internvideo.models.viclip import ViCLIP, ViCLIPVision
+from internvideo.models.viclip import ViCLIP
+from internvideo.models.viclip_vision import ViCLIPVision
 from internvideo.zoo.kinds.unmasked_teacher import TEACHER
 from internvideo.zoo.load import load_model
 

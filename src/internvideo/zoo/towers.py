@@ -28,7 +28,9 @@ from internvideo.models.clip_init import (
     wise_ft_names,
 )
 from internvideo.models.internvideo_mm import InternVideoMM
-from internvideo.models.viclip import PooledVideoViT, ViCLIP, ViCLIPVision
+from internvideo.models.pooled_vit import PooledVideoViT
+from internvideo.models.viclip import ViCLIP
+from internvideo.models.viclip_vision import ViCLIPVision
 from internvideo.zoo.identify import Fit
 from internvideo.zoo.load import Transferred, load_encoder_weights, load_model
 

@@ -13,7 +13,8 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
-from internvideo.models.viclip import ViCLIP, ViCLIPConfig, ViCLIPVisionConfig
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.tasks.pretraining.contrastive import ContrastivePretraining, caption_loss
 from internvideo.train.config import OptimConfig
