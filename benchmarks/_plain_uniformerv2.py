@@ -2,8 +2,8 @@
 
 Tokens come first ("n (b t) d"), as PyTorch's attention has them by default; attention is a softmax
 of all logits; keys and values are projected before they are attended to; QuickGELU is spelled out;
-the positions of the global blocks are one 3-D convolution. Names of weights are those of the
-library's models, so that a state of ours loads. Kinetics variant only: no local relations.
+local relations and the positions of the global blocks are 3-D convolutions of the volume of tokens.
+Names of weights are those of the library's models, so that a state of ours loads.
 """
 
 from __future__ import annotations
@@ -56,17 +56,47 @@ def mlp(width: int, hidden: int) -> nn.Module:
     return block
 
 
-class Block(nn.Module):
-    def __init__(self, width: int, num_heads: int, *, fused: bool) -> None:
+def convolve(convolution: nn.Module, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Add the convolved volume of patches to them; "n (b t) d", the class token first."""
+    t, h, w = grid
+    volume = rearrange(x[1:], "(h w) (b t) d -> b d t h w", t=t, h=h, w=w)
+    added = rearrange(convolution(volume), "b d t h w -> (h w) (b t) d")
+    return torch.cat([x[:1], x[1:] + added])
+
+
+class LocalMHRA(nn.Module):
+    def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        self.attn = Attention(width, num_heads, fused=fused)
+        self.pos_embed = nn.Sequential(
+            nn.BatchNorm3d(width),
+            nn.Conv3d(width, channels, kernel_size=1),
+            nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), groups=channels),
+            nn.Conv3d(channels, width, kernel_size=1),
+        )
+
+    def forward(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        return convolve(self.pos_embed, x, grid)
+
+
+class Block(nn.Module):
+    def __init__(self, config: UniFormerV2ClassifierConfig, *, fused: bool) -> None:
+        super().__init__()
+        width, channels = config.width, int(config.width // config.local_reduction)
+        relates, relates_twice = config.local_mhra != "none", config.local_mhra == "double"
+        self.lmhra1 = LocalMHRA(width, channels) if relates else None
+        self.lmhra2 = LocalMHRA(width, channels) if relates_twice else None
+        self.attn = Attention(width, config.num_heads, fused=fused)
         self.ln_1 = nn.LayerNorm(width)
         self.mlp = mlp(width, 4 * width)
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        if self.lmhra1 is not None:
+            x = self.lmhra1(x, grid)
         normed = self.ln_1(x)
         x = x + self.attn(normed, normed)
+        if self.lmhra2 is not None:
+            x = self.lmhra2(x, grid)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -87,9 +117,7 @@ class Transformer(nn.Module):
         super().__init__()
         width, heads = config.width, config.num_heads
         self.global_layers = config.global_layers
-        self.resblocks = nn.ModuleList(
-            Block(width, heads, fused=fused) for _ in range(config.depth)
-        )
+        self.resblocks = nn.ModuleList(Block(config, fused=fused) for _ in range(config.depth))
         self.temporal_cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.dpe = nn.ModuleList(
             nn.Conv3d(width, width, 3, padding=1, groups=width) for _ in config.global_layers
@@ -104,17 +132,14 @@ class Transformer(nn.Module):
         )
 
     def forward(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        t, h, w = grid
-        b = x.shape[1] // t
+        t, b = grid[0], x.shape[1] // grid[0]
         token = self.temporal_cls_token.repeat(1, b, 1)
         stages = iter(zip(self.dpe, self.dec, strict=True))
         for index, block in enumerate(self.resblocks):
-            x = block(x)
+            x = block(x, grid)
             if index in self.global_layers:
-                convolve, attend = next(stages)
-                volume = rearrange(x[1:], "(h w) (b t) d -> b d t h w", t=t, h=h, w=w)
-                added = rearrange(convolve(volume), "b d t h w -> (h w) (b t) d")
-                y = torch.cat([x[:1], x[1:] + added])
+                positions, attend = next(stages)
+                y = convolve(positions, x, grid)
                 token = attend(token, rearrange(y, "n (b t) d -> (n t) b d", t=t))
         frames = rearrange(x[0], "(b t) d -> b t d", t=t).mean(dim=1)
         share = self.balance.sigmoid()
@@ -131,11 +156,18 @@ class PlainUniFormerV2(nn.Module):
 
     def __init__(self, config: UniFormerV2ClassifierConfig, *, fused: bool = False) -> None:
         super().__init__()
-        width, patch = config.width, (1, config.patch_size, config.patch_size)
+        width, patch = config.width, config.patch_size
         _, rows, columns = config.grid
+        steps = {"kernel_size": (1, patch, patch), "stride": (1, patch, patch)}
+        if config.temporal_downsample:
+            steps = {
+                "kernel_size": (3, patch, patch),
+                "stride": (2, patch, patch),
+                "padding": (1, 0, 0),
+            }
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.positional_embedding = nn.Parameter(torch.zeros(rows * columns + 1, width))
-        self.conv1 = nn.Conv3d(3, width, patch, stride=patch, bias=False)
+        self.conv1 = nn.Conv3d(3, width, **steps, bias=False)
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(config, fused=fused)
 

@@ -236,15 +236,16 @@ def report_memory(training: Training, *, num_clips: int) -> None:
     counts, sizes = [], []
     for number in range(num_clips // per_batch):
         next(batches)
-        if number % max(num_clips // per_batch // 40, 1) == 0:
+        if number % max(num_clips // per_batch // 80, 1) == 0:
             counts.append((number + 1) * per_batch)
             sizes.append(private_mib())
             print(f"{counts[-1]:7d} clips  {sizes[-1]:8.1f} MiB", flush=True)
-    settled = len(counts) // 4  # the first quarter fills pools and caches
-    slope = float(np.polyfit(counts[settled:], sizes[settled:], 1)[0]) * 1000
-    growth = sizes[-1] - sizes[settled]
-    print(f"growth after the first quarter {growth:+.1f} MiB, {slope:+.2f} MiB per 1000 clips")
-    values = {"clips": num_clips, "growth_mib": growth, "mib_per_1000_clips": slope}
+    means = [float(np.mean(part)) for part in np.array_split(sizes, 4)]
+    print("means of the quarters: " + ", ".join(f"{mean:.1f} MiB" for mean in means))
+    # The first quarter fills pools and caches.
+    slope = float(np.polyfit(counts[len(counts) // 4 :], sizes[len(counts) // 4 :], 1)[0]) * 1000
+    print(f"growth after the first quarter: {slope:+.2f} MiB per 1000 clips")
+    values = {"clips": num_clips, "quarters_mib": means, "mib_per_1000_clips": slope}
     print(json.dumps({"benchmark": "loader memory", **values}))
 
 

@@ -33,7 +33,12 @@ from internvideo.models.uniformerv2_classifier import (
 TINY = UniFormerV2ClassifierConfig(
     num_classes=5, image_size=32, num_frames=4, width=64, depth=2, num_heads=2, global_layers=(0, 1)
 )
-CONFIGS = {"tiny": TINY, **{name: SIZES[name] for name in ("b16", "l14", "l14-336")}}
+TINY_SSV = replace(TINY, temporal_downsample=True, local_mhra="double")
+CONFIGS = {
+    "tiny": TINY,
+    "tiny-ssv": TINY_SSV,
+    **{name: SIZES[name] for name in ("b16", "b16-ssv", "l14", "l14-336", "l14-ssv")},
+}
 PEERS = {"eager": False, "fused": True}
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,9 +111,8 @@ def progress_bar(description: str, *, unit: str = "") -> Iterator[ProgressBar]:
         TextColumn(unit),
         Remaining(),
     )
-    with Progress(
-        *columns, console=console, disable=not console.is_terminal, transient=True
-    ) as bars:
+    bars = Progress(*columns, console=console, transient=True)
+    with bars if console.is_terminal else nullcontext():  # off a terminal it would print a blank
         yield ProgressBar(bars, description)
 
 
