@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from internvideo.errors import ConfigError
 from internvideo.recipe import Recipe
-from internvideo.recipe.building import (
-    build_augmentation,
+from internvideo.recipe.building import build_task
+from internvideo.recipe.inputs import (
     build_preprocessing,
     build_source,
-    build_task,
     class_names,
 )
 from internvideo.recipe.schema import ProbeTask, SupervisedTask
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from internvideo.data.samples import ClipSource, EvaluationSource
 
-__all__ = ["build_augmentation", "build_preprocessing", "build_source", "build_task", "run_recipe"]
+__all__ = ["run_recipe"]
 
 _LOG = logging.getLogger(__name__)
 

@@ -3,20 +3,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from internvideo.data.clips import VideoListSource
 from internvideo.data.world import WorldSource
 from internvideo.errors import ConfigError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.recipe import load_recipe
-from internvideo.recipe.building import build_source, build_task, class_names
+from internvideo.recipe.building import build_task
+from internvideo.recipe.inputs import class_names
 from internvideo.train.config import OptimConfig
 from internvideo.train.optim import build_optimizer
-from internvideo.world import ACTIONS, World, write_kinetics, write_msrvtt
+from internvideo.world import World
 from internvideo.zoo import save_pretrained
 from internvideo.zoo.labels import k710_rows, label_names
 
@@ -71,39 +70,6 @@ def test_labels_that_cannot_be_kept_are_refused(k710, tmp_path):
     folder = save_pretrained(small, tmp_path / "small")
     with pytest.raises(ConfigError, match=r"710 classes .Kinetics-710.; the model .*small has 400"):
         build_task(classifier_recipe(400, labels, f"init={folder}"))
-
-
-def test_a_recipe_samples_the_frames_of_its_clips():
-    sampling = 'sampling={"rule": "dense", "frame_stride": 1}'
-    recipe = load_recipe("world_videomae-nano", ["data.start=5"])
-    whole = build_source(recipe)
-    part = build_source(
-        load_recipe(
-            "world_videomae-nano",
-            ["data.start=5", sampling, 'preprocessing={"preset": "nano", "num_frames": 8}'],
-        )
-    )
-    assert whole.key(0) == "world-0-5"
-    frames = [source.read(0, np.random.default_rng(0)).frames for source in (whole, part)]
-    assert [len(each) for each in frames] == [16, 8]
-    assert class_names(recipe, whole) == ACTIONS
-
-
-def test_lists_of_videos_are_read_in_their_own_format(tmp_path):
-    write_kinetics(tmp_path / "k", 6, world=World(), workers=1)
-    write_msrvtt(tmp_path / "m", 6, world=World(), workers=1)
-    kinetics = {"kind": "kinetics", "annotations": str(tmp_path / "k" / "train.csv")}
-    (annotations,) = (tmp_path / "m").glob("*.json")
-    msrvtt = {
-        "kind": "msrvtt", "annotations": str(annotations), "videos": str(tmp_path / "m" / "videos"),
-    }  # fmt: skip
-    for data in (kinetics, msrvtt):
-        recipe = load_recipe("world_videomae-nano", ["data=" + json.dumps(data)])
-        source = build_source(recipe)
-        assert isinstance(source, VideoListSource)
-        sample = source.read(0, np.random.default_rng(0))
-        assert sample.frames.shape[0] == 16
-        assert (sample.caption is not None) == (data["kind"] == "msrvtt")
 
 
 UNIFORMER = {

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from internvideo.recipe import list_recipes, load_recipe
+from internvideo.recipe.building import build_task
 from internvideo.train.optim import build_optimizer, scaled_lr
 from internvideo.train.schedules import Schedule
-from internvideo.training import build_task
 from internvideo.zoo import find_card
 from internvideo.zoo.resolve import card_config
 

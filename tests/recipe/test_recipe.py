@@ -5,7 +5,7 @@ import yaml
 
 from internvideo.errors import ConfigError, UnknownNameError
 from internvideo.recipe import load_recipe
-from internvideo.training import build_task
+from internvideo.recipe.building import build_task
 from internvideo.zoo import find_card
 
 

@@ -21,7 +21,8 @@ from internvideo.errors import CheckpointError, ConfigError
 from internvideo.evaluation.running import in_processes, write_report
 from internvideo.pipeline import VideoModel, load
 from internvideo.recipe import Recipe
-from internvideo.recipe.building import build_preprocessing, build_source, build_task
+from internvideo.recipe.building import build_task
+from internvideo.recipe.inputs import build_preprocessing, build_source
 from internvideo.recipe.schema import ProbeTask, SupervisedTask
 from internvideo.results import RecognitionReport
 from internvideo.tasks.classification.evaluation import evaluate_classifier

@@ -8,7 +8,7 @@ from torch.utils.data import default_collate
 from internvideo.data.samples import Sample
 from internvideo.errors import DataError
 from internvideo.recipe import load_recipe
-from internvideo.training import build_task
+from internvideo.recipe.building import build_task
 
 
 @pytest.fixture
