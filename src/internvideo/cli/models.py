@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from internvideo.cli.terminal import command_help, stdout_console
-from internvideo.errors import UnknownNameError, did_you_mean
+from internvideo.cli.terminal import (
+    command_help,
+    output_file,
+    output_folder,
+    stdout_console,
+)
+from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     from internvideo.zoo.card import Card
@@ -39,6 +45,8 @@ app = typer.Typer(
           internvideo models show viclip-nano
           internvideo models verify checkpoint.pth
           internvideo models download viclip-l14
+          internvideo models convert k400.pth --out videomae-k400
+          internvideo models average runs/mine/model --start openai-clip-vit-b-16 --out averaged
         """
     ),
 )
@@ -127,6 +135,77 @@ def download_weights(
 
     card = find_card(name)
     print(card.directory if card.directory is not None else download(card))
+
+
+@app.command("convert")
+def convert_weights(
+    source: Annotated[str, typer.Argument(help="Name, file, folder or hub id of a model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; with --official a .pth file.")],
+    card: Annotated[
+        str | None, typer.Option(help="For a weight file: the released model that it is.")
+    ] = None,
+    official: Annotated[
+        bool, typer.Option("--official", help="Tensor names and shapes of the released files.")
+    ] = False,
+) -> None:
+    """Write a model as a folder that `load` reads, or under the names of the released files.
+
+    Both ways keep every number: a released file that is converted and converted back is the same.
+
+    Examples:
+      internvideo models convert k400_vit_b.pth --card videomae-b16-k400 --out videomae-k400
+      internvideo models convert runs/mine/model --official --out mine.pth
+    """
+    import torch
+
+    from internvideo.zoo import load_model, official_state
+
+    _ = output_file(out) if official else output_folder(out)
+    loaded = load_model(source, card=card)
+    if official:
+        part = out.with_name(f".{out.name}.part")
+        torch.save(official_state(loaded.model), part)
+        part.replace(out)
+    else:
+        loaded.save_pretrained(out)
+    print(out)
+
+
+@app.command("average")
+def average(
+    model: Annotated[str, typer.Argument(help="The trained model: a folder, file or hub id.")],
+    start: Annotated[
+        str, typer.Option("--start", "-s", help="The image CLIP that its training started from.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the averaged model.")],
+    weight: Annotated[
+        float, typer.Option("--weight", "-w", min=0, max=1, help="Share of the trained weights.")
+    ] = 0.5,
+) -> None:
+    """Average a trained ViCLIP or InternVideo-MM with its start (WiSE-FT).
+
+    The published zero-shot numbers of both are those of such averages, with weight 0.5.
+
+    Examples:
+      internvideo models average runs/mine/model --start openai-clip-vit-b-16 --out averaged
+    """
+    import dataclasses
+
+    from internvideo.zoo import Pretrained, load_model
+    from internvideo.zoo.towers import TwoTowers, average_with_start
+
+    output_folder(out)
+    loaded = load_model(model)
+    if not isinstance(loaded.model, TwoTowers):
+        raise CheckpointError(
+            f"{loaded.name} has not two towers; a ViCLIP or an InternVideo-MM has an average"
+        )
+    average_with_start(loaded.model, start, weight=weight)
+    how = {"averaged": f"{weight:g} of the trained weights, the rest of {start}"}
+    provenance = {**loaded.record.provenance, **how}
+    record = dataclasses.replace(loaded.record, provenance=provenance, card=None)
+    Pretrained(loaded.model, record).save_pretrained(out)
+    print(out)
 
 
 def _no_match(pattern: str) -> str:

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from internvideo.models.clip_text import CLIPTextConfig
+from internvideo.models.viclip import ViCLIP, ViCLIPConfig
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
+from internvideo.zoo import load_model, save_pretrained
+
+CONFIG = ViCLIPConfig(
+    vision=ViCLIPVisionConfig(image_size=32, width=64, depth=1, num_heads=1, embed_dim=16),
+    text=CLIPTextConfig(
+        vocab_size=99, context_length=8, width=64, depth=1, num_heads=1, embed_dim=16
+    ),
+    embed_dim=16,
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Path:
+    """Return where a ViCLIP, an image CLIP (positions in time are zero) and a classifier lie."""
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    for name in ("trained", "clip"):
+        model = ViCLIP(CONFIG)
+        if name == "trained":
+            torch.nn.init.normal_(model.vision_encoder.temporal_positional_embedding)
+        save_pretrained(model, root / name, preprocessing=tiny.PROTOCOL)
+    tiny.save_classifier(root / "classifier")
+    return root
+
+
+def state(source: Path) -> dict[str, torch.Tensor]:
+    return load_model(source).model.state_dict()
+
+
+def test_there_and_back_nothing_changes(call, folders, tmp_path):
+    """A folder becomes a file with the official names, which becomes the same folder."""
+    file, back = tmp_path / "official" / "viclip.pth", tmp_path / "back"
+    assert call("models", "convert", folders / "trained", "--official", "-o", file)[0] == 0
+    official = torch.load(file, weights_only=True)
+    assert "vision_encoder.transformer.resblocks.0.attn.in_proj_weight" in official
+    code, out, err = call("models", "convert", file, "--out", back)
+    assert (code, out.strip(), err) == (0, str(back), "")
+    before, after = state(folders / "trained"), state(back)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_average_says_how_it_was_made(call, folders, tmp_path):
+    line = ("models", "average", folders / "trained", "--start", folders / "clip")
+    code, out, err = call(*line, "--out", tmp_path / "averaged", "--weight", 0.25)
+    assert (code, out.strip()) == (0, str(tmp_path / "averaged"))
+    assert "38 tensors taken, 0 left, 1 new" in err
+    trained, start, averaged = (
+        state(folder) for folder in (folders / "trained", folders / "clip", tmp_path / "averaged")
+    )
+    name = "text_encoder.text_projection"
+    torch.testing.assert_close(averaged[name], 0.25 * trained[name] + 0.75 * start[name])
+    time = "vision_encoder.temporal_positional_embedding"
+    assert torch.equal(averaged[time], trained[time])
+    record = json.loads((tmp_path / "averaged" / "config.json").read_text(encoding="utf-8"))
+    assert record["provenance"]["averaged"].startswith("0.25 of the trained weights")
+    assert record["preprocessing"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("convert", "no-such-model", "-o", "{out}"), "no-such-model"),
+        (("convert", "{root}/clip", "--official", "-o", "{root}"), "it is a folder"),
+        (("average", "{root}/classifier", "-s", "{root}/clip", "-o", "{out}"), "not two towers"),
+        (("average", "{root}/trained", "-s", "{root}/classifier", "-o", "{out}"), "image CLIP"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(call, folders, tmp_path, arguments, told):
+    words = [word.format(root=folders, out=tmp_path / "out") for word in arguments]
+    code, out, err = call("models", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert told in err
