@@ -5,7 +5,8 @@ tokens first, a softmax of all logits ("eager") or PyTorch's fused attention ("f
 keys and values in the global blocks, QuickGELU spelled out. All have the same weights and must
 return the same logits, or the same loss, first; the rounds are interleaved in one process. A step
 is forward, cross-entropy and backward; the optimiser is alike for both and left out. Dropout is
-off, for the peer has none.
+off, for the peer has none. `--bf16` compares in float32, then measures all under autocast to
+bfloat16, as one trains.
 """
 
 from __future__ import annotations
@@ -69,6 +70,16 @@ def forward_runs(models: dict[str, nn.Module], video: Tensor) -> dict[str, Calla
     return _equal({name: lambda model=model: run(model) for name, model in models.items()})
 
 
+def autocast(run: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    """Return the same in bfloat16."""
+
+    def go() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return run()
+
+    return go
+
+
 def step_runs(models: dict[str, nn.Module], video: Tensor) -> dict[str, Callable[[], Tensor]]:
     """Return one training step a model, after their losses proved equal."""
     labels = torch.arange(len(video), device=video.device) % 5
@@ -102,6 +113,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="of a clip")
     parser.add_argument("--batch", type=int, default=1, help="clips")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu", help="for a CPU")
     parser.add_argument("--threads", type=int, help="of the CPU")
     return parser.parse_args(arguments)
@@ -119,10 +131,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = config.image_size
     video = torch.randn(options.batch, 3, config.num_frames, size, size, device=device)
     title = f"UniFormerV2-{options.size} {config.num_frames}x{size}², batch {options.batch}"
+    title += ", bf16" if options.bf16 else ""
     rows = []
     for what, make in (("forward", forward_runs), ("training step", step_runs)):
+        runs = make(models, video)
+        if options.bf16:
+            runs = {name: autocast(run, device) for name, run in runs.items()}
         seconds = measure(
-            dict(make(models, video)),
+            dict(runs),
             repeats=3 if options.quick else 7,
             clock="wall" if device.type != "cpu" else options.clock,
         )

@@ -15,10 +15,11 @@ def _benchmarks_importable(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
 
 
-def test_it_compares_equal_models_and_reports_both_passes(capsys):
+@pytest.mark.parametrize("more", [("tiny",), ("tiny-ssv", "--bf16")])
+def test_it_compares_equal_models_and_reports_both_passes(capsys, more):
     import uniformer
 
-    uniformer.main(["--size", "tiny", "--quick", "--frames", "3", "--batch", "2"])
+    uniformer.main(["--quick", "--frames", "4", "--batch", "2", "--size", *more])
     answer = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert answer["benchmark"] == "uniformer"
     cases = {(row["case"].rpartition(", ")[2], row["peer_name"]) for row in answer["rows"]}
