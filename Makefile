@@ -9,7 +9,7 @@ VIDEO  ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test shapes lint format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -27,6 +27,10 @@ demo: setup ## classify world clips (and VIDEO=my.mp4) with the embedded model; 
 
 test: setup ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+
+shapes: setup ## run the golden tests with every shape in the models' signatures checked
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n $(CORES) tests/golden \
+		--jaxtyping-packages=internvideo.models,shapes.checked
 
 lint: setup ## ruff, pyright, import-linter, codespell
 	@$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,7 @@ from torch import Tensor
 __all__ = ["Limits", "Writer", "Written", "beam_search", "greedy", "nucleus"]
 
 
+@runtime_checkable
 class Writer(Protocol):
     """A batch of texts that a model goes on with."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -159,7 +159,7 @@ def checkpointable(forward: _Forward) -> _Forward:
     """Decorate the `forward` of a block so that `checkpoint_blocks` can switch recomputing on."""
 
     @wraps(forward)
-    def recomputed(self: nn.Module, *args: Tensor | int | None) -> Tensor:
+    def recomputed(self: nn.Module, *args: Any) -> Tensor:
         if getattr(self, "activation_checkpointing", False) and torch.is_grad_enabled():
             return checkpoint(forward, self, *args, use_reentrant=False)
         return forward(self, *args)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
@@ -60,6 +60,7 @@ def trim_padding(ids: Int[Tensor, "b l"]) -> Int[Tensor, "b k"]:
     return ids[:, : int(filled.max()) + 1] if len(filled) else ids
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What a text tower needs of a tokenizer.
 
