@@ -126,6 +126,9 @@ def _shard(objective: Any, mesh: Any) -> nn.Module:
     for block in objective.task.model.block_modules():
         fully_shard(block, mesh=processes)
     fully_shard(objective, mesh=processes, ignored_params=numbers)
+    if mesh.device_type == "cpu":
+        for module in _sharded_modules(objective):  # gloo of torch 2.8 takes a mean for a sum
+            module.set_force_sum_reduction_for_comms(True)
     return objective
 
 
