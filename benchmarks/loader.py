@@ -15,7 +15,7 @@ fine-tuning) or per video (evaluation).
 `--memory N` instead delivers N pretraining clips, four of each decoded one, through one worker and
 tells how memory grows.
 
-Run: python benchmarks/loader.py [--quick] [--workers N] [--memory [N]]
+Run: python benchmarks/loader.py [--quick] [--gop N] [--workers N] [--memory [N]]
 """
 
 from __future__ import annotations
@@ -307,6 +307,7 @@ def compare_all(annotations: Path, gop: int, arguments: argparse.Namespace) -> l
 def main() -> None:
     parser = argparse.ArgumentParser(description="Clips delivered to a training loop.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and one kind of file")
+    parser.add_argument("--gop", type=int, help="frames from one key frame to the next; 250, 30")
     parser.add_argument("--workers", type=int, default=0, help="also wall time with N workers")
     parser.add_argument(
         "--memory", type=int, nargs="?", const=-1, help="only deliver N clips (20000; quick 2000)"
@@ -314,7 +315,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for gop in (250,) if arguments.quick or arguments.memory else (250, 30):
+    gops = (250,) if arguments.quick or arguments.memory else (250, 30)
+    for gop in gops if arguments.gop is None else (arguments.gop,):
         with tempfile.TemporaryDirectory() as folder:
             annotations = write_list(Path(folder), key_frame_interval=gop)
             if arguments.memory is None:
