@@ -137,7 +137,6 @@ def download_weights(
     print(card.directory if card.directory is not None else download(card))
 
 
-@app.command("convert")
 def convert_weights(
     source: Annotated[str, typer.Argument(help="Name, file, folder or hub id of a model.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; with --official a .pth file.")],
@@ -159,19 +158,26 @@ def convert_weights(
     import torch
 
     from internvideo.zoo import load_model, official_state
+    from internvideo.zoo.identify import identify
 
     _ = output_file(out) if official else output_folder(out)
     loaded = load_model(source, card=card)
     if official:
+        state = official_state(loaded.model)
+        try:
+            identify({name: tuple(tensor.shape) for name, tensor in state.items()})
+        except CheckpointError:
+            raise CheckpointError(
+                f"{loaded.name} has the shape of no released model; leave out --official"
+            ) from None
         part = out.with_name(f".{out.name}.part")
-        torch.save(official_state(loaded.model), part)
+        torch.save(state, part)
         part.replace(out)
     else:
         loaded.save_pretrained(out)
     print(out)
 
 
-@app.command("average")
 def average(
     model: Annotated[str, typer.Argument(help="The trained model: a folder, file or hub id.")],
     start: Annotated[
@@ -206,6 +212,10 @@ def average(
     record = dataclasses.replace(loaded.record, provenance=provenance, card=None)
     Pretrained(loaded.model, record).save_pretrained(out)
     print(out)
+
+
+for _verb, _function in {"convert": convert_weights, "average": average}.items():
+    app.command(_verb, help=command_help(_function.__doc__ or ""))(_function)
 
 
 def _no_match(pattern: str) -> str:

@@ -20,6 +20,7 @@ from internvideo.recipe.schema import (
     OneData,
     Recipe,
     ShardData,
+    WorldData,
 )
 from internvideo.video.augment import AUGMENTATIONS, Augmentation
 from internvideo.video.preprocessing import PRESETS, Preprocessing
@@ -50,43 +51,35 @@ def _one_source(
 ) -> EvaluationSource:
     from internvideo.data.build import open_list
 
+    more: dict[str, Any] = {}
     match data:
         case ListData():
-            return open_list(
-                data.kind,
-                data.annotations,
-                protocol=protocol,
-                sampling=sampling,
-                root=data.root,
-                labels=data.labels,
-                split=data.split,
-                skip_bad=data.skip_bad,
-            )
+            kind, root = data.kind, data.root
+            more = {"labels": data.labels, "split": data.split}
         case CaptionData():
-            columns = data.columns
-            return open_list(
-                "captions",
-                data.annotations,
-                protocol=protocol,
-                sampling=sampling,
-                root=data.root,
-                columns=None if columns is None else CaptionColumns(**columns.model_dump()),
-                skip_bad=data.skip_bad,
-            )
+            kind, root = "captions", data.root
+            if data.columns is not None:
+                more = {"columns": CaptionColumns(**data.columns.model_dump())}
         case MSRVTTData():
-            return open_list(
-                "msrvtt",
-                data.annotations,
-                protocol=protocol,
-                sampling=sampling,
-                root=data.videos,
-                split=data.split,
-                skip_bad=data.skip_bad,
-            )
+            kind, root, more = "msrvtt", data.videos, {"split": data.split}
         case ShardData():
             from internvideo.data.shards import open_shards
 
             return open_shards(data.shards, protocol=protocol, sampling=sampling, cache=data.cache)
+        case WorldData():
+            return _world(data, sampling)
+    return open_list(
+        kind,
+        data.annotations,
+        protocol=protocol,
+        sampling=sampling,
+        root=root,
+        skip_bad=data.skip_bad,
+        **more,
+    )
+
+
+def _world(data: WorldData, sampling: ClipSampling | None) -> EvaluationSource:
     from internvideo.data.world import WorldSource
     from internvideo.world import CaptionMix, World
 
