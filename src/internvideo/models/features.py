@@ -5,15 +5,16 @@ Shapes: b batch, n tokens, d width, (t, h, w) the grid of tokens in time, rows a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["VideoFeatures"]
+__all__ = ["Intermediates", "VideoFeatures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,15 @@ class VideoFeatures:
     def per_step(self) -> Float[Tensor, "b t d"]:
         """Return one vector a time step: the mean over its rows and columns."""
         return torch.flatten(self.volume(), 2, 3).mean(dim=2)
+
+
+class Intermediates:
+    """What an encoder whose `forward_features` takes `layers` can do besides."""
+
+    forward_features: Any
+
+    def intermediates(
+        self, video: Float[Tensor, "b c t y x"], layers: Sequence[int]
+    ) -> tuple[Float[Tensor, "b n d"], ...]:
+        """Return the patch tokens after each of the given blocks, without the final norm."""
+        return self.forward_features(video, layers=layers).hidden

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions
 from internvideo.models.clip_layers import CLIPBlock, CLIPLayerNorm
-from internvideo.models.features import VideoFeatures
+from internvideo.models.features import Intermediates, VideoFeatures
 from internvideo.models.layers import drop_path_rates
 from internvideo.models.tubelets import cut_tubelets, tubelet_grid
 from internvideo.models.uniformerv2_blocks import GlobalUniBlock, LocalUniBlock, PositionalConv
@@ -209,7 +209,7 @@ def _block(config: UniFormerV2Config, drop_path: float) -> CLIPBlock:
     )
 
 
-class UniFormerV2(nn.Module):
+class UniFormerV2(Intermediates, nn.Module):
     """The encoder; call it with a normalised clip.
 
     Example:
@@ -312,12 +312,6 @@ class UniFormerV2(nn.Module):
     def forward(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
         """Encode a clip; see `forward_features`."""
         return self.forward_features(video)
-
-    def intermediates(
-        self, video: Float[Tensor, "b c t y x"], layers: Sequence[int]
-    ) -> tuple[Float[Tensor, "b n d"], ...]:
-        """Return the patch tokens after each of the given blocks, without a norm."""
-        return self.forward_features(video, layers=layers).hidden
 
 
 def _something_something(base: UniFormerV2Config, num_global: int) -> UniFormerV2Config:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions, resize_temporal_positions
 from internvideo.models.clip_layers import CLIPLayerNorm, CLIPTransformer
-from internvideo.models.features import VideoFeatures
+from internvideo.models.features import Intermediates, VideoFeatures
 from internvideo.models.layers import run_blocks
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
 
@@ -71,7 +71,7 @@ class ViCLIPVisionConfig:
         return self.num_frames // self.tubelet_size, side, side
 
 
-class ViCLIPVision(nn.Module):
+class ViCLIPVision(Intermediates, nn.Module):
     """CLIP's image transformer over the patches of all frames of a clip."""
 
     def __init__(self, config: ViCLIPVisionConfig) -> None:
@@ -174,12 +174,6 @@ class ViCLIPVision(nn.Module):
     ) -> VideoFeatures:
         """Encode a clip; see `forward_features`."""
         return self.forward_features(video, visible=visible)
-
-    def intermediates(
-        self, video: Float[Tensor, "b c t y x"], layers: Sequence[int]
-    ) -> tuple[Float[Tensor, "b n d"], ...]:
-        """Return the patch tokens after each of the given blocks, without the final norm."""
-        return self.forward_features(video, layers=layers).hidden
 
     def project(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map the class token into the joint space (not normalised)."""

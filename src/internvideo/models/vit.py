@@ -23,7 +23,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from internvideo.models.features import VideoFeatures
+from internvideo.models.features import Intermediates, VideoFeatures
 from internvideo.models.layers import Block, drop_path_rates, init_module, run_blocks
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
@@ -200,7 +200,7 @@ class PatchEmbed(nn.Module):
         return tokens
 
 
-class VideoViT(nn.Module):
+class VideoViT(Intermediates, nn.Module):
     """Video encoder; call it with a normalised clip to get its `VideoFeatures`.
 
     Example:
@@ -342,12 +342,6 @@ class VideoViT(nn.Module):
     ) -> VideoFeatures:
         """Encode a clip; see `forward_features`."""
         return self.forward_features(video, visible=visible)
-
-    def intermediates(
-        self, video: Float[Tensor, "b c t y x"], layers: Sequence[int]
-    ) -> tuple[Float[Tensor, "b n d"], ...]:
-        """Return the tokens after each of the given blocks, without the final norm."""
-        return self.forward_features(video, layers=layers).hidden
 
 
 def _select_frames(video: Tensor, index: Tensor, tubelet_size: int) -> Tensor:
