@@ -8,7 +8,8 @@ half", which tell what remains for the CPU of a machine with an accelerator. Bef
 the clips are compared.
 
 The peer decodes once for every clip that it delivers; a second row lets it decode once for all
-copies of a sample. Times are CPU seconds of one process without workers, one thread, in turns;
+copies of a sample. Large tensors of both take large pages (THP_MEM_ALLOC_ENABLE=0 turns that off).
+Times are CPU seconds of one process without workers, one thread, in turns;
 `--workers N` adds wall time with N worker processes each. They are per clip (pretraining and
 fine-tuning) or per video (evaluation).
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command does; for both contestants
 
 import argparse
 import json

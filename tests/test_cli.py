@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 import tiny
+from internvideo.cli import application
 from internvideo.cli.application import run
 from internvideo.cli.labels import read_labels
 from internvideo.errors import DataError
@@ -555,3 +556,14 @@ def test_a_reader_that_stops_early_is_no_error():
     assert done.stdout.count("\n") == 2
     assert done.stdout.splitlines()[1] in ("0", "1")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("0", "0")])
+def test_the_command_asks_for_large_pages_unless_told_otherwise(monkeypatch, given, expected):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", given or "")
+    if given is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    monkeypatch.setattr(application, "run", lambda: 0)
+    with pytest.raises(SystemExit):
+        application.main()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == expected

@@ -1,4 +1,4 @@
-"""Tar shards: written, read at any place, read from a server, and read by webdataset."""
+"""Tar shards: written, read at any place, and read by webdataset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.range_server import serve_folder
+from data.noisy_videos import COUNT, MAX, PROTOCOL, same_clips
 from internvideo.data import shard_storage, shard_writing
 from internvideo.data.build import read_list
 from internvideo.data.clip_list import ClipEntry, ClipList
@@ -22,52 +22,8 @@ from internvideo.data.clips import VideoListSource
 from internvideo.data.shard_writing import write_shards
 from internvideo.data.shards import expand_braces, open_shards
 from internvideo.errors import ConfigError, DataError, VideoError
-from internvideo.video import Preprocessing, Video, write_video
+from internvideo.video import Video, write_video
 from internvideo.video.transforms import resize
-
-PROTOCOL = Preprocessing(num_frames=4, sampling="middle", resize_size=16, crop_size=16)
-COUNT = 12
-MAX = 80_000
-
-
-@pytest.fixture(scope="module")
-def annotated(tmp_path_factory) -> ClipList:
-    """Twelve noisy videos of about 20 kB in folders with dots and spaces, and a missing one."""
-    root = tmp_path_factory.mktemp("videos")
-    lines = []
-    for number in range(COUNT):
-        generator = torch.Generator().manual_seed(number)
-        frames = torch.randint(0, 256, (8, 48, 64, 3), generator=generator, dtype=torch.uint8)
-        name = f"class v{number % 3}.0/clip {number}.x.mp4"
-        write_video(root / name, frames, fps=8)
-        lines.append(f"{name} {number % 3}\n")
-    (root / "broken.mp4").write_bytes(b"no video" * 100)
-    lines[5:5] = ["gone.mp4 0\n", "broken.mp4 1\n"]
-    (root / "train.csv").write_text("".join(lines))
-    return read_list("kinetics", root / "train.csv")
-
-
-@pytest.fixture(scope="module")
-def shards(annotated, tmp_path_factory):
-    out = tmp_path_factory.mktemp("shards")
-    write_shards(annotated, out, max_bytes=MAX)
-    return out
-
-
-def same_clips(source, annotated) -> None:
-    """Check that a source has the good clips of the list, frame for frame."""
-    good = [entry for entry in annotated if entry.line not in (6, 7)]
-    assert len(source) == len(good) == COUNT
-    listed = VideoListSource(ClipList(good, file="x"), PROTOCOL)
-    for index in (0, 4, 5, 11):
-        sample = source.read(index, np.random.default_rng(0))
-        expected = listed.read(index, np.random.default_rng(0))
-        np.testing.assert_array_equal(sample.frames, expected.frames)
-        assert sample.label == expected.label == source.label(index)
-        assert sample.key == source.key(index)
-    views, label, key = source.read_views(3, PROTOCOL)
-    torch.testing.assert_close(views, listed.read_views(3, PROTOCOL).views, rtol=0, atol=0)
-    assert (label, key) == (0, source.key(3))
 
 
 def test_shards_give_the_clips_of_the_list(annotated, shards):
@@ -254,112 +210,6 @@ def test_the_order_keeps_to_a_window_of_shards(shards):
     changes = sorted({(seen.index(shard), len(seen) - seen[::-1].index(shard)) for shard in seen})
     alive = [sum(start <= place < end for start, end in changes) for place in range(COUNT)]
     assert max(alive) <= 2
-
-
-# ---------------------------------------------------------------- from a server
-
-
-def test_a_server_sends_only_the_bytes_of_a_clip(annotated, shards):
-    with serve_folder(shards) as server:
-        source = open_shards(server.url, protocol=PROTOCOL)
-        assert [name for name, _ in server.sent] == ["index.json"]
-        server.sent.clear()
-        source.read(4, np.random.default_rng(0))
-        assert [size for _, size in server.sent] == [int(source.index.sizes[4])]
-        same_clips(source, annotated)
-        pattern = f"{server.url}/clips-{{000000..000001}}.tar"
-        assert len(open_shards(pattern, protocol=PROTOCOL)) < COUNT
-
-
-def test_a_server_that_fails_at_first_is_asked_again(shards, monkeypatch):
-    monkeypatch.setattr(shard_storage, "_FIRST_WAIT", 0.01)
-    with serve_folder(shards) as server:
-        source = open_shards(server.url, protocol=PROTOCOL)
-        server.failures = 2
-        assert source.read(0, np.random.default_rng(0)).label == 0
-        server.failures = 99
-        with pytest.raises(VideoError, match=r"clips-000000.tar: cannot be read .*503"):
-            source.read(0, np.random.default_rng(0))
-
-
-def test_a_server_without_ranges_needs_a_cache(annotated, shards, tmp_path):
-    with serve_folder(shards) as server:
-        server.ranges = False
-        source = open_shards(server.url, protocol=PROTOCOL)
-        with pytest.raises(VideoError, match=r"sends the whole file .* set a cache folder"):
-            source.read(0, np.random.default_rng(0))
-        same_clips(open_shards(server.url, protocol=PROTOCOL, cache=tmp_path), annotated)
-
-
-def test_a_cache_fetches_each_shard_once_and_keeps_its_bound(annotated, shards, tmp_path):
-    with serve_folder(shards) as server:
-        source = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path, cache_bytes=2 * MAX)
-        server.sent.clear()
-        for index in source.order(np.random.default_rng(0)):
-            source.read(int(index), np.random.default_rng(0))
-            assert sum(path.stat().st_size for path in tmp_path.rglob("*.tar")) <= 2 * MAX
-        same_clips(source, annotated)
-        server.sent.clear()
-        roomy = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path / "all")
-        for _ in range(2):
-            same_clips(roomy, annotated)
-        fetched = [name for name, _ in server.sent if name.endswith(".tar")]
-        assert len(fetched) == len(set(fetched))
-    same_clips(roomy, annotated)  # the server is gone
-
-
-def test_a_damaged_shard_does_not_enter_the_cache(shards, tmp_path):
-    for path in shards.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    first = tmp_path / "clips-000000.tar"
-    data = bytearray(first.read_bytes())
-    data[5000] ^= 1
-    first.write_bytes(data)
-    with serve_folder(tmp_path) as server:
-        source = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path / "cache")
-        with pytest.raises(VideoError, match="arrived with another SHA-256"):
-            source.read(0, np.random.default_rng(0))
-    assert not list((tmp_path / "cache").rglob("*.tar"))
-
-
-def test_remote_shards_without_an_index(annotated, shards, tmp_path):
-    for path in shards.glob("*.tar"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    last = len(list(shards.glob("*.tar"))) - 1
-    with serve_folder(tmp_path) as server:
-        pattern = f"{server.url}/clips-{{000000..{last:06d}}}.tar"
-        same_clips(open_shards(pattern, protocol=PROTOCOL), annotated)
-        cache = tmp_path / "cache"
-        same_clips(open_shards(pattern, protocol=PROTOCOL, cache=cache), annotated)
-        assert len(list(cache.rglob("*.index"))) == last + 1
-        same_clips(open_shards(pattern, protocol=PROTOCOL, cache=cache), annotated)
-        with pytest.raises(DataError, match=r"has no index.json, and an address cannot be listed"):
-            open_shards(server.url, protocol=PROTOCOL)
-        with pytest.raises(DataError, match=r"gone.tar: not found"):
-            open_shards(f"{server.url}/gone.tar", protocol=PROTOCOL)
-
-
-class _Reads(torch.utils.data.Dataset):
-    def __init__(self, source) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> int:
-        sample = self.source.read(index, np.random.default_rng(0))
-        return int(sample.frames.sum())
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_forked_workers_read_from_a_server(shards, tmp_path, cached):
-    with serve_folder(shards) as server:
-        source = open_shards(server.url, protocol=PROTOCOL, cache=tmp_path if cached else None)
-        here = [_Reads(source)[index] for index in range(COUNT)]
-        loader = torch.utils.data.DataLoader(
-            _Reads(source), batch_size=None, num_workers=2, multiprocessing_context="fork"
-        )
-        assert [int(value) for value in loader] == here
 
 
 # ---------------------------------------------------------------- encoding

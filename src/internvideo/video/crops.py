@@ -182,7 +182,8 @@ def flip_clips_(
     if clips.device.type != "cpu":
         return _flip_by_mask_(clips, chosen)
     for row in chosen.nonzero().flatten().tolist():
-        clips[row] = clips[row].flip(-1)
+        for channel in clips[row]:  # one after the other: stays in cache
+            channel.copy_(channel.flip(-1))
     return clips
 
 

@@ -250,8 +250,8 @@ def inverse_affine(operation: Operation, height: int, width: int) -> warps.Affin
         case "TranslateY":
             return (1.0, 0.0, 0.0, 0.0, 1.0, argument * height)
         case "Rotate":
-            angle = -math.radians(argument)
-            # Pillow rounds, so that quarter turns are exact
+            # in the steps of Pillow, which takes angles from 0 on and keeps 15 digits
+            angle = -math.radians(argument % 360.0)
             cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
             x, y = width / 2, height / 2
             return (

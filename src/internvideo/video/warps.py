@@ -51,12 +51,18 @@ def affine(
         columns = frames[:, :, left : left + asked.width]
         places = _places(asked, d, e, f)
         return _slide(columns, places, axis=0, start=given.top, size=whole.height)
+    if _meets_grey_levels(matrix, whole):
+        from_corner = CropBox(0, 0, asked.top + asked.height, asked.left + asked.width)
+        moved = _by_pillow(frames, matrix, given=given, asked=from_corner)
+        return moved[:, asked.top :, asked.left :]
     return _by_pillow(frames, matrix, given=given, asked=asked)
 
 
 def affine_source(asked: CropBox, whole: CropBox, matrix: Affine) -> CropBox:
     """Return the part of the frames that the bicubic filter reads to produce the part `asked`."""
     a, b, c, d, e, f = matrix
+    if b and d and _meets_grey_levels(matrix, whole):
+        return whole
     rows = (asked.top, asked.top + asked.height)
     columns = (asked.left, asked.left + asked.width)
     x = [a * column + b * row + c for column in columns for row in rows]
@@ -73,6 +79,16 @@ def grown(box: CropBox, whole: CropBox, *, margin: int) -> CropBox:
     bottom = max(min(box.top + box.height + margin, whole.height), top + 1)
     right = max(min(box.left + box.width + margin, whole.width), left + 1)
     return CropBox(top, left, bottom - top, right - left)
+
+
+def _meets_grey_levels(matrix: Affine, whole: CropBox) -> bool:
+    """Whether a rotation can meet a grey level exactly: the rounding of places then decides.
+
+    The middle of an odd frame is a pixel and stays one, and the sine of 30 degrees is a half. Pillow
+    cuts off what lies behind the point, so that 154.999... is another value than 155: there places
+    have to be summed up from the corner of the frame, as they are for whole frames.
+    """
+    return abs(matrix[1]) == 0.5 or (whole.width % 2 == 1 and whole.height % 2 == 1)
 
 
 def _by_pillow(frames: Frames, matrix: Affine, *, given: CropBox, asked: CropBox) -> Frames:
