@@ -84,7 +84,7 @@ def grown(box: CropBox, whole: CropBox, *, margin: int) -> CropBox:
 def _meets_grey_levels(matrix: Affine, whole: CropBox) -> bool:
     """Whether a rotation can meet a grey level exactly: the rounding of places then decides.
 
-    The middle of an odd frame is a pixel and stays one, and the sine of 30 degrees is a half. Pillow
+    The middle of an odd frame is a pixel and stays one; the sine of 30 degrees is a half. Pillow
     cuts off what lies behind the point, so that 154.999... is another value than 155: there places
     have to be summed up from the corner of the frame, as they are for whole frames.
     """
