@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from internvideo.data.samples import Sample
 from internvideo.errors import DataError, VideoError
 from internvideo.train.data import (
+    Batch,
     ClipDataset,
     EpochBatchSampler,
     SkippedVideo,
@@ -185,3 +186,12 @@ def test_starting_a_loader_draws_no_random_number_of_the_run():
     before = torch.get_rng_state()
     next(iter(build_loader(dataset, sampler, num_workers=0)))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_the_host_reads_stays_there():
+    tensors = {"video": torch.ones(2, 3), "host_length": torch.tensor([4, 7])}
+    batch = Batch(tensors, ["a", "b"], [])
+    moved = fetch(iter([batch]), torch.device("meta"))
+    assert moved.tensors["video"].device.type == "meta"
+    assert moved.tensors["host_length"].tolist() == [4, 7]
+    assert fetch(iter([batch])) is batch

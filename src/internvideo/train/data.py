@@ -25,6 +25,7 @@ from internvideo.errors import DataError, InternVideoError, VideoError
 from internvideo.train.heap import HeapTrimmer
 
 __all__ = [
+    "HOST",
     "Batch",
     "ClipDataset",
     "EpochBatchSampler",
@@ -37,6 +38,9 @@ __all__ = [
 ]
 
 Prepare = Callable[[Sample, np.random.Generator], list[dict[str, Any]]]
+
+HOST = "host_"
+"""Beginning of the names of tensors that stay on the CPU, where a step can read them at once."""
 
 _TRIM_EVERY = 64  # samples of one worker
 _MAX_ATTEMPTS = 10
@@ -239,8 +243,8 @@ def build_loader(
     )
 
 
-def fetch(batches: Iterator[Batch]) -> Batch:
-    """Return the next batch.
+def fetch(batches: Iterator[Batch], device: torch.device | None = None) -> Batch:
+    """Return the next batch, on `device` but for what begins with `host_`.
 
     Raises:
         DataError: a sample that cannot be used.
@@ -248,7 +252,13 @@ def fetch(batches: Iterator[Batch]) -> Batch:
     batch = next(batches)
     if batch.error:
         raise DataError(batch.error)
-    return batch
+    if device is None:
+        return batch
+    tensors = {
+        name: tensor if name.startswith(HOST) else tensor.to(device, non_blocking=True)
+        for name, tensor in batch.tensors.items()
+    }
+    return batch._replace(tensors=tensors)
 
 
 @contextmanager

@@ -57,7 +57,11 @@ class Task(Protocol):
         ...
 
     def prepare(self, sample: Any, rng: Any) -> list[dict[str, Any]]:
-        """Turn one sample into tensors, one entry a repeat; runs in a data worker."""
+        """Turn one sample into tensors, one entry a repeat; runs in a data worker.
+
+        What a step reads on the host has a name that begins with `host_` and is left there: a step
+        that asked the device for it would wait.
+        """
         ...
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -248,7 +252,6 @@ def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: F
         timeout=runtime.data_timeout_s,
         pin_memory=fabric.device.type == "cuda",
     )
-    batches: Any = iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
     skips = SkipList(directory, fabric, start_step=state.step)
     state.restore_process()
     return _Run(
@@ -256,7 +259,7 @@ def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: F
         optimizer=optimizer,
         schedule=schedule,
         state=state,
-        batches=batches,
+        batches=iter(loader),
         meter=meter,
         skips=skips,
     )

@@ -38,7 +38,7 @@ class Meter:
     def fetch(self, batches: Iterator[Batch], count: int) -> list[Batch]:
         """Return the micro-batches of a step, and note how long they took to come."""
         asked = time.perf_counter()
-        fetched = [fetch(batches) for _ in range(count)]
+        fetched = [fetch(batches, self.fabric.device) for _ in range(count)]
         self._waited += time.perf_counter() - asked
         self._clips += sum(len(batch.keys) for batch in fetched)
         return fetched

@@ -188,7 +188,10 @@ class Augmentation:
         )
 
     def draw_tensors(self, draw: AugmentationDraw) -> dict[str, Tensor]:
-        """Return what `finish` must know of one clip; the tensors of several can be stacked."""
+        """Return what `finish` must know of one clip; the tensors of several can be stacked.
+
+        Those that begin with `host_` belong on the CPU, whatever the device of the clips.
+        """
         tensors: dict[str, Tensor] = {}
         if self.flip_probability:
             tensors["augment_flip"] = torch.tensor(draw.flip)
@@ -197,8 +200,8 @@ class Augmentation:
         if self.randaugment is not None and self.randaugment_kind == "tensor":
             names = [-1 if o is None else OPERATIONS.index(o.name) for o in draw.operations]
             arguments = [0.0 if o is None else o.argument for o in draw.operations]
-            tensors["augment_operations"] = torch.tensor(names, dtype=torch.int64)
-            tensors["augment_arguments"] = torch.tensor(arguments, dtype=torch.float32)
+            tensors["host_augment_operations"] = torch.tensor(names, dtype=torch.int64)
+            tensors["host_augment_arguments"] = torch.tensor(arguments, dtype=torch.float32)
         return tensors
 
     # ------------------------------------------------------------ on the device
@@ -220,7 +223,7 @@ class Augmentation:
         if self.randaugment is not None and self.randaugment_kind == "tensor":
             planar = clips.movedim(-1, 1).contiguous()
             planar = randaugment_clips(
-                planar, draws["augment_operations"], draws["augment_arguments"]
+                planar, draws["host_augment_operations"], draws["host_augment_arguments"]
             )
             clips = planar.movedim(1, -1)
         if self.channel_order == "bgr":

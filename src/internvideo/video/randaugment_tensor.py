@@ -33,13 +33,10 @@ def randaugment_clips(
 ) -> Clips:
     """Apply to each clip its own operations, one after the other.
 
-    The host reads which operations there are: on an accelerator it waits once for the two small
-    tensors.
-
     Args:
         clips: crops; they are not changed.
-        operations: positions in `OPERATIONS`; -1 does nothing.
-        arguments: as from `operation_argument`.
+        operations: positions in `OPERATIONS`; -1 does nothing. On the CPU, else the host waits.
+        arguments: as from `operation_argument`; on the CPU likewise.
     """
     numbers, values = operations.tolist(), arguments.tolist()
     if not any(number >= 0 for row in numbers for number in row):
@@ -54,7 +51,7 @@ def randaugment_clips(
                     clip = clips[row : row + 1]
                     clip.copy_(apply_to_clips(name, clip, [value]))
             elif rows:
-                index = torch.tensor(rows, device=clips.device)
+                index = _sent(torch.tensor(rows), clips.device)
                 clips[index] = apply_to_clips(name, clips[index], chosen)
     return clips
 
@@ -63,8 +60,13 @@ def apply_to_clips(name: str, clips: Clips, arguments: Sequence[float]) -> Clips
     """Apply one operation to all clips, with an argument for each."""
     if name in _GEOMETRIC:
         return _affine(name, clips, arguments)
-    values = torch.tensor(arguments, dtype=torch.float32, device=clips.device)
+    values = _sent(torch.tensor(arguments, dtype=torch.float32), clips.device)
     return _POINT[name](clips, values.view(-1, 1, 1, 1, 1))
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on its way to the device: the host does not wait until it is there."""
+    return values.to(device, non_blocking=True)
 
 
 # ---------------------------------------------------------------- points
@@ -163,9 +165,9 @@ def _affine(name: str, clips: Clips, arguments: Sequence[float]) -> Clips:
     """Move pixels bilinearly; what comes from outside the crop is grey."""
     height, width = clips.shape[-2:]
     matrices = torch.tensor(
-        [inverse_affine(Operation(name, argument), height, width) for argument in arguments],
-        device=clips.device,
+        [inverse_affine(Operation(name, argument), height, width) for argument in arguments]
     )
+    matrices = _sent(matrices, clips.device)
     a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)
     row = torch.arange(height, device=clips.device)[:, None] + 0.5
     column = torch.arange(width, device=clips.device) + 0.5

@@ -116,7 +116,7 @@ class ContrastivePretraining(nn.Module):
         """Return uint8 frames "t h w c", token ids, an id of the caption, and what was drawn.
 
         Equal captions get equal ids: in the loss they are positives of each other. `cut` tells that
-        the caption was longer than the context.
+        the caption was longer than the context, `host_length` how much of it is filled.
 
         Raises:
             DataError: no caption, or none that says anything.
@@ -127,6 +127,7 @@ class ContrastivePretraining(nn.Module):
             {
                 **self.input.prepare(torch.from_numpy(sample.frames), rng),
                 "tokens": tokens,
+                "host_length": torch.tensor(trim_padding(tokens[None]).shape[1]),
                 "caption_id": caption_ids([caption])[0],
                 "cut": torch.tensor(self._is_cut(caption, tokens)),
             }
@@ -167,9 +168,8 @@ class ContrastivePretraining(nn.Module):
         process.
         """
         video = self.input.finish(batch)
-        # Looks at the ids on the host. What the towers and the decoder need not do is worth more:
-        # most captions fill a small part of the context.
-        ids = trim_padding(batch["tokens"])
+        # most captions fill a small part of the context
+        ids = batch["tokens"][:, : max(batch["host_length"].tolist())]
         captions: dict[str, Tensor] = {}
         if isinstance(self.model, InternVideoMM):
             output = self.model(video, ids, caption=self.caption_weight > 0)
