@@ -1,11 +1,20 @@
-"""Shared by all tests: one thread per worker, and the option that names the golden directory."""
+"""Shared by all tests: one thread per worker, the same examples in every run, golden directories.
+
+`HYPOTHESIS_PROFILE=search` draws new examples, and remembers what fails.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from hypothesis import settings
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("search")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 def pytest_addoption(parser) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from internvideo.world import REVERSAL_PAIRS, Background, Scene, World, render
@@ -88,17 +88,18 @@ def test_reversed_actions_show_the_same_pictures_in_the_opposite_order(index, pa
 
 @settings(max_examples=40, deadline=None)
 @given(index=st.integers(0, 10_000), size=st.sampled_from([64, 80]))
+@example(index=199, size=80)  # a shadow of high contrast
 def test_boxes_fit_the_pixels_of_their_objects(index, size):
     scene = World(seed=4, size=size).scene(index)
     for number, actor in enumerate(scene.actors):
         alone = dataclasses.replace(scene, actors=(actor,))
         empty = dataclasses.replace(scene, actors=())
-        changed = np.abs(render(alone).astype(int) - render(empty)).max(axis=3) > 40
+        change = np.abs(render(alone).astype(int) - render(empty)).max(axis=3)
         boxes, visible = scene.actors[number].boxes(size)
         for time in range(scene.num_frames):
-            rows, columns = np.nonzero(changed[time])
-            if not visible[time]:
-                assert len(rows) <= size / 4, "hardly anything shows where nothing is visible"
+            rows, columns = np.nonzero(change[time] > 40)
+            if not visible[time]:  # beyond the edge, or a shadow of less than a quarter
+                assert (change[time] > 64).sum() <= size / 4
                 assert boxes[time].tolist() == [0, 0, 0, 0]
                 continue
             x0, y0, x1, y1 = boxes[time]
