@@ -77,6 +77,6 @@ def test_every_public_name_can_be_had():
 
     for name in internvideo.__all__:
         assert getattr(internvideo, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="nonsense"):
         internvideo.nonsense  # noqa: B018
     assert dir(internvideo) == internvideo.__all__

@@ -254,8 +254,9 @@ def fetch(batches: Iterator[Batch], device: torch.device | None = None) -> Batch
         raise DataError(batch.error)
     if device is None:
         return batch
+    at_once = device.type == "cuda"  # elsewhere a copy that is not waited for is not safe
     tensors = {
-        name: tensor if name.startswith(HOST) else tensor.to(device, non_blocking=True)
+        name: tensor if name.startswith(HOST) else tensor.to(device, non_blocking=at_once)
         for name, tensor in batch.tensors.items()
     }
     return batch._replace(tensors=tensors)

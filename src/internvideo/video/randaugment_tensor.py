@@ -66,7 +66,7 @@ def apply_to_clips(name: str, clips: Clips, arguments: Sequence[float]) -> Clips
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on its way to the device: the host does not wait until it is there."""
-    return values.to(device, non_blocking=True)
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 # ---------------------------------------------------------------- points
