@@ -152,7 +152,7 @@ def test_captions_up_to_where_a_video_breaks(mm, clip, monkeypatch):
         yield CaptionSpan(0.0, 1.0, "a star")
         raise VideoError("clip.mp4: broken")
 
-    monkeypatch.setattr("internvideo.pipeline.model.caption_spans", breaking)
+    monkeypatch.setattr("internvideo.pipeline.captioning.caption_spans", breaking)
     answer = mm.caption_timeline(clip, 1.0)
     assert (answer.text, answer.incomplete) == ("a star", "clip.mp4: broken")
 

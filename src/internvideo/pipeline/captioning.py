@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, get_args
 
 import torch
@@ -26,6 +27,7 @@ __all__ = [
     "CaptionStyle",
     "Captioner",
     "caption_spans",
+    "caption_timeline",
     "caption_videos",
     "captioner",
 ]
@@ -168,7 +170,7 @@ def caption_videos(
         style: how the words are chosen.
     """
     protocol = window_protocol(protocol)
-    told = f"{protocol.describe()}, {style.describe()}"
+    told = _describe(protocol, style)
     threads = min(_READ_AHEAD, os.cpu_count() or 1)
     waiting: list[_Read] = []
     for read in read_ahead(
@@ -224,3 +226,44 @@ def caption_spans(
         texts = writer.write(torch.stack([window.clip for window in part]), style)
         for window, text in zip(part, texts, strict=True):
             yield CaptionSpan(window.start, window.end, text)
+
+
+def caption_timeline(
+    writer: Captioner,
+    video: str | Path,
+    protocol: Preprocessing,
+    style: CaptionStyle,
+    *,
+    every: float,
+) -> VideoCaptions:
+    """Return the captions of all windows of a video together.
+
+    Where the video cannot be read to its end, they reach up to there, and `incomplete` says why.
+    The arguments are those of `caption_videos`.
+
+    Raises:
+        VideoError: the video cannot be read at all.
+        ConfigError: `every` is not positive.
+    """
+    spans: list[CaptionSpan] = []
+    incomplete = ""
+    try:
+        for span in caption_spans(writer, video, protocol, style, every=every):
+            spans.append(span)
+    except VideoError as error:
+        if not spans:
+            raise
+        incomplete = str(error)
+    told = _describe(window_protocol(protocol), style)
+    return VideoCaptions(
+        video=str(video),
+        spans=tuple(spans),
+        model=writer.name,
+        protocol=f"windows of {every:g} s, {told}",
+        incomplete=incomplete,
+    )
+
+
+def _describe(protocol: Preprocessing, style: CaptionStyle) -> str:
+    """Return in words how a clip is looked at and described."""
+    return f"{protocol.describe()}, {style.describe()}"

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeGuard
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
+from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
 from internvideo.models.dual_encoder import DualEncoder
-from internvideo.results import Classification
+from internvideo.pipeline.clips import answer_clips, answer_views
+from internvideo.results import ActionWindow, Classification
 from internvideo.tasks.classification.zero_shot import ZeroShotClassifier
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.windows import VideoWindow
+from internvideo.views import AnyVideo
 
-__all__ = ["Scorer", "best", "class_scorer", "is_classifier", "is_two_tower", "text_scorer"]
+__all__ = [
+    "Scorer",
+    "best",
+    "class_scorer",
+    "is_classifier",
+    "is_two_tower",
+    "label_videos",
+    "label_windows",
+    "text_scorer",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +101,6 @@ def class_scorer(
     return Scorer(lambda clips: classifier(clips).float().softmax(dim=1), names, share, share)
 
 
-def best(answer: Classification, k: int | None) -> Classification:
-    """Return an answer with its `k` best labels only; None keeps all."""
-    if k is None:
-        return answer
-    return dataclasses.replace(
-        answer,
-        labels=answer.labels[:k],
-        scores=answer.scores[:k],
-        probabilities=answer.probabilities[:k],
-    )
-
-
 def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:
     """Return the outputs of a classifier that these labels name."""
     places = {label: number for number, label in enumerate(own)}
@@ -110,3 +113,69 @@ def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:
     if not labels:
         raise ConfigError("no labels: give at least one, or none at all for every class")
     return [places[label] for label in dict.fromkeys(labels)]
+
+
+def label_videos(
+    model: nn.Module,
+    scorer: Scorer,
+    videos: Iterable[AnyVideo],
+    protocol: Preprocessing,
+    *,
+    name: str,
+    top_k: int | None,
+) -> Iterator[Classification | VideoError]:
+    """Yield the labels of each video, averaged over its views, or why it cannot be read.
+
+    Args:
+        model: that the scorer asks.
+        scorer: how it answers.
+        videos: as a user names them; they are decoded a few ahead.
+        protocol: frames, clips and crops, resolution.
+        name: of the model.
+        top_k: labels to keep; None keeps all.
+    """
+    told = protocol.describe()
+    for video, scores in answer_views(videos, protocol, partial(answer_clips, model, scorer.score)):
+        if isinstance(scores, VideoError):
+            yield scores
+        else:
+            whole = scorer.classification(video, scores.mean(dim=0), model=name, protocol=told)
+            yield best(whole, top_k)
+
+
+def label_windows(
+    model: nn.Module, scorer: Scorer, parts: Iterable[Sequence[VideoWindow]], *, top_k: int
+) -> Iterator[ActionWindow]:
+    """Yield the best labels of each window of a long video.
+
+    Args:
+        model: that the scorer asks.
+        scorer: how it answers.
+        parts: windows that go through the model together, see `views.read_windows`.
+        top_k: labels to keep.
+
+    Raises:
+        VideoError: the video cannot be read further.
+    """
+    for part in parts:
+        scores = answer_clips(model, scorer.score, torch.stack([window.clip for window in part]))
+        for window, row in zip(part, scores, strict=True):
+            named = best(scorer.classification("", row), top_k)
+            yield ActionWindow(
+                start=window.start,
+                end=window.end,
+                labels=named.labels,
+                probabilities=named.probabilities,
+            )
+
+
+def best(answer: Classification, k: int | None) -> Classification:
+    """Return an answer with its `k` best labels only; None keeps all."""
+    if k is None:
+        return answer
+    return dataclasses.replace(
+        answer,
+        labels=answer.labels[:k],
+        scores=answer.scores[:k],
+        probabilities=answer.probabilities[:k],
+    )

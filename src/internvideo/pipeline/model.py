@@ -1,15 +1,17 @@
-"""A loaded model, and what it can be asked."""
+"""A loaded model, and what it can be asked.
+
+What is asked is checked here; the answers are found in `labelling`, `embedding` and `captioning`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -19,18 +21,20 @@ from internvideo.models.tokenizer import Tokenizer, WordTokenizer
 from internvideo.pipeline.captioning import (
     CaptionStyle,
     caption_spans,
+    caption_timeline,
     caption_videos,
     captioner,
 )
-from internvideo.pipeline.clips import answer_clips, answer_views, as_list, raw_views
+from internvideo.pipeline.clips import as_list
 from internvideo.pipeline.devices import choose_device
-from internvideo.pipeline.embedding import clip_vectors
+from internvideo.pipeline.embedding import embed_frames, embed_videos
 from internvideo.pipeline.labelling import (
     Scorer,
-    best,
     class_scorer,
     is_classifier,
     is_two_tower,
+    label_videos,
+    label_windows,
     text_scorer,
 )
 from internvideo.results import ActionWindow, CaptionSpan, Classification, VideoCaptions
@@ -44,7 +48,6 @@ from internvideo.tasks.classification.prompting import (
 )
 from internvideo.tasks.classification.zero_shot import ZeroShotClassifier, embed_sentences
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.video.windows import window_protocol
 from internvideo.views import AnyVideo, read_windows
 from internvideo.zoo.card import Card
 from internvideo.zoo.load import LoadedModel
@@ -206,19 +209,9 @@ class VideoModel:
         if top_k is not None and top_k < 1:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
         scorer = self._scorer(labels, templates)
-        protocol = self.preprocessing.describe()
-
-        def answers() -> Iterator[Classification | VideoError]:
-            for name, scores in self._answered(videos, scorer.score):
-                if isinstance(scores, VideoError):
-                    yield scores
-                else:
-                    whole = scorer.classification(
-                        name, scores.mean(dim=0), model=self.name, protocol=protocol
-                    )
-                    yield best(whole, top_k)
-
-        return answers()
+        return label_videos(
+            self.model, scorer, videos, self.preprocessing, name=self.name, top_k=top_k
+        )
 
     def stream_actions(
         self,
@@ -256,51 +249,7 @@ class VideoModel:
         windows = read_windows(
             video, self.preprocessing, window=window, stride=stride, in_frames=in_frames
         )
-
-        def answers() -> Iterator[ActionWindow]:
-            for part in windows:
-                clips = torch.stack([each.clip for each in part])
-                for each, row in zip(part, self._ask(scorer.score, clips), strict=True):
-                    named = best(scorer.classification("", row), top_k)
-                    yield ActionWindow(
-                        start=each.start,
-                        end=each.end,
-                        labels=named.labels,
-                        probabilities=named.probabilities,
-                    )
-
-        return answers()
-
-    def _scorer(
-        self, labels: str | Sequence[str] | None, templates: str | Path | Sequence[str]
-    ) -> Scorer:
-        """Return how the model answers with these labels."""
-        labels = [labels] if isinstance(labels, str) else labels
-        if is_two_tower(self.model):
-            if labels is None:
-                raise ConfigError(
-                    f"{self.name} answers with labels that you give: pass some sentences, such as "
-                    "'something grows'"
-                )
-            return text_scorer(self._templated(tuple(labels), templates))
-        if is_classifier(self.model):
-            own = cast("tuple[str, ...]", self.labels)
-            return class_scorer(self.model, own, labels, name=self.name)
-        raise ConfigError(
-            f"{self.name} has neither a text tower nor classes; embed_video works, or load a "
-            "ViCLIP or a classifier"
-        )
-
-    @property
-    def prompt_rule(self) -> PromptRule:
-        """How the published numbers of this kind of model join the sentences of a class."""
-        return prompt_rule(self.loaded.architecture)
-
-    def _templated(
-        self, labels: tuple[str, ...], templates: str | Path | Sequence[str]
-    ) -> ZeroShotClassifier:
-        clean = self.prompt_rule.clean
-        return self.zero_shot(class_prompts(labels, find_templates(templates), clean=clean))
+        return label_windows(self.model, scorer, windows, top_k=top_k)
 
     def zero_shot(
         self, prompts: Prompts, *, ensemble: Ensemble | None = None
@@ -325,6 +274,33 @@ class VideoModel:
                 self.model, self.preprocessing, prompts, ensemble=ensemble, name=self.name
             )
         return self._classifiers[key]
+
+    @property
+    def prompt_rule(self) -> PromptRule:
+        """How the published numbers of this kind of model join the sentences of a class."""
+        return prompt_rule(self.loaded.architecture)
+
+    def _scorer(
+        self, labels: str | Sequence[str] | None, templates: str | Path | Sequence[str]
+    ) -> Scorer:
+        """Return how the model answers with these labels."""
+        labels = [labels] if isinstance(labels, str) else labels
+        if is_two_tower(self.model):
+            if labels is None:
+                raise ConfigError(
+                    f"{self.name} answers with labels that you give: pass some sentences, such as "
+                    "'something grows'"
+                )
+            sentences = find_templates(templates)
+            prompts = class_prompts(tuple(labels), sentences, clean=self.prompt_rule.clean)
+            return text_scorer(self.zero_shot(prompts))
+        if is_classifier(self.model):
+            own = cast("tuple[str, ...]", self.labels)
+            return class_scorer(self.model, own, labels, name=self.name)
+        raise ConfigError(
+            f"{self.name} has neither a text tower nor classes; embed_video works, or load a "
+            "ViCLIP or a classifier"
+        )
 
     # --- embeddings ---------------------------------------------------------------------------
 
@@ -351,11 +327,7 @@ class VideoModel:
 
     def embed_many(self, videos: Iterable[AnyVideo]) -> Iterator[Float[Tensor, "d"] | VideoError]:
         """Embed many videos; one that cannot be read gives its error in place of a vector."""
-        for _, rows in self._answered(videos, self._embed_clips):
-            if isinstance(rows, VideoError):
-                yield rows
-            else:
-                yield F.normalize(rows.mean(dim=0), dim=0)
+        yield from embed_videos(self.model, videos, self.preprocessing, name=self.name)
 
     def embed_video_batch(
         self, frames: UInt8[Tensor, "b t h w c"], *, fps: float | None = None
@@ -366,11 +338,7 @@ class VideoModel:
             frames: RGB clips of equal shape; frames are picked and resized by the input protocol.
             fps: their frame rate, for a protocol that counts in seconds.
         """
-        parts = [
-            torch.stack([self._ask(self._embed_clips, view) for view in views]).mean(dim=0)
-            for views in raw_views(frames, self.preprocessing, fps=fps)
-        ]
-        return F.normalize(torch.cat(parts), dim=1)
+        return embed_frames(self.model, frames, self.preprocessing, fps=fps, name=self.name)
 
     def embed_text(self, texts: str | Sequence[str]) -> Float[Tensor, "n d"]:
         """Return one vector of unit length per text, in the space of the videos.
@@ -386,9 +354,6 @@ class VideoModel:
         self._tell_unknown_words(texts)
         with torch.no_grad():
             return embed_sentences(self.model, texts).cpu()
-
-    def _embed_clips(self, clips: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
-        return clip_vectors(self.model, clips, name=self.name)
 
     def _tell_unknown_words(self, texts: Sequence[str]) -> None:
         """Warn, once for each word, of words that a word-level tokenizer does not know."""
@@ -492,33 +457,5 @@ class VideoModel:
             VideoError: the video cannot be read at all.
             ConfigError: as in `caption_windows`.
         """
-        spans: list[CaptionSpan] = []
-        incomplete = ""
-        try:
-            for span in self.caption_windows(video, every, style):
-                spans.append(span)
-        except VideoError as error:
-            if not spans:
-                raise
-            incomplete = str(error)
-        protocol = window_protocol(self.preprocessing).describe()
-        return VideoCaptions(
-            video=str(video),
-            spans=tuple(spans),
-            model=self.name,
-            protocol=f"windows of {every:g} s, {protocol}, {style.describe()}",
-            incomplete=incomplete,
-        )
-
-    # --- running ------------------------------------------------------------------------------
-
-    def _ask(
-        self, function: Callable[[Tensor], Tensor], clips: Float[Tensor, "b c t y x"]
-    ) -> Float[Tensor, "b k"]:
-        return answer_clips(self.model, function, clips)
-
-    def _answered(
-        self, videos: Iterable[AnyVideo], function: Callable[[Tensor], Tensor]
-    ) -> Iterator[tuple[str, Float[Tensor, "v k"] | VideoError]]:
-        """Yield name and result of each video, one row per view, or why it cannot be read."""
-        return answer_views(videos, self.preprocessing, lambda clips: self._ask(function, clips))
+        writer = captioner(self.model, self.name)
+        return caption_timeline(writer, video, self.preprocessing, style, every=every)

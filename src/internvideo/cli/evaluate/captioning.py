@@ -7,11 +7,13 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from internvideo.cli.evaluate.loading import load_measured
 from internvideo.cli.evaluate.options import (
     AsJson,
     BatchSize,
     Card,
     Device,
+    Model,
     Out,
     Plot,
     Protocol_,
@@ -28,7 +30,7 @@ __all__ = ["captioning"]
 
 
 def captioning(
-    model: Annotated[str, typer.Argument(help="Name, file, folder or hub id of the model.")],
+    model: Model,
     data: Annotated[
         str, typer.Option("--data", "-d", help="A list of captions, or the word world.")
     ],
@@ -62,11 +64,9 @@ def captioning(
     """
     prepare_outputs(out, plot)
     from internvideo.evaluation import captioned_videos, captioned_world, measure_captioning
-    from internvideo.pipeline import load
     from internvideo.pipeline.captioning import CaptionStyle
 
-    loaded = load(model, device=device, card=card)
-    loaded = loaded if protocol is None else loaded.with_preprocessing(protocol)
+    loaded, name = load_measured(model, protocol=protocol, device=device, card=card)
     if data == "world":
         videos = captioned_world(num_clips)
     else:
@@ -76,7 +76,7 @@ def captioning(
     style = CaptionStyle(strategy="beam" if num_beams > 1 else "greedy", num_beams=num_beams)
     with progress_bar("captioning", unit="videos") as bar:
         report = measure_captioning(
-            loaded, videos, style=style, name=None if loaded.card else model,
+            loaded, videos, style=style, name=name,
             batch_size=batch_size, num_workers=workers, directory=out, progress=bar,
         )  # fmt: skip
     code = tell(report, len(report.videos), as_json=as_json, plot=plot, strict=strict)

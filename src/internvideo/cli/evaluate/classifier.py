@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from internvideo.cli.evaluate.loading import load_measured
 from internvideo.cli.evaluate.options import (
     AsJson,
     BatchSize,
@@ -184,17 +185,8 @@ def _subject_of_model(
     if data is None:
         raise ConfigError(f"on which videos is {model} to be measured? give --data ANNOTATIONS")
     from internvideo.evaluation import subject_of_list
-    from internvideo.pipeline import load
 
-    loaded = load(model, device=device, labels=classes)
-    if protocol is not None:
-        loaded = loaded.with_preprocessing(protocol)
+    loaded, name = load_measured(model, protocol=protocol, device=device, labels=classes)
     return subject_of_list(
-        loaded,
-        cast(Any, kind),
-        data,
-        name=None if loaded.card else model,
-        root=root,
-        labels=labels,
-        split=split,
+        loaded, cast(Any, kind), data, name=name, root=root, labels=labels, split=split
     )

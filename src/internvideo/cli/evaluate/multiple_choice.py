@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from internvideo.cli.evaluate.loading import load_measured
 from internvideo.cli.evaluate.options import (
     AsJson,
     BatchSize,
     Card,
     Device,
+    Model,
     Out,
     Plot,
     Protocol_,
@@ -27,7 +29,7 @@ __all__ = ["multiple_choice"]
 
 
 def multiple_choice(
-    model: Annotated[str, typer.Argument(help="Name, file, folder or hub id of the model.")],
+    model: Model,
     data: Annotated[
         Path, typer.Option("--data", "-d", help="The questions: .jsonl, or LSMDC's csv.")
     ],
@@ -55,13 +57,11 @@ def multiple_choice(
     """
     prepare_outputs(out, plot)
     from internvideo.evaluation import measure_multiple_choice
-    from internvideo.pipeline import load
 
-    loaded = load(model, device=device, card=card)
-    loaded = loaded if protocol is None else loaded.with_preprocessing(protocol)
+    loaded, name = load_measured(model, protocol=protocol, device=device, card=card)
     with progress_bar("evaluating", unit="videos") as bar:
         report = measure_multiple_choice(
-            loaded, data, root=root, name=None if loaded.card else model,
+            loaded, data, root=root, name=name,
             batch_size=batch_size, num_workers=workers, directory=out, progress=bar,
         )  # fmt: skip
     if report.left_out:

@@ -16,6 +16,7 @@ __all__ = [
     "BatchSize",
     "Card",
     "Device",
+    "Model",
     "Out",
     "Plot",
     "Protocol_",
@@ -27,6 +28,7 @@ __all__ = [
     "tell",
 ]
 
+Model = Annotated[str, typer.Argument(help="Name, file, folder or hub id of the model.")]
 Root = Annotated[str | None, typer.Option(help="Folder of the videos; by default that of --data.")]
 Split = Annotated[str | None, typer.Option(help="For a --data of several splits.")]
 Protocol_ = Annotated[

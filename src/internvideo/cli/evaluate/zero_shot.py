@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from internvideo.cli.evaluate.loading import load_measured
 from internvideo.cli.evaluate.options import (
     AsJson,
     BatchSize,
     Card,
     Device,
+    Model,
     Out,
     Plot,
     Protocol_,
@@ -45,7 +47,7 @@ class Rule(str, Enum):
 
 
 def zero_shot(
-    model: Annotated[str, typer.Argument(help="Name, file, folder or hub id of the model.")],
+    model: Model,
     data: Annotated[
         str,
         typer.Option(
@@ -104,19 +106,16 @@ def zero_shot(
     """
     prepare_outputs(out, plot)
     from internvideo.evaluation import measure_zero_shot
-    from internvideo.pipeline import load
     from internvideo.results.class_table import class_table
 
-    loaded = load(model, device=device, card=card)
-    loaded = loaded if protocol is None else loaded.with_preprocessing(protocol)
+    loaded, name = load_measured(model, protocol=protocol, device=device, card=card)
     videos = _videos(
         loaded, data, kind, root=root, labels=labels, split=split, num_clips=num_clips, seed=seed
     )
     with progress_bar("evaluating", unit="videos") as bar:
         report = measure_zero_shot(
             loaded, videos, templates=templates, ensemble=None if rule is None else rule.value,
-            name=None if loaded.card else model, batch_size=batch_size, num_workers=workers,
-            directory=out, progress=bar,
+            name=name, batch_size=batch_size, num_workers=workers, directory=out, progress=bar,
         )  # fmt: skip
     classes = class_table(report, most=None if per_class else _SHOWN_CLASSES)
     code = tell(
