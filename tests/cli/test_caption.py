@@ -127,4 +127,6 @@ def test_without_a_model_it_is_the_default_one(call, media):
 
 
 def test_help_shows_an_example(call):
-    assert "  internvideo caption" in call("caption", "--help")[1]
+    told = call("caption", "--help")[1]
+    assert "  internvideo caption" in told
+    assert f"[default: {DEFAULT_CAPTIONER}]" in told

@@ -104,6 +104,8 @@ def test_stream_takes_sentences_with_a_text_tower(call, models, media):
         (["--stream", "--window", "0"], "window is 0; it must be positive"),
         (["--stream", "--stride", "-1"], "stride is -1; it must be positive"),
         (["-l", "knitting"], "has no class 'knitting'"),
+        (["-l", "no-such-list.txt"], "there is no labels file no-such-list.txt"),
+        (["--plot", "answer.pgn"], "cannot draw into answer.pgn: the name must end in .png"),
     ],
 )
 def test_impossible_options_are_told(call, models, media, arguments, message):

@@ -54,6 +54,13 @@ def test_plot_draws_one_bar_per_label(tmp_path):
     assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["bars.pgn", "bars", "bars.txt"])
+def test_a_picture_of_no_known_format_is_refused(tmp_path, name):
+    with pytest.raises(errors.ConfigError, match=r"the name must end in \.png.* or \.eps"):
+        RESULT.plot(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_plot_without_matplotlib_names_the_extra(monkeypatch):
     def missing(module: str, *, extra: str):
         return errors.require("a_package_that_is_not_there", extra=extra)

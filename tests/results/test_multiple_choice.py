@@ -70,7 +70,7 @@ def test_table_and_plot(tmp_path):
     console.print(REPORT)
     text = console.export_text()
     assert "66.67 %" in text
-    assert "1 videos could not be read" in text
+    assert "1 video could not be read" in text
     pytest.importorskip("matplotlib")
     figure = REPORT.plot(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

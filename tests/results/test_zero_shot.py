@@ -66,7 +66,7 @@ def test_the_hardest_class_comes_first():
     assert "[swim] (2)" in lines[0]
     assert "100.0" in lines[1]
     text = shown(class_table(REPORT, most=1))
-    assert "and 1 easier classes" in text
+    assert "and 1 easier class" in text
     assert text.count("│") < shown(class_table(REPORT)).count("│")
 
 

@@ -5,8 +5,10 @@ import hashlib
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -145,7 +147,7 @@ def test_a_refusal_says_what_to_do(server, status, message, requests):
     text = str(caught.value)
     assert one.sources[0].url in text
     assert str(cached_path(one)) in text
-    assert "load('path/to/file')" in text
+    assert "give the path of the file in place of the name" in text
     assert len(server.requests) == requests
 
 
@@ -250,6 +252,38 @@ def test_a_redirect_to_another_scheme_is_not_followed(server, tmp_path):
 def test_no_connection_is_an_error_in_words():
     with pytest.raises(CheckpointError, match="refused"):
         download(card("http://127.0.0.1:9/weights.pth"), transfer=FAST)
+
+
+def test_without_a_network_nobody_waits_and_each_server_is_named_once(monkeypatch, caplog):
+    asked = []
+
+    def nowhere(host, *_args, **_kwargs):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    links = ("https://a.example/1.pth", "https://a.example/2.pth", "https://b.example/3.pth")
+    with pytest.raises(CheckpointError, match=r"a\.example and b\.example cannot be") as caught:
+        download(card(*links), transfer=Transfer(backoff=60.0, progress=False))
+    assert asked == ["a.example", "b.example"]
+    assert "or one of 2 other links in `internvideo models show a-model`" in str(caught.value)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_network_that_goes_away_in_the_middle_is_waited_for(server, monkeypatch):
+    url = server.add("/weights.pth", BODY, cut_after=700_000, cuts=1)
+    original, tried = downloading._OPENER.open, []
+
+    def opened(request, **options):
+        tried.append(request)
+        if len(tried) == 2:
+            raise urllib.error.URLError(socket.gaierror(socket.EAI_AGAIN, "try again"))
+        return original(request, **options)
+
+    monkeypatch.setattr(downloading._OPENER, "open", opened)
+    path = download(card(url, sha256=SHA, size=len(BODY)), transfer=FAST)
+    assert checksum(path) == SHA
+    assert len(tried) == 3
 
 
 def test_a_disk_without_space_is_noticed_before_anything_is_written(server, monkeypatch):

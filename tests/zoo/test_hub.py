@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import socket
 import types
 
 import pytest
@@ -67,6 +68,13 @@ def test_labels_tokenizer_and_card_are_kept(tmp_path):
     assert json.loads((tmp_path / "v" / "config.json").read_text())["tokenizer"] == "WordTokenizer"
     ids = Pretrained.from_pretrained(tmp_path / "v").tokenizer(["a dog"])
     assert torch.equal(ids, tiny.viclip_nano().tokenizer(["a dog"]))
+
+
+def test_without_a_card_a_model_has_the_name_of_its_recipe(tmp_path):
+    save_pretrained(tiny.viclip(), tmp_path / "mine", provenance={"recipe": "my-recipe"})
+    assert Pretrained.from_pretrained(tmp_path / "mine").name == "my-recipe"
+    save_pretrained(tiny.viclip(), tmp_path / "other")
+    assert Pretrained.from_pretrained(tmp_path / "other").name == "viclip"
 
 
 def test_the_readme_tells_protocol_and_provenance(tmp_path):
@@ -221,6 +229,23 @@ def test_offline_looks_into_the_hubs_cache_only(repository, monkeypatch):
 def test_a_repository_that_cannot_be_had_is_told(repository):
     with pytest.raises(CheckpointError, match=r"'someone/else'.*hf auth login"):
         load_model("someone/else")
+    with pytest.raises(CheckpointError, match="no such file or folder here"):
+        load_model("someone/else")
+
+
+def test_without_a_network_the_hubs_cache_is_asked_at_once(repository, monkeypatch):
+    _, asked = repository
+
+    def nowhere(*_args, **_kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    load_model("someone/tiny")
+    assert all(local for _, _, local in asked)
+    asked.clear()
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # a proxy knows more names
+    load_model("someone/tiny")
+    assert not any(local for _, _, local in asked)
 
 
 def test_pushing_uploads_the_three_files(repository, monkeypatch):

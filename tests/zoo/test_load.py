@@ -209,7 +209,11 @@ def test_planned_models_are_refused_before_any_download():
         ("./missing", CheckpointError, "no such file or folder: missing"),
         ("missing.pth", CheckpointError, "no such file or folder: missing.pth"),
         ("/no/where", CheckpointError, "no such file or folder: /no/where"),
-        ("a/b/c", UnknownNameError, "unknown model 'a/b/c'"),
+        ("some/where/else", CheckpointError, "no such file or folder.*: some/where/else"),
+        ("runs/mine/model", CheckpointError, "`internvideo train RECIPE --out runs/mine`"),
+        ("runs/mine", CheckpointError, "no such file or folder: runs/mine; a training run"),
+        ("", UnknownNameError, "a model is the name of one .* not ''"),
+        (None, UnknownNameError, "a model is the name of one .* not None"),
     ],
 )
 def test_an_unknown_source_is_told(source, error, message):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["caption"]
 
+_DEFAULT_MODEL = "mm-nano"
+
 
 class Strategy(str, Enum):
     """How the words are chosen."""
@@ -34,30 +36,44 @@ def caption(
         list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
     ],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
-    ] = None,
+        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
+    ] = _DEFAULT_MODEL,
     card: Annotated[
         str | None, typer.Option(help="For a weight file: the released model that it is.")
     ] = None,
     strategy: Annotated[
-        Strategy, typer.Option(help="The likeliest word each time, a beam search, or a draw.")
+        Strategy,
+        typer.Option(
+            help="How words are chosen: greedy is the likeliest each time, beam the likeliest "
+            "sentence, top-p a random draw from the likely words."
+        ),
     ] = Strategy.GREEDY,
-    num_beams: Annotated[int, typer.Option(min=1, help="For beam: sentences followed.")] = 5,
+    num_beams: Annotated[
+        int, typer.Option(min=1, help="With beam: sentences kept at each word.")
+    ] = 5,
     length_penalty: Annotated[
-        float, typer.Option(help="For beam: above 0 likes longer sentences.")
+        float, typer.Option(help="With beam: above 0 prefers longer sentences.")
     ] = 0.0,
     top_p: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="For top-p: share that is drawn from.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="With top-p: draw from the likeliest words that have this probability together.",
+        ),
     ] = 0.9,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="For top-p: below 1 likelier words.")
+        float, typer.Option(min=0.0, help="With top-p: below 1 is more predictable, above 1 less.")
     ] = 1.0,
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of a caption at most.")
+        int | None,
+        typer.Option(min=1, help="Tokens in a caption at most; by default what the model allows."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="For top-p: of the draws.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="With top-p: the same seed gives the same words.")
+    ] = 0,
     every: Annotated[
-        float | None, typer.Option(help="A caption for every so many seconds of a long video.")
+        float | None, typer.Option(help="Seconds: one caption for each stretch of this length.")
     ] = None,
     srt: Annotated[
         Path | None,
@@ -110,17 +126,17 @@ def caption(
     raise typer.Exit(failure_list(failures, total=total))
 
 
-def _load(model: str | None, *, card: str | None, device: str) -> VideoModel:
+def _load(model: str, *, card: str | None, device: str) -> VideoModel:
     from internvideo.pipeline import load
-    from internvideo.pipeline.captioning import DEFAULT_CAPTIONER, captioner
+    from internvideo.pipeline.captioning import captioner
 
     try:
-        loaded = load(model or DEFAULT_CAPTIONER, device=device, card=card)
+        loaded = load(model, device=device, card=card)
     except UnknownNameError:
-        if model is not None:
+        if model != _DEFAULT_MODEL:
             raise
         raise ConfigError(
-            f"the default model {DEFAULT_CAPTIONER} is not part of this installation; give "
+            f"the default model {_DEFAULT_MODEL} is not part of this installation; give "
             "--model, such as internvideo-mm-l14 or a folder that `internvideo train` wrote"
         ) from None
     captioner(loaded.model, loaded.name)

@@ -47,7 +47,9 @@ def classify(
     template: Annotated[
         str,
         typer.Option(
-            help="Sentences around each label: none, action16, 'a video of {}', or a file."
+            help="Sentences around each label, for models that compare with text: none, single "
+            "('A video of {}'), action16 (the 16 of the papers), one of your own such as "
+            "'a clip of {}', or a file of one a line."
         ),
     ] = "none",
     as_json: Annotated[
@@ -61,6 +63,9 @@ def classify(
 ) -> None:
     """Say which of your labels fits each video best.
 
+    The probabilities are shares among the labels that you give, so give at least two: they say
+    which fits best, never that one is true.
+
     The default model, viclip-nano, ships with the package. It knows only the small words of the
     procedural world; load a full ViCLIP for real videos, or a classifier with its own classes.
 
@@ -72,7 +77,10 @@ def classify(
     """
     texts = read_labels(labels)
     if plot is not None:
-        output_folder(plot) if len(videos) > 1 or Path(videos[0]).is_dir() else output_file(plot)
+        from internvideo.results.fonts import check_picture
+
+        several = len(videos) > 1 or Path(videos[0]).is_dir()
+        output_folder(plot) if several else output_file(check_picture(plot))
     from internvideo.pipeline import load
     from internvideo.views import expand_videos
 

@@ -37,13 +37,18 @@ class DatasetFormat(str, Enum):
 def world(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
     num_clips: Annotated[
-        int, typer.Option("--num-clips", "-n", min=1, help="Clips over all splits.")
+        int, typer.Option("--num-clips", "-n", min=1, help="Clips of all splits together.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another world.")] = 0,
     fmt: Annotated[
         DatasetFormat, typer.Option("--format", "-f", help="Format of the annotations.")
     ] = DatasetFormat.kinetics,
-    size: Annotated[int, typer.Option(min=8, help="Side of the rendered frames, pixels.")] = 64,
+    size: Annotated[
+        int,
+        typer.Option(
+            min=8, help="Side of a painted frame in pixels; video files are twice as large."
+        ),
+    ] = 64,
     num_frames: Annotated[int, typer.Option(min=4, help="Frames of a clip.")] = 16,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; all cores by default.")
@@ -51,9 +56,9 @@ def world(
 ) -> None:
     """Write procedural clips with the truth about them.
 
-    The clips are mp4 files, their annotations have the format of a public dataset: whatever reads
-    that dataset reads this one. `truth.jsonl` tells everything: actors, boxes, tracks, captions,
-    questions.
+    The clips are video files (frames, for ssv2-rawframes), and their annotations have the format of
+    a public dataset: whatever reads that dataset reads this one. `truth.jsonl` tells everything:
+    objects, boxes, tracks, captions, questions.
 
     Examples:
       internvideo world --out world/ --num-clips 2000
@@ -107,9 +112,9 @@ def demo(
     ] = 600,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
-    """Measure the model, look at your videos, write a page.
+    """Measure the embedded models, look at your videos, write a page about both.
 
-    The model is measured on unseen clips of the procedural world, beside chance. The page is
+    The models are measured on clips of the procedural world that they have never seen. The page is
     `index.html` in the folder of --out; the numbers are in `report.json` beside it.
 
     Examples:

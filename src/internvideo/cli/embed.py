@@ -52,8 +52,8 @@ def embed(
 ) -> None:
     """Turn videos, and texts, into vectors of unit length.
 
-    Their dot product is their likeness. The file also names the videos, the texts, the model and
-    its input protocol, so that the numbers can be made again.
+    The dot product of two of them is their cosine similarity. The file also names the videos, the
+    texts, the model and its input protocol, so that the numbers can be made again.
 
     Examples:
       internvideo embed clips/ --out clips.npz
@@ -67,8 +67,8 @@ def embed(
     }
     if out.suffix not in writers:
         raise ConfigError(
-            f"cannot write {out}: the name must end in {', '.join(writers)}"
-            f"{did_you_mean(out.suffix, writers)}"
+            f"cannot write {out}: the name must end in .npz, .safetensors or .jsonl."
+            f"{did_you_mean(out.suffix, writers, count=1)}"
         )
     texts = read_labels(text) or []
     if not videos and not texts:

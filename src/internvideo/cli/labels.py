@@ -10,12 +10,14 @@ from internvideo.errors import DataError
 
 __all__ = ["read_label_file", "read_labels"]
 
+_ENDINGS = (".txt", ".csv", ".tsv", ".json")
+
 
 def read_labels(values: Sequence[str] | None) -> list[str] | None:
     """Return the labels that `--labels` values stand for, without repetition, in their order.
 
     A value `@FILE`, or one that is the path of a file, stands for the lines of the file; every
-    other value is a label itself.
+    other value is a label itself, unless it is named like a file.
 
     Raises:
         DataError: a file that is missing, empty, or not UTF-8; an empty label.
@@ -28,6 +30,10 @@ def read_labels(values: Sequence[str] | None) -> list[str] | None:
             labels += read_label_file(Path(value[1:]))
         elif _is_file(value):
             labels += read_label_file(Path(value))
+        elif _is_named_like_a_file(value):
+            raise DataError(
+                f"there is no labels file {value}; a label of these very letters goes into a file"
+            )
         elif not value.strip():
             raise DataError("a label is empty; give a text such as --labels 'something grows'")
         else:
@@ -58,6 +64,11 @@ def read_label_file(path: Path) -> list[str]:
     if any("\0" in label for label in labels):
         raise DataError(f"labels file {path} is not a text file; write one label a line in UTF-8")
     return labels
+
+
+def _is_named_like_a_file(value: str) -> bool:
+    """Tell whether a label is one word with the ending of a list, such as `labels.txt`."""
+    return len(value.split()) == 1 and value.lower().endswith(_ENDINGS)
 
 
 def _is_file(value: str) -> bool:

@@ -52,16 +52,23 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
 def list_all(
     pattern: Annotated[str, typer.Argument(help="Shell pattern of names, such as '*k400*'.")] = "*",
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
     available: Annotated[
-        bool, typer.Option("--available", help="Only models that the library can build.")
+        bool, typer.Option("--available", help="Only models that are implemented.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show the table of all models (the verb may be left out)."""
+    """Show the table of all models (the verb may be left out).
+
+    "embedded" models come with the package, "available" ones are loaded by name or from a file,
+    "planned" ones are not implemented yet.
+
+    Examples:
+      internvideo models
+      internvideo models "videomae-*k400*" --available
+    """
     from internvideo.zoo import list_models
 
     cards = list_models(pattern, family=family, available=True if available else None)
@@ -81,9 +88,12 @@ def list_all(
     stdout_console().print(table)
 
 
-@app.command("show")
 def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")]) -> None:
-    """Print what is known about one model."""
+    """Print what is known about one model: data, published results, input, links, licence.
+
+    Example:
+      internvideo models show viclip-l14
+    """
     from rich.markup import escape
     from rich.table import Table
 
@@ -102,15 +112,18 @@ def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")])
         console.print(escape(citation))
 
 
-@app.command("verify")
 def verify_file(
-    file: Annotated[str, typer.Argument(help="A checkpoint, a folder, or a list of its keys.")],
+    file: Annotated[str, typer.Argument(help="A checkpoint, a folder, or a list of tensor names.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Tell which model a file is, and what does not fit.
 
     The exit code is 0 only when everything fits, 1 when something does not, and 2 when the file
-    cannot be read. A key list has lines of `name<TAB>[shape]`.
+    cannot be read. A list has lines of `name<TAB>[shape]`, so that a checkpoint can be recognised
+    where it lies.
+
+    Example:
+      internvideo models verify checkpoint.pth
     """
     from internvideo.zoo import verify
 
@@ -122,13 +135,16 @@ def verify_file(
     raise typer.Exit(0 if answer.ok else 1)
 
 
-@app.command("download")
 def download_weights(
     name: Annotated[str, typer.Argument(help="Name or alias of a model.")],
 ) -> None:
-    """Fetch the weights of a model into the cache.
+    """Fetch the weights of a model into the cache, and print where they are.
 
-    A broken transfer is resumed, and the file is checked.
+    A broken transfer is resumed, and the file is checked. The other verbs do the same when they are
+    given a name for the first time.
+
+    Example:
+      internvideo models download viclip-l14
     """
     from internvideo.zoo import find_card
     from internvideo.zoo.download import download
@@ -144,7 +160,8 @@ def convert_weights(
         str | None, typer.Option(help="For a weight file: the released model that it is.")
     ] = None,
     official: Annotated[
-        bool, typer.Option("--official", help="Tensor names and shapes of the released files.")
+        bool,
+        typer.Option("--official", help="Write the tensor names and shapes of the authors' code."),
     ] = False,
 ) -> None:
     """Write a model as a folder that `load` reads, or under the names of the released files.
@@ -214,7 +231,14 @@ def average(
     print(out)
 
 
-for _verb, _function in {"convert": convert_weights, "average": average}.items():
+for _verb, _function in {
+    "list": list_all,
+    "show": show,
+    "verify": verify_file,
+    "download": download_weights,
+    "convert": convert_weights,
+    "average": average,
+}.items():
     app.command(_verb, help=command_help(_function.__doc__ or ""))(_function)
 
 

@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     help=command_help(
-        """Ask a task's model about your videos.
+        """Ask a classifier about your videos: which of its classes is in them, and when.
 
         Examples:
           internvideo predict actions clip.mp4
@@ -61,17 +61,30 @@ def actions(
     ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--labels", "-l", help="Only these; a model with a text tower needs some."),
+        typer.Option(
+            "--labels",
+            "-l",
+            help="Only these classes; repeat it, or give a file. A ViCLIP needs some.",
+        ),
     ] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Answers a video.")] = 5,
+    top_k: Annotated[
+        int,
+        typer.Option(
+            "--top-k", "-k", min=1, help="Best answers that are shown for each video or window."
+        ),
+    ] = 5,
     stream: Annotated[
         bool, typer.Option("--stream", help="Answer window by window, for videos of any length.")
     ] = False,
     window: Annotated[
-        float | None, typer.Option(help="Length of a window; by default that of the model's clip.")
+        float | None,
+        typer.Option(help="Length of a window in seconds; by default that of the model's clip."),
     ] = None,
     stride: Annotated[
-        float | None, typer.Option(help="From one window to the next; by default one window.")
+        float | None,
+        typer.Option(
+            help="Seconds from one window to the next; by default the length of a window."
+        ),
     ] = None,
     in_frames: Annotated[
         bool, typer.Option("--frames", help="--window and --stride count frames, not seconds.")
@@ -87,11 +100,16 @@ def actions(
 ) -> None:
     """Name the actions in videos, with the classes of the model.
 
-    All views of the model's protocol are averaged. With --stream, the video is cut into windows
-    that are answered one after the other while it is decoded; equal neighbours are joined in the
-    table. Memory does not grow with the length of the video.
+    The default model, videomae-nano, ships with the package and knows the 28 actions of the
+    procedural world only; for real videos name a classifier.
+
+    The model looks at each video in the way that it was made for: so many clips and crops, whose
+    answers are averaged. With --stream, the video is cut into windows that are answered one after
+    the other while it is decoded; in the table, neighbours with the same answer are one row. Memory
+    does not grow with the length of the video.
 
     Examples:
+      internvideo predict actions clip.mp4
       internvideo predict actions clip.mp4 --model videomae-b16-k400
       internvideo predict actions clips/ -m runs/mine/model --json > answers.jsonl
       internvideo predict actions match.mp4 -m videomae-b16-k400 --stream --window 4 --stride 2
@@ -100,7 +118,10 @@ def actions(
         raise ConfigError("--window, --stride and --frames belong to --stream; add it")
     texts = read_labels(labels)
     if plot is not None:
-        output_folder(plot) if len(videos) > 1 or Path(videos[0]).is_dir() else output_file(plot)
+        from internvideo.results.fonts import check_picture
+
+        several = len(videos) > 1 or Path(videos[0]).is_dir()
+        output_folder(plot) if several else output_file(check_picture(plot))
     from internvideo.views import expand_videos
 
     paths, failures = expand_videos(videos)

@@ -45,10 +45,13 @@ def reconstruct(
 ) -> None:
     """Hide most of a clip and show how a masked autoencoder fills it in.
 
-    The picture has three rows: the original, what the model saw of it, and what it made up. Models
-    with one token a frame need --mask random.
+    The picture has three rows: the original, what the model saw of it, and what it made up. Half or
+    less of a clip of the procedural world is enough for videomae-nano-pretrain, which ships with
+    the package; the large models were trained with 0.9. A model to which a whole frame is one token
+    (recipe world_videomae-nano) needs --mask random.
 
     Examples:
+      internvideo reconstruct clip.mp4 -m videomae-nano-pretrain --mask-ratio 0.5
       internvideo reconstruct clip.mp4 -m videomae-b16-hybrid-pt --out filled.png
       internvideo reconstruct clip.mp4 -m runs/mine/model --mask-ratio 0.9 --out filled.mp4
     """

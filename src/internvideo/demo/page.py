@@ -117,7 +117,7 @@ def _headline(report: WorldReport) -> str:
         tiles.append(
             f'<li><strong>{rate.value:.0%}</strong><span class="what">'
             f'{escape(MEASURES[name][0])}</span><span class="chance">chance '
-            f"{rate.chance:.0%}</span></li>"
+            f"{f'{100 * rate.chance:.1f}'.removesuffix('.0')}%</span></li>"
         )
     return f'<ul class="tiles">{"".join(tiles)}</ul>'
 
@@ -133,7 +133,7 @@ def _numbers(report: WorldReport) -> str:
 <p>{report.num_clips} clips of the procedural world that the model has never seen
 (seed {report.seed}, {escape(report.source)}), {len(report.actions)} actions. The model was
 not trained on these labels: each action is described by at least {report.prompts_per_action}
-sentences that were held out of its training captions. Intervals are 95&nbsp;% (Wilson).
+sentences that were held out of its training captions. Intervals are 95% (Wilson).
 Reading and encoding took {report.seconds:.1f} s ({speed:.0f} clips a second).</p>
 <div class="scroll"><table class="rates"><caption>Zero-shot results</caption>
 <thead><tr><th scope="col">measure</th><th scope="col">result</th>
@@ -141,7 +141,7 @@ Reading and encoding took {report.seconds:.1f} s ({speed:.0f} clips a second).</
 <th scope="col">chance</th><th scope="col">clips</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
 <p class="legend"><span class="key mark" aria-hidden="true"></span> chance
-<span class="key range" aria-hidden="true"></span> 95&nbsp;% interval</p></section>"""
+<span class="key range" aria-hidden="true"></span> 95% interval</p></section>"""
 
 
 def _rate_cells(rate: Rate) -> str:

@@ -38,7 +38,7 @@ of a classifier: it learnt the motions from clips without labels, by filling in 
 the names of the actions afterwards.</p>
 <div class="scroll"><table class="rates"><caption>Results of the classifier</caption>
 <thead><tr><th scope="col">measure</th><th scope="col">result</th>
-<th scope="col">95&nbsp;% interval</th><th scope="col">chance</th><th scope="col">clips</th></tr>
+<th scope="col">95% interval</th><th scope="col">chance</th><th scope="col">clips</th></tr>
 </thead><tbody>{rates}</tbody></table></div>""",
         _efficiency(recognition.efficiency) if recognition.efficiency else "",
         _reconstruction(recognition.reconstruction) if recognition.reconstruction else "",
@@ -52,8 +52,8 @@ def _efficiency(efficiency: LabelEfficiency) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{int(row['labels']):,}</th>"
         f"<td>{escape(_ARMS.get(row['arm'], str(row['arm'])))}</td>"
-        f"<td class='value'>{row['accuracy_mean']:.1f} %</td><td>{_spread(row)}</td>"
-        f"<td>{row['pair_mean']:.1f} %</td><td>{_rate_of(row)}</td></tr>"
+        f"<td class='value'>{row['accuracy_mean']:.1f}%</td><td>{_spread(row)}</td>"
+        f"<td>{row['pair_mean']:.1f}%</td><td>{_rate_of(row)}</td></tr>"
         for row in efficiency.rows
     )
     gains = "; ".join(
@@ -68,7 +68,8 @@ number a seed: {escape(gains)}.</p>
 <div class="scroll">{_chart(efficiency.rows)}</div>
 <div class="scroll"><table class="rates labels"><caption>Accuracy by labels</caption>
 <thead><tr><th scope="col">labels</th><th scope="col">network</th><th scope="col">action</th>
-<th scope="col">over the seeds</th><th scope="col">pair</th><th scope="col">learning rate</th></tr>
+<th scope="col">over the seeds</th><th scope="col">above its reversal</th>
+<th scope="col">learning rate</th></tr>
 </thead><tbody>{rows}</tbody></table></div>
 <p class="legend">Measured beforehand on {escape(efficiency.machine)} by
 <code>{escape(efficiency.command)}</code>.</p>"""
@@ -105,7 +106,7 @@ def _chart(rows: Sequence[Mapping[str, Any]]) -> str:
         y = down(percent)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{percent} %</text>'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{percent}%</text>'
         )
     for count in labels:
         parts.append(
@@ -124,7 +125,7 @@ def _chart(rows: Sequence[Mapping[str, Any]]) -> str:
                 f'<line class="arm{number}" x1="{x:.1f}" x2="{x:.1f}" '
                 f'y1="{down(mean - spread):.1f}" y2="{down(mean + spread):.1f}"/>'
                 f'<circle class="arm{number}" cx="{x:.1f}" cy="{down(mean):.1f}" r="4">'
-                f"<title>{escape(_ARMS[arm])}, {row['labels']:,} labels: {mean:.1f} %</title>"
+                f"<title>{escape(_ARMS[arm])}, {row['labels']:,} labels: {mean:.1f}%</title>"
                 "</circle>"
             )
     keys = "".join(

@@ -229,13 +229,15 @@ def _about(model: VideoModel) -> str:
     """Return what the model is, in words of one who has never heard of it."""
     millions = sum(parameter.numel() for parameter in model.model.parameters()) / 1e6
     text = (
-        f"A video tower and a text tower with {millions:.1f} million weights. It answers by "
-        "telling which of several sentences fits a video best, and never saw a class label."
+        f"Two networks, one for videos and one for text, with {millions:.1f} million weights "
+        "together. They tell which of several sentences fits a video best, and never saw a class "
+        "label."
     )
     if isinstance(model.tokenizer, WordTokenizer):
         text += (
-            f" It knows {len(model.tokenizer.vocabulary)} words, those of a procedural world of "
-            "moving shapes, and has never seen a real video: what it says about yours is a guess."
+            f" This model knows {len(model.tokenizer.vocabulary)} words, those of a procedural "
+            "world of moving shapes, and has never seen a real video: what it says about yours is "
+            "a guess."
         )
     return text
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from internvideo.errors import require
 from internvideo.metrics import cider, exact_match
+from internvideo.results.fonts import save_figure
 from internvideo.results.intervals import wilson_interval
 
 if TYPE_CHECKING:
@@ -154,10 +155,8 @@ class CaptioningReport:
             table.add_row(escape(video.references[0]), escape(video.caption))
         if self.failures:
             table.add_section()
-            table.add_row(
-                f"{len(self.failures)} videos could not be read", "no part of the numbers",
-                style="bold red",
-            )  # fmt: skip
+            count = f"{len(self.failures)} video{'s' * (len(self.failures) > 1)}"
+            table.add_row(f"{count} could not be read", "no part of the numbers", style="bold red")
         return table
 
     def plot(self, path: str | Path | None = None) -> Any:
@@ -171,6 +170,7 @@ class CaptioningReport:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            ConfigError: the suffix is none of a picture.
         """
         figure_type = require("matplotlib.figure", extra="plot").Figure
         figure = figure_type(figsize=(7, 3.5), layout="constrained")
@@ -180,6 +180,7 @@ class CaptioningReport:
         axes.axvline(self.cider, color="#c0392b")
         axes.set_xlabel(f"CIDEr-D of a caption; the red line is the mean, {self.cider:.2f}")
         axes.set_ylabel("videos")
+        axes.set_title(" on ".join(part for part in (self.model, self.data) if part))
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, path)
         return figure

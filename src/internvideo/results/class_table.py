@@ -31,7 +31,7 @@ def class_table(report: RecognitionReport, *, most: int | None = None) -> Table:
     rows = [(number, row) for number, row in enumerate(report.classes) if row.total]
     rows.sort(key=lambda pair: (pair[1].share, pair[0]))
     hidden = 0 if most is None else max(len(rows) - most, 0)
-    table = Table(caption=f"and {hidden} easier classes" if hidden else None)
+    table = Table(caption=f"and {hidden} easier class{'es' * (hidden > 1)}" if hidden else None)
     table.add_column("class", overflow="fold")
     for heading in ("recognised", "videos", "percent", "95 % interval"):
         table.add_column(heading, justify="right")

@@ -29,7 +29,8 @@ class Classification:
     Attributes:
         video: name or path of the video.
         labels: the labels, best first.
-        scores: what the model computed (cosine or logit), in the order of `labels`.
+        scores: cosines of a model that compares with text, for a classifier its probabilities
+            averaged over the views; in the order of `labels`.
         probabilities: the softmax over all labels, in the order of `labels`.
         model: name of the model.
         protocol: how the video was looked at: frames, sampling, crops.
@@ -115,6 +116,7 @@ class Classification:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            ConfigError: the suffix is none of a picture.
         """
         figure_type = require("matplotlib.figure", extra="plot").Figure
         rows = self.top(_MAX_BARS)[::-1]
@@ -125,6 +127,7 @@ class Classification:
         names = [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows]
         axes.set_yticks(range(len(rows)), names, parse_math=False, fontfamily=label_fonts())
         axes.set_xlim(0, 1.12)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes.set_xlabel("probability")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)
         if path is not None:

@@ -1,4 +1,4 @@
-"""Labels in any script on pictures: fonts to draw them with, and one line where none will do."""
+"""Pictures as files: the endings that can be written, and fonts for labels in any script."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-__all__ = ["label_fonts", "save_figure"]
+from internvideo.errors import ConfigError, did_you_mean
+
+__all__ = ["check_picture", "label_fonts", "save_figure"]
 
 _LOG = logging.getLogger(__name__)
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tiff", ".svg", ".pdf", ".eps")
 _WIDE = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -24,6 +27,21 @@ _WIDE = (
     "Malgun Gothic",
     "Arial Unicode MS",
 )
+
+
+def check_picture(path: Path) -> Path:
+    """Return the path of a picture that is to be drawn, if it names a format.
+
+    Raises:
+        ConfigError: the ending is none of a picture.
+    """
+    if path.suffix.lower() not in _ENDINGS:
+        near = did_you_mean(path.suffix, _ENDINGS, count=1)
+        raise ConfigError(
+            f"cannot draw into {path}: the name must end in {', '.join(_ENDINGS[:-1])} or"
+            f" {_ENDINGS[-1]}.{near}"
+        )
+    return path
 
 
 def label_fonts() -> list[str]:
@@ -41,7 +59,11 @@ def save_figure(figure: Any, path: str | Path, *, tight: bool = False) -> None:
         figure: of matplotlib.
         path: the suffix decides the format.
         tight: cut or widen the picture to what is drawn.
+
+    Raises:
+        ConfigError: the suffix is none of a picture.
     """
+    check_picture(Path(path))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(path, bbox_inches="tight" if tight else None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.errors import require
+from internvideo.results.fonts import label_fonts, save_figure
 from internvideo.results.intervals import wilson_interval
 
 if TYPE_CHECKING:
@@ -185,8 +186,9 @@ class MultipleChoiceReport:
             )
         if self.failures:
             table.add_section()
+            count = f"{len(self.failures)} video{'s' * (len(self.failures) > 1)}"
             table.add_row(
-                f"{len(self.failures)} videos could not be read; their questions as misses",
+                f"{count} could not be read; their questions as misses",
                 f"{self.accuracy_of_all:.2f} %", "", "",
                 str(len(self.answers) + self.num_unanswered), style="bold red",
             )  # fmt: skip
@@ -203,6 +205,7 @@ class MultipleChoiceReport:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            ConfigError: the suffix is none of a picture.
         """
         figure_type = require("matplotlib.figure", extra="plot").Figure
         parts = {"all": self, **self.kinds}
@@ -211,13 +214,20 @@ class MultipleChoiceReport:
         for place, part in enumerate(parts.values()):
             low, high = part.interval
             reach = [[max(part.accuracy - low, 0)], [max(high - part.accuracy, 0)]]
-            drawn = axes.barh(place, part.accuracy, color="#2563a8", xerr=reach, capsize=3)
-            axes.bar_label(drawn, [f"{part.accuracy:.1f}"], label_type="center", color="white")
+            axes.barh(place, part.accuracy, color="#2563a8", xerr=reach, capsize=3)
+            axes.annotate(
+                f"{part.accuracy:.1f}",
+                (max(part.accuracy, high), place),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+            )
             axes.plot([part.chance] * 2, [place - 0.4, place + 0.4], color="#c0392b")
-        axes.set_yticks(range(len(parts)), list(parts), parse_math=False)
+        axes.set_yticks(range(len(parts)), list(parts), parse_math=False, fontfamily=label_fonts())
         axes.invert_yaxis()
-        axes.set_xlim(0, 105)
+        axes.set_xlim(0, 112)
+        axes.set_xticks(range(0, 101, 20))
         axes.set_xlabel("right answers, percent; the red line is chance")
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, path)
         return figure

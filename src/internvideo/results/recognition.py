@@ -262,6 +262,7 @@ class RecognitionReport:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            ConfigError: the suffix is none of a picture.
         """
         figure_type = require("matplotlib.figure", extra="plot").Figure
         rows = sorted((r for r in self.classes if r.total), key=lambda r: r.share)[:_MAX_NAMED]

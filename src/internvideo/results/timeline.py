@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.errors import require
+from internvideo.results.fonts import label_fonts, save_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -195,6 +196,7 @@ class ActionTimeline:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            ConfigError: the suffix is none of a picture.
         """
         figure_type = require("matplotlib.figure", extra="plot").Figure
         segments = self.segments
@@ -212,7 +214,7 @@ class ActionTimeline:
                 alpha=0.25 + 0.75 * segment.probability,
             )
         names = [textwrap.fill(label, _LABEL_WIDTH) for label in labels]
-        axes.set_yticks(range(len(labels)), names, parse_math=False)
+        axes.set_yticks(range(len(labels)), names, parse_math=False, fontfamily=label_fonts())
         axes.invert_yaxis()
         start, end = (segments[0].start, segments[-1].end) if segments else (0.0, 1.0)
         step = next((each for each in _TICKS if each * _MAX_TICKS >= end - start), _TICKS[-1])
@@ -222,7 +224,7 @@ class ActionTimeline:
         axes.set_xlabel("time")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, path)
         return figure
 
 

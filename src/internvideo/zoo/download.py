@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import shutil
+import socket
 import sys
 import time
 import urllib.error
@@ -34,6 +35,7 @@ __all__ = ["Transfer", "cached_path", "checksum", "download", "fetch"]
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
+_NO_LINK = "No public link is known; get it"
 _PAGE_STARTS = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
 
 
@@ -60,6 +62,10 @@ class _SourceError(Exception):
 
 class _BrokenTransferError(_SourceError):
     """The connection broke; the same link may deliver when asked again."""
+
+
+class _UnknownHostError(_BrokenTransferError):
+    """The name of the server leads nowhere: most often there is no network at all."""
 
 
 def cached_path(card: Card, *, cache: Path | None = None) -> Path:
@@ -94,15 +100,23 @@ def download(card: Card, *, cache: Path | None = None, transfer: Transfer | None
         if target.is_file():
             return target
         _announce(card, transfer)
-        reasons = []
+        reasons: list[str] = []
+        unknown: dict[str, None] = {}  # servers that cannot be found, in their order
         for source in _candidates(card):
+            host = urlsplit(_address(source.url)).netloc
+            if host in unknown:
+                continue
             try:
                 return fetch(source, target, transfer=transfer)
+            except _UnknownHostError:
+                unknown[host] = None
             except _SourceError as reason:
                 reasons.append(f"{_shown(source.url)}: {reason}")
                 _LOG.warning("%s: %s: %s", card.name, _shown(source.url), reason)
-    tried = f" Tried {'; '.join(reasons)}." if reasons else ""
-    raise CheckpointError(f"{card.name}: cannot be downloaded.{tried} {_by_hand(card, target)}")
+    if unknown:
+        reasons.append(f"{' and '.join(unknown)} cannot be found (is there a network?)")
+    why = f": {'; '.join(reasons)}" if reasons else ""
+    raise CheckpointError(f"{card.name}: cannot be downloaded{why}. {_by_hand(card, target)}")
 
 
 def fetch(source: Source, target: Path, *, transfer: Transfer) -> Path:
@@ -119,7 +133,8 @@ def fetch(source: Source, target: Path, *, transfer: Transfer) -> Path:
             _transfer(source, part, transfer)
             break
         except _BrokenTransferError as reason:
-            if attempt == transfer.attempts:
+            never_seen = isinstance(reason, _UnknownHostError) and not part.is_file()
+            if never_seen or attempt == transfer.attempts:
                 raise
             _LOG.warning("%s: %s; trying again", _shown(source.url), reason)
             time.sleep(transfer.backoff * 2 ** (attempt - 1))
@@ -173,7 +188,9 @@ def _open(request: urllib.request.Request, part: Path, transfer: Transfer) -> HT
             raise _BrokenTransferError("the file changed on the server") from error
         raise _http_failure(error) from error
     except (OSError, HTTPException) as error:  # URLError is an OSError
-        raise _BrokenTransferError(str(getattr(error, "reason", None) or error)) from error
+        reason = getattr(error, "reason", None) or error
+        failure = _UnknownHostError if isinstance(reason, socket.gaierror) else _BrokenTransferError
+        raise failure(str(reason)) from error
 
 
 def _receive(
@@ -211,9 +228,15 @@ def _span(response: HTTPResponse, have: int) -> tuple[int, int | None]:
     return have, int(size) if size.isdigit() else None
 
 
-def _request(url: str) -> urllib.request.Request:
+def _address(url: str) -> str:
+    """Return where a link is fetched from: `HF_ENDPOINT` stands in for the hub."""
     if url.startswith(f"{environment.HUB}/"):
-        url = environment.hub_endpoint() + url.removeprefix(environment.HUB)
+        return environment.hub_endpoint() + url.removeprefix(environment.HUB)
+    return url
+
+
+def _request(url: str) -> urllib.request.Request:
+    url = _address(url)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise _SourceError(f"only http and https links are fetched, this is {parts.scheme!r}")
@@ -375,8 +398,14 @@ def _candidates(card: Card) -> list[Source]:
 def _by_hand(card: Card, target: Path) -> str:
     """Say where a person can get the file and where the library will find it."""
     places = [source.url for source in card.sources if source.status != "gone"]
-    where = f"Get it by hand ({', '.join(places)})" if places else "No public link is known; get it"
-    return f"{where} and put it at {target}, or load it by its own path: load('path/to/file')."
+    where = f"Get it by hand ({places[0]}{_others(card, places)})" if places else _NO_LINK
+    return f"{where} and put it at {target}, or give the path of the file in place of the name."
+
+
+def _others(card: Card, places: list[str]) -> str:
+    more = len(places) - 1
+    links = "another link" if more == 1 else f"one of {more} other links"
+    return f", or {links} in `internvideo models show {card.name}`" if more else ""
 
 
 def _shown(url: str) -> str:

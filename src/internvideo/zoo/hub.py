@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
@@ -95,8 +98,11 @@ class Pretrained(ModelHubMixin, library_name="internvideo", tags=["video", "inte
 
     @property
     def name(self) -> str:
-        """Name of the card, or of the architecture where there is none."""
-        return self.record.card.name if self.record.card else self.architecture
+        """Name of the card, else of the recipe that made the weights, else of the architecture."""
+        if self.record.card:
+            return self.record.card.name
+        recipe = self.record.provenance.get("recipe")
+        return recipe if isinstance(recipe, str) and recipe else self.architecture
 
     def to_config(self) -> dict[str, Any]:
         """Return the content of `config.json`."""
@@ -298,7 +304,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no {path.name}") from error
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}: not the folder of a model that"
+            " `internvideo train` or `save_pretrained` wrote"
+        ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error})") from error
     if not isinstance(values, dict) or "kind" not in values:
@@ -329,6 +338,7 @@ def fetch_repository(
         CheckpointError: not a hub id, not there, not reachable, or not open to this user.
     """
     path = ""
+    local_files_only = local_files_only or not _hub_is_known()
     for name in (_CONFIG, _WEIGHTS):
         try:
             path = hf_hub_download(
@@ -344,15 +354,31 @@ def fetch_repository(
             raise CheckpointError(f"{repo_id!r} is neither a folder nor a hub id") from error
         except LocalEntryNotFoundError as error:
             raise CheckpointError(
-                f"{repo_id}: {name} is not in the hub's cache, and the hub is not reachable"
+                f"{repo_id}: no such file or folder here, and as a hub repository it cannot be"
+                f" fetched: {name} is not in the hub's cache, and the hub is not reachable"
                 " (offline mode, or no connection)"
             ) from error
         except (HfHubHTTPError, OSError) as error:
             raise CheckpointError(
-                f"hub repository {repo_id!r}: {name} cannot be fetched"
+                f"{repo_id!r}: no such file or folder here, and as a hub repository it cannot be"
+                f" fetched: {name}"
                 f" ({str(error).strip().splitlines()[0]}); a gated one needs `hf auth login`"
             ) from error
     return Path(path).parent
+
+
+def _hub_is_known() -> bool:
+    """Tell whether the name of the hub leads anywhere; behind a proxy that is not ours to tell.
+
+    Without it the hub's client tries again for half a minute before it looks into its cache.
+    """
+    server = urlsplit(environment.hub_endpoint())
+    if urllib.request.getproxies().get(server.scheme):
+        return True
+    try:
+        return bool(socket.getaddrinfo(server.hostname, server.port or server.scheme))
+    except OSError:
+        return False
 
 
 def _card_to_dict(card: Card) -> dict[str, Any]:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_RUNS = "runs"  # where `internvideo train` puts a run that is not told otherwise
 _WEIGHT_ENDINGS = {".pth", ".pt", ".pyth", ".ckpt", ".bin", ".safetensors"}
 
 
@@ -47,6 +48,11 @@ def look_up(source: str | Path) -> Card | Path:
         UnknownNameError: none of these; the message suggests the nearest names.
         CheckpointError: a path to nothing, or a hub repository that cannot be had.
     """
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        raise UnknownNameError(
+            f"a model is the name of one (`internvideo models` lists them), a file, a folder or a"
+            f" hub id, not {source!r}"
+        )
     text = os.fspath(source)
     unknown: UnknownNameError | None = None
     if isinstance(source, str):
@@ -58,10 +64,18 @@ def look_up(source: str | Path) -> Card | Path:
     if path.exists():
         return _model_of_run(path)
     is_path = path.is_absolute() or text.startswith(("./", "../", "~"))
+    if path.parts[0] == _RUNS:
+        run = Path(*path.parts[:2])
+        raise CheckpointError(
+            f"no such file or folder: {path}; a training run has to write it first:"
+            f" `internvideo train RECIPE --out {run}`"
+        )
     if unknown is None or is_path or path.suffix in _WEIGHT_ENDINGS:
         raise CheckpointError(f"no such file or folder: {path}")
     if _HUB_ID.fullmatch(text):
         return fetch_repository(text, local_files_only=environment.is_offline())
+    if "/" in text:
+        raise CheckpointError(f"no such file or folder, and no name of a model: {text}")
     raise unknown
 
 
