@@ -365,7 +365,7 @@ def test_embed_writes_npz(call, models, media, tmp_path):
         "embed", media / "good", "-t", "a star", "-m", models / "viclip", "--out", out
     )
     assert code == 0
-    assert "2 videos and 1 texts" in told
+    assert "2 videos and 1 text, 16 numbers each" in told
     with np.load(out) as data:
         assert [Path(name).name for name in data["videos"]] == ["first.mp4", "second [x].mp4"]
         assert data["texts"].tolist() == ["a star"]

@@ -429,3 +429,15 @@ def test_folders_stand_for_their_videos(clip, tmp_path):
     [(name, reason)] = failures
     assert name == str(tmp_path / "empty")
     assert "no videos" in reason
+
+
+def test_what_is_no_text_is_refused(viclip):
+    with pytest.raises(ConfigError, match=r"a label is a string, not int \(1\)"):
+        viclip.classify(noise(), ["a star", 1])
+    with pytest.raises(ConfigError, match=r"a text is a string, not NoneType"):
+        viclip.embed_text([None])
+
+
+def test_a_device_of_another_world_is_told_in_a_line():
+    with pytest.raises(ConfigError, match="'tpu' cannot be used here: expected auto, cpu, cuda"):
+        choose_device("tpu")

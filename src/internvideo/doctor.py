@@ -39,7 +39,7 @@ _NEEDED = (
     "open-clip-torch",
 )
 _OPTIONAL = {"scikit-learn": "world", "tensorboard": "train", "matplotlib": "plot"}
-_OPTIONAL |= {"torchcodec": "torchcodec"}
+_OPTIONAL |= {"pyarrow": "parquet", "s3fs": "s3", "wandb": "wandb", "torchcodec": "torchcodec"}
 
 
 @dataclass(frozen=True, slots=True)

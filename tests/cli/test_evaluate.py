@@ -76,7 +76,7 @@ def test_numbers_equal_those_of_the_predictions_file(call, model, world, tmp_pat
 def test_a_run_directory_stands_for_its_model_and_one_view_may_be_enough(call, model, world):
     code, out, _ = call("evaluate", model.parent, "-d", world / "test.csv", "--views", "center")
     assert code == 0
-    assert "1 clips x 1 crops" in out
+    assert "1 clip x 1 crop" in out
     assert "top-1" in out
 
 

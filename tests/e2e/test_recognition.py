@@ -151,7 +151,7 @@ def test_an_official_file_is_measured_by_the_protocol_of_the_recipe(trained, tmp
     assert same["top5"] == report["top5"]
     assert same["protocol"] == report["protocol"]
     center = evaluated(capsys, file, "preprocessing.num_crops=1", "-c", out)
-    assert "2 clips x 1 crops" in center["protocol"]
+    assert "2 clips x 1 crop" in center["protocol"]
 
 
 def test_what_a_recipe_lacks_is_told(trained, world, tmp_path, capsys):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from internvideo.cli.labels import read_labels
-from internvideo.cli.terminal import failure_list, output_file, progress_bar, warning_line
+from internvideo.cli.terminal import counted, failure_list, output_file, progress_bar, warning_line
 from internvideo.errors import ConfigError, VideoError, did_you_mean
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def embed(
         draft = out.with_name(f".{out.name}.part{out.suffix}")
         writers[out.suffix](draft, found)
         draft.replace(out)
-        print(f"{len(good)} videos and {len(texts)} texts, {_width(found)} numbers each: {out}")
+        what = f"{counted(len(good), 'video')} and {counted(len(texts), 'text')}"
+        print(f"{what}, {_width(found)} numbers each: {out}")
     elif total > 1:
         warning_line(f"no video could be used; {out} was not written")
     raise typer.Exit(failure_list(failures, total=total))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ProgressBar",
     "command_help",
+    "counted",
     "error_line",
     "failure_list",
     "note_line",
@@ -34,6 +35,11 @@ def command_help(docstring: str) -> str:
     """Return a docstring as the help of a command; the lines of its examples stay as they are."""
     # Click folds paragraphs, except one that begins with a backspace character.
     return re.sub(r"(?m)^(Examples?|Start here):$", "\b\n\\g<0>", inspect.cleandoc(docstring))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts: "1 video", "2 videos"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def error_line(message: str) -> int:

@@ -93,7 +93,7 @@ def captioned_world(num_clips: int = 600, *, seed: int = EVALUATION_SEED) -> Cap
         source=WorldSource(world, num_clips=num_clips),
         references=lambda index: (plain_caption(world.scene(index)),),
         facts=lambda index: _facts(world.scene(index)),
-        name=f"{num_clips} clips of the world {seed}",
+        name=f"{num_clips} clips of the world, seed {seed}",
     )
 
 

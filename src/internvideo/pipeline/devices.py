@@ -24,5 +24,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
+        if "device type" in reason:  # PyTorch lists twenty kinds
+            reason = "expected auto, cpu, cuda, cuda:1 and so on, or mps"
         raise ConfigError(f"device {str(device)!r} cannot be used here: {reason}") from None
     return chosen

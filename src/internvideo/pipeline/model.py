@@ -284,7 +284,7 @@ class VideoModel:
         self, labels: str | Sequence[str] | None, templates: str | Path | Sequence[str]
     ) -> Scorer:
         """Return how the model answers with these labels."""
-        labels = [labels] if isinstance(labels, str) else labels
+        labels = None if labels is None else _texts(labels, what="label")
         if is_two_tower(self.model):
             if labels is None:
                 raise ConfigError(
@@ -348,7 +348,7 @@ class VideoModel:
         """
         if not is_two_tower(self.model):
             raise ConfigError(f"{self.name} has no text tower; load a ViCLIP to embed text")
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = _texts(texts, what="text")
         if not texts:
             raise ConfigError("no texts to embed: give at least one")
         self._tell_unknown_words(texts)
@@ -459,3 +459,16 @@ class VideoModel:
         """
         writer = captioner(self.model, self.name)
         return caption_timeline(writer, video, self.preprocessing, style, every=every)
+
+
+def _texts(texts: str | Sequence[str], *, what: str) -> list[str]:
+    """Return one text or several as a list.
+
+    Raises:
+        ConfigError: something is no text.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(f"a {what} is a string, not {type(text).__name__} ({text!r})")
+    return texts

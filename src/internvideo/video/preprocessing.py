@@ -249,7 +249,8 @@ class Preprocessing:
 
     def describe(self) -> str:
         """Return the protocol in one line, to be printed beside every number."""
-        clips = f"{self.num_frames} frames x {self.num_clips} clips x {self.num_crops} crops"
+        counts = {"frame": self.num_frames, "clip": self.num_clips, "crop": self.num_crops}
+        clips = " x ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items())
         sampled = self.sampling
         if self.sampling in _STRIDED:
             sampled += f" stride {self.frame_stride}"

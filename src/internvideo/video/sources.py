@@ -163,7 +163,8 @@ def resolve_source(source: VideoSource, *, name: str | None = None) -> Source:
     if hasattr(source, "read"):
         return _resolve_file(source, name)
     raise VideoError(
-        f"a video can be a path, an address, bytes or a binary file, not {type(source).__name__}"
+        f"a video can be a path, an address, bytes or a binary file, not {type(source).__name__}; "
+        "of a list of pictures np.stack makes frames (time, height, width, 3)"
     )
 
 

@@ -101,7 +101,7 @@ def test_center_looks_at_one_clip_and_the_central_crop(model):
     assert center_view(PRESETS["nano"]) == PRESETS["nano"]
     report = evaluate_classifier(model, NoiseSource(), PROTOCOL, views="center")
     assert {prediction.num_views for prediction in report.predictions} == {1}
-    assert "1 clips x 1 crops" in report.protocol
+    assert "1 clip x 1 crop" in report.protocol
 
 
 def test_the_model_is_measured_in_evaluation_mode_and_left_as_it_was(model):

@@ -101,7 +101,7 @@ def test_predict_averages_the_views(model, clip):
     expected = (scores / 0.05).softmax(0).sort(descending=True).values.tolist()
     assert result.probabilities == pytest.approx(expected, rel=1e-4)
     assert (result.video, result.model) == ("clip.mp4", "nano")
-    assert "4 frames x 2 clips x 1 crops" in result.protocol
+    assert "4 frames x 2 clips x 1 crop" in result.protocol
 
 
 def test_probabilities_are_averaged_over_templates(model, clip):
