@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
 import torch
@@ -82,7 +84,7 @@ def test_every_kind_of_fault_is_found_with_its_line(folder, tmp_path):
     assert messages[7, "duplicate"] == "also on line 1"
     assert messages[8, "duplicate"] == "also on line 1 with label 0, here 1"
     assert messages[9, "label"] == "label 7; 3 classes are 0 to 2"
-    assert messages[6, "short"] == "1 frames; at least 2 are wanted"
+    assert messages[6, "short"] == "1 frame; at least 2 are wanted"
     assert (report.num_clips, report.num_opened) == (9, 8)
     assert report.class_counts == {0: 4, 1: 4, 7: 1}
     assert report.empty_classes == (2,)
@@ -218,7 +220,96 @@ def test_formats_are_told_from_the_content(tmp_path):
         detect_kind(tmp_path / "empty")
 
 
+def test_labels_count_from_0_where_no_number_of_classes_is_known(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "x.csv").write_text("a.mp4 -1\n")
+    report = check_list(read_list("kinetics", tmp_path / "x.csv"), every=0)
+    assert [p.message for p in report.problems] == ["label -1; labels count from 0"]
+
+
+def test_a_hole_in_a_folder_of_frames_is_found_wherever_it_is(tmp_path):
+    write_something_something_frames(tmp_path, 4, world=World(seed=3, size=16, num_frames=10))
+    (tmp_path / "rawframes/0/img_00004.jpg").unlink()
+    (tmp_path / "x.txt").write_text("0 10 0\n1 10 0\n1 99999999 1\n")
+    clips = read_list("something-something", tmp_path / "x.txt", root=tmp_path / "rawframes")
+    report = check_list(clips, every=1, timeout=20)
+    messages = [(p.line, p.message) for p in report.problems if p.kind == "corrupt"]
+    assert [line for line, _ in messages] == [1, 3]
+    assert "0/img_00004.jpg: no such frame; the annotation counts 10" in messages[0][1]
+    assert "from img_00001.jpg on, the folder holds 9 files" in messages[0][1]
+    assert "1/img_00011.jpg: no such frame" in messages[1][1]
+
+
+def test_what_is_missing_may_be_close(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b.mp4").touch()
+    (tmp_path / "link.mp4").symlink_to("gone.mp4")
+    (tmp_path / "x.csv").write_text("a\\b.mp4 0\nlink.mp4 0\n./a/b.mp4 1\na/b.mp4 1\n")
+    report = check_list(read_list("kinetics", tmp_path / "x.csv"), every=0)
+    windows, link, twice = report.problems
+    assert "there is one with / in place of \\" in windows.message
+    assert link.message == "a link to gone.mp4, which is not there"
+    assert (twice.line, twice.message) == (4, "also on line 3")
+
+
+def test_a_video_much_shorter_than_annotated_is_cut_off(tmp_path):
+    clip(tmp_path / "a.mp4", 40)
+    (tmp_path / "x.csv").write_text("a.mp4 5.2 1 2 0\na.mp4 30 1 3 0\n")
+    report = check_list(read_list("activitynet", tmp_path / "x.csv"), every=1)
+    (problem,) = report.problems
+    assert (problem.line, problem.kind) == (2, "part")
+    assert "the video lasts 5 s, by the annotation 30 s" in problem.message
+
+
+def test_ctrl_c_keeps_what_was_found(folder, tmp_path, monkeypatch, capfd):
+    (tmp_path / "list.csv").write_text(LINES)
+    outcomes = check_module.map_with_timeout
+
+    def stopped(function, items, **settings):
+        for number, outcome in enumerate(outcomes(function, items, **settings)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield outcome
+
+    monkeypatch.setattr(check_module, "map_with_timeout", stopped)
+    arguments = ["data", "check", str(tmp_path / "list.csv"), "--root", str(folder), "--json"]
+    clean = tmp_path / "good.csv"
+    assert run([*arguments, "--every", "1", "--workers", "1", "--write-clean", str(clean)]) == 130
+    captured = capfd.readouterr()
+    report = json.loads(captured.out)
+    assert report["interrupted"]
+    assert report["num_opened"] == 2
+    assert report["counts"] == {"missing": 1, "duplicate": 3, "corrupt": 1}
+    assert not clean.exists()
+    assert captured.err == (
+        f"note: stopped: these are the problems found until then; {clean} is not written\n"
+        "error: interrupted\n"
+    )
+
+
 # ---------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_paths_that_a_terminal_cannot_show_are_escaped(tmp_path, monkeypatch, more):
+    (tmp_path / "list.csv").write_text("été.mp4 0\n", encoding="utf-8")
+    printed = io.BytesIO()
+    with io.TextIOWrapper(printed, encoding="ascii") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert run(["data", "check", str(tmp_path / "list.csv"), "--every", "0", *more]) == 1
+        terminal.flush()
+        monkeypatch.undo()
+        text = printed.getvalue().decode("ascii")
+    if more:
+        assert json.loads(text)["problems"][0]["path"] == str(tmp_path / "été.mp4")
+    else:
+        assert r"\xe9t\xe9.mp4" in text
+
+
+def test_a_wrong_root_is_told(tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4 1\n")
+    assert run(["data", "check", str(tmp_path / "list.csv"), "--every", "1"]) == 1
+    assert "note: no video is where the list says; --root names" in capsys.readouterr().err
 
 
 def test_the_command_prints_a_table_and_fails(folder, tmp_path, capsys):

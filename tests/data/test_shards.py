@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import tarfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -153,7 +157,7 @@ def test_captions_and_labels_beside_foreign_videos(annotated, tmp_path):
     with pytest.raises(VideoError, match=r"member 'e.webm' is empty"):
         source.read(3, np.random.default_rng(0))
     for name, content, message in (
-        ("a.cls", b"dog", r"member 'a.cls' cannot be used \(invalid literal"),
+        ("a.cls", b"dog", "member 'a.cls' cannot be used: the class is 'dog'; expected its number"),
         ("a.json", b"{", "member 'a.json' cannot be used"),
         ("a.html", b"x", "x.tar holds no videos or images"),
     ):
@@ -163,6 +167,45 @@ def test_captions_and_labels_beside_foreign_videos(annotated, tmp_path):
     path.write_bytes(b"no tar" * 1000)
     with pytest.raises(DataError, match=r"x.tar cannot be read as a tar"):
         open_shards(path, protocol=PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("names", "content", "expected"),
+    [
+        (("a.mp4", "a.CLS"), "\ufeff3.0", {"label": 3}),
+        (("a.video.mp4", "a.label.cls"), "3\n", {"label": 3}),
+        (("a.mp4", "a.json"), '\ufeff{"label": "7", "caption": ["x", "y"]}', {"label": 7}),
+        (("a.mp4", "a.json"), '{"label": true, "captions": "x", "line": "y"}', {"label": None}),
+        (("a.mp4", "a.json"), '{"start": "00:00:01.500", "end": "2"}', {"start": 1.5, "end": 2.0}),
+        (("a.mp4", "a.json"), '{"duration": [3], "captions": [3]}', {"duration": None}),
+    ],
+)
+def test_makers_write_what_they_know_in_their_own_way(tmp_path, names, content, expected):
+    members = {names[0]: b"video", names[1]: content.encode()}
+    (clip,) = open_shards(tar_of(tmp_path / "a.tar", members), protocol=PROTOCOL).clips
+    assert {name: getattr(clip, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            {"a.b.mp4": b"x", "a.c.mp4": b"x"},
+            "'a.b.mp4' and 'a.c.mp4' are two videos of one sample",
+        ),
+        (
+            {"a.mp4": b"x", "a.cls": b"99999999999"},
+            "the class is '99999999999'; expected its number",
+        ),
+        (
+            {"a.mp4": b"x", "a.json": b'{"end": Infinity}'},
+            "'a.json' cannot be used: inf is no time",
+        ),
+    ],
+)
+def test_what_would_be_lost_or_break_later_is_told(tmp_path, members, message):
+    with pytest.raises(DataError, match=message):
+        open_shards(tar_of(tmp_path / "a.tar", members), protocol=PROTOCOL)
 
 
 def test_what_is_no_shard_is_told(tmp_path):
@@ -271,6 +314,56 @@ def test_a_process_that_dies_is_told(annotated, tmp_path, monkeypatch):
         write_shards(annotated, tmp_path, workers=2)
 
 
+def test_what_a_crash_of_the_machine_cut_off_is_written_again(annotated, shards, tmp_path):
+    write_shards(annotated, tmp_path, max_bytes=MAX)
+    for text in ("", "{", "{}", "[]"):
+        (tmp_path / "clips-000002.json").write_text(text)
+        assert write_shards(annotated, tmp_path, max_bytes=MAX).kept == 2
+        for path in (*shards.glob("*.tar"), shards / "index.json"):
+            assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from internvideo.data import shard_writing
+from internvideo.data.build import read_list
+
+def slow(entry, *, short_side, cut):
+    os.write(1, f"{os.getpid()}\\n".encode())
+    time.sleep(0.2)
+    return packed(entry, short_side=short_side, cut=cut)
+
+packed = shard_writing._packed
+shard_writing._packed = slow
+shard_writing.write_shards(read_list("kinetics", sys.argv[1]), Path(sys.argv[2]), workers=2)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_processes_of_a_writer_end_with_it(annotated, tmp_path, number):
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, annotated.file, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as writer:
+        assert writer.stdout is not None
+        workers = {writer.stdout.readline() for _ in range(3)}
+        try:
+            if number == signal.SIGINT:
+                os.killpg(writer.pid, number)  # as a terminal does
+            else:
+                writer.kill()
+            _, errors = writer.communicate(timeout=30)  # returns when all processes have ended
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(writer.pid, signal.SIGKILL)
+    assert len(workers) == 2
+    assert errors.count("Traceback") == (number == signal.SIGINT)
+
+
 def test_impossible_sizes_are_refused(annotated, tmp_path):
     with pytest.raises(ConfigError, match="max_bytes must be at least"):
         write_shards(annotated, tmp_path, max_bytes=100)
@@ -337,3 +430,23 @@ def test_larger_images_are_made_smaller(captioned, tmp_path):
     assert frames.shape == (1, 16, 20, 3)
     assert np.abs(frames.astype(int) - (200, 30, 30)).max() < 8
     assert source.key(3) == "00000003/图.jpg"
+
+
+def test_names_of_files_that_are_no_utf_8(annotated, tmp_path):
+    root = tmp_path / "videos"
+    (root / "walk").mkdir(parents=True)
+    name = os.fsdecode(b"caf\xe9.mp4")
+    try:
+        shutil.copy(annotated[0].path, root / "walk" / name)
+        (root / "walk" / f"no {name}").touch()
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    for _ in range(2):
+        written = write_shards(read_list("class-folders", root), tmp_path / "s")
+        assert (written.num_clips, len(written.left_out)) == (1, 1)
+    source = open_shards(tmp_path / "s", protocol=PROTOCOL)
+    assert source.key(0) == f"00000000/walk/{name}"
+    source.read(0, np.random.default_rng(0))
+    (tmp_path / "s/index.json").unlink()
+    source = open_shards(tmp_path / "s", protocol=PROTOCOL)
+    assert source.key(0) == f"00000000/walk/{name}"

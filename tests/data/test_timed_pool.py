@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from internvideo.data.timed_pool import map_with_timeout
+from internvideo.data.timed_pool import Outcome, map_with_timeout
 
 
 def behave(item: str) -> str:
@@ -15,6 +15,11 @@ def behave(item: str) -> str:
     if item == "raise":
         raise RuntimeError("no good")
     return item.upper()
+
+
+def interrupted(_: int) -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "went on"
 
 
 def test_hanging_and_crashing_items_do_not_stop_the_others():
@@ -40,3 +45,8 @@ def test_nothing_is_left_when_the_reader_stops():
     outcomes.close()
     assert time.monotonic() - begin < 5
     assert list(map_with_timeout(behave, [], workers=4, timeout=1.0)) == []
+
+
+def test_ctrl_c_is_left_to_the_process_that_asks():
+    (outcome,) = map_with_timeout(interrupted, [1], workers=1, timeout=60)
+    assert outcome == Outcome(0, "went on")

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from internvideo.data.clips import VideoListSource
+from internvideo.errors import ConfigError
 from internvideo.recipe import load_recipe
 from internvideo.recipe.inputs import build_source, class_names
 from internvideo.world import ACTIONS, World, write_kinetics, write_msrvtt
@@ -41,3 +43,9 @@ def test_lists_of_videos_are_read_in_their_own_format(tmp_path):
         sample = source.read(0, np.random.default_rng(0))
         assert sample.frames.shape[0] == 16
         assert (sample.caption is not None) == (data["kind"] == "msrvtt")
+
+
+def test_an_unknown_kind_of_caption_is_named():
+    recipe = load_recipe("world_viclip-nano", ["data.captions={colour: 1}"])
+    with pytest.raises(ConfigError, match=r"unknown key 'colour'. Did you mean 'color'"):
+        build_source(recipe)

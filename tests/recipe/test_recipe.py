@@ -91,3 +91,24 @@ def test_the_embedded_model_names_the_recipes_that_made_it():
         recipe = load_recipe(step["recipe"])
         assert step["recipe_sha256"] == recipe.fingerprint()
         assert step["clips"] == recipe.data.num_clips * recipe.schedule.epochs
+
+
+def test_a_base_may_be_one_of_ours_but_not_itself(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: world_videomae-nano\nname: mine")
+    assert load_recipe(path).data == load_recipe("world_videomae-nano").data
+    path.write_text("base: gone.yaml\nname: mine")
+    with pytest.raises(UnknownNameError, match=r"gone.yaml.*neither a file nor one of ours"):
+        load_recipe(path)
+    path.write_text("base: mine.yaml\nname: mine")
+    with pytest.raises(ConfigError, match=r"mine.yaml: a recipe cannot be based on itself"):
+        load_recipe(path)
+    path.write_text("base: [1]\nname: mine")
+    with pytest.raises(ConfigError, match=r"'base' names another recipe, \[1\] is no name"):
+        load_recipe(path)
+
+
+def test_a_group_that_was_left_out_can_be_filled_key_by_key(tmp_path):
+    path = tmp_path / "resolved.yaml"
+    path.write_text(load_recipe("world_videomae-nano").to_yaml())  # with `sampling: null`
+    assert load_recipe(path, ["sampling.rule=uniform"]).sampling.rule == "uniform"

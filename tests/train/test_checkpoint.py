@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,3 +53,42 @@ def test_a_truncated_file_is_a_clear_error(tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="delete the file"):
         load_state(path)
+
+
+class FullDisk:
+    """A file on which there is no room."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self): ...
+
+    def fileno(self):
+        return self.file.fileno()
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    save_state(path, {"step": 1})
+    with monkeypatch.context() as patch:
+        real = Path.open
+        patch.setattr(Path, "open", lambda *args, **kwargs: FullDisk(real(*args, **kwargs)))
+        with pytest.raises(CheckpointError, match=r"last.ckpt: No space left.*the one before is"):
+            save_state(path, {"step": torch.ones(1000)})
+    assert load_state(path) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    (tmp_path / ".last.ckpt.4711.part").write_bytes(b"half")
+    save_state(tmp_path / "last.ckpt", {"step": 1})
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

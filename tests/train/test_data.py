@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import time
 
@@ -22,6 +23,7 @@ from internvideo.train.data import (
     fetch,
     workers_end_on_error,
 )
+from train.toy import ToySource, ToyTask
 
 
 def batches(**changes):
@@ -195,3 +197,23 @@ def test_what_the_host_reads_stays_there():
     assert moved.tensors["video"].device.type == "meta"
     assert moved.tensors["host_length"].tolist() == [4, 7]
     assert fetch(iter([batch])) is batch
+
+
+def test_a_worker_that_is_not_forked_gets_a_task_without_weights():
+    task = ToyTask()
+    task.model.blocks[0].hook = lambda: None  # as FSDP2 does: it cannot be pickled
+    source = ToySource()
+    dataset = ClipDataset(source, task.prepare, seed=3)
+    content = pickle.dumps(dataset)
+    (expected,), (row,) = dataset[0, 1].rows, pickle.loads(content)[0, 1].rows
+    assert all(torch.equal(row[name], tensor) for name, tensor in expected.items())
+    assert list(pickle.loads(content).prepare.__self__.parameters()) == []
+    assert len(list(task.parameters())) == 6
+
+
+def test_of_many_reasons_the_first_are_told():
+    source = ToySource(broken=frozenset(range(24)))
+    error = ClipDataset(source, ToyTask().prepare, seed=0)[0, 0].error
+    assert error.count("no video stream") == 3
+    assert error.endswith("; …")
+    assert "internvideo data check" in error

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from functools import partialmethod
+
 import pytest
 import torch
 from torch import nn
 
 from internvideo.errors import ConfigError
+from internvideo.models.layers import DropPath
 from internvideo.train.config import RuntimeConfig
-from internvideo.train.distribution import build_fabric, gathered, local
+from internvideo.train.distribution import build_fabric, compile_blocks, gathered, local
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,43 @@ def test_the_part_of_an_unsharded_parameter_is_the_parameter():
     with gathered(linear):
         local(linear.weight).fill_(3.0)
     assert torch.equal(linear.weight, torch.full((2, 2), 3.0))
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="GPU")
+def test_a_gpu_that_is_not_there_is_told():
+    with pytest.raises(ConfigError, match="PyTorch finds no GPU here"):
+        build_fabric(RuntimeConfig(accelerator="gpu"))
+
+
+def test_one_process_of_a_job_with_several_tasks_runs_alone(monkeypatch):
+    for name, value in {"NTASKS": "4", "JOB_ID": "1", "JOB_NAME": "night", "PROCID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert build_fabric(RuntimeConfig(accelerator="cpu")).world_size == 1
+
+
+class Deep(nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        rates = [(number + 1) / (depth + 1) for number in range(depth)]
+        self.blocks = nn.ModuleList([DropPath(rate) for rate in rates])
+
+    def block_modules(self):
+        yield from self.blocks
+
+
+def test_every_block_of_a_deep_model_is_compiled(monkeypatch):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
+    model = Deep(12)
+    with torch._dynamo.config.patch(recompile_limit=8, accumulated_recompile_limit=256):
+        compile_blocks(model)
+        for block in model.blocks:
+            block(torch.ones(2))
+    assert len(compiled) == 12
+    torch._dynamo.reset()

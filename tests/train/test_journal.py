@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from internvideo.errors import MissingExtraError
+from internvideo.errors import ConfigError, MissingExtraError
 from internvideo.train.journal import Journal, describe, read_log
 
 
@@ -105,3 +105,33 @@ def test_weights_and_biases_is_optional_and_goes_on_with_the_same_run(tmp_path, 
     assert ended == [0, 0]
     assert begun[0]["id"] == begun[1]["id"]
     assert begun[0]["project"] == "p"
+
+
+def test_a_disk_that_is_full_on_resuming_does_not_cost_the_log(tmp_path, monkeypatch):
+    with Journal(tmp_path, total_steps=10, start_step=0) as journal:
+        journal.record(2, {"loss": 3.0})
+    before = (tmp_path / "log.jsonl").read_text()
+
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", full)
+        with pytest.raises(OSError), Journal(tmp_path, total_steps=10, start_step=2):  # noqa: PT011
+            pass
+    assert (tmp_path / "log.jsonl").read_text() == before
+
+
+def test_somebody_who_is_not_logged_in_is_told(tmp_path, monkeypatch):
+    class NotLoggedInError(Exception): ...
+
+    def init(**_):
+        raise NotLoggedInError("No API key configured.\nUse `wandb login` to log in.")
+
+    module = SimpleNamespace(init=init, Error=NotLoggedInError)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    with (
+        pytest.raises(ConfigError, match=r"wandb_project=p: No API key configured. Use `wandb log"),
+        Journal(tmp_path, total_steps=3, start_step=0, wandb_project="p"),
+    ):
+        pass

@@ -9,11 +9,13 @@ from os import kill as send_signal
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
 from internvideo.errors import ConfigError, DataError, InternVideoError
 from internvideo.train.journal import read_log
-from internvideo.train.loop import Evaluation
+from internvideo.train.loop import Evaluation, train
 from internvideo.train.watch import PreemptedError
 from train.toy import ToySource, ToyTask, toy_plan, toy_run
 
@@ -216,9 +218,7 @@ def test_when_nothing_can_be_read_the_reasons_are_told(tmp_path):
 
 def test_other_settings_are_named(tmp_path):
     toy_run(tmp_path, plan=toy_plan(settings={"optim": {"lr": 1.0}, "init": "a"}))
-    with pytest.raises(
-        ConfigError, match=r"init was 'a', is 'the default'; optim.lr was 1.0, is 2.0"
-    ):
+    with pytest.raises(ConfigError, match=r"init was 'a', is left out; optim.lr was 1.0, is 2.0"):
         toy_run(tmp_path, plan=toy_plan(settings={"optim": {"lr": 2.0}}))
 
 
@@ -249,3 +249,49 @@ def test_compiled_blocks_learn_the_same(tmp_path, monkeypatch):
     assert compiled.keys() == plain.keys(), "names are those of the plain model"
     for name, tensor in plain.items():
         torch.testing.assert_close(compiled[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_an_evaluation_that_was_made_up_for_is_logged_once(tmp_path):
+    class Told(ToyTask):
+        def training_loss(self, batch):
+            if self.calls == 5:  # the last step of the first epoch
+                send_signal(getpid(), signal.SIGTERM)
+            return super().training_loss(batch)
+
+    evaluation = Evaluation(measure=weight_sum)
+    plan = toy_plan(runtime={"save_every": 100})
+    with pytest.raises(PreemptedError, match="step 6"):
+        toy_run(tmp_path, task=Told(), plan=plan, evaluation=evaluation)
+    with pytest.raises(RuntimeError, match="machine is gone"):
+        toy_run(tmp_path, task=ToyTask(fails_at=2), plan=plan, evaluation=evaluation)
+    toy_run(tmp_path, plan=plan, evaluation=evaluation)
+    steps = [record["step"] for record in learnt(tmp_path) if "val_score" in record]
+    assert steps == [6, 12]
+
+
+def test_a_signal_in_the_last_evaluation_ends_the_run_with_all_saved(tmp_path):
+    def told(model):
+        send_signal(getpid(), signal.SIGTERM)
+        return weight_sum(model)
+
+    plan = toy_plan(schedule={"epochs": 1})
+    whole = toy_run(tmp_path / "whole", plan=plan, evaluation=Evaluation(measure=weight_sum))
+    with pytest.raises(PreemptedError, match="step 6"):
+        toy_run(tmp_path / "told", plan=plan, evaluation=Evaluation(measure=told))
+    again = toy_run(tmp_path / "told", plan=plan, evaluation=Evaluation(measure=weight_sum))
+    assert_equal(again, whole)
+    assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.5])
+def test_a_gradient_scaler_may_overflow(tmp_path, max_norm):
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)
+    precision = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=precision)
+    plan = toy_plan(optim={"clip_grad_norm": max_norm}, schedule={"steps": 40})
+    task = ToyTask()
+    start = task.model.head.weight.detach().clone()
+    train(task, ToySource(), plan, tmp_path, fabric=fabric)
+    assert scaler.get_scale() < 2.0**24
+    assert not torch.equal(task.model.head.weight, start)
+    assert "grad_norm" not in learnt(tmp_path)[-1]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -88,3 +90,35 @@ def test_a_flipped_bit_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         state_of(nn.Linear(64, 64)).resume(tmp_path)
+
+
+def test_a_broken_checkpoint_does_not_take_the_place_of_the_good_one_before(tmp_path):
+    state = state_of(nn.Linear(3, 2))
+    for _ in range(2):
+        step(state)
+        state.save(tmp_path)
+    (tmp_path / "last.ckpt").write_bytes(b"broken")
+    other = state_of(nn.Linear(3, 2))
+    other.resume(tmp_path)
+    assert other.step == 1
+    step(other)
+    other.save(tmp_path)
+    steps = [torch.load(tmp_path / f"{name}.ckpt")["step"] for name in ("previous", "last")]
+    assert steps == [1, 2]
+    other.save(tmp_path)
+    assert torch.load(tmp_path / "previous.ckpt")["step"] == 2
+
+
+def test_processes_that_see_different_checkpoints_do_not_go_on(tmp_path, monkeypatch):
+    state = state_of(nn.Linear(3, 2))
+    step(state)
+    state.save(tmp_path)
+
+    def gather(steps, own):
+        steps[:] = [own, None]  # the other machine has an empty directory
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    other = state_of(nn.Linear(3, 2))
+    other.fabric = SimpleNamespace(world_size=2, global_rank=0)
+    with pytest.raises(CheckpointError, match=r"the steps are 1, None.*must share"):
+        other.resume(tmp_path)

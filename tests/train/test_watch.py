@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -10,7 +11,7 @@ from lightning_fabric import Fabric
 from internvideo.errors import InternVideoError
 from internvideo.train.data import Batch
 from internvideo.train.step import StepReport
-from internvideo.train.watch import Watch
+from internvideo.train.watch import PreemptedError, Watch
 
 
 def report(loss: float, norm: float | None = 1.0) -> StepReport:
@@ -74,3 +75,28 @@ def test_a_signal_stays_known_until_the_newest_step_is_settled(late):
         assert late.observe(1, report(0.5), batch("a")) == 0
         assert late.observe(2, report(0.5), batch("b")) == signal.SIGTERM
         assert late.settle() == signal.SIGTERM
+
+
+def test_a_signal_in_the_last_evaluation_is_not_lost(watch):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pytest.raises(PreemptedError, match="preempted at step 3 by SIGTERM"))
+        stack.enter_context(watch)
+        watch.observe(3, report(0.5), batch("a"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_torchrun_passes_on_is_the_same_signal(watch, monkeypatch):
+    watch._launched = True
+    clock = iter([10.0, 10.2, 20.0])
+    monkeypatch.setattr("internvideo.train.watch.time.monotonic", lambda: next(clock))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background: ignored
+    try:
+        with watch:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # from torchrun
+            assert watch.observe(1, report(0.5), batch("a")) == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)  # somebody is in a hurry
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

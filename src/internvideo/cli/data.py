@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _SHOWN = 50
+_INTERRUPTED = 130
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 app = typer.Typer(
@@ -102,20 +105,21 @@ def check(
     """Look for what would stop or spoil a run of days.
 
     All labels, duplicates and missing files are reported, with their lines; every n-th video is
-    opened and decoded in three places. The exit code is 1 if anything is wrong.
+    opened and decoded in three places. The exit code is 1 if anything is wrong. Ctrl-C prints what
+    was found until then.
 
     Examples:
       internvideo data check train.csv --num-classes 400 --every 100
       internvideo data check train.csv --every 1 --write-clean good.csv
     """
-    clips = _read(
-        annotations, fmt, root=root, labels=labels, split=split, columns=columns, strict=False
-    )
     if clean is not None:
         output_file(clean)
-    from internvideo.data.check import check_list, write_clean
-
     with progress_bar("reading", unit="clips") as bar:
+        from internvideo.data.check import check_list, write_clean
+
+        clips = _read(
+            annotations, fmt, root=root, labels=labels, split=split, columns=columns, strict=False
+        )
         report = check_list(
             clips,
             every=every,
@@ -126,23 +130,39 @@ def check(
             progress=bar.stage,
         )
     if as_json:
-        print(json.dumps(report.to_dict(), ensure_ascii=False))
+        _print_json(report.to_dict())
     else:
         _print_report(report)
+    if report.interrupted:
+        not_written = "" if clean is None else f"; {clean} is not written"
+        note_line(f"stopped: these are the problems found until then{not_written}")
+        raise typer.Exit(_INTERRUPTED)
     if clean is not None:
         removed = write_clean(clips, report, clean)
         note_line(f"{clean} has the list without {removed} lines")
     raise typer.Exit(1 if report.problems else 0)
 
 
+def _print_json(value: dict[str, Any]) -> None:
+    try:
+        print(json.dumps(value, ensure_ascii=False))
+    except UnicodeEncodeError:  # a path holds what cannot be written there
+        print(json.dumps(value))
+
+
 def _print_report(report: CheckReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what cannot be written there
+        sys.stdout.reconfigure(errors="backslashreplace")
     classes = f"{len(report.class_counts)} classes" if report.class_counts else "no labels"
     if report.class_counts:
         fewest, most = min(report.class_counts.values()), max(report.class_counts.values())
-        classes += f" of {fewest} to {most} clips" if fewest != most else f" of {most} clips each"
+        clips = "clip" if most == 1 else "clips"
+        classes += (
+            f" of {fewest} to {most} {clips}" if fewest != most else f" of {most} {clips} each"
+        )
     if report.num_captions:
         classes += f", {report.num_captions} captions"
     if report.empty_classes:
@@ -161,6 +181,10 @@ def _print_report(report: CheckReport) -> None:
     if len(report.problems) > _SHOWN:
         print(f"and {len(report.problems) - _SHOWN} more; --json prints all")
     print(f"{report.num_opened} of {report.num_clips} videos opened; problems: {counts or 'none'}")
+    if report.counts().get("missing", 0) == report.num_clips:
+        note_line(
+            "no video is where the list says; --root names the folder that its paths are below"
+        )
 
 
 def shard(
@@ -230,7 +254,7 @@ def shard(
         )
     kept = f" ({written.kept} were there already)" if written.kept else ""
     print(f"{written.num_clips} clips in {len(written.shards)} shards{kept}: {written.index}")
-    failures = [(item.path, f"line {item.line}: {item.reason}") for item in written.left_out]
+    failures = [(f"line {item.line}", item.reason) for item in written.left_out]
     raise typer.Exit(failure_list(failures, total=len(clips)))
 
 

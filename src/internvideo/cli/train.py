@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -52,12 +53,14 @@ def train(
 
     resolved = load_recipe(recipe, overrides or [])
     directory = output_folder(out or Path("runs") / resolved.name)
+    from internvideo.train.lock import only_run
     from internvideo.train.watch import PreemptedError
     from internvideo.training import run_recipe
 
     first = os.environ.get("RANK", "0") == "0"
     try:
-        model = run_recipe(resolved, directory)
+        with only_run(directory) if first else nullcontext():
+            model = run_recipe(resolved, directory)
     except PreemptedError as stop:
         if first:
             note_line(str(stop))

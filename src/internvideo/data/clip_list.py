@@ -161,7 +161,7 @@ class ClipList(Sequence[ClipEntry]):
         line, label, num_frames, first_frame = (array("i") for _ in range(4))
         start, end, duration = (array("d") for _ in range(3))
         templates: dict[str | None, int] = {}
-        template_of, still = array("H"), array("b")
+        template_of, still = array("I"), array("b")
         for entry in entries:
             if isinstance(entry, BadLine):
                 self.bad_lines.append(entry)
@@ -196,7 +196,7 @@ class ClipList(Sequence[ClipEntry]):
             "end": np.array(end, np.float64),
             "duration": np.array(duration, np.float64),
             "caption_end": np.array(caption_ends, np.int64),
-            "template": np.array(template_of, np.uint16),
+            "template": np.array(template_of, np.uint32),
             "still": np.array(still, np.bool_),
         }
         # A column that says the same of every clip is kept as one value that all rows share.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,14 +12,20 @@ from internvideo.data.clip_list import BadLine
 from internvideo.data.formats.captions import looks_like_captions
 from internvideo.data.formats.fields import trailing_numbers
 from internvideo.data.formats.files import numbered_lines, read_json
-from internvideo.data.formats.labelled import has_class_folders, looks_labelled
+from internvideo.data.formats.labelled import (
+    has_class_folders,
+    has_labelled_header,
+    looks_labelled,
+)
 from internvideo.data.formats.tables import open_table
 from internvideo.data.kinds import ListKind
 from internvideo.errors import DataError
 
 __all__ = ["detect_kind"]
 
-_LINES, _MOSTLY = 200, 0.8
+_LINES, _MOSTLY, _PART_FIELDS, _SHOWN = 200, 0.8, 4, 120
+_V1_LINE = re.compile(r"\d+;.")
+_MOMENTS_NAMES = ("trainingSet.csv", "validationSet.csv")
 _MSVD_NAMES = ("AllVideoDescriptions", "sents_")
 _TABLES = (".jsonl", ".ndjson", ".parquet", ".sqlite", ".sqlite3", ".db")
 
@@ -33,6 +40,11 @@ def detect_kind(path: Path) -> ListKind:
     if path.is_dir():
         kind: ListKind | None = "hmdb51" if any(path.glob("*_test_split?.txt")) else None
         kind = kind or ("class-folders" if has_class_folders(path) else None)
+        if kind is None:
+            raise DataError(
+                f"{path} is a folder without a folder for each class in it, so that its format "
+                "cannot be told; name the annotation file, or say it with --format"
+            )
     elif suffix in _TABLES:
         kind = "captions"
     elif suffix == ".json":
@@ -42,7 +54,11 @@ def detect_kind(path: Path) -> ListKind:
     else:
         kind = _text_kind(path, [line for _, line in islice(numbered_lines(path), _LINES)])
     if kind is None:
-        raise DataError(f"{path}: its format cannot be told from its content; say it with --format")
+        number, line = next(numbered_lines(path))
+        raise DataError(
+            f"{path}: its format cannot be told from its content; say it with --format "
+            f"(line {number} is {line[:_SHOWN]!r})"
+        )
     return kind
 
 
@@ -67,7 +83,7 @@ def _json_kind(path: Path) -> ListKind | None:
 
 
 def _text_kind(path: Path, lines: Sequence[str]) -> ListKind | None:
-    header = lines[0].split(",")
+    header = [name.strip() for name in next(csv.reader(lines[:1]))]
     if "youtube_id" in header:
         return "hacs" if "classname" in header else "kinetics"
     if {"VideoID", "Description"} <= set(header):
@@ -76,12 +92,18 @@ def _text_kind(path: Path, lines: Sequence[str]) -> ListKind | None:
         return "captions"
     if path.name.startswith(("trainlist", "testlist")) or (path.parent / "classInd.txt").is_file():
         return "ucf101"
-    if (path.parent / "moments_categories.txt").is_file():
+    if path.match("*_test_split[123].txt"):
+        return "hmdb51"
+    if path.name in _MOMENTS_NAMES or (path.parent / "moments_categories.txt").is_file():
         return "moments"
+    if has_labelled_header(lines[0]) and len(header) < _PART_FIELDS:
+        return "labelled"
     fields = [trailing_numbers(line, 4).numbers for line in lines]
+    if not fields[0] and len(fields) > 1:
+        fields = fields[1:]  # perhaps a header; a reader says so
     counts = [len(numbers) for numbers in fields if numbers]
     if len(counts) < _MOSTLY * len(fields):  # a few lines may be broken
-        if all(";" in line for line in lines):
+        if all(_V1_LINE.match(line) for line in lines):
             return "something-something"
         return "labelled" if looks_labelled(lines) else None
     fewest = min(counts)
@@ -89,4 +111,6 @@ def _text_kind(path: Path, lines: Sequence[str]) -> ListKind | None:
         return "activitynet"
     if fewest == 3 or (fewest == 2 and any("-1" in numbers for numbers in fields)):
         return "hybrid"
+    if fewest == 2 and all(numbers[-2] in ("0", "1") for numbers in fields if len(numbers) > 1):
+        return "hybrid"  # the first frame and the count; no clip has so few frames
     return "something-something" if fewest == 2 else "kinetics"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,11 +73,29 @@ class NumberedFrames:
     def _read(self, index: int) -> np.ndarray:
         path = self.folder / self.template.format(self.first_frame + index)
         if not path.is_file():
-            raise VideoError(
-                f"{path}: no such frame; the annotation counts {self.num_frames} frames from "
-                f"{self.first_frame} on; check the frame template and the first number"
-            )
+            raise VideoError(self._lacks(path.name, len(self._held())))
         return load_picture(path)
+
+    def check(self) -> None:
+        """Look whether all frames are there, without reading one.
+
+        Raises:
+            VideoError: some are not; the message names the first.
+        """
+        held = self._held()
+        for number in range(self.first_frame, self.first_frame + self.num_frames):
+            if (name := self.template.format(number)) not in held:
+                raise VideoError(self._lacks(name, len(held)))
+
+    def _held(self) -> set[str]:
+        return set(os.listdir(self.folder))  # noqa: PTH208 - names are all that is needed
+
+    def _lacks(self, name: str, held: int) -> str:
+        return (
+            f"{self.folder / name}: no such frame; the annotation counts {self.num_frames} frames "
+            f"from {self.template.format(self.first_frame)} on, the folder holds {held} files; "
+            "extract the frames again, or correct the list"
+        )
 
     def __enter__(self) -> NumberedFrames:
         return self

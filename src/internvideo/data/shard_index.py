@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -18,15 +19,18 @@ from typing import IO, Any
 import numpy as np
 
 from internvideo.data.clip_list import ClipEntry, ClipList, is_image
+from internvideo.data.formats.fields import as_whole_number
+from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import DataError
 from internvideo.video import VIDEO_SUFFIXES
 from internvideo.video.rawframes import IMAGE_SUFFIXES
 
-__all__ = ["INDEX_NAME", "ShardColumns", "ShardIndex", "scan_tar"]
+__all__ = ["INDEX_NAME", "ShardColumns", "ShardIndex", "json_text", "scan_tar"]
 
 INDEX_NAME = "index.json"
 _FORMAT, _VERSION = "internvideo-shards", 1
 _MAX_SIDE_BYTES = 1 << 20
+_SHOWN = 120
 
 
 @dataclass(kw_only=True)
@@ -135,6 +139,12 @@ def _entries(shards: Sequence[ShardColumns]) -> Iterator[ClipEntry]:
             yield ClipEntry(path=member, **{**facts, "captions": captions})
 
 
+def json_text(value: Any) -> str:
+    """Return json that can be encoded; what in the names of files is no UTF-8 is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def index_to_json(
     shards: Sequence[ShardColumns],
     *,
@@ -143,7 +153,7 @@ def index_to_json(
     left_out: list[dict[str, Any]],
 ) -> str:
     """Return the text of `index.json`."""
-    return json.dumps(
+    return json_text(
         {
             "format": _FORMAT,
             "version": _VERSION,
@@ -151,8 +161,7 @@ def index_to_json(
             "class_names": class_names,
             "left_out": left_out,
             "shards": [shard.to_dict() for shard in shards],
-        },
-        ensure_ascii=False,
+        }
     )
 
 
@@ -226,39 +235,66 @@ def _take(
     samples: dict[str, _Sample], tar: tarfile.TarFile, member: tarfile.TarInfo, shard: str
 ) -> None:
     path = PurePosixPath(member.name)
-    stem, _, extension = path.name.partition(".")
-    suffix = PurePosixPath(extension).suffix or f".{extension}"
-    sample = samples.setdefault(str(path.with_name(stem)) if stem else member.name, _Sample())
-    if suffix.lower() in VIDEO_SUFFIXES:
-        sample.video = (member.name, member.offset_data, member.size)
+    stem, _, extensions = path.name.partition(".")
+    key = str(path.with_name(stem)) if stem else member.name
+    extension = extensions.rpartition(".")[2].lower()
+    sample = samples.setdefault(key, _Sample())
+    place = (member.name, member.offset_data, member.size)
+    if f".{extension}" in VIDEO_SUFFIXES:
+        if sample.video is not None:
+            raise DataError(
+                f"{shard}: {sample.video[0]!r} and {member.name!r} are two videos of one sample, "
+                "as their names agree up to the first dot; rename one"
+            )
+        sample.video = place
         return
     if is_image(member.name):
-        sample.image = (member.name, member.offset_data, member.size)
+        sample.image = place
         return
     if extension not in ("cls", "json", "txt") or member.size > _MAX_SIDE_BYTES:
         return
     content = tar.extractfile(member)
     assert content is not None
-    text = content.read().decode("utf-8", "replace").strip()
+    text = content.read().decode("utf-8-sig", "replace").strip()
     try:
         sample.facts |= _facts(extension, text)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{shard}: member {member.name!r} cannot be used ({error})") from None
+    except json.JSONDecodeError as error:
+        reason = f"not json ({error.msg})"
+    except DataError as error:
+        reason = str(error)
+    else:
+        return
+    raise DataError(f"{shard}: member {member.name!r} cannot be used: {reason}")
 
 
 def _facts(extension: str, text: str) -> dict[str, Any]:
     if extension == "cls":
-        return {"label": int(text)}
+        if (label := as_whole_number(text)) is None:
+            raise DataError(f"the class is {text[:_SHOWN]!r}; expected its number, from 0 on")
+        return {"label": label}
     if extension == "txt":
         return {"captions": [text]} if text else {}
     content = json.loads(text)
-    if not isinstance(content, dict):
-        return {}
-    facts = {name: content[name] for name in _FACTS if content.get(name) is not None}
-    if "label" in facts and not isinstance(facts["label"], int):
-        del facts["label"]  # a class in words; the number is in `.cls`
-    if isinstance(content.get("caption"), str):
-        facts.setdefault("captions", [content["caption"]])
+    return _json_facts(content) if isinstance(content, dict) else {}
+
+
+def _json_facts(content: dict[str, Any]) -> dict[str, Any]:
+    """Take what is known; whose names mean something else to their makers are left out."""
+    facts: dict[str, Any] = {}
+    for name in ("start", "end"):
+        if content.get(name) is not None:
+            facts[name] = parse_seconds(content[name])
+    with suppress(DataError):  # only a help in finding the part
+        facts["duration"] = parse_seconds(content.get("duration"))
+    for name in ("label", "line"):  # a label in words has its number in `.cls`
+        value = content.get(name)
+        number = None if isinstance(value, bool) else as_whole_number(str(value))
+        if number is not None:
+            facts[name] = number
+    said = content.get("captions") or content.get("caption") or []
+    captions = [said] if isinstance(said, str) else said
+    if isinstance(captions, list) and captions and all(isinstance(c, str) for c in captions):
+        facts["captions"] = captions
     return facts
 
 

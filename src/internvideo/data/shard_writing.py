@@ -13,8 +13,11 @@ import hashlib
 import io
 import json
 import os
+import signal
 import tarfile
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +35,7 @@ from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import Part, part_frames
 from internvideo.data.clips import entry_part, open_entry
 from internvideo.data.numbered_frames import NumberedFrames
-from internvideo.data.shard_index import INDEX_NAME, ShardColumns, index_to_json
+from internvideo.data.shard_index import INDEX_NAME, ShardColumns, index_to_json, json_text
 from internvideo.data.shard_storage import file_sha256
 from internvideo.data.still_image import StillImage
 from internvideo.errors import ConfigError, DataError, VideoError
@@ -48,6 +51,7 @@ _OVERHEAD = 32 * _TAR_BLOCK + tarfile.RECORDSIZE
 _DECODE_BLOCK = 32
 _QUALITY, _JPEG_QUALITY = 18, 95
 _MIN_SHARD = 1 << 16
+_GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,19 @@ def _resized(frames: UInt8[Tensor, "t h w c"], short_side: int) -> UInt8[Tensor,
     )
 
 
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all; these end without a word
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, killed perhaps; its pool would wait for ever."""
+    while os.getppid() == parent:
+        time.sleep(_GRACE)
+    os._exit(1)
+
+
 def _mapped(
     work: Callable[[ClipEntry], _Packed], entries: Iterator[ClipEntry], workers: int
 ) -> Iterator[tuple[ClipEntry, _Packed]]:
@@ -221,7 +238,7 @@ def _mapped(
         for entry in entries:
             yield entry, work(entry)
         return
-    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
         waiting: list[tuple[ClipEntry, Future[_Packed]]] = []
         for entry in islice(entries, 4 * workers):
             waiting.append((entry, pool.submit(work, entry)))
@@ -268,7 +285,7 @@ class _ShardWriter:
             return
         facts = _facts(entry)
         key = _member_key(position, path)
-        side = json.dumps({**facts, "path": path}, ensure_ascii=False).encode()
+        side = json_text({**facts, "path": path}).encode()
         needed = len(packed.data) + 2 * len(side) + _OVERHEAD
         if self._tar is not None and self._tar.offset + needed > self.max_bytes:
             self._close(position)
@@ -317,7 +334,7 @@ class _ShardWriter:
             "left_out": self._failures,
             "shard": self._shard.to_dict(),
         }
-        _write_text(path.with_suffix(".json"), json.dumps(state, ensure_ascii=False))
+        _write_text(path.with_suffix(".json"), json_text(state))
         self.left_out += self._failures
         self.done.append(self._shard)
         self._failures, self._tar, self._shard = [], None, None
@@ -328,13 +345,16 @@ def _finished(out: Path, plan: str) -> tuple[list[tuple[ShardColumns, list[dict[
     done: list[tuple[ShardColumns, list[dict[str, Any]]]] = []
     position = 0
     while (state_file := out / f"clips-{len(done):06d}.json").is_file():
-        state = json.loads(state_file.read_text(encoding="utf-8"))
-        if state["plan"] != plan:
+        try:
+            state = json.loads(state_file.read_text(encoding="utf-8"))
+            known, shard = state["plan"], ShardColumns.from_dict(state["shard"])
+        except (ValueError, KeyError, TypeError, IndexError):
+            break  # cut off by a crash of the machine: this shard is written again
+        if known != plan:
             raise ConfigError(
                 f"{out} holds shards of other annotations or settings; choose another folder, or "
                 "remove them"
             )
-        shard = ShardColumns.from_dict(state["shard"])
         tar = out / shard.name
         if not tar.is_file() or tar.stat().st_size != shard.num_bytes:
             break

@@ -179,6 +179,11 @@ def _base_and_names(shards: str) -> tuple[str, list[str] | None]:
                 f"no folder of shards {shards}; expected a folder, or names that end with .tar"
             )
         return shards, None
+    if "*" in shards:
+        raise DataError(
+            f"{shards}: a * stands for nothing here; name the folder, or a range such as "
+            "clips-{000000..000123}.tar"
+        )
     base, _, last = shards.rpartition("/")
     return base or ".", expand_braces(last)
 
@@ -208,7 +213,9 @@ def _listed(base: str) -> list[str]:
         )
     names = sorted(path.name for path in Path(base).glob("*.tar"))
     if not names:
-        raise DataError(f"{base}: no shards (*.tar) in this folder")
+        compressed = next((path.name for path in Path(base).glob("*.tar.*")), None)
+        hint = "" if compressed is None else f"; unpack those like {compressed} to .tar first"
+        raise DataError(f"{base}: no shards (*.tar) in this folder{hint}")
     return names
 
 

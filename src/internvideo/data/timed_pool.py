@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ class _Worker:
 
 
 def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
+    # Ctrl-C at a terminal reaches all processes; the one that asks stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
     while True:
         # A closed pipe does not tell that the parent is gone: forked siblings hold its end, too.

@@ -87,7 +87,7 @@ def _world(data: WorldData, sampling: ClipSampling | None) -> EvaluationSource:
         World(seed=data.seed),
         num_clips=data.num_clips,
         start=data.start,
-        captions=CaptionMix(**data.captions),
+        captions=config_from_dict(CaptionMix, data.captions),
         sampling=sampling,
     )
 

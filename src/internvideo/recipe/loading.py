@@ -41,7 +41,7 @@ def find_recipe(name: str | Path) -> Path:
         return known[path.stem]
     raise UnknownNameError(
         f"no recipe '{name}': neither a file nor one of ours.{did_you_mean(path.stem, known)} "
-        f"Ours: {', '.join(known)}"
+        "`internvideo recipes` lists ours"
     )
 
 
@@ -72,16 +72,23 @@ def _parse(override: str) -> tuple[list[str], Any, str]:
         raise ConfigError(f"override '{override}': the value is not valid YAML") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).replace("\n", " ")
+        reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not a YAML file: {reason}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no recipe (expected keys such as task, model, data)")
     base = data.pop("base", None)
-    return data if base is None else merged(_read(path.parent / base), data)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: 'base' names another recipe, {base!r} is no name")
+    file, above = find_recipe(path.parent / base), (*above, path.resolve())
+    if file.resolve() in above:
+        raise ConfigError(f"{path}: a recipe cannot be based on itself, as by 'base: {base}'")
+    return merged(_read(file, above=above), data)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +107,9 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
-        data = data.setdefault(key, {})
+        if data.get(key) is None:  # such as evaluation, in a resolved recipe without one
+            data[key] = {}
+        data = data[key]
         if not isinstance(data, dict):
             raise ConfigError(f"override '{override}': '{key}' is a value, not a group of keys")
     if keys[-1] == "kind" and data.get("kind") != value:

@@ -37,8 +37,13 @@ def save_state(
         path: the file.
         state: what it shall hold.
         before_replacing: called with `path` once the new content is safely on disk.
+
+    Raises:
+        CheckpointError: it cannot be written, for want of space for instance; the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for debris in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed here
+        debris.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
@@ -48,8 +53,23 @@ def save_state(
         if before_replacing is not None:
             before_replacing(path)
         partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        reason = _system_error(error)
+        if reason is None:
+            raise
+        raise CheckpointError(
+            f"cannot write {path}: {reason.strerror}; the one before is kept: make room, and give "
+            "the same command again"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """Return the error of the system behind one: `torch.save` raises its own on top."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def keep_previous(path: Path) -> None:

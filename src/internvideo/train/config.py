@@ -28,13 +28,14 @@ __all__ = [
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+_BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
 class StrictModel(BaseModel):
     """A frozen piece of configuration that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class OptimConfig(StrictModel):
@@ -45,7 +46,7 @@ class OptimConfig(StrictModel):
         default=None,
         description="scale lr and min_lr by (global batch / this); None: they are used as they are",
     )
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[_BelowOne, _BelowOne] = (0.9, 0.95)
     eps: Positive = 1e-8
     weight_decay: NonNegative = 0.05
     weight_decay_end: NonNegative | None = Field(
@@ -113,7 +114,7 @@ class RuntimeConfig(StrictModel):
     accumulate: PositiveInt = Field(
         default=1, description="micro-steps whose gradients are averaged into one optimiser step"
     )
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     strategy: Literal["auto", "ddp", "fsdp"] = Field(
@@ -147,27 +148,66 @@ def validate(model: type[BaseModel], data: dict[str, Any], *, source: str) -> An
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(model, error)}") from None
+        raise ConfigError(f"{source}: {_explain(model, data, error)}") from None
 
 
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
+def _explain(model: type[BaseModel], data: dict[str, Any], error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
+        keys = _written_keys(data, problem["loc"], missing=problem["type"] == "missing")
+        where = ".".join(keys)
         if problem["type"] == "extra_forbidden":
-            unknown = str(problem["loc"][-1])
-            known = sorted(set(_all_keys(model.model_json_schema())))
-            lines.append(f"unknown key '{where}'.{did_you_mean(unknown, known)}")
+            lines.append(f"unknown key '{where}'{_suggestion(model, problem['loc'])}")
+        elif problem["type"] == "missing":
+            lines.append(f"the key '{where}' is missing")
         else:
             lines.append(f"'{where}': {problem['msg']} (got {problem.get('input')!r})")
-    return "; ".join(lines)
+    return "; ".join(dict.fromkeys(lines))
 
 
-def _all_keys(schema: Any) -> list[str]:
-    """Return every property name that occurs anywhere in a JSON schema."""
-    if isinstance(schema, dict):
-        own = list(schema.get("properties", {}))
-        return own + [key for value in schema.values() for key in _all_keys(value)]
-    if isinstance(schema, list):
-        return [key for value in schema for key in _all_keys(value)]
-    return []
+def _written_keys(data: Any, place: tuple[int | str, ...], *, missing: bool) -> list[str]:
+    """Return a place as keys that a user wrote: pydantic names the member of a union as well."""
+    keys = []
+    for number, part in enumerate(place, start=1):
+        if isinstance(data, list):
+            data = dict(enumerate(data))
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif not (missing and number == len(place)):
+            continue
+        keys.append(str(part))
+    return keys
+
+
+def _suggestion(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """Name the nearest key of the same group, or where the key is known."""
+    schema = model.model_json_schema()
+    unknown = str(place[-1])
+    if near := did_you_mean(unknown, _keys_of(schema, place[:-1])):
+        return f".{near}"
+    groups = [name for name in _keys_of(schema, ()) if unknown in _keys_of(schema, (name,))]
+    return f". Did you mean '{groups[0]}.{unknown}'?" if groups else ""
+
+
+def _keys_of(schema: dict[str, Any], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that a JSON schema allows at a place."""
+    definitions = schema.get("$defs", {})
+    for part in place:
+        found = _resolved(schema, definitions)
+        mapping = found.get("discriminator", {}).get("mapping", {})
+        if part in mapping:
+            schema = {"$ref": mapping[part]}
+        elif part in found.get("properties", {}):
+            schema = found["properties"][part]
+        elif isinstance(part, int):
+            schema = found.get("items", {})
+    return list(_resolved(schema, definitions).get("properties", {}))
+
+
+def _resolved(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference, also through `X | None`."""
+    for option in schema.get("anyOf", ()):
+        if option.get("type") != "null":
+            return _resolved(option, definitions)
+    reference = schema.get("$ref")
+    return definitions[reference.rpartition("/")[2]] if reference else schema

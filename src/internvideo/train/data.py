@@ -13,11 +13,13 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
+from types import MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from internvideo.data.samples import ClipSource, Sample
@@ -44,6 +46,7 @@ HOST = "host_"
 
 _TRIM_EVERY = 64  # samples of one worker
 _MAX_ATTEMPTS = 10
+_REASONS_SHOWN = 3
 _WORKER_ENDED = ("DataLoader worker", "DataLoader timed out")
 
 
@@ -96,6 +99,10 @@ class ClipDataset(Dataset):
         self.seed = seed
         self._heap = HeapTrimmer(_TRIM_EVERY)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Go to a worker that is not forked without the weights: it needs none."""
+        return {**self.__dict__, "prepare": _without_weights(self.prepare)}
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -115,14 +122,33 @@ class ClipDataset(Dataset):
             except InternVideoError as error:
                 # A DataLoader would wrap it into a page of traceback.
                 return Example([], error=str(error))
-        reasons = "; ".join(dict.fromkeys(video.reason for video in skipped))
+        reasons = list(dict.fromkeys(video.reason for video in skipped))
+        told = "; ".join(reasons[:_REASONS_SHOWN]) + ("; …" if reasons[_REASONS_SHOWN:] else "")
         return Example(
-            [], error=f"{_MAX_ATTEMPTS} videos in a row could not be read, giving up: {reasons}"
+            [],
+            error=f"{_MAX_ATTEMPTS} videos in a row could not be read, giving up (`internvideo "
+            f"data check` looks at a whole list): {told}",
         )
 
     def _replacement(self, index: int, rng: np.random.Generator) -> int:
         special = getattr(self.source, "replacement", None)
         return int(rng.integers(len(self.source))) if special is None else special(index, rng)
+
+
+def _without_weights(prepare: Prepare) -> Prepare:
+    """Return a method of a task and its model as one of bare copies; they may be sharded."""
+    task = getattr(prepare, "__self__", None)
+    if not isinstance(task, nn.Module):
+        return prepare
+    bare = _bare(task)
+    bare._modules = {name: child and _bare(child) for name, child in task._modules.items()}
+    return MethodType(prepare.__func__, bare)  # type: ignore[attr-defined]
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    bare = copy(module)
+    bare._parameters, bare._buffers, bare._modules = {}, {}, {}
+    return bare
 
 
 def collate(examples: Sequence[Example]) -> Batch:

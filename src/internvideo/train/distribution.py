@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_fabric", "compile_blocks", "gathered", "local"]
 
+_VARIANTS = 8  # of one block, the number that PyTorch allows by default
+
 
 def build_fabric(runtime: RuntimeConfig) -> Fabric:
     """Return a Fabric for this process; under `torchrun` it joins the others.
@@ -32,6 +34,7 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
         ConfigError: a precision or strategy that this machine or this start does not allow.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
@@ -41,6 +44,11 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
         raise ConfigError(
             f"runtime.strategy={runtime.strategy} needs several processes: start them with "
             "torchrun --nproc_per_node=N -m internvideo train …"
+        )
+    if runtime.accelerator == "gpu" and not _has_gpu():
+        raise ConfigError(
+            "runtime.accelerator=gpu, but PyTorch finds no GPU here (see `internvideo doctor`); "
+            "auto takes what there is"
         )
     if runtime.precision == "16-mixed" and not _uses_gpu(runtime):
         raise ConfigError(
@@ -52,6 +60,7 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
         num_nodes=world_size // local_size,
         strategy=_strategy(runtime, world_size),
         precision=runtime.precision,
+        plugins=LightningEnvironment() if world_size == 1 else None,  # not several of SLURM or MPI
     )
     fabric.launch()
     fabric.seed_everything(runtime.seed, workers=False, verbose=False)
@@ -59,8 +68,19 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile every block of a model: as fast as compiling the whole, in a fraction of the time."""
-    for block in model.block_modules():  # type: ignore[operator]
+    """Compile every block of a model: as fast as compiling the whole, in a fraction of the time.
+
+    Blocks of one class share their code. PyTorch compiles it again for each rate of stochastic
+    depth and each kind of batch, and gives up after a few unless it is told to expect more.
+    """
+    from torch._dynamo import config
+
+    blocks = list(model.block_modules())  # type: ignore[operator]
+    config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))
+    config.accumulated_recompile_limit = max(
+        config.accumulated_recompile_limit, config.recompile_limit
+    )
+    for block in blocks:
         block.compile()
 
 
@@ -98,6 +118,10 @@ def _sharded_modules(objective: nn.Module) -> list[FSDPModule]:
 
 def _uses_gpu(runtime: RuntimeConfig) -> bool:
     return runtime.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _strategy(runtime: RuntimeConfig, world_size: int) -> Any:

@@ -7,16 +7,17 @@ progress bar and `curves.png` show the same numbers.
 from __future__ import annotations
 
 import csv
-import json
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from internvideo.errors import require
+from internvideo.errors import ConfigError, require
 from internvideo.train.curves import draw_curves
+from internvideo.train.records import read_records, record_line, replace_records
 
 __all__ = ["Journal", "read_log"]
 
@@ -36,6 +37,7 @@ class Journal(AbstractContextManager):
 
     Raises:
         MissingExtraError: `wandb_project` is given and the package is not installed.
+        ConfigError: Weights & Biases cannot be reached, or nobody is logged in.
     """
 
     def __init__(
@@ -58,12 +60,11 @@ class Journal(AbstractContextManager):
         if not self.active:
             return self
         kept = [record for record in read_log(self.path) if record["step"] <= self.start_step]
-        self._board = _tensorboard(self.path.parent, purge_step=self.start_step + 1)
         self._remote = _wandb(self.path.parent, self.wandb_project)
-        self._table = _Table(self.path.with_suffix(".csv"))
-        self._file = self.path.open("w", encoding="utf-8")
-        for record in kept:
-            self._write(record)
+        self._board = _tensorboard(self.path.parent, purge_step=self.start_step + 1)
+        replace_records(self.path, kept)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._table = _Table(self.path.with_suffix(".csv"), kept)
         self._progress = _progress_bar()
         self._progress.start()
         self._bar = self._progress.add_task(
@@ -115,22 +116,14 @@ class Journal(AbstractContextManager):
             )
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(record_line(record))
         self._file.flush()
         self._table.write(record)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the records of a `log.jsonl`; a last line cut off by a kill is ignored."""
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    return read_records(path)
 
 
 def describe(values: dict[str, float]) -> str:
@@ -159,11 +152,13 @@ def describe(values: dict[str, float]) -> str:
 class _Table:
     """A CSV file whose columns grow: a record with a new name rewrites what was there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, records: Iterable[dict[str, Any]]) -> None:
         self.path = path
         self._columns: list[str] = []
         self._rows: list[dict[str, Any]] = []
         self._file = path.open("w", encoding="utf-8", newline="")
+        for record in records:
+            self.write(record)
 
     def write(self, record: dict[str, Any]) -> None:
         new = [name for name in record if name not in self._columns]
@@ -228,10 +223,16 @@ def _wandb(directory: Path, project: str | None) -> Any:
     identity = directory / "wandb-id.txt"
     if not identity.exists():
         identity.write_text(uuid.uuid4().hex, encoding="utf-8")
-    return wandb.init(
-        project=project,
-        name=directory.name,
-        dir=str(directory),
-        id=identity.read_text(encoding="utf-8"),
-        resume="allow",
-    )
+    try:
+        return wandb.init(
+            project=project,
+            name=directory.name,
+            dir=str(directory),
+            id=identity.read_text(encoding="utf-8"),
+            resume="allow",
+        )
+    except wandb.Error as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(
+            f"runtime.wandb_project={project}: {reason}; or set WANDB_MODE=offline"
+        ) from None

@@ -153,6 +153,7 @@ def train(
     with journal, workers_end_on_error(), Watch(fabric, directory) as watch:
         if state.unmeasured:
             _measure(run, evaluation, journal, fabric)
+            state.save(directory)  # lest another stop before the next one measures and logs again
         for step in range(first_step, total_steps):
             lr = schedule.apply_(run.optimizer, step)
             batches = meter.fetch(run.batches, runtime.accumulate)
@@ -223,7 +224,7 @@ def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: F
         raise DataError(
             f"{len(source)} clips do not fill one batch of {runtime.batch_size} clips x "
             f"{runtime.accumulate} micro-steps x {fabric.world_size} processes; lower "
-            "runtime.batch_size"
+            "runtime.batch_size or runtime.accumulate"
         )
     if runtime.compile:
         compile_blocks(task.model)

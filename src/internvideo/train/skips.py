@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from internvideo.train.data import Batch, SkippedVideo
+from internvideo.train.records import read_records, record_line, replace_records
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -32,12 +32,12 @@ class SkipList:
         self.path = directory / "skipped.jsonl"
         self.fabric = fabric
         self._new: list[SkippedVideo] = []
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        entries = [entry for entry in map(_parsed, lines) if entry["step"] <= start_step]
+        listed = read_records(self.path)
+        entries = [entry for entry in listed if entry["step"] <= start_step]
         self._reasons: dict[str, str] = {entry["key"]: entry["reason"] for entry in entries}
         fabric.barrier()  # all have read what the first one now writes
-        if lines and fabric.is_global_zero:
-            self.path.write_text("".join(map(_line, entries)), encoding="utf-8")
+        if self.path.exists() and fabric.is_global_zero:
+            replace_records(self.path, entries)
 
     def __len__(self) -> int:
         """Return how many videos were listed by `flush`."""
@@ -62,7 +62,9 @@ class SkipList:
         if fresh and self.fabric.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(
-                    _line({"epoch": video.epoch, "step": step, "key": key, "reason": video.reason})
+                    record_line(
+                        {"epoch": video.epoch, "step": step, "key": key, "reason": video.reason}
+                    )
                     for key, video in fresh.items()
                 )
 
@@ -79,14 +81,3 @@ class SkipList:
                 more,
                 self.path,
             )
-
-
-def _parsed(line: str) -> dict:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # cut off by a kill; the step will be taken again
-        return {"step": float("inf")}
-
-
-def _line(entry: dict) -> str:
-    return json.dumps(entry, ensure_ascii=False) + "\n"

@@ -88,6 +88,7 @@ class RunState:
         self.best: Best | None = None
         self.unmeasured = False  # stopped at a step that was to be evaluated
         self._processes: list[dict[str, Any]] = []
+        self._last_is_broken = False
 
     def save(self, directory: Path) -> None:
         """Write `last.ckpt`, keep the one before as `previous.ckpt`; call it in all processes."""
@@ -112,7 +113,9 @@ class RunState:
         }
         if self.fabric.is_global_zero:
             path = directory / "last.ckpt"
-            save_state(path, state, before_replacing=keep_previous)
+            keep = None if self._last_is_broken else keep_previous
+            save_state(path, state, before_replacing=keep)
+        self._last_is_broken = False
         self.fabric.barrier()
 
     def resume(self, directory: Path) -> None:
@@ -120,9 +123,11 @@ class RunState:
 
         Raises:
             ConfigError: the run in the directory has other settings; the differing keys are named.
-            CheckpointError: no checkpoint can be read, or the weights do not fit.
+            CheckpointError: no checkpoint can be read, the processes see different ones, or the
+                weights do not fit.
         """
         found = newest_readable(directory)
+        self._check_same(None if found is None else found[1].get("step"), directory)
         if found is None:
             return
         path, state = found
@@ -139,6 +144,19 @@ class RunState:
                 f"{self.fabric.world_size} processes must stay the same"
             )
         self._load(state, path)
+        self._last_is_broken = path.name != "last.ckpt" and (directory / "last.ckpt").exists()
+
+    def _check_same(self, step: int | None, directory: Path) -> None:
+        """Refuse to go on where other machines have another directory of the same name."""
+        if self.fabric.world_size == 1:
+            return
+        steps: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(steps, step)
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"not all processes see the same checkpoint in {directory} (the steps are "
+                f"{', '.join(map(str, steps))}); all machines must share the directory"
+            )
 
     def restore_process(self) -> None:
         """Put back what each process has of its own; call it right before the first step.
@@ -182,7 +200,8 @@ class RunState:
         self.unmeasured = state["unmeasured"]
         self.best = None if state["best"] is None else Best(*state["best"])
         self._processes = state["processes"]
-        _LOG.info("going on from step %d of %s", self.step, path)
+        if self.fabric.is_global_zero:
+            _LOG.info("going on from step %d of %s", self.step, path)
 
 
 def full_weights(task: nn.Module) -> dict[str, Tensor]:
@@ -202,7 +221,7 @@ def check_settings(now: Mapping[str, Any], before: Mapping[str, Any], directory:
     """
     new, old = _flat(now), _flat(before)
     changed = [
-        f"{key} was {old.get(key, 'the default')!r}, is {new.get(key, 'the default')!r}"
+        f"{key} was {_shown(old, key)}, is {_shown(new, key)}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
@@ -211,6 +230,10 @@ def check_settings(now: Mapping[str, Any], before: Mapping[str, Any], directory:
             f"{directory} holds a run with other settings: {'; '.join(changed)}; choose another "
             "--out, or delete the directory"
         )
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return repr(settings[key]) if key in settings else "left out"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -39,8 +39,8 @@ class StepReport:
     Attributes:
         losses: what the task returned, means over the micro-batches.
         loss_of_each: the loss of every micro-batch.
-        grad_norm: norm of the whole gradient before clipping; None where a gradient scaler makes
-            it meaningless.
+        grad_norm: norm of the whole gradient before clipping; None with a gradient scaler, which
+            lets it overflow now and then, and leaves out such a step.
     """
 
     losses: dict[str, Tensor]
@@ -87,7 +87,8 @@ def optimizer_step(
 def _clip(
     fabric: Fabric, objective: nn.Module, optimizer: Any, max_norm: float | None
 ) -> Tensor | None:
-    """Return the norm of the gradient, clipped to `max_norm` if that is given."""
+    """Return the norm of the gradient, which is clipped to `max_norm` if that is given."""
+    norm: Tensor | None = None
     if max_norm is not None:
         norm = fabric.clip_gradients(
             objective,  # type: ignore[arg-type]
@@ -95,9 +96,9 @@ def _clip(
             max_norm=max_norm,
             error_if_nonfinite=False,  # looking would make the host wait; `Watch` finds it
         )
-    elif getattr(fabric.strategy.precision, "scaler", None) is not None:
+    if getattr(fabric.strategy.precision, "scaler", None) is not None:
         return None
-    else:
+    if max_norm is None:
         norm = get_total_norm([p.grad for p in objective.parameters() if p.grad is not None])
     if norm is not None and hasattr(norm, "full_tensor"):
         norm = norm.full_tensor()  # type: ignore[operator]

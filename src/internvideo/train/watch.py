@@ -8,8 +8,10 @@ so stop at the same step.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["PreemptedError", "Watch"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# torchrun passes on what it is told; a cluster that tells all processes reaches each of ours twice.
+_ECHO_S = 5.0
 
 
 class PreemptedError(RuntimeError):
@@ -68,7 +72,9 @@ class Watch(AbstractContextManager):
     def __init__(self, fabric: Fabric, directory: Path) -> None:
         self.fabric = fabric
         self.directory = directory
-        self._signal = self._told = 0
+        self._step = self._signal = self._told = 0
+        self._noted = 0.0
+        self._launched = "TORCHELASTIC_RUN_ID" in os.environ
         self._old: dict[int, Any] = {}
         self._pending: _Pending | None = None
         self._late = fabric.device.type != "cpu"
@@ -85,6 +91,9 @@ class Watch(AbstractContextManager):
         trace: TracebackType | None,
     ) -> None:
         self._restore()
+        if error is None and self._signal and not self._told:
+            # It came in the last evaluation, after which all was saved.
+            raise PreemptedError(self._step, self._signal)
 
     def observe(self, step: int, report: StepReport, batches: Sequence[Batch]) -> int:
         """Post the flags of a step, and return the signal that some process has got, or 0.
@@ -94,6 +103,7 @@ class Watch(AbstractContextManager):
         Raises:
             InternVideoError: a loss or a gradient is not finite in some process.
         """
+        self._step = step
         before, self._pending = self._pending, self._post(step, report, batches)
         return self._read(before) if self._late else self.settle()
 
@@ -107,8 +117,14 @@ class Watch(AbstractContextManager):
         return self._read(newest)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._signal = number
-        self._restore()  # a second signal ends the process at once
+        now = time.monotonic()
+        if not self._signal:
+            self._signal, self._noted = number, now
+            if not self._launched:
+                self._restore()  # a second signal ends the process at once
+        elif now - self._noted > _ECHO_S:
+            self._restore()
+            os.kill(os.getpid(), number)
 
     def _restore(self) -> None:
         for number, handler in self._old.items():

@@ -345,3 +345,21 @@ def test_rows_take_little_memory(tmp_path):
     clips = captions_of(path)
     assert len(clips) == 20_000
     assert clips.nbytes < 120 * len(clips)
+
+
+def test_frame_files_one_by_one_are_a_folder(tmp_path):
+    rows = [
+        {"video": [f"a b/{number:06d}.png" for number in range(10)], "caption": "a dog runs"},
+        {"video": ["a/1.jpg", "b/2.jpg"], "caption": "a cat"},
+        {"video": [], "caption": "a cat"},
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    clips = read_list("captions", path, root="videos", strict=False)
+    (clip,) = clips
+    assert (clip.path, clip.template) == ("videos/a b", "{:06d}.png")
+    assert (clip.first_frame, clip.num_frames, clip.is_image) == (0, 10, False)
+    assert not clips.still.any()
+    second, third = (bad.message for bad in clips.bad_lines)
+    assert "x.jsonl:2: frame 2 of the list is 'b/2.jpg', expected 'a/2.jpg'" in second
+    assert "x.jsonl:3: the path is the list []; expected" in third

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import pytest
 
 from internvideo.data.build import read_list
+from internvideo.data.detect import detect_kind
 from internvideo.data.formats.hybrid import read_hybrid
 from internvideo.errors import DataError
 
@@ -189,3 +193,105 @@ def test_labels_outside_the_class_count_are_named(tmp_path):
     unlabelled = read_list("hybrid", write(tmp_path / "z.csv", "a.mp4 0 -1\n"))
     with pytest.raises(DataError, match=r"z.csv:1: .* has no label"):
         unlabelled.check_labels(9)
+
+
+# ---------------------------------------------------------------- as people's files are
+
+
+def test_labels_of_tables_with_gaps_are_floats(tmp_path):
+    clips = read_list("kinetics", write(tmp_path / "x.csv", "a.mp4 3.0\nb.mp4 0.\n"))
+    assert clips.labels.tolist() == [3, 0]
+    clips = read_list("activitynet", write(tmp_path / "y.csv", "a.mp4 9.5 1 2 7.0\n"))
+    assert clips.labels.tolist() == [7]
+
+
+def test_a_label_of_many_digits_is_told_with_its_line(tmp_path):
+    path = write(tmp_path / "x.csv", "a.mp4 1\nb.mp4 99999999999\n")
+    with pytest.raises(DataError, match=r"x.csv:2: the label is '99999999999'; .*nine digits"):
+        read_list("kinetics", path)
+
+
+def test_a_header_is_named_as_one(tmp_path):
+    path = write(tmp_path / "x.csv", "video label\na.mp4 1\nb.mp4 2\n")
+    assert detect_kind(path) == "kinetics"
+    with pytest.raises(DataError, match=r"x.csv:1: .*; if it is a header, remove it"):
+        read_list("kinetics", path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (gzip.compress(b"a.mp4 1\n"), "x.csv is compressed .gzip.; unpack it first: gunzip"),
+        ("a.mp4 1\n".encode("utf-16"), "x.csv is a text in UTF-16; save it as UTF-8"),
+        (
+            b"a.mp4 1\n" * 9999 + "é.mp4 1\n".encode("latin-1"),
+            r"x.csv:10000: not a text in UTF-8 .byte 1 of 'é.mp4 1'.; save the file as UTF-8",
+        ),
+    ],
+    ids=["gzip", "utf-16", "latin-1"],
+)
+def test_what_is_not_utf_8_says_what_it_is(tmp_path, data, message):
+    (tmp_path / "x.csv").write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        read_list("kinetics", tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "template", "first"),
+    [
+        ("img_{:05d}.jpg", "img_{:05d}.jpg", 1),
+        ("img_{:05d}.jpg", "img_{:05d}.jpg", 0),
+        ("frame_{:010d}.jpg", "frame_{:010d}.jpg", 1),
+        ("img_{:05d}.PNG", "img_{:05d}.PNG", 1),
+        ("{}.jpg", "{:01d}.jpg", 1),
+        ("{{x}}_{:02d}.jpeg", "{{x}}_{:02d}.jpeg", 1),
+    ],
+)
+def test_a_folder_of_frames_shows_their_names(tmp_path, names, template, first):
+    for number in range(first, 15):
+        write(tmp_path / "v" / names.format(number), "")
+    write(tmp_path / "v/thumb.jpg", "")
+    write(tmp_path / "v/flow_x_00001.jpg", "")
+    clips = read_list("something-something", write(tmp_path / "x.txt", "gone 9 1\nv 14 0\n"))
+    assert [(c.template, c.first_frame) for c in clips] == [(template, first)] * 2
+    assert template.format(12) == names.format(12)
+
+
+def test_no_clip_has_no_frames(tmp_path):
+    with pytest.raises(DataError, match=r"x.txt:2: 0 frames; expected at least 1"):
+        read_list("something-something", write(tmp_path / "x.txt", "a 9 1\nb 0 1\n"))
+
+
+def test_hybrid_lists_without_labels(tmp_path):
+    clips = read_hybrid(write(tmp_path / "x.txt", "a 1 10 -1\nb.mp4 0 -1 -1\nc 1 9 3\n"))
+    assert [clip.label for clip in clips] == [None, None, 3]
+    assert detect_kind(write(tmp_path / "y.txt", "a 1 10\nb 0 20\n")) == "hybrid"
+    assert detect_kind(write(tmp_path / "z.txt", "a 10 1\nb 20 0\n")) == "something-something"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("k.csv", '"label","youtube_id","time_start","time_end"\nx,y,1,2\n', "kinetics"),
+        ("trainingSet.csv", "a/b.mp4,a,3,1\n", "moments"),
+        ("wave_test_split2.txt", "a.avi 1\nb.avi 2\n", "hmdb51"),
+        ("c.csv", "a.mp4,wave\nb.mp4,fly\n", "labelled"),
+    ],
+)
+def test_formats_are_told_without_what_lies_beside(tmp_path, name, text, kind):
+    assert detect_kind(write(tmp_path / name, text)) == kind
+
+
+def test_a_table_with_semicolons_is_not_that_of_something_something(tmp_path):
+    with pytest.raises(DataError, match=r"say it with --format .line 1 is 'video;caption'"):
+        detect_kind(write(tmp_path / "x.csv", "video;caption\na.mp4;a dog\n"))
+
+
+@pytest.mark.parametrize("segment", [[1], None, [1, 2, 3], "1-2"])
+def test_a_broken_segment_of_activitynet_is_a_bad_line(tmp_path, segment):
+    good = {"subset": "training", "annotations": [{"label": "x", "segment": [0, 1]}]}
+    bad = {"subset": "training", "annotations": [{"label": "x", "segment": segment}]}
+    path = write(tmp_path / "a.json", json.dumps({"database": {"a": good, "b": bad}}))
+    clips = read_list("activitynet", path, strict=False)
+    assert len(clips) == 1
+    assert "a.json: video 2 (b) has the segment" in clips.bad_lines[0].message

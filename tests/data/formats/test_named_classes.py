@@ -24,6 +24,8 @@ def write(path, content):
         ("a.txt", "push up\npull, down\n"),
         ("a.txt", "push up,0\npull, down,1\n"),
         ("a.txt", "1 push up\n2 pull, down\n"),
+        ("a.csv", "id,name\n0,push up\n1,pull, down\n"),
+        ("a.csv", "name;id\npull, down;2\npush up;1\n"),
         ("a.json", ["push up", "pull, down"]),
         ("a.json", {"pull, down": "1", "push up": "0"}),
     ],

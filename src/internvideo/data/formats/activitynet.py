@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ from internvideo.data.formats.files import (
     read_text,
     refuse_split,
 )
+from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import DataError
 
 __all__ = ["read_activitynet", "read_hacs"]
 
+_SHOWN = 120
 _SHAPE = "path total_seconds start end label"
 _HACS_COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")
 
@@ -152,14 +155,23 @@ def _read_database(
             raise DataError(
                 f"{path}: video {number} ({name}) has an annotation without 'label' or 'segment'"
             )
-        start, end = _part(*annotation["segment"], path=path, number=number)
-        duration = video.get("duration") or None
+        segment = annotation["segment"]
+        if not isinstance(segment, list) or len(segment) != 2:
+            raise DataError(
+                f"{path}: video {number} ({name}) has the segment {str(segment)[:_SHOWN]}; "
+                "expected [start, end] in seconds"
+            )
+        start, end = _part(*segment, path=path, number=number)
+        try:
+            duration = parse_seconds(video["duration"]) if video.get("duration") else None
+        except DataError as error:
+            raise DataError(f"{path}: video {number} ({name}): {error}") from None
         return ClipEntry(
             path=_video(name, names),
             label=classes.index(annotation["label"], path=path, number=number),
             start=start,
             end=end,
-            duration=None if duration is None else float(duration),
+            duration=duration,
             line=number,
         )
 
@@ -198,7 +210,7 @@ def _part(start: Any, end: Any, *, path: Path, number: int) -> tuple[float, floa
         raise DataError(
             f"{path}:{number}: the part is {start!r} to {end!r}; expected seconds"
         ) from None
-    if last < first or last < 0:
+    if not last >= first or last < 0 or last == math.inf:
         raise DataError(f"{path}:{number}: the part {start} to {end} s ends before it begins")
     return max(first, 0.0), last
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from internvideo.data.clip_list import BadLine, ClipEntry, ClipList, is_image
+from internvideo.data.formats.frame_paths import frames_entry
 from internvideo.data.formats.tables import Table, TableRow, open_table
 from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import ConfigError, DataError, did_you_mean
@@ -45,7 +46,7 @@ class CaptionColumns:
 
     Attributes:
         preset: "webvid" or "internvid"; recognised from the columns where nothing is given.
-        path: path of the video or image.
+        path: path of the video or image, or in json a list of all its frames.
         file: pattern of the path where no column has it, such as `{page_dir}/{videoid}.mp4`.
         caption: a sentence, or in json a list of sentences.
         start: begin of the clip, in seconds or as HH:MM:SS.mmm.
@@ -237,14 +238,17 @@ class _Rows:
                 return None
             self._check_id(number, self._value(values, "id"))
             duration = self._value(values, "duration")
-            return ClipEntry(
-                path=self._path(values),
-                captions=captions,
-                start=start,
-                end=end,
-                duration=None if duration is None else parse_seconds(duration),
-                line=number,
-            )
+            facts: dict[str, Any] = {
+                "captions": captions,
+                "start": start,
+                "end": end,
+                "duration": None if duration is None else parse_seconds(duration),
+                "line": number,
+            }
+            path = self._path(values)
+            if isinstance(path, str):
+                return ClipEntry(path=path, **facts)
+            return frames_entry(path, **facts)
         except DataError as error:
             return self.table.bad(number, str(error))
 
@@ -279,7 +283,7 @@ class _Rows:
             _check_text(caption, "caption")
         return tuple(c for c in captions if len(c.split()) >= self.columns.min_words)
 
-    def _path(self, values: dict[str, Any]) -> str:
+    def _path(self, values: dict[str, Any]) -> str | list[Any]:
         if self.columns.file:
             path = _PLACEHOLDER.sub(
                 lambda match: self._part_of_path(values, match[1]), self.columns.file
@@ -288,6 +292,8 @@ class _Rows:
             path = self._value(values, "path")
         if path is None:
             raise DataError("there is no path; expected a video or an image")
+        if isinstance(path, list):  # the frames one by one
+            return path
         if not isinstance(path, str):
             raise DataError(f"the path is {str(path)[:_SHOWN]!r}; expected a video or an image")
         if "\0" in path:

@@ -11,7 +11,7 @@ from internvideo.errors import DataError, did_you_mean
 
 __all__ = ["ClassNames"]
 
-_SHOWN = 120
+_SHOWN, _HEADER = 120, 1
 _NAME_NUMBER = re.compile(r"^(?P<name>.+?)\s*[,;\t]\s*(?P<number>\d+)$")
 _NUMBER_NAME = re.compile(r"^(?P<number>\d+)[ \t,;]+(?P<name>\S.*)$")
 
@@ -32,12 +32,16 @@ class ClassNames:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._numbers
+
     @classmethod
     def read(cls, path: Path) -> ClassNames:
         """Read a class list.
 
-        One name a line; `name,number` or `number name` a line, numbers from 0 or 1 on; a json list
-        of names, or a json object name → number, or name → words about the class in their order.
+        One name a line; `name,number` or `number name` a line, numbers from 0 or 1 on, perhaps
+        below a header; a json list of names, or a json object name → number, or name → words about
+        the class in their order.
 
         Raises:
             DataError: a name comes twice, or the numbers have gaps.
@@ -106,8 +110,10 @@ def _text_classes(path: Path) -> dict[str, int]:
     lines = list(numbered_lines(path))
     for shape in (_NAME_NUMBER, _NUMBER_NAME):
         found = [(number, shape.match(line)) for number, line in lines]
+        if found[0][1] is None and len(found) > _HEADER:
+            found = found[1:]  # a header, such as `id,name`
         rows = [(number, m["name"], int(m["number"])) for number, m in found if m is not None]
-        if len(rows) == len(lines):
+        if len(rows) == len(found):
             return _without_repeats(path, rows)
     rows = [(number, line, place) for place, (number, line) in enumerate(lines)]
     return _without_repeats(path, rows)

@@ -14,6 +14,7 @@ from internvideo.errors import DataError
 __all__ = [
     "DelimiterCheck",
     "TrailingNumbers",
+    "as_whole_number",
     "bad_line",
     "parsed",
     "trailing_numbers",
@@ -24,6 +25,7 @@ _Row = TypeVar("_Row")
 
 _SHOWN = 120
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
+_WHOLE = re.compile(r"([-+]?\d{1,9})(?:\.0*)?")
 _SEPARATORS = " \t,;|"
 _DELIMITERS = {" ": "a space", ",": "a comma", "\t": "a tab"}
 
@@ -127,14 +129,20 @@ def bad_line(path: Path, number: int, line: str, shape: str) -> DataError:
 
 
 def whole_number(text: str, *, path: Path, number: int, what: str) -> int:
-    """Return a field as an integer.
+    """Return a field as an integer; `3.0` is one, too, as tables with gaps write 3.
 
     Raises:
-        DataError: it is not one.
+        DataError: it is not one, or one of more than nine digits.
     """
-    try:
-        return int(text)
-    except ValueError:
+    if (value := as_whole_number(text)) is None:
+        size = " of at most nine digits" if text.lstrip("+-").isdigit() else ""
         raise DataError(
-            f"{path}:{number}: {what} is {text[:_SHOWN]!r}; expected a whole number"
-        ) from None
+            f"{path}:{number}: {what} is {text[:_SHOWN]!r}; expected a whole number{size}"
+        )
+    return value
+
+
+def as_whole_number(text: str) -> int | None:
+    """Return the integer of at most nine digits that a text is, or None."""
+    match = _WHOLE.fullmatch(text)
+    return None if match is None else int(match[1])

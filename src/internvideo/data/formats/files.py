@@ -26,6 +26,13 @@ __all__ = [
 ]
 
 _SHOWN = 120
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"\x28\xb5\x2f\xfd": ("zstandard", "unzstd"),
+    b"\xfd7zXZ\0": ("xz", "unxz"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"PK\3\4": ("zip", "unzip"),
+}
 
 
 @contextmanager
@@ -47,12 +54,34 @@ def opened(path: Path, *, errors: str = "strict", newline: str | None = None) ->
         raise DataError(f"no annotation file {path}; check the path") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder; expected the annotation file in it") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not a text file (byte {error.start} is no UTF-8); expected annotations"
-        ) from None
+    except UnicodeDecodeError:
+        raise DataError(_why_no_text(path)) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _why_no_text(path: Path) -> str:
+    """Say what a file is that is not text in UTF-8, and what to do."""
+    with path.open("rb") as file:
+        begin = file.read(_SHOWN)
+        file.seek(0)
+        for magic, (name, command) in _COMPRESSED.items():
+            if begin.startswith(magic):
+                return f"{path} is compressed ({name}); unpack it first: {command} {path}"
+        if begin.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return f"{path} is a text in UTF-16; save it as UTF-8"
+        if b"\0" in begin:
+            return f"{path} is not a text file; expected annotations"
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                shown = line[:_SHOWN].decode("latin-1").strip()
+                return (
+                    f"{path}:{number}: not a text in UTF-8 (byte {error.start + 1} of {shown!r}); "
+                    "save the file as UTF-8"
+                )
+    return f"{path} is not a text file; expected annotations"
 
 
 def _empty(path: Path) -> DataError:
@@ -142,7 +171,8 @@ def choose_split(wanted: str | None, held: Sequence[str], *, path: Path) -> str 
     if wanted is None:
         if len(names) > 1:
             raise DataError(
-                f"{path} holds the splits {', '.join(names)}; choose one (split: {names[0]})"
+                f"{path} holds the splits {', '.join(names)}; choose one (--split {names[0]}, or "
+                f"split: {names[0]} in a recipe)"
             )
         return None
     same = next((group for group in _SPLIT_NAMES.values() if wanted in group), (wanted,))

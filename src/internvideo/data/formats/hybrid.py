@@ -79,7 +79,7 @@ def read_hybrid(
 
 def _entry(path: Path, number: int, video: str, values: list[int], template: str) -> ClipEntry:
     start, total = values[:2]
-    label = values[2] if len(values) > 2 else None
+    label = values[2] if len(values) > 2 and values[2] >= 0 else None  # -1: not known
     if total == _VIDEO:
         return ClipEntry(path=video, label=label, line=number)
     if total < 1 or start < 0:

@@ -19,6 +19,7 @@ from internvideo.data.formats.fields import (
     whole_number,
 )
 from internvideo.data.formats.files import choose_split, numbered_lines, read_csv, refuse_split
+from internvideo.errors import DataError
 
 __all__ = ["read_kinetics"]
 
@@ -50,7 +51,8 @@ def read_kinetics(
         DataError: a line without a label or with another delimiter, an unknown class.
     """
     root = root or path.parent
-    header = next(csv.reader([next(numbered_lines(path))[1]]))
+    first, line = next(numbered_lines(path))
+    header = next(csv.reader([line]))
     if all(name in (field.strip() for field in header) for name in _OFFICIAL):
         return _read_official(path, root, labels, split)
     refuse_split(split, path=path)
@@ -60,7 +62,8 @@ def read_kinetics(
     def entry(number: int, line: str) -> ClipEntry:
         fields = trailing_numbers(line, 1)
         if fields.delimiter is None or not fields.path:
-            raise bad_line(path, number, line, _SHAPE)
+            hint = "; if it is a header, remove it" if number == first else ""
+            raise DataError(f"{bad_line(path, number, line, _SHAPE)}{hint}")
         check(number, fields.delimiter)
         label = whole_number(fields.numbers[0], path=path, number=number, what="the label")
         return ClipEntry(path=fields.path, label=label, line=number)
@@ -85,9 +88,7 @@ def _read_official(
         if split is not None and row["split"] != split:
             return None
         start, end = (
-            int(float(row[name]))
-            if _is_number(row[name])
-            else whole_number(row[name], path=path, number=number, what=name)
+            _whole_seconds(row[name], path=path, number=number, what=name)
             for name in ("time_start", "time_end")
         )
         name = f"{row['youtube_id']}_{start:06d}_{end:06d}.mp4"
@@ -106,9 +107,6 @@ def _read_official(
     )
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _whole_seconds(text: str, *, path: Path, number: int, what: str) -> int:
+    whole, _, _ = text.strip().partition(".")
+    return whole_number(whole, path=path, number=number, what=what)

@@ -5,20 +5,34 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.formats.class_names import ClassNames
-from internvideo.data.formats.fields import bad_line, parsed, whole_number
+from internvideo.data.formats.fields import as_whole_number, bad_line, parsed, whole_number
 from internvideo.data.formats.files import read_json, read_text, refuse_split
+from internvideo.data.formats.frame_paths import frames_entry
 from internvideo.errors import DataError, VideoError, did_you_mean
 from internvideo.video import find_videos
 
-__all__ = ["has_class_folders", "looks_labelled", "read_class_folders", "read_labelled"]
+__all__ = [
+    "has_class_folders",
+    "has_labelled_header",
+    "looks_labelled",
+    "read_class_folders",
+    "read_labelled",
+]
 
-_VIDEO_COLUMNS = ("file", "path", "video", "filename", "name")
-_LABEL_COLUMNS = ("label", "class", "caption")
+_VIDEO_COLUMNS = (
+    *("file", "path", "video", "filename", "name", "clip"),
+    *("video_path", "file_path", "filepath", "file_name", "video_name", "video_file"),
+)
+_LABEL_COLUMNS = (
+    *("label", "class", "caption", "category", "target"),
+    *("label_id", "class_id", "class_idx", "class_index", "class_name", "label_name"),
+)
 _SHAPE = "file,label"
+_Row: TypeAlias = "tuple[str | list[Any], str]"
 
 
 def has_class_folders(path: Path) -> bool:
@@ -27,11 +41,19 @@ def has_class_folders(path: Path) -> bool:
 
 
 def looks_labelled(lines: Sequence[str]) -> bool:
-    """Tell whether lines are those of a list `file,label`."""
-    mark = "\t" if "\t" in lines[0] else ","
-    rows = list(csv.reader(lines, delimiter=mark))
-    known = _columns([name.strip().lower() for name in rows[0]]) is not None
-    return known or all(len(row) == 2 for row in rows)
+    """Tell whether lines are those of a list `file,label`, with a header or without."""
+    rows = list(csv.reader(lines, delimiter=_delimiter(lines[0])))
+    return has_labelled_header(lines[0]) or all(len(row) == 2 for row in rows)
+
+
+def has_labelled_header(line: str) -> bool:
+    """Tell whether a line is the header of a list `file,label`."""
+    names = next(csv.reader([line], delimiter=_delimiter(line)))
+    return _columns([name.strip().lower() for name in names]) is not None
+
+
+def _delimiter(line: str) -> str:
+    return "\t" if "\t" in line else ","
 
 
 def read_class_folders(
@@ -103,12 +125,14 @@ def read_labelled(
     """Read a csv `file,label`, or a json list of objects with `video` and `label` or `caption`.
 
     The csv may have a header (file or path or video, label or class), and tabs in place of commas.
-    The json is what ViCLIP's zero-shot sets are (`k400_act_val.json`: the caption is the class).
+    The json is what ViCLIP's zero-shot sets are (`k400_act_val.json`: the caption is the class;
+    a video may be a list of its frame files). Where labels are numbers, they count from 0.
 
     Args:
         path: the list.
         root: folder of the videos; by default that of the list.
-        labels: the class list; by default the labels that occur, in alphabetical order.
+        labels: the class list; by default the labels that occur, in alphabetical order, or none
+            where labels are numbers.
         split: must be None.
 
     Raises:
@@ -116,34 +140,42 @@ def read_labelled(
     """
     refuse_split(split, path=path)
     rows = list(_json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path))
-    said = [label for _, row in rows if isinstance(row, tuple) for label in row[1:]]
-    given = None if labels is None else ClassNames.read(labels)
-    classes = given or ClassNames(sorted(set(said)), path)
-    numbered = given is not None and all(label.isdecimal() for label in said)
+    said = [row[1] for _, row in rows if isinstance(row, tuple)]
+    # One word among numbers is a mistake; it must not make "10" the class after "1".
+    numbered = 2 * sum(as_whole_number(label) is not None for label in said) > len(said)
+    if labels is not None:
+        classes = ClassNames.read(labels)
+    else:
+        classes = ClassNames(() if numbered else sorted(set(said)), path)
 
-    def entry(line: int, row: tuple[str, str] | DataError) -> ClipEntry:
+    def entry(line: int, row: _Row | DataError) -> ClipEntry:
         if isinstance(row, DataError):
             raise row
         video, label = row
-        if numbered and label not in classes.names:
+        if numbered and label not in classes:
             number = whole_number(label, path=path, number=line, what="the label")
         else:
             number = classes.index(label, path=path, number=line)
-        return ClipEntry(path=video, label=number, line=line)
+        if isinstance(video, str):
+            return ClipEntry(path=video, label=number, line=line)
+        try:
+            return frames_entry(video, label=number, line=line)
+        except DataError as error:
+            raise DataError(f"{path}:{line}: {error}") from None
 
     return ClipList(
         parsed(rows, entry),
         file=path,
         root=root or path.parent,
-        description="list of videos with their classes in words",
-        class_names=classes.names,
+        description=f"list of videos with their classes {'by number' if numbered else 'in words'}",
+        class_names=classes.names or None,
     )
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, tuple[str, str] | DataError]]:
+def _csv_rows(path: Path) -> Iterator[tuple[int, _Row | DataError]]:
     lines = read_text(path).split("\n")
     first = next(line for line in lines if line.strip())
-    reader = csv.reader(lines, delimiter="\t" if "\t" in first else ",")
+    reader = csv.reader(lines, delimiter=_delimiter(first))
     video, label, header = 0, 1, True
     for row in reader:
         fields = [field.strip() for field in row]
@@ -168,7 +200,7 @@ def _columns(header: list[str]) -> tuple[int, int] | None:
     return None if None in places else (places[0], places[1])  # type: ignore[return-value]
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, tuple[str, str] | DataError]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, _Row | DataError]]:
     content = read_json(path)
     if not isinstance(content, list):
         raise DataError(f"{path}: expected a json list of objects with 'video' and 'label'")
@@ -176,17 +208,19 @@ def _json_rows(path: Path) -> Iterator[tuple[int, tuple[str, str] | DataError]]:
         found = _json_pair(item)
         if found is None:
             found = DataError(
-                f"{path}:{number}: expected an object with 'video' (a path) and 'label' or "
-                f"'caption', got {str(item)[:120]!r}"
+                f"{path}:{number}: expected an object with 'video' (a path, or the paths of all "
+                f"frames) and 'label' or 'caption', got {str(item)[:120]!r}"
             )
         yield number, found
 
 
-def _json_pair(item: Any) -> tuple[str, str] | None:
+def _json_pair(item: Any) -> _Row | None:
     if not isinstance(item, dict):
         return None
     video = item.get("video")
     label = next((item[name] for name in _LABEL_COLUMNS if name in item), None)
-    if not isinstance(video, str) or not isinstance(label, str) or not label.strip():
+    if isinstance(label, int) and not isinstance(label, bool):
+        label = str(label)
+    if not isinstance(video, str | list) or not isinstance(label, str) or not label.strip():
         return None
     return video, label.strip()

@@ -10,10 +10,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from internvideo.data.clip_list import ClipEntry, ClipList
+from internvideo.data.clip_list import ClipEntry, ClipList, is_image
 from internvideo.data.formats.class_names import ClassNames
 from internvideo.data.formats.fields import (
     DelimiterCheck,
@@ -23,6 +27,7 @@ from internvideo.data.formats.fields import (
     whole_number,
 )
 from internvideo.data.formats.files import files_by_stem, numbered_lines, read_json, refuse_split
+from internvideo.data.formats.frame_paths import template_of
 from internvideo.data.formats.kinetics import read_kinetics
 from internvideo.errors import DataError
 from internvideo.video import VIDEO_SUFFIXES
@@ -30,9 +35,11 @@ from internvideo.video import VIDEO_SUFFIXES
 __all__ = ["FRAME_TEMPLATES", "find_template", "read_something_something"]
 
 FRAME_TEMPLATES = ("img_{:05d}.jpg", "{:05d}.jpg", "{:06d}.jpg", "image_{:06d}.jpg", "{:04d}.jpg")
-"""How frame files are named, the usual one first (SSv2, SSv1, …)."""
+"""How frame files are usually named (SSv2, SSv1, …)."""
 
 _SHAPE = "folder total_frames label"
+_WIDTH = re.compile(r"(?<=\{:)0\d+(?=d\})")
+_LOOKED_AT = 100
 _V2_CLASSES = ("labels.json", "something-something-v2-labels.json")
 _V1_CLASSES = ("something-something-v1-labels.csv", "labels.csv", "labels.txt")
 
@@ -54,8 +61,8 @@ def read_something_something(
         labels: the class list of the official files; by default `labels.json` beside a json and
             `something-something-v1-labels.csv` beside a csv.
         split: must be None, there is a file for each.
-        template: how frame files are named; by default what the first folder shows.
-        first_frame: number of the first frame file; by default what the first folder shows.
+        template: how frame files are named; by default what the first folder that is there shows.
+        first_frame: number of the first frame file; by default what that folder shows.
 
     Raises:
         DataError: a line of another shape, an unknown class, a class in words without a list.
@@ -131,8 +138,8 @@ def _read_frame_list(
     check = DelimiterCheck(path, _SHAPE)
     template, first_frame = naming
     if template is None or first_frame is None:
-        folder = trailing_numbers(next(numbered_lines(path))[1], 2).path
-        found = find_template(Path(root) / folder)
+        lines = islice(numbered_lines(path), _LOOKED_AT)
+        found = find_template(Path(root) / trailing_numbers(line, 2).path for _, line in lines)
         template = template or found[0]
         first_frame = found[1] if first_frame is None else first_frame
 
@@ -145,6 +152,8 @@ def _read_frame_list(
             whole_number(text, path=path, number=number, what=what)
             for text, what in zip(fields.numbers, ("total_frames", "the label"), strict=True)
         )
+        if total < 1:
+            raise DataError(f"{path}:{number}: {total} frames; expected at least 1")
         return ClipEntry(
             path=fields.path,
             label=label,
@@ -163,13 +172,34 @@ def _read_frame_list(
     return clips
 
 
-def find_template(folder: Path) -> tuple[str, int]:
-    """Return how the frame files of a folder are named, and the number of the first one.
+def find_template(folders: Iterable[Path]) -> tuple[str, int]:
+    """Return how the frame files are named, and the number of the first one.
 
-    Without such a folder it is the naming of Something-Something v2: `img_00001.jpg` and on.
+    The first folder that is there and has images tells; of several sequences in it, it is one with
+    a usual name, or the longest. Without such a folder it is the naming of Something-Something v2:
+    `img_00001.jpg` and on.
+
+    Args:
+        folders: where to look.
     """
-    for template in FRAME_TEMPLATES:
-        for first in (1, 0):
-            if (folder / template.format(first)).is_file():
-                return template, first
+    for folder in folders:
+        sequences: dict[str, list[tuple[int, str]]] = {}
+        for name in _images_in(folder):
+            if (found := template_of(name)) is not None:
+                template, number = found
+                # Without zeros in front, 9 and 10 have different templates: that of 9 is right.
+                sequences.setdefault(_WIDTH.sub("", template), []).append((number, template))
+        longest = sorted(sequences.values(), key=len, reverse=True)
+        firsts = {template: number for number, template in map(min, longest)}
+        for template in (*FRAME_TEMPLATES, *firsts):
+            if template in firsts:
+                return template, firsts[template]
     return FRAME_TEMPLATES[0], 1
+
+
+def _images_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if is_image(entry.name)]
+    except OSError:
+        return []
