@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from internvideo.recipe.inputs import (
 )
 from internvideo.recipe.schema import ProbeTask, SupervisedTask
 from internvideo.train.checkpoint import has_checkpoint
+from internvideo.train.lock import only_run
 from internvideo.train.loop import Evaluation, Plan, build_fabric, train
 from internvideo.zoo import load_model, save_pretrained
 
@@ -49,6 +51,7 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         The directory of the trained model (safetensors and config.json).
 
     Raises:
+        ConfigError: another process trains in the directory.
         PreemptedError: SIGTERM or SIGINT; the same call goes on.
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
@@ -57,10 +60,18 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
     source = build_source(recipe)
     if isinstance(recipe.task, SupervisedTask | ProbeTask):
         source.check_labels(task.model.config.num_classes)  # type: ignore[union-attr, arg-type]
+    directory.mkdir(parents=True, exist_ok=True)
+    with only_run(directory) if fabric.is_global_zero else nullcontext():
+        return _run(recipe, task, source, directory, fabric)
+
+
+def _run(
+    recipe: Recipe, task: Any, source: EvaluationSource, directory: Path, fabric: Fabric
+) -> Path:
+    """Train, measure and save."""
     saver = _Saver(recipe, source)
     evaluation = _evaluation(recipe, directory, saver, fabric)
     if fabric.is_global_zero and not has_checkpoint(directory):
-        directory.mkdir(parents=True, exist_ok=True)
         (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     plan = Plan(
         optim=recipe.optim,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,8 @@ def main(directory: Path) -> None:
             )
             towers = DistributedDataParallel(Towers())
             store(directory / f"{exchange}-{name}", towers, (video[part], text[part]), spread)
-            del towers  # it holds threads of the group
+            del towers
+    gc.collect()  # what DDP leaves in cycles holds threads of the group
     dist.barrier()
     dist.destroy_process_group()
 

@@ -169,17 +169,20 @@ def test_sigterm_saves_this_step_and_the_run_goes_on(tmp_path):
     assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
 
 
-def test_an_evaluation_that_a_signal_left_no_time_for_is_made_up_for(tmp_path):
-    class Told(ToyTask):
-        def training_loss(self, batch):
-            if self.calls == 5:  # the last step of the first epoch
-                send_signal(getpid(), signal.SIGTERM)
-            return super().training_loss(batch)
+class ToldAtTheEnd(ToyTask):
+    """Gets a signal in the last step of the first epoch."""
 
+    def training_loss(self, batch):
+        if self.calls == 5:
+            send_signal(getpid(), signal.SIGTERM)
+        return super().training_loss(batch)
+
+
+def test_an_evaluation_that_a_signal_left_no_time_for_is_made_up_for(tmp_path):
     evaluation = Evaluation(measure=weight_sum)
     whole = toy_run(tmp_path / "whole", evaluation=evaluation)
     with pytest.raises(PreemptedError, match="step 6"):
-        toy_run(tmp_path / "told", task=Told(), evaluation=evaluation)
+        toy_run(tmp_path / "told", task=ToldAtTheEnd(), evaluation=evaluation)
     assert not any("val_score" in record for record in learnt(tmp_path / "told"))
     assert_equal(toy_run(tmp_path / "told", evaluation=evaluation), whole)
     assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
@@ -252,16 +255,10 @@ def test_compiled_blocks_learn_the_same(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_was_made_up_for_is_logged_once(tmp_path):
-    class Told(ToyTask):
-        def training_loss(self, batch):
-            if self.calls == 5:  # the last step of the first epoch
-                send_signal(getpid(), signal.SIGTERM)
-            return super().training_loss(batch)
-
     evaluation = Evaluation(measure=weight_sum)
     plan = toy_plan(runtime={"save_every": 100})
     with pytest.raises(PreemptedError, match="step 6"):
-        toy_run(tmp_path, task=Told(), plan=plan, evaluation=evaluation)
+        toy_run(tmp_path, task=ToldAtTheEnd(), plan=plan, evaluation=evaluation)
     with pytest.raises(RuntimeError, match="machine is gone"):
         toy_run(tmp_path, task=ToyTask(fails_at=2), plan=plan, evaluation=evaluation)
     toy_run(tmp_path, plan=plan, evaluation=evaluation)

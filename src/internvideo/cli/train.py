@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -53,14 +52,12 @@ def train(
 
     resolved = load_recipe(recipe, overrides or [])
     directory = output_folder(out or Path("runs") / resolved.name)
-    from internvideo.train.lock import only_run
     from internvideo.train.watch import PreemptedError
     from internvideo.training import run_recipe
 
     first = os.environ.get("RANK", "0") == "0"
     try:
-        with only_run(directory) if first else nullcontext():
-            model = run_recipe(resolved, directory)
+        model = run_recipe(resolved, directory)
     except PreemptedError as stop:
         if first:
             note_line(str(stop))

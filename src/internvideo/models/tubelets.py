@@ -14,6 +14,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from internvideo.errors import ConfigError
+
 __all__ = [
     "TokenSplit",
     "blank_tubelets",
@@ -80,11 +82,11 @@ def tubelet_grid(
     """Return how many tubelets the clip has in time, rows and columns.
 
     Raises:
-        ValueError: the clip cannot be cut without remainder.
+        ConfigError: the clip cannot be cut without remainder.
     """
     frames, rows, columns = video.shape[2:]
     if frames % tubelet_size or rows % patch_size or columns % patch_size or not frames:
-        raise ValueError(
+        raise ConfigError(
             f"a clip of {frames} frames of {rows}x{columns} pixels cannot be cut into tubelets of "
             f"{tubelet_size} frames of {patch_size}x{patch_size}: use multiples of these"
         )
@@ -101,7 +103,7 @@ def cut_tubelets(
     """Cut the clip into tubelets; with `index`, copy only the pixels of those tubelets.
 
     Raises:
-        ValueError: the clip cannot be cut without remainder.
+        ConfigError: the clip cannot be cut without remainder.
     """
     _, h, w = tubelet_grid(video, tubelet_size=tubelet_size, patch_size=patch_size)
     cells = rearrange(
@@ -127,7 +129,7 @@ def blank_tubelets(
     """Return the clip with zeros, the mean of a normalised clip, in the tubelets at `index`.
 
     Raises:
-        ValueError: the clip cannot be cut without remainder.
+        ConfigError: the clip cannot be cut without remainder.
     """
     t, h, w = tubelet_grid(video, tubelet_size=tubelet_size, patch_size=patch_size)
     shown = torch.ones(video.shape[0], t * h * w, dtype=video.dtype, device=video.device)

@@ -58,7 +58,7 @@ class Teaching:
             patch_size: of the student, pixels.
 
         Raises:
-            ValueError: the clips cannot be cut into the student's patches.
+            ConfigError: the clips cannot be cut into the student's patches.
         """
         teacher = self.teacher
         if teacher.proj.device != video.device:
