@@ -567,3 +567,15 @@ def test_the_command_asks_for_large_pages_unless_told_otherwise(monkeypatch, giv
     with pytest.raises(SystemExit):
         application.main()
     assert os.environ["THP_MEM_ALLOC_ENABLE"] == expected
+
+
+def test_a_terminal_without_utf_8_spells_out_what_it_cannot_show():
+    done = subprocess.run(
+        [sys.executable, "-m", "internvideo", "models", "videomae*"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u2192" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -122,6 +123,9 @@ def main() -> None:
     """Run the `internvideo` command with the arguments of the process."""
     # PyTorch's switch: large tensors get large pages, and with them fewer page faults
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that a terminal cannot show are spelt out
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run())
 
 
