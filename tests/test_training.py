@@ -190,6 +190,16 @@ def test_a_label_outside_the_classes_is_found_before_training(kinetics, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_an_evaluation_that_cannot_be_read_is_found_before_training(kinetics, tmp_path):
+    nothing = tmp_path / "nothing.csv"
+    nothing.write_text("a.mp4 0\nb.mp4 1\n")
+    evaluation = json.dumps({"data": {"kind": "kinetics", "annotations": str(nothing)}})
+    recipe = supervised(tmp_path, *listed(kinetics), f"evaluation={evaluation}")
+    with pytest.raises(DataError, match=r"no video of the evaluation .*b\.mp4: no such file"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_corrupted_video_is_skipped_and_listed(kinetics, tmp_path):
     names = [line.rpartition(" ")[0] for line in kinetics.read_text().splitlines()]
     video = kinetics.parent / names[1]

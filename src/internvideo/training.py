@@ -12,10 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from internvideo.errors import ConfigError
+from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.recipe import Recipe
 from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["run_recipe"]
 
 _LOG = logging.getLogger(__name__)
+_LOOKED_AT = 3  # videos of the evaluation, before the training
 
 
 def run_recipe(recipe: Recipe, directory: Path) -> Path:
@@ -56,21 +58,27 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
-    task = build_task(recipe)
-    source = build_source(recipe)
+    task: Any = build_task(recipe)
+    source, evaluated = build_source(recipe), _evaluation_source(recipe)
     if isinstance(recipe.task, SupervisedTask | ProbeTask):
-        source.check_labels(task.model.config.num_classes)  # type: ignore[union-attr, arg-type]
+        for clips in (source, evaluated):
+            if clips is not None:
+                clips.check_labels(task.model.config.num_classes)
     directory.mkdir(parents=True, exist_ok=True)
     with only_run(directory) if fabric.is_global_zero else nullcontext():
-        return _run(recipe, task, source, directory, fabric)
+        return _run(recipe, task, source, evaluated, directory, fabric)
 
 
 def _run(
-    recipe: Recipe, task: Any, source: EvaluationSource, directory: Path, fabric: Fabric
+    recipe: Recipe,
+    task: Any,
+    source: EvaluationSource,
+    evaluated: EvaluationSource | None,
+    directory: Path,
+    fabric: Fabric,
 ) -> Path:
     """Train, measure and save."""
     saver = _Saver(recipe, source)
-    evaluation = _evaluation(recipe, directory, saver, fabric)
     if fabric.is_global_zero and not has_checkpoint(directory):
         (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     plan = Plan(
@@ -80,12 +88,15 @@ def _run(
         settings=recipe.settings(),
     )
     clips = _training_clips(recipe, task, source, directory, fabric)
+    evaluation = (
+        None if evaluated is None else _evaluation(recipe, evaluated, directory, saver, fabric)
+    )
     weights = train(task, clips, plan, directory, fabric=fabric, evaluation=evaluation)
     if fabric.is_global_zero:
         saver.save(weights, directory / "model")
     fabric.barrier()
-    if recipe.evaluation is not None and recipe.evaluation.final_views:
-        _final_report(recipe, directory, fabric)
+    if evaluated is not None and recipe.evaluation and recipe.evaluation.final_views:
+        _final_report(recipe, evaluated, directory, fabric)
     return directory / "model"
 
 
@@ -134,17 +145,39 @@ class _Saver:
         _replace(draft, directory)
 
 
-def _evaluation(
-    recipe: Recipe, directory: Path, saver: _Saver, fabric: Fabric
-) -> Evaluation | None:
-    """Return how the run is measured on the way: one central view of each video."""
+def _evaluation_source(recipe: Recipe) -> EvaluationSource | None:
+    """Return the clips that the run is measured with, if it is; a few are looked at now.
+
+    Raises:
+        ConfigError: the task is none that can be measured.
+        DataError: the list cannot be used, or no video that was tried can be read.
+    """
     if recipe.evaluation is None:
         return None
     if not isinstance(recipe.task, SupervisedTask | ProbeTask):
         raise ConfigError(
             f"evaluation measures classifiers; a {recipe.task.kind} task has none, remove it"
         )
-    source = _evaluation_source(recipe)
+    source = build_source(
+        recipe.model_copy(update={"data": recipe.evaluation.data, "sampling": None})
+    )
+    for index in np.linspace(0, len(source) - 1, _LOOKED_AT, dtype=int).tolist():
+        try:
+            source.read(index, np.random.default_rng(0))
+            return source
+        except VideoError as error:
+            reason = str(error)
+    raise DataError(
+        f"no video of the evaluation can be read, {_LOOKED_AT} were tried: {reason}; `internvideo "
+        "data check` looks at all"
+    )
+
+
+def _evaluation(
+    recipe: Recipe, source: EvaluationSource, directory: Path, saver: _Saver, fabric: Fabric
+) -> Evaluation:
+    """Return how the run is measured on the way: one central view of each video."""
+    assert recipe.evaluation is not None
     protocol = build_preprocessing(recipe)
 
     def measure(model: nn.Module) -> dict[str, float]:
@@ -168,21 +201,16 @@ def _evaluation(
     )
 
 
-def _evaluation_source(recipe: Recipe) -> EvaluationSource:
-    assert recipe.evaluation is not None
-    return build_source(
-        recipe.model_copy(update={"data": recipe.evaluation.data, "sampling": None})
-    )
-
-
-def _final_report(recipe: Recipe, directory: Path, fabric: Fabric) -> None:
+def _final_report(
+    recipe: Recipe, source: EvaluationSource, directory: Path, fabric: Fabric
+) -> None:
     """Measure the best weights on all views, and write `report.json`."""
     from internvideo.tasks.classification.evaluation import evaluate_classifier
 
     best = load_model(directory / "best", device=fabric.device)
     report = evaluate_classifier(
         best.model,
-        _evaluation_source(recipe),
+        source,
         build_preprocessing(recipe),
         batch_size=recipe.runtime.batch_size,
         num_workers=recipe.runtime.num_workers,
