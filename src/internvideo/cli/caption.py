@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from internvideo.cli.answers import show_captions, write_subtitles
+from internvideo.cli.options import Card, Device, JsonLines, Model, Videos
 from internvideo.cli.terminal import failure_list, output_file, output_folder, progress_bar
 from internvideo.errors import ConfigError, UnknownNameError, VideoError
 
@@ -32,15 +33,9 @@ class Strategy(str, Enum):
 
 
 def caption(
-    videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
-    ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
-    ] = _DEFAULT_MODEL,
-    card: Annotated[
-        str | None, typer.Option(help="For a weight file: the released model that it is.")
-    ] = None,
+    videos: Videos,
+    model: Model = _DEFAULT_MODEL,
+    card: Card = None,
     strategy: Annotated[
         Strategy,
         typer.Option(
@@ -79,10 +74,8 @@ def caption(
         Path | None,
         typer.Option("--srt", help="Write subtitles here; for several videos, into this folder."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line for each video.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: JsonLines = False,
+    device: Device = "auto",
 ) -> None:
     """Say in a sentence what is in each video, or in every stretch of a long one.
 

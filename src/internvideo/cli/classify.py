@@ -9,6 +9,7 @@ import typer
 
 from internvideo.cli.answers import plot_answers, show_answers
 from internvideo.cli.labels import read_labels
+from internvideo.cli.options import Card, Device, JsonLines, Model, Videos
 from internvideo.cli.terminal import (
     failure_list,
     output_file,
@@ -26,21 +27,15 @@ _OWN_CLASSES = 5
 
 
 def classify(
-    videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
-    ],
+    videos: Videos,
     labels: Annotated[
         list[str] | None,
         typer.Option(
             "--labels", "-l", help="A label; repeat it. A file, or @FILE, gives one label a line."
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
-    ] = "viclip-nano",
-    card: Annotated[
-        str | None, typer.Option(help="For a weight file: the released model that it is.")
-    ] = None,
+    model: Model = "viclip-nano",
+    card: Card = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, help="Show only the best K answers.")
     ] = None,
@@ -52,14 +47,12 @@ def classify(
             "'a clip of {}', or a file of one a line."
         ),
     ] = "none",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line for each video.")
-    ] = False,
+    as_json: JsonLines = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw the scores into this file; for several videos, into this folder."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Say which of your labels fits each video best.
 

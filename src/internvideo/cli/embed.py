@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from internvideo.cli.labels import read_labels
+from internvideo.cli.options import Card, Device, Model
 from internvideo.cli.terminal import counted, failure_list, output_file, progress_bar, warning_line
 from internvideo.errors import ConfigError, VideoError, did_you_mean
 
@@ -42,13 +43,9 @@ def embed(
         list[str] | None,
         typer.Option("--text", "-t", help="Also embed this text; a file gives one text a line."),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
-    ] = "viclip-nano",
-    card: Annotated[
-        str | None, typer.Option(help="For a weight file: the released model that it is.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    model: Model = "viclip-nano",
+    card: Card = None,
+    device: Device = "auto",
 ) -> None:
     """Turn videos, and texts, into vectors of unit length.
 

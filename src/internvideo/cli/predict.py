@@ -11,6 +11,7 @@ import typer
 
 from internvideo.cli.answers import plot_answers, show_answers
 from internvideo.cli.labels import read_labels
+from internvideo.cli.options import Card, Device, Videos
 from internvideo.cli.terminal import (
     command_help,
     failure_list,
@@ -50,15 +51,11 @@ def _group() -> None:
 
 
 def actions(
-    videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
-    ],
+    videos: Videos,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name, file, folder or hub id of a classifier.")
     ] = _DEFAULT_MODEL,
-    card: Annotated[
-        str | None, typer.Option(help="For a weight file: the released model that it is.")
-    ] = None,
+    card: Card = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,7 +93,7 @@ def actions(
         Path | None,
         typer.Option(help="Draw the answer into this file; for several videos, into this folder."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Name the actions in videos, with the classes of the model.
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from internvideo.cli.options import Card, Device
 from internvideo.cli.terminal import output_file
 from internvideo.errors import ConfigError
 
@@ -37,11 +38,9 @@ def reconstruct(
     ] = Mask.tube,
     mask_ratio: Annotated[float, typer.Option(help="Share of the clip to hide.")] = 0.75,
     seed: Annotated[int, typer.Option(min=0, help="Another seed hides other places.")] = 0,
-    card: Annotated[
-        str | None, typer.Option(help="For a weight file: the released model that it is.")
-    ] = None,
+    card: Card = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Hide most of a clip and show how a masked autoencoder fills it in.
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from internvideo.cli.options import Card, Device
 from internvideo.cli.terminal import failure_list, output_file, output_folder, stdout_console
 from internvideo.errors import DataError
 
@@ -34,7 +35,6 @@ Split = Annotated[str | None, typer.Option(help="For a --data of several splits.
 Protocol_ = Annotated[
     str | None, typer.Option("--protocol", help="Another input protocol, e.g. viclip-eval.")
 ]
-Card = Annotated[str | None, typer.Option(help="For a weight file: the released model that it is.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for report.json and predictions.jsonl.")
 ]
@@ -43,7 +43,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON."
 Strict = Annotated[bool, typer.Option("--strict", help="Fail when a video cannot be read.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Views at once in the model.")]
 Workers = Annotated[int, typer.Option(min=0, help="Videos decoded at once.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
 class _Report(Protocol):

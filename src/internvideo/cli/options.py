@@ -1,0 +1,19 @@
+"""Options that several verbs have, said once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["Card", "Device", "JsonLines", "Model", "Videos"]
+
+Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
+]
+Card = Annotated[str | None, typer.Option(help="For a weight file: the released model that it is.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object a line for each video.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
