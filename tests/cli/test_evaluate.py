@@ -172,3 +172,11 @@ def test_two_processes_share_the_videos_and_say_the_same(call, model, world, tmp
         "predictions.jsonl",
         "report.json",
     ]
+
+
+def test_a_plot_of_no_known_kind_is_refused_before_the_work(call):
+    code, out, err = call(
+        "evaluate", "zero-shot", "viclip-nano", "--data", "world", "--plot", "x.y"
+    )
+    assert (code, out) == (2, "")
+    assert err.startswith("error: cannot draw into x.y: the name must end in .png")

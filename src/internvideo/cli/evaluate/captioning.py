@@ -13,17 +13,16 @@ from internvideo.cli.evaluate.options import (
     BatchSize,
     Card,
     Device,
+    InputProtocol,
     Model,
     Out,
     Plot,
-    Protocol_,
     Root,
     Split,
     Strict,
     Workers,
-    prepare_outputs,
-    tell,
 )
+from internvideo.cli.evaluate.reporting import prepare_outputs, tell
 from internvideo.cli.terminal import progress_bar
 
 __all__ = ["captioning"]
@@ -43,7 +42,7 @@ def captioning(
     num_beams: Annotated[
         int, typer.Option(min=1, help="Sentences that are followed at once; 1 is greedy.")
     ] = 1,
-    protocol: Protocol_ = None,
+    protocol: InputProtocol = None,
     card: Card = None,
     out: Out = None,
     plot: Plot = None,

@@ -19,9 +19,8 @@ from internvideo.cli.evaluate.options import (
     Split,
     Strict,
     Workers,
-    prepare_outputs,
-    tell,
 )
+from internvideo.cli.evaluate.reporting import prepare_outputs, tell
 from internvideo.cli.terminal import progress_bar
 from internvideo.errors import ConfigError, UnknownNameError
 

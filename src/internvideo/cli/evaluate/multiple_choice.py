@@ -13,16 +13,15 @@ from internvideo.cli.evaluate.options import (
     BatchSize,
     Card,
     Device,
+    InputProtocol,
     Model,
     Out,
     Plot,
-    Protocol_,
     Root,
     Strict,
     Workers,
-    prepare_outputs,
-    tell,
 )
+from internvideo.cli.evaluate.reporting import prepare_outputs, tell
 from internvideo.cli.terminal import note_line, progress_bar
 
 __all__ = ["multiple_choice"]
@@ -34,7 +33,7 @@ def multiple_choice(
         Path, typer.Option("--data", "-d", help="The questions: .jsonl, or LSMDC's csv.")
     ],
     root: Root = None,
-    protocol: Protocol_ = None,
+    protocol: InputProtocol = None,
     card: Card = None,
     out: Out = None,
     plot: Plot = None,

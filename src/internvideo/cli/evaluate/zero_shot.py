@@ -14,17 +14,16 @@ from internvideo.cli.evaluate.options import (
     BatchSize,
     Card,
     Device,
+    InputProtocol,
     Model,
     Out,
     Plot,
-    Protocol_,
     Root,
     Split,
     Strict,
     Workers,
-    prepare_outputs,
-    tell,
 )
+from internvideo.cli.evaluate.reporting import prepare_outputs, tell
 from internvideo.cli.terminal import progress_bar
 from internvideo.errors import ConfigError
 
@@ -78,7 +77,7 @@ def zero_shot(
         int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="For --data world.")] = None,
-    protocol: Protocol_ = None,
+    protocol: InputProtocol = None,
     card: Card = None,
     out: Out = None,
     plot: Plot = None,
