@@ -266,6 +266,22 @@ def test_an_evaluation_that_was_made_up_for_is_logged_once(tmp_path):
     assert steps == [6, 12]
 
 
+def test_a_kill_in_an_evaluation_loses_no_step(tmp_path):
+    def gone(model):
+        raise RuntimeError("the machine is gone")
+
+    plan = toy_plan(runtime={"save_every": 100})
+    with pytest.raises(RuntimeError, match="machine is gone"):
+        toy_run(tmp_path / "cut", plan=plan, evaluation=Evaluation(measure=gone))
+    assert torch.load(tmp_path / "cut" / "last.ckpt")["step"] == 6
+    evaluation = Evaluation(measure=weight_sum)
+    task = ToyTask()
+    resumed = toy_run(tmp_path / "cut", task=task, plan=plan, evaluation=evaluation)
+    assert task.calls == 6
+    assert_equal(resumed, toy_run(tmp_path / "whole", plan=plan, evaluation=evaluation))
+    assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
+
+
 def test_a_signal_in_the_last_evaluation_ends_the_run_with_all_saved(tmp_path):
     def told(model):
         send_signal(getpid(), signal.SIGTERM)

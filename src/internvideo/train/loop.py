@@ -181,13 +181,14 @@ def train(
                 numbers = {"lr": lr, "skipped": len(skips)}
                 journal.record(done, {**meter.read(), **numbers})
             state.unmeasured = measuring and evaluation is not None
-            if state.unmeasured and not told:  # a signal leaves no time: made up for later
-                _measure(run, evaluation, journal, fabric)
-            if saving or told:
+            if saving or told or state.unmeasured:  # an evaluation may be long: nothing is at risk
                 skips.flush(done)
                 state.save(directory)
-            if told:
+            if told:  # leaves no time for an evaluation: made up for later
                 raise PreemptedError(done, told)
+            if state.unmeasured:
+                _measure(run, evaluation, journal, fabric)
+                state.save(directory)
             if step == first_step:
                 gc.freeze()  # the model and the loader live to the end: spare the collector
     skips.warn()
