@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -84,3 +85,4 @@ def store(path: Path, towers: nn.Module, inputs: tuple[Tensor, Tensor], loss_of)
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    os._exit(0)  # the interpreter's clean-up now and then meets a thread of gloo, and aborts

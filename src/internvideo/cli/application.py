@@ -126,7 +126,25 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names that a terminal cannot show are spelt out
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run())
+    code = run()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _leave_group(code)
+    sys.exit(code)
+
+
+def _leave_group(code: int) -> None:
+    """End one of several processes at once, without the clean-up of the interpreter.
+
+    There a thread of PyTorch's process group now and then aborts a process that has done its work,
+    and torchrun reports a failure.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _usage_message(error: Any) -> str:
