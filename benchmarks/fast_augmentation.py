@@ -94,10 +94,17 @@ def accuracy(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Official and tensor RandAugment in training.")
-    parser.add_argument("--out", type=Path, default=Path("runs/augmentation"), help="folder")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
-    parser.add_argument("--quick", action="store_true", help="one seed of three epochs")
+    parser = argparse.ArgumentParser(
+        description="Train with crops, with the published RandAugment, and with the tensor one."
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/augmentation"),
+        help="folder of clips and runs: repeat the command to go on",
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each augmentation")
+    parser.add_argument("--quick", action="store_true", help="one seed of three epochs: a try")
     arguments = parser.parse_args()
     seeds, epochs = (1, 3) if arguments.quick else (arguments.seeds, 30)
     out = arguments.out / ("quick" if arguments.quick else "whole")

@@ -139,7 +139,8 @@ def _leave_group(code: int) -> None:
     and torchrun reports a failure.
     """
     distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_initialized():
+    # after a failure the others may never come to say goodbye
+    if code == 0 and distributed is not None and distributed.is_initialized():
         distributed.destroy_process_group()
     logging.shutdown()
     sys.stdout.flush()
