@@ -27,6 +27,7 @@ class MixDraw(NamedTuple):
     """How a batch is mixed: `share` of each clip is its own, the rest is its partner's.
 
     With a `box`, the box is the partner's and `share` the area outside; without it pixels blend.
+    Boxes have even sides before they are clipped, as in the timm 0.4.12 of the reference.
     """
 
     share: float = 1.0
@@ -72,11 +73,10 @@ def draw_mixup(
     if not cuts:
         return MixDraw(share)
     side = (1 - share) ** 0.5
-    tall, wide = int(height * side), int(width * side)
-    top = source.randint(0, height - 1) - tall // 2
-    left = source.randint(0, width - 1) - wide // 2
-    bottom, right = min(top + tall, height), min(left + wide, width)
-    top, left = max(top, 0), max(left, 0)
+    reach_y, reach_x = int(height * side) // 2, int(width * side) // 2
+    row, column = source.randint(0, height - 1), source.randint(0, width - 1)
+    top, bottom = max(row - reach_y, 0), min(row + reach_y, height)
+    left, right = max(column - reach_x, 0), min(column + reach_x, width)
     box = CropBox(top, left, bottom - top, right - left)
     return MixDraw(1 - box.height * box.width / (height * width), box)
 
