@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import ConfigError, did_you_mean
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.recipe.inputs import build_augmentation, build_preprocessing
 from internvideo.recipe.loading import merged
