@@ -41,6 +41,7 @@ __all__ = [
     "config_from_dict",
     "config_kind",
     "config_to_dict",
+    "merged",
     "validate",
 ]
 
@@ -139,6 +140,20 @@ def validate(cls: type[_C], data: Any, *, source: str) -> _C:
         return _adapter(cls).validate_python([data])[0]
     except _Invalid as error:
         raise _config_error(cls, data, error, source=source) from None
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` on top, nested mappings merged key by key.
+
+    A mapping of another `kind` replaces the old one: their keys have nothing in common.
+    """
+    if "kind" in changes and changes["kind"] != base.get("kind"):
+        return dict(changes)
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from internvideo.errors import ConfigError, VideoError
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.models.viclip import ViCLIP
 from internvideo.pipeline import VideoModel, load
+from internvideo.evaluation.videos import ask_videos
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.video import Video
 from internvideo.video.opening import expand_videos
@@ -171,7 +172,10 @@ def _show_clips(model: VideoModel, world: World, paths: Sequence[Path]) -> list[
     assert isinstance(model.model, ViCLIP)
     zero_shot = ZeroShotClassifier(model.model, model.preprocessing, prompts, name=model.name)
     shown = []
-    for action in chosen:
+    answers = ask_videos(zero_shot, [paths[first[action]] for action in chosen])
+    for action, (_, answer) in zip(chosen, answers, strict=True):
+        if isinstance(answer, VideoError):
+            raise answer
         scene = world.scene(first[action])
         described = " and ".join(f"{a.texture} {a.color} {a.name}" for a in scene.actors)
         with Video(paths[first[action]]) as video:
@@ -179,7 +183,7 @@ def _show_clips(model: VideoModel, world: World, paths: Sequence[Path]) -> list[
                 ShownVideo(
                     title=described,
                     strip=filmstrip(video.frames(strip_indices(video.num_frames))),
-                    answer=zero_shot.predict(video),
+                    answer=answer,
                     truth=action,
                     facts=f"clip {scene.index} on a {scene.background.kind} background",
                 )

@@ -24,9 +24,8 @@ from internvideo.recipe.schema import (
 )
 from internvideo.video.augment import AUGMENTATIONS, Augmentation
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.zoo.labels import label_names
 
-__all__ = ["build_augmentation", "build_preprocessing", "build_source", "class_names"]
+__all__ = ["build_augmentation", "build_preprocessing", "build_source"]
 
 
 def build_source(recipe: Recipe) -> EvaluationSource:
@@ -90,16 +89,6 @@ def _world(data: WorldData, sampling: ClipSampling | None) -> EvaluationSource:
         captions=config_from_dict(CaptionMix, data.captions),
         sampling=sampling,
     )
-
-
-def class_names(recipe: Recipe, source: EvaluationSource) -> tuple[str, ...] | None:
-    """Return what the classes of the recipe's model are called, where its data or labels tell."""
-    if recipe.init_labels is not None:
-        return label_names(recipe.init_labels)
-    world = getattr(source, "world", None)
-    if world is not None:
-        return tuple(world.style.actions)
-    return getattr(getattr(source, "clips", None), "class_names", None)
 
 
 def _sampling(recipe: Recipe) -> ClipSampling | None:
