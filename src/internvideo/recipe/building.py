@@ -288,4 +288,4 @@ def _model_config(kind: type, recipe: Recipe, more: Mapping[str, Any] | None = N
         special_tokens = 4
         values["vocabulary"] = list(words)
         values["text"] = {**values.get("text", {}), "vocab_size": len(words) + special_tokens}
-    return config_from_dict(kind, values)
+    return config_from_dict(kind, values, source="model")
