@@ -311,6 +311,7 @@ class Recipe(StrictModel):
 
     def _content(self) -> dict[str, Any]:
         content = self.model_dump(mode="json", exclude_defaults=True)
+        content["task"]["kind"] = self.task.kind  # also where a class has it as its default
         for key in RuntimeConfig.BOOKKEEPING:
             content.get("runtime", {}).pop(key, None)
         return content
