@@ -239,6 +239,7 @@ def test_a_section_is_a_dataclass_like_others():
     assert {config, replace(config)} == {config}
     assert pickle.loads(pickle.dumps(config)) == config
     assert config_from_dict(ProbeConfig, config_to_dict(config)) == config
+    assert replace(config, betas=[1, 0.5]).betas == (1.0, 0.5)
     assert not hasattr(config, "__dict__")
     with pytest.raises(FrozenInstanceError):
         config.head = "linear"

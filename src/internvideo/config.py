@@ -62,14 +62,14 @@ class StrictModel(BaseModel):
 def config_class(cls: type[_C]) -> type[_C]:
     """Make a frozen, keyword-only dataclass with slots whose constructor checks types and bounds.
 
-    The constructor converts nothing but whole numbers to floats, and raises `ConfigError`, also for
-    a `ValueError` of `__post_init__`.
+    The constructor converts nothing but whole numbers to floats and lists to tuples (a frozen class
+    has no lists), and raises `ConfigError`, also for a `ValueError` of `__post_init__`.
     """
     made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=_RULES)(cls)
 
     @functools.wraps(made.__init__)
     def checked(self: Any, /, **values: Any) -> None:
-        arguments = ArgsKwargs((), values)
+        arguments = ArgsKwargs((), _with_tuples(values))
         try:
             made.__pydantic_validator__.validate_python(arguments, self_instance=self, strict=True)
         except _Invalid as error:
@@ -171,10 +171,9 @@ def _config_error(
     cls: type, data: Any, error: _Invalid, *, source: str, within: tuple[int, ...] = ()
 ) -> ConfigError:
     """Put all complaints about the data of a class into one line; places begin in `[data]`."""
-    complaints = [
-        _complaint(cls, data, problem, (*within, *problem["loc"]))
-        for problem in error.errors(include_url=False)
-    ]
+    # An unknown key first: where another is missing, it is often that one, misspelt.
+    problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] == "missing")
+    complaints = [_complaint(cls, data, each, (*within, *each["loc"])) for each in problems]
     return ConfigError(f"{source}: {'; '.join(dict.fromkeys(complaints))}")
 
 
