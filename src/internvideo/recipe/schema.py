@@ -11,12 +11,13 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from internvideo.config import StrictModel
+from internvideo.data.clip_sampling import SamplingRule
+from internvideo.data.formats.captions import CaptionColumns
 from internvideo.data.kinds import FileKind
 from internvideo.tasks.registry import objectives
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
 __all__ = [
-    "CaptionColumnsConfig",
     "CaptionData",
     "EvaluationConfig",
     "ListData",
@@ -60,20 +61,6 @@ class ListData(StrictModel):
     skip_bad: bool = Field(default=False, description="leave out lines that cannot be used")
 
 
-class CaptionColumnsConfig(StrictModel):
-    """Which columns of a table of captions say what, see `internvideo.data.CaptionColumns`."""
-
-    preset: Literal["webvid", "internvid"] | None = None
-    path: str | None = None
-    file: str | None = Field(default=None, description="pattern such as {YoutubeID}.mp4")
-    caption: str | None = None
-    start: str | None = None
-    end: str | None = None
-    duration: str | None = None
-    id: str | None = None
-    min_words: Annotated[int, Field(ge=0)] = 0
-
-
 class CaptionData(StrictModel):
     """Captioned clips or images in a csv, tsv, json, parquet or SQLite table."""
 
@@ -82,7 +69,7 @@ class CaptionData(StrictModel):
     root: str | None = Field(
         default=None, description="videos are relative to this folder or address"
     )
-    columns: CaptionColumnsConfig | None = Field(
+    columns: CaptionColumns | None = Field(
         default=None, description="by default told from the names of the columns"
     )
     skip_bad: bool = Field(default=False, description="leave out rows that cannot be used")
@@ -136,9 +123,7 @@ Data = Annotated[
 class SamplingConfig(StrictModel):
     """Which frames of a training video make the clip, see `internvideo.video.sampling`."""
 
-    rule: Literal[
-        "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "viclip", "middle"
-    ] = "dense"
+    rule: SamplingRule = "dense"
     frame_stride: PositiveInt = 4
     strides: dict[str, PositiveInt] = Field(
         default_factory=dict,
