@@ -25,10 +25,10 @@ from internvideo.demo.recognition import Recognition, draw_reconstruction, recog
 from internvideo.demo.report import WorldReport
 from internvideo.demo.world_report import world_report, written_clips
 from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.videos import ask_videos
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.models.viclip import ViCLIP
 from internvideo.pipeline import VideoModel, load
-from internvideo.evaluation.videos import ask_videos
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.video import Video
 from internvideo.video.opening import expand_videos

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -147,7 +149,8 @@ class EvaluationConfig(StrictModel):
 if TYPE_CHECKING:
     TaskConfig = Any
 else:
-    TaskConfig = Annotated[tuple(each.config for each in objectives()), Field(discriminator="kind")]
+    _Any = reduce(operator.or_, (each.config for each in objectives()))
+    TaskConfig = Annotated[_Any, Field(discriminator="kind")]
 
 
 class Recipe(StrictModel):
