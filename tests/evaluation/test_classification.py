@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from internvideo import errors
-from internvideo.results import Classification, classification
+from internvideo.evaluation import classification
+from internvideo.evaluation.classification import Classification
 
 RESULT = Classification.from_scores(
     "clips/dog [1].mp4",

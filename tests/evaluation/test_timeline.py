@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from internvideo.results import ActionTimeline, ActionWindow
-from internvideo.evaluation.timeline import clock
+from internvideo.evaluation.timeline import ActionTimeline, ActionWindow, clock
 
 
 def window(start: float, end: float, label: str, probability: float) -> ActionWindow:
