@@ -205,7 +205,7 @@ def viclip_zeroshot(case: Case) -> None:
     case.assert_close(reranked[1], "output.dsl_t2v")
 
     results = case.meta["results"]
-    reported = classifier.zero_shot_metrics(scores, labels)
+    reported = classifier.ranking_metrics(scores, labels)
     for key, name in (("top1", "top1"), ("top5", "top5"), ("avg", "AVG")):
         assert reported[key] == results[name]
     positives = torch.nn.functional.one_hot(labels, config["num_classes"]).bool()

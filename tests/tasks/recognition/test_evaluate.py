@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,10 +75,12 @@ def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, tmp_path):
         if done == 5:
             raise KeyboardInterrupt
 
+    loop = EvalLoop(batch_size=1, directory=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, NoiseSource(), loop=EvalLoop(directory=tmp_path, progress=stop))
-    source, loop = NoiseSource(), EvalLoop(directory=tmp_path)
-    assert evaluate(model, source, loop=loop) == evaluate(model, NoiseSource(), loop=LOOP)
+        evaluate(model, NoiseSource(), loop=replace(loop, progress=stop))
+    source = NoiseSource()
+    whole = evaluate(model, NoiseSource(), loop=EvalLoop(batch_size=1))
+    assert evaluate(model, source, loop=loop) == whole
     assert 0 not in source.seen
     lines = read_predictions(tmp_path / "predictions.jsonl")
     assert sum(lines[0]["scores"]) == pytest.approx(1, abs=1e-6)
