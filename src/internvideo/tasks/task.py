@@ -98,7 +98,7 @@ class Clips(Protocol):
 
     def __call__(
         self,
-        task: TrainableTask,
+        task: Any,
         source: EvaluationSource,
         directory: Path,
         *,

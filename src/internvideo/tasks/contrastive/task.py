@@ -36,9 +36,8 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.zoo.towers import load_towers
 
-__all__ = ["MODELS", "ContrastiveConfig", "ContrastivePretraining", "build", "caption_loss"]
+__all__ = ["ContrastiveConfig", "ContrastivePretraining", "build", "caption_loss"]
 
-MODELS = ("viclip", "internvideo-mm")
 
 _LOG = logging.getLogger(__name__)
 
@@ -213,8 +212,8 @@ def build(config: ContrastiveConfig, parts: Parts) -> ContrastivePretraining:
         ConfigError: the model cannot do what the task asks.
         CheckpointError: the weights of `init` do not fit.
     """
-    parts.refuse(config.kind, "init_labels")
-    model = parts.build_model(config.kind, MODELS)
+    parts.refuse("init_labels")
+    model = parts.build_model()
     task = ContrastivePretraining(
         model, parts.preprocessing, config, augmentation=parts.augmentation
     )

@@ -144,8 +144,8 @@ def build(config: MaskedConfig, parts: Parts) -> MaskedPretraining:
         ConfigError: masks that do not fit the model.
         CheckpointError: the weights of `init` do not fit.
     """
-    parts.refuse(config.kind, "init_labels")
-    model = parts.build_model(config.kind, ("videomae/pretraining",))
+    parts.refuse("init_labels")
+    model = parts.build_model()
     task = MaskedPretraining(model, parts.preprocessing, config, augmentation=parts.augmentation)
     parts.start_encoder(model)
     return task

@@ -99,10 +99,10 @@ def build_probe(config: ProbeConfig, parts: Parts) -> ProbeRecognition:
         ConfigError: a section that a probe does not use, or fields of the head in `model`.
         CheckpointError: the weights of `init` do not fit.
     """
-    parts.refuse(config.kind, "augmentation", "init_labels")
+    parts.refuse("augmentation", "init_labels")
     head = {"head": config.head, "batch_norm": config.batch_norm, "num_heads": config.num_heads}
     if twice := head.keys() & parts.model.keys():
         raise ConfigError(f"model.{min(twice)} belongs to the task of a probe: task.{min(twice)}")
-    model = parts.build_model(config.kind, ("videomae/probe",), fields=head)
+    model = parts.build_model(head)
     parts.start_encoder(model)
     return ProbeRecognition(model, parts.preprocessing, config)

@@ -32,14 +32,12 @@ from internvideo.zoo.labels import k710_rows
 from internvideo.zoo.load import load_encoder_weights, load_model
 
 __all__ = [
-    "CLASSIFIERS",
     "SupervisedConfig",
     "SupervisedRecognition",
     "build_supervised",
     "class_label",
 ]
 
-CLASSIFIERS = ("videomae/classifier", "unmasked-teacher/classifier", "uniformerv2/classifier")
 _K710_CLASSES = 710
 
 
@@ -140,7 +138,7 @@ def build_supervised(config: SupervisedConfig, parts: Parts) -> SupervisedRecogn
         ConfigError: `init_labels` without a Kinetics-710 head to take rows of.
         CheckpointError: the weights of `init` do not fit.
     """
-    model = parts.build_model(config.kind, CLASSIFIERS)
+    model = parts.build_model()
     if parts.init_labels is None:
         parts.start_encoder(model)
     else:

@@ -266,13 +266,13 @@ def build(config: UMTMultimodalConfig, parts: Parts) -> UMTMultimodalPretraining
         ConfigError: losses, teacher and model that do not fit together.
         CheckpointError: weights that cannot be read, or do not fit.
     """
-    parts.refuse(config.kind, "init_labels")
+    parts.refuse("init_labels")
     fields: dict[str, Any] = {}
     if isinstance(vocabulary := parts.model.get("vocabulary"), str):
         pieces = _word_pieces(vocabulary)
         text = {**parts.model.get("text", {}), "vocab_size": len(pieces)}
         fields = {"vocabulary": list(pieces), "text": text}
-    model = parts.build_model(config.kind, ("unmasked-teacher/multimodal",), fields=fields)
+    model = parts.build_model(fields)
     if parts.with_weights and config.bert is not None:
         load_text_start(model, config.bert)
     if parts.init is not None:

@@ -148,8 +148,8 @@ def build(config: UnmaskedTeacherConfig, parts: Parts) -> UnmaskedTeacherPretrai
         ConfigError: teacher and student do not fit together.
         CheckpointError: weights that cannot be read, or do not fit.
     """
-    parts.refuse(config.kind, "init_labels")
-    model = parts.build_model(config.kind, ("unmasked-teacher/pretraining",))
+    parts.refuse("init_labels")
+    model = parts.build_model()
     teacher = load_clip_teacher(config.teacher) if parts.with_weights else None
     task = UnmaskedTeacherPretraining(
         model, teacher, parts.preprocessing, config, augmentation=parts.augmentation
