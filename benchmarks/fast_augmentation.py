@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from internvideo.recipe import load_recipe
-from internvideo.train.journal import read_log
+from internvideo.train.log import read_log
 from internvideo.training import run_recipe
 from internvideo.world import World, write_kinetics
 

@@ -25,9 +25,9 @@ from internvideo.recipe.inputs import (
     class_names,
 )
 from internvideo.recipe.schema import ProbeTask, SupervisedTask
-from internvideo.train.checkpoint import has_checkpoint
-from internvideo.train.lock import only_run
-from internvideo.train.loop import Evaluation, Plan, build_fabric, train
+from internvideo.train.checkpoint import has_checkpoint, only_run
+from internvideo.train.distribution import build_fabric
+from internvideo.train.loop import Evaluation, Plan, train
 from internvideo.zoo import load_model, save_pretrained
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import build_task
 from internvideo.tasks.pretraining.umt_multimodal import LOSSES, UMTMultimodalPretraining
-from internvideo.train.journal import read_log
-from internvideo.train.watch import PreemptedError
+from internvideo.train.log import read_log
+from internvideo.train.stop import PreemptedError
 from internvideo.training import run_recipe
 from internvideo.zoo import save_pretrained
 

@@ -20,8 +20,8 @@ from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacher
 from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe
 from internvideo.tasks.pretraining.unmasked_teacher import UnmaskedTeacherPretraining
-from internvideo.train.journal import read_log
-from internvideo.train.watch import PreemptedError
+from internvideo.train.log import read_log
+from internvideo.train.stop import PreemptedError
 from internvideo.training import run_recipe
 from internvideo.zoo import load_encoder_weights, save_pretrained
 

@@ -7,7 +7,7 @@ import pytest
 from internvideo.errors import ConfigError
 from internvideo.train.config import OptimConfig, ScheduleConfig, validate
 from internvideo.train.data import EpochBatchSampler
-from internvideo.train.journal import read_log
+from internvideo.train.log import read_log
 from internvideo.train.schedules import Schedule
 from train.toy import toy_plan, toy_run
 

@@ -14,15 +14,15 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
 from internvideo.errors import ConfigError, DataError, InternVideoError
-from internvideo.train.journal import read_log
+from internvideo.train.log import read_log
 from internvideo.train.loop import Evaluation, train
-from internvideo.train.watch import PreemptedError
+from internvideo.train.stop import PreemptedError
 from train.toy import ToySource, ToyTask, toy_plan, toy_run
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
-    monkeypatch.setattr("internvideo.train.journal.draw_curves", lambda records, path: None)
+    monkeypatch.setattr("internvideo.train.log.draw_curves", lambda records, path: None)
 
 
 MACHINE = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from internvideo.pipeline import VideoModel
 from internvideo.tasks.answering import Running
 from internvideo.train.config import RuntimeConfig
-from internvideo.train.loop import build_fabric
+from internvideo.train.distribution import build_fabric
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

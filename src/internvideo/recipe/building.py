@@ -22,7 +22,7 @@ from internvideo.recipe.schema import (
     UMTMultimodalTask,
     UnmaskedTeacherTask,
 )
-from internvideo.train.loop import Task
+from internvideo.train.task import TrainableTask
 from internvideo.zoo import load_clip_teacher, load_encoder_weights, load_model
 from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.labels import k710_rows
@@ -40,7 +40,7 @@ _K710_CLASSES = 710
 _CLASSIFIERS = ("videomae/classifier", "unmasked-teacher/classifier", "uniformerv2/classifier")
 
 
-def build_task(recipe: Recipe, *, with_weights: bool = True) -> Task:
+def build_task(recipe: Recipe, *, with_weights: bool = True) -> TrainableTask[nn.Module]:
     """Return the task with its model, started from `recipe.init` where that is given.
 
     Args:
@@ -72,7 +72,7 @@ def build_task(recipe: Recipe, *, with_weights: bool = True) -> Task:
     return task
 
 
-def _masked(recipe: Recipe, config: MaskedTask) -> Task:
+def _masked(recipe: Recipe, config: MaskedTask) -> TrainableTask[nn.Module]:
     from internvideo.models.videomae import VideoMAE, VideoMAEConfig
     from internvideo.tasks.pretraining.masked import MaskedPretraining
 
@@ -92,7 +92,7 @@ def _masked(recipe: Recipe, config: MaskedTask) -> Task:
     return task
 
 
-def _contrastive(recipe: Recipe, config: ContrastiveTask) -> Task:
+def _contrastive(recipe: Recipe, config: ContrastiveTask) -> TrainableTask[nn.Module]:
     from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
     from internvideo.zoo.towers import load_towers
 
@@ -133,7 +133,9 @@ def _two_towers(recipe: Recipe) -> ViCLIP | InternVideoMM:
     )
 
 
-def _unmasked_teacher(recipe: Recipe, config: UnmaskedTeacherTask, *, with_teacher: bool) -> Task:
+def _unmasked_teacher(
+    recipe: Recipe, config: UnmaskedTeacherTask, *, with_teacher: bool
+) -> TrainableTask[nn.Module]:
     from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
     from internvideo.tasks.pretraining.unmasked_teacher import UnmaskedTeacherPretraining
 
@@ -153,7 +155,9 @@ def _unmasked_teacher(recipe: Recipe, config: UnmaskedTeacherTask, *, with_teach
     return task
 
 
-def _umt_multimodal(recipe: Recipe, config: UMTMultimodalTask, *, with_weights: bool) -> Task:
+def _umt_multimodal(
+    recipe: Recipe, config: UMTMultimodalTask, *, with_weights: bool
+) -> TrainableTask[nn.Module]:
     from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
     from internvideo.tasks.pretraining.umt_multimodal import UMTMultimodalPretraining
     from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
@@ -195,7 +199,7 @@ def _word_pieces(vocabulary: str) -> tuple[str, ...]:
     return SPECIAL_TOKENS + world_words()
 
 
-def _supervised(recipe: Recipe, config: SupervisedTask) -> Task:
+def _supervised(recipe: Recipe, config: SupervisedTask) -> TrainableTask[nn.Module]:
     from internvideo.tasks.classification.supervised import SupervisedRecognition
 
     return SupervisedRecognition(
@@ -211,7 +215,7 @@ def _supervised(recipe: Recipe, config: SupervisedTask) -> Task:
     )
 
 
-def _probe(recipe: Recipe, config: ProbeTask) -> Task:
+def _probe(recipe: Recipe, config: ProbeTask) -> TrainableTask[nn.Module]:
     from internvideo.models.probe import ProbeClassifier, ProbeClassifierConfig
     from internvideo.tasks.classification.probing import ProbeRecognition
 

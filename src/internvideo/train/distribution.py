@@ -1,13 +1,13 @@
 """Where a run runs: device, precision, and DDP or FSDP2 under `torchrun`, by Lightning Fabric.
 
-With FSDP2 (`fully_shard`) every block of the model is a unit, and what lies outside the blocks is
-one more. Models know nothing of it.
+With FSDP2 (`fully_shard`) every block of the model is a unit, and what is outside of the blocks
+is one more. Models know nothing of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
         ConfigError: a precision or strategy that this machine or this start does not allow.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
@@ -75,13 +75,13 @@ def compile_blocks(model: nn.Module) -> None:
     """
     from torch._dynamo import config
 
-    blocks = list(model.block_modules())  # type: ignore[operator]
+    blocks: list[nn.Module] = list(model.block_modules())  # type: ignore[operator]  # has blocks
     config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))
     config.accumulated_recompile_limit = max(
         config.accumulated_recompile_limit, config.recompile_limit
     )
     for block in blocks:
-        block.compile()
+        block.compile()  # type: ignore[no-untyped-call]
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -91,8 +91,8 @@ def local(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def gathered(objective: nn.Module) -> Iterator[None]:
-    """Give every process all weights: parts may be called alone, and not equally often everywhere.
+def gathered(objective: nn.Module) -> Generator[None]:
+    """Give every process all weights: it may call parts alone, and as often as it likes.
 
     Does nothing where the weights are not sharded. Needs memory for the whole model. The weights
     may be exchanged before and after the block, not inside.
@@ -129,16 +129,16 @@ def _strategy(runtime: RuntimeConfig, world_size: int) -> Any:
         return "auto"
     if runtime.strategy != "fsdp":
         return "ddp"
-    from lightning_fabric.strategies import ModelParallelStrategy
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
     return ModelParallelStrategy(_shard, data_parallel_size=world_size, tensor_parallel_size=1)
 
 
 def _shard(objective: Any, mesh: Any) -> nn.Module:
-    """Shard the blocks, then the rest; called by Fabric when it takes the objective over."""
+    """Shard the blocks, then the rest; called by Fabric in `setup_module`."""
     from torch.distributed.fsdp import fully_shard
 
-    # Fabric leaves moving to the strategy, and this one moves nothing.
+    # Fabric leaves the move to the device to the strategy, and this one does not move.
     objective.to(mesh.device_type)
     processes = mesh["data_parallel"]
     # A single number, such as the temperature of a contrast, cannot be sharded: every process has

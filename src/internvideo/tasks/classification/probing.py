@@ -8,11 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.data.samples import Sample
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.classification.supervised import class_label
+from internvideo.train.task import TrainableTask
 from internvideo.video.preprocessing import Preprocessing
 
 __all__ = ["FeatureSample", "ProbeRecognition"]
@@ -34,7 +35,7 @@ class FeatureSample(Sample):
     features: Float[Tensor, "*n d"] | None = None
 
 
-class ProbeRecognition(nn.Module):
+class ProbeRecognition(TrainableTask[ProbeClassifier]):
     """Trains the head of a `ProbeClassifier` on clips with a class each.
 
     Args:

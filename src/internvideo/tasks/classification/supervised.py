@@ -13,12 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.classifier import VideoClassifier
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.mixup import draw_mixup, mix_clips, mix_labels
 from internvideo.video.preprocessing import Preprocessing
@@ -27,7 +28,7 @@ from internvideo.video.training_input import TrainingInput
 __all__ = ["SupervisedRecognition", "class_label"]
 
 
-class SupervisedRecognition(nn.Module):
+class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifier]):
     """Trains a classifier of videos on clips with a class each.
 
     Args:

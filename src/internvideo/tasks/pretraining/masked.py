@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
@@ -22,6 +22,7 @@ from internvideo.tasks.pretraining.masking import (
     draw_decoder_mask,
     draw_mask,
 )
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
@@ -29,7 +30,7 @@ from internvideo.video.training_input import TrainingInput
 __all__ = ["MaskedPretraining"]
 
 
-class MaskedPretraining(nn.Module):
+class MaskedPretraining(TrainableTask[VideoMAE]):
     """Trains a `VideoMAE` to predict the pixels of masked tokens.
 
     Args:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.unmasked_teacher import AlignmentLoss, UnmaskedTeacher, alignment_loss
 from internvideo.tasks.pretraining.teaching import Teaching, of_task
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.masks import (
     PlaceRule,
@@ -32,7 +33,7 @@ from internvideo.video.training_input import TrainingInput
 __all__ = ["UnmaskedTeacherPretraining"]
 
 
-class UnmaskedTeacherPretraining(nn.Module):
+class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
     """Trains an `UnmaskedTeacher` student.
 
     The teacher is no part of the module: it has nothing to train, every process keeps all of it,
