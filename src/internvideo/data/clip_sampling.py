@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
+from pydantic import PositiveInt
 
-from internvideo.errors import ConfigError, did_you_mean
+from internvideo.config import config_class
+from internvideo.errors import ConfigError
 from internvideo.video import sampling as rules
 from internvideo.video.sampling import FrameIndices, NumpyRandom
 
@@ -35,7 +37,7 @@ class Part:
     duration: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@config_class
 class ClipSampling:
     """How the frames of a training clip are drawn, see `internvideo.video.sampling`.
 
@@ -54,20 +56,11 @@ class ClipSampling:
     """
 
     rule: SamplingRule = "dense"
-    clip_length: int = 16
-    frame_stride: int = 4
-    strides: Mapping[str, int] = field(default_factory=dict)
+    clip_length: PositiveInt = 16
+    frame_stride: PositiveInt = 4
+    strides: Mapping[str, PositiveInt] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        allowed = get_args(SamplingRule)
-        if self.rule not in allowed:
-            raise ConfigError(
-                f"sampling rule {self.rule!r} is not one of: {', '.join(allowed)}."
-                f"{did_you_mean(str(self.rule), allowed)}"
-            )
-        for name, value in (("clip_length", self.clip_length), ("frame_stride", self.frame_stride)):
-            if value < 1:
-                raise ConfigError(f"sampling {name} is {value}; it must be at least 1")
         if self.strides and not self.strided:
             raise ConfigError(
                 f"sampling rule {self.rule!r} spreads its frames over the whole video; strides "

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import ConfigError, did_you_mean
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.recipe.inputs import build_augmentation, build_preprocessing
 from internvideo.recipe.loading import merged
@@ -292,4 +292,4 @@ def _model_config(kind: type, recipe: Recipe, more: Mapping[str, Any] | None = N
         special_tokens = 4
         values["vocabulary"] = list(words)
         values["text"] = {**values.get("text", {}), "vocab_size": len(words) + special_tokens}
-    return config_from_dict(kind, values)
+    return config_from_dict(kind, values, source="model")

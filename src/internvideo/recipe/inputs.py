@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.data.clip_sampling import ClipSampling
-from internvideo.data.formats.captions import CaptionColumns
 from internvideo.data.mix import MixSource
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, did_you_mean
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.recipe.schema import (
     CaptionData,
     ListData,
@@ -59,7 +58,7 @@ def _one_source(
         case CaptionData():
             kind, root = "captions", data.root
             if data.columns is not None:
-                more = {"columns": CaptionColumns(**data.columns.model_dump())}
+                more = {"columns": data.columns}
         case MSRVTTData():
             kind, root, more = "msrvtt", data.videos, {"split": data.split}
         case ShardData():
@@ -87,7 +86,7 @@ def _world(data: WorldData, sampling: ClipSampling | None) -> EvaluationSource:
         World(seed=data.seed),
         num_clips=data.num_clips,
         start=data.start,
-        captions=config_from_dict(CaptionMix, data.captions),
+        captions=config_from_dict(CaptionMix, data.captions, source="data.captions"),
         sampling=sampling,
     )
 
@@ -137,10 +136,10 @@ def _chosen(value: dict[str, Any] | str, presets: Mapping[str, Any], *, what: st
     kind = type(next(iter(presets.values())))
     preset = fields.pop("preset", None)
     if preset is None:
-        return config_from_dict(kind, fields)
+        return config_from_dict(kind, fields, source=what)
     if preset not in presets:
         raise ConfigError(
             f"no {what} preset {preset!r}; one of: {', '.join(presets)}."
             f"{did_you_mean(str(preset), presets)}"
         )
-    return config_from_dict(kind, {**config_to_dict(presets[preset]), **fields})
+    return config_from_dict(kind, {**config_to_dict(presets[preset]), **fields}, source=what)

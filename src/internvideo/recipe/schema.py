@@ -10,19 +10,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PositiveInt
 
+from internvideo.config import Fraction, NonNegative, Positive, StrictModel
+from internvideo.data.clip_sampling import SamplingRule
+from internvideo.data.formats.captions import CaptionColumns
 from internvideo.data.kinds import FileKind
-from internvideo.train.config import (
-    Fraction,
-    NonNegative,
-    OptimConfig,
-    Positive,
-    RuntimeConfig,
-    ScheduleConfig,
-    StrictModel,
-)
+from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
 __all__ = [
-    "CaptionColumnsConfig",
     "CaptionData",
     "ContrastiveTask",
     "EvaluationConfig",
@@ -175,20 +169,6 @@ class ListData(StrictModel):
     skip_bad: bool = Field(default=False, description="leave out lines that cannot be used")
 
 
-class CaptionColumnsConfig(StrictModel):
-    """Which columns of a table of captions say what, see `internvideo.data.CaptionColumns`."""
-
-    preset: Literal["webvid", "internvid"] | None = None
-    path: str | None = None
-    file: str | None = Field(default=None, description="pattern such as {YoutubeID}.mp4")
-    caption: str | None = None
-    start: str | None = None
-    end: str | None = None
-    duration: str | None = None
-    id: str | None = None
-    min_words: Annotated[int, Field(ge=0)] = 0
-
-
 class CaptionData(StrictModel):
     """Captioned clips or images in a csv, tsv, json, parquet or SQLite table."""
 
@@ -197,7 +177,7 @@ class CaptionData(StrictModel):
     root: str | None = Field(
         default=None, description="videos are relative to this folder or address"
     )
-    columns: CaptionColumnsConfig | None = Field(
+    columns: CaptionColumns | None = Field(
         default=None, description="by default told from the names of the columns"
     )
     skip_bad: bool = Field(default=False, description="leave out rows that cannot be used")
@@ -251,9 +231,7 @@ Data = Annotated[
 class SamplingConfig(StrictModel):
     """Which frames of a training video make the clip, see `internvideo.video.sampling`."""
 
-    rule: Literal[
-        "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "viclip", "middle"
-    ] = "dense"
+    rule: SamplingRule = "dense"
     frame_stride: PositiveInt = 4
     strides: dict[str, PositiveInt] = Field(
         default_factory=dict,
@@ -333,6 +311,7 @@ class Recipe(StrictModel):
 
     def _content(self) -> dict[str, Any]:
         content = self.model_dump(mode="json", exclude_defaults=True)
+        content["task"]["kind"] = self.task.kind  # also where a class has it as its default
         for key in RuntimeConfig.BOOKKEEPING:
             content.get("runtime", {}).pop(key, None)
         return content

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import NonNegativeInt
 
+from internvideo.config import config_class
 from internvideo.data.clip_list import BadLine, ClipEntry, ClipList, is_image
 from internvideo.data.formats.frame_paths import frames_entry
 from internvideo.data.formats.tables import Table, TableRow, open_table
@@ -37,7 +39,7 @@ _KNOWN = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@config_class
 class CaptionColumns:
     """Which columns say what.
 
@@ -59,7 +61,7 @@ class CaptionColumns:
         ConfigError: an unknown preset, both `path` and `file`, or a broken pattern.
     """
 
-    preset: str | None = None
+    preset: Literal["webvid", "internvid"] | None = None
     path: str | None = None
     file: str | None = None
     caption: str | None = None
@@ -67,14 +69,9 @@ class CaptionColumns:
     end: str | None = None
     duration: str | None = None
     id: str | None = None
-    min_words: int = 0
+    min_words: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if self.preset is not None and self.preset not in CAPTION_PRESETS:
-            raise ConfigError(
-                f"columns.preset {self.preset!r} is not one of: {', '.join(CAPTION_PRESETS)}."
-                f"{did_you_mean(self.preset, CAPTION_PRESETS)}"
-            )
         if self.path and self.file:
             raise ConfigError("columns.path and columns.file both tell where videos are; give one")
         if self.file and not _PLACEHOLDER.search(self.file):
@@ -82,8 +79,6 @@ class CaptionColumns:
                 f"columns.file {self.file!r} names no column; expected a pattern such as "
                 "'{YoutubeID}.mp4'"
             )
-        if self.min_words < 0:
-            raise ConfigError(f"columns.min_words is {self.min_words}; it must be at least 0")
 
     def filled(self, names: list[str]) -> CaptionColumns:
         """Return the columns with those of the preset, named or recognised, where None is said."""
