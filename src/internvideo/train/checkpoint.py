@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from internvideo.errors import CheckpointError
+from internvideo.files import replacing
 
 __all__ = [
     "has_checkpoint",
@@ -42,17 +43,14 @@ def save_state(
         CheckpointError: it cannot be written, for want of space for instance; the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for debris in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed here
-        debris.unlink(missing_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if before_replacing is not None:
-            before_replacing(path)
-        partial.replace(path)
+        with replacing(path, exclusive=True) as draft:
+            with draft.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if before_replacing is not None:
+                before_replacing(path)
     except (OSError, RuntimeError) as error:
         reason = _system_error(error)
         if reason is None:
@@ -61,8 +59,6 @@ def save_state(
             f"cannot write {path}: {reason.strerror}; the one before is kept: make room, and give "
             "the same command again"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _system_error(error: BaseException | None) -> OSError | None:

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from internvideo.errors import ConfigError, require
+from internvideo.files import JsonLinesWriter, read_json_lines, replace_json_lines
 from internvideo.train.curves import draw_curves
-from internvideo.train.records import read_records, record_line, replace_records
 
 __all__ = ["Journal", "read_log"]
 
@@ -62,8 +62,8 @@ class Journal(AbstractContextManager):
         kept = [record for record in read_log(self.path) if record["step"] <= self.start_step]
         self._remote = _wandb(self.path.parent, self.wandb_project)
         self._board = _tensorboard(self.path.parent, purge_step=self.start_step + 1)
-        replace_records(self.path, kept)
-        self._file = self.path.open("a", encoding="utf-8")
+        replace_json_lines(self.path, kept)
+        self._file = JsonLinesWriter(self.path)
         self._table = _Table(self.path.with_suffix(".csv"), kept)
         self._progress = _progress_bar()
         self._progress.start()
@@ -116,14 +116,13 @@ class Journal(AbstractContextManager):
             )
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(record_line(record))
-        self._file.flush()
+        self._file.append(record)
         self._table.write(record)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the records of a `log.jsonl`; a last line cut off by a kill is ignored."""
-    return read_records(path)
+    return [record for _, record in read_json_lines(path)]
 
 
 def describe(values: dict[str, float]) -> str:
