@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_on_resuming_does_not_cost_the_log(tmp_path, monkeyp
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_text", full)
+        patch.setattr("pathlib.Path.replace", full)
         with pytest.raises(OSError), RunLog(tmp_path, total_steps=10, start_step=2):  # noqa: PT011
             pass
     assert (tmp_path / "log.jsonl").read_text() == before

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import zipfile
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from internvideo.errors import CheckpointError, ConfigError
+from internvideo.files import replacing
 
 __all__ = [
     "has_checkpoint",
-    "keep_previous",
     "load_state",
     "newest_readable",
     "only_run",
@@ -27,31 +27,26 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 
-def save_state(
-    path: Path, state: dict[str, Any], *, before_replacing: Callable[[Path], None] | None = None
-) -> None:
+def save_state(path: Path, state: dict[str, Any], *, keep_old_as: Path | None = None) -> None:
     """Write tensors and plain values so that a reader sees the old file or the new one.
 
     Args:
         path: the file.
         state: its content.
-        before_replacing: called with `path` once the new content is safely on disk.
+        keep_old_as: where the old file goes, once the new content is safely on disk.
 
     Raises:
         CheckpointError: it cannot be written (a full disk, for instance); the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for debris in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed here
-        debris.unlink(missing_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if before_replacing is not None:
-            before_replacing(path)
-        partial.replace(path)
+        with replacing(path, exclusive=True) as draft:
+            with draft.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if keep_old_as is not None and path.exists():
+                path.replace(keep_old_as)
     except (OSError, RuntimeError) as error:
         reason = _system_error(error)
         if reason is None:
@@ -60,8 +55,6 @@ def save_state(
             f"cannot write {path}: {reason.strerror}; the one before is kept: make room, and give "
             "the same command again"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
@@ -69,12 +62,6 @@ def _system_error(error: BaseException | None) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error
-
-
-def keep_previous(path: Path) -> None:
-    """Rename `last.ckpt` to `previous.ckpt`."""
-    if path.exists():
-        path.replace(path.with_name("previous.ckpt"))
 
 
 def newest_readable(directory: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from internvideo.errors import ConfigError, require
-from internvideo.train.records import read_records, record_line, replace_records
+from internvideo.files import JsonLinesWriter, read_json_lines, replace_json_lines
 
 __all__ = ["Logger", "RunLog", "describe", "draw_curves", "read_log"]
 
@@ -80,7 +80,7 @@ class RunLog(AbstractContextManager["RunLog"]):
             remote.append(_WeightsAndBiases(directory, self.wandb_project))
         with suppress(ImportError):
             remote.append(_TensorBoard(directory / "tensorboard", first_step=first_step))
-        replace_records(self.path, kept)
+        replace_json_lines(self.path, kept)
         local = [_JsonLines(self.path), _Table(self.path.with_suffix(".csv"), kept)]
         self._progress = _Progress(directory.name, self.start_step, self.total_steps)
         self._loggers = [*local, *remote, self._progress]
@@ -110,7 +110,7 @@ class RunLog(AbstractContextManager["RunLog"]):
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the records of a `log.jsonl`; a last line cut off by a kill is ignored."""
-    return read_records(path)
+    return [record for _, record in read_json_lines(path)]
 
 
 # --- loggers ----------------------------------------------------------------------------------
@@ -118,11 +118,10 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 class _JsonLines:
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = JsonLinesWriter(path)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        self._file.write(record_line({"step": step, **numbers}))
-        self._file.flush()
+        self._file.append({"step": step, **numbers})
 
     def close(self, *, failed: bool) -> None:
         self._file.close()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from internvideo.files import JsonLinesWriter, read_json_lines, replace_json_lines
 from internvideo.train.data import Batch, SkippedVideo, fetch
-from internvideo.train.records import read_records, record_line, replace_records
 from internvideo.train.step import StepReport
 
 if TYPE_CHECKING:
@@ -118,12 +118,11 @@ class SkipList:
         self.path = directory / "skipped.jsonl"
         self.fabric = fabric
         self._new: list[SkippedVideo] = []
-        listed = read_records(self.path)
-        entries = [entry for entry in listed if entry["step"] <= start_step]
+        entries = [entry for _, entry in read_json_lines(self.path) if entry["step"] <= start_step]
         self._reasons: dict[str, str] = {entry["key"]: entry["reason"] for entry in entries}
         fabric.barrier()  # all have read what the first one now writes
         if self.path.exists() and fabric.is_global_zero:
-            replace_records(self.path, entries)
+            replace_json_lines(self.path, entries)
 
     def __len__(self) -> int:
         """Return how many videos were listed by `flush`."""
@@ -144,13 +143,11 @@ class SkipList:
         fresh = {video.key: video for video in reversed(found) if video.key not in self._reasons}
         self._reasons.update({key: video.reason for key, video in fresh.items()})
         if fresh and self.fabric.is_global_zero:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(
-                    record_line(
+            with JsonLinesWriter(self.path) as file:
+                for key, video in fresh.items():
+                    file.append(
                         {"epoch": video.epoch, "step": step, "key": key, "reason": video.reason}
                     )
-                    for key, video in fresh.items()
-                )
 
     def warn(self) -> None:
         """Say how many videos were replaced by others, and where they are listed."""

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from internvideo.errors import CheckpointError, ConfigError
-from internvideo.train.checkpoint import keep_previous, newest_readable, save_state
+from internvideo.train.checkpoint import newest_readable, save_state
 from internvideo.train.meter import Meter
 from internvideo.train.optim import WeightAverage
 
@@ -115,9 +115,8 @@ class TrainState:
             "processes": processes,
         }
         if self.fabric.is_global_zero:
-            path = directory / "last.ckpt"
-            keep = None if self._last_is_broken else keep_previous
-            save_state(path, state, before_replacing=keep)
+            previous = None if self._last_is_broken else directory / "previous.ckpt"
+            save_state(directory / "last.ckpt", state, keep_old_as=previous)
         self._last_is_broken = False
         self.fabric.barrier()
 
