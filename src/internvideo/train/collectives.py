@@ -4,7 +4,8 @@
 is sent, and the functions return their argument. None of them is differentiable; the caller sends
 the gradients back.
 
-Letters: n rows of a process, w processes.
+Letters: n rows of a process, w processes. Newer versions of torch deprecate two names used here;
+the oldest one that is supported has no others.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ def gather_rows(
     if group is None:
         return rows
     gathered = rows.new_empty(group_size(group) * len(rows), *rows.shape[1:])
-    # Deprecated in newer versions of torch for a name that the oldest one supported does not have.
     dist.all_gather_into_tensor(gathered, rows.contiguous(), group=group)  # type: ignore[deprecated]
     return gathered
 

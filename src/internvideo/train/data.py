@@ -26,7 +26,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     Sampler,
-    default_collate,  # type: ignore[no-untyped-def]  # its elements: any
+    default_collate,  # type: ignore[no-untyped-def]  # of torch
 )
 
 from internvideo.data.samples import ClipSource, Sample

@@ -75,13 +75,13 @@ def compile_blocks(model: nn.Module) -> None:
     """
     from torch._dynamo import config
 
-    blocks: list[nn.Module] = list(model.block_modules())  # type: ignore[operator]  # has blocks
+    blocks: list[nn.Module] = list(model.block_modules())  # type: ignore[operator]  # any model
     config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))
     config.accumulated_recompile_limit = max(
         config.accumulated_recompile_limit, config.recompile_limit
     )
     for block in blocks:
-        block.compile()  # type: ignore[no-untyped-call]
+        block.compile()  # type: ignore[no-untyped-call]  # of torch
 
 
 def local(tensor: Tensor) -> Tensor:

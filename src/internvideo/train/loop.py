@@ -116,16 +116,16 @@ def train(
     run = _set_up(task, source, plan, directory, fabric)
     state, schedule, meter, skips = run.state, run.schedule, run.meter, run.skips
     runtime, first_step, total_steps = plan.runtime, run.state.step, run.schedule.total_steps
-    log = RunLog(
+    logger = RunLog(
         directory,
         total_steps=total_steps,
         start_step=first_step,
         active=fabric.is_global_zero,
         wandb_project=runtime.wandb_project,
     )
-    with log, workers_end_on_error(), StopSignal(fabric, directory) as stop:
+    with logger, workers_end_on_error(), StopSignal(fabric, directory) as stop:
         if state.unmeasured:
-            _measure(run, evaluation, log, fabric)
+            _measure(run, evaluation, logger, fabric)
             state.save(directory)  # so that it is measured and logged once, if the run stops again
         for step in range(first_step, total_steps):
             lr = schedule.apply_(run.optimizer, step)
@@ -146,13 +146,13 @@ def train(
             measuring = last or (evaluation is not None and evaluation.is_due(done, schedule))
             signal = stop.observe(done, report, batches)
             saving = last or bool(signal) or done % runtime.save_every == 0
-            if saving or measuring:  # only weights that are known to be good
+            if saving or measuring:  # only weights known to be good
                 signal = stop.settle()
-            log.advance(done)
+            logger.advance(done)
             if measuring or done % runtime.log_every == 0:
                 skips.flush(done)
                 numbers = {"lr": lr, "skipped": len(skips)}
-                log.log(done, {**meter.read(), **numbers})
+                logger.log(done, {**meter.read(), **numbers})
             state.unmeasured = measuring and evaluation is not None
             if saving or signal or state.unmeasured:  # before an evaluation, which may be long
                 skips.flush(done)
@@ -160,7 +160,7 @@ def train(
             if signal:  # leaves no time for an evaluation: the resumed run does it first
                 raise PreemptedError(done, signal)
             if state.unmeasured:
-                _measure(run, evaluation, log, fabric)
+                _measure(run, evaluation, logger, fabric)
                 state.save(directory)
             if step == first_step:
                 gc.freeze()  # the model and the loader live to the end: spare the collector
@@ -250,7 +250,7 @@ def _set_up(
     )
 
 
-def _measure(run: _Run, evaluation: Evaluation | None, log: RunLog, fabric: Fabric) -> None:
+def _measure(run: _Run, evaluation: Evaluation | None, logger: RunLog, fabric: Fabric) -> None:
     """Evaluate the averaged weights, and keep them if they are the best so far."""
     state = run.state
     if evaluation is None:
@@ -267,5 +267,5 @@ def _measure(run: _Run, evaluation: Evaluation | None, log: RunLog, fabric: Fabr
             if fabric.is_global_zero and evaluation.keep is not None:
                 evaluation.keep(weights)
     state.unmeasured = False
-    log.log(state.step, {f"val_{name}": number for name, number in metrics.items()})
+    logger.log(state.step, {f"val_{name}": number for name, number in metrics.items()})
     run.meter.restart()

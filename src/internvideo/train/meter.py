@@ -79,6 +79,7 @@ class Meter:
         """
         means = {name: value.float() / self._steps for name, value in self._sums.items()}
         if self.fabric.world_size > 1:
+            # (its dictionaries are typed without what is in them)
             reduced = self.fabric.all_reduce(means, reduce_op="mean")  # type: ignore[no-untyped-call]
             means = cast("dict[str, Tensor]", reduced)
         values = {name: float(value) for name, value in means.items()}  # waits for the device

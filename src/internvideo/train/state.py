@@ -172,7 +172,7 @@ class TrainState:
         elif self._processes or self.fabric.global_rank > 0:
             seeds = [torch.initial_seed(), self.step, self.fabric.global_rank]
             seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-            torch.manual_seed(seed)  # type: ignore[no-untyped-call]
+            torch.manual_seed(seed)  # type: ignore[no-untyped-call]  # of torch
 
     @property
     def _inner_optimizer(self) -> Optimizer:

@@ -57,6 +57,7 @@ def optimizer_step(
     sums: dict[str, Tensor] = {}
     each: list[Tensor] = []
     for number, batch in enumerate(batches, start=1):
+        # (Fabric declares its own class of modules, which is private)
         with fabric.no_backward_sync(objective, enabled=number < count):  # type: ignore[arg-type]
             losses = objective(batch)
             fabric.backward(losses["loss"] / count)
@@ -76,7 +77,7 @@ def _clip(
     norm: Tensor | None = None
     if max_norm is not None:
         norm = fabric.clip_gradients(
-            objective,  # type: ignore[arg-type]
+            objective,
             optimizer,
             max_norm=max_norm,
             error_if_nonfinite=False,  # a look would make the host wait; `StopSignal` finds it
