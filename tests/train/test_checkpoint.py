@@ -65,7 +65,7 @@ class FullDisk:
         return self.file.fileno()
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     save_state(path, {"step": 1})
     with monkeypatch.context() as patch:

@@ -211,6 +211,7 @@ def spread(tmp_path_factory):
     return {path.stem: load_file(path) for path in directory.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", ["gather", "ring"])
 @pytest.mark.parametrize("repeated", ["distinct", "repeated"])
 @pytest.mark.parametrize("processes", [2, 3])

@@ -213,7 +213,7 @@ def test_a_worker_that_is_not_forked_gets_a_task_without_weights():
     assert len(list(task.parameters())) == 6
 
 
-def test_of_many_reasons_the_first_are_told():
+def test_of_many_reasons_the_first_are_given():
     source = ToySource(broken=frozenset(range(24)))
     error = ClipDataset(source, ToyTask().prepare, seed=0)[0, 0].error
     assert error.count("no video stream") == 3

@@ -123,7 +123,7 @@ def test_a_disk_that_is_full_on_resuming_does_not_cost_the_log(tmp_path, monkeyp
     assert (tmp_path / "log.jsonl").read_text() == before
 
 
-def test_somebody_who_is_not_logged_in_is_told(tmp_path, monkeypatch):
+def test_somebody_who_is_not_logged_in_reads_how_to(tmp_path, monkeypatch):
     class NotLoggedInError(Exception): ...
 
     def init(**_):

@@ -35,14 +35,14 @@ def late(stop):
     return stop
 
 
-def test_on_the_cpu_a_bad_step_is_told_at_once(stop, tmp_path):
+def test_on_the_cpu_a_bad_step_stops_at_once(stop, tmp_path):
     assert stop.observe(1, report(0.5), batch("a")) == 0
     with pytest.raises(InternVideoError, match="loss not finite at step 2"):
         stop.observe(2, report(float("inf")), batch("b"))
     assert torch.load(tmp_path / "nonfinite-step2.pt")["keys"] == [["b", "b"]]
 
 
-def test_on_an_accelerator_it_is_told_a_step_later_with_its_own_batch(late, tmp_path):
+def test_on_an_accelerator_it_stops_a_step_later_with_its_own_batch(late, tmp_path):
     assert late.observe(1, report(float("nan")), batch("bad")) == 0
     with pytest.raises(InternVideoError, match="loss not finite at step 1"):
         late.observe(2, report(0.5), batch("good"))

@@ -84,7 +84,7 @@ def newest_readable(directory: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def has_checkpoint(directory: Path) -> bool:
-    """Return whether a directory holds a run that can go on, or a broken one."""
+    """Return whether a directory holds a run to resume, or a broken one."""
     return bool(_checkpoints(directory))
 
 

@@ -45,12 +45,13 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
             f"runtime.strategy={runtime.strategy} needs several processes: start them with "
             "torchrun --nproc_per_node=N -m internvideo train …"
         )
-    if runtime.accelerator == "gpu" and not _has_gpu():
+    cuda = torch.cuda.is_available()
+    if runtime.accelerator == "gpu" and not (cuda or torch.backends.mps.is_available()):
         raise ConfigError(
             "runtime.accelerator=gpu, but PyTorch finds no GPU here (see `internvideo doctor`); "
             "auto takes what there is"
         )
-    if runtime.precision == "16-mixed" and not _uses_gpu(runtime):
+    if runtime.precision == "16-mixed" and (runtime.accelerator == "cpu" or not cuda):
         raise ConfigError(
             "runtime.precision=16-mixed needs a GPU; choose bf16-mixed or 32-true on a CPU"
         )
@@ -71,7 +72,7 @@ def compile_blocks(model: nn.Module) -> None:
     """Compile every block of a model: as fast as compiling the whole, in a fraction of the time.
 
     Blocks of one class share their code. PyTorch compiles it again for each rate of stochastic
-    depth and each kind of batch, and gives up after a few unless it is told to expect more.
+    depth and each kind of batch, and by default gives up after a few.
     """
     from torch._dynamo import config
 
@@ -114,14 +115,6 @@ def _sharded_modules(objective: nn.Module) -> list[FSDPModule]:
     from torch.distributed.fsdp import FSDPModule
 
     return [module for module in objective.modules() if isinstance(module, FSDPModule)]
-
-
-def _uses_gpu(runtime: RuntimeConfig) -> bool:
-    return runtime.accelerator != "cpu" and torch.cuda.is_available()
-
-
-def _has_gpu() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _strategy(runtime: RuntimeConfig, world_size: int) -> Any:

@@ -14,8 +14,8 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from internvideo.errors import ConfigError, require
@@ -86,14 +86,9 @@ class RunLog(AbstractContextManager["RunLog"]):
         self._loggers = [*local, *remote, self._progress]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for logger in reversed(self._loggers):
-            logger.close(failed=error is not None)
+            logger.close(failed=kind is not None)
         if self.active:
             draw_curves(read_log(self.path), self.path.with_name("curves.png"))
 
@@ -247,19 +242,13 @@ class _Progress:
             elapsed = time.perf_counter() - self._began
             left = elapsed / max(step - self.start_step, 1) * (self.total_steps - step)
             self._bar.console.print(
-                f"step {step}/{self.total_steps}  {facts}  ETA {_duration(left)}",
+                f"step {step}/{self.total_steps}  {facts}  ETA {timedelta(seconds=round(left))}",
                 highlight=False,
                 soft_wrap=True,
             )
 
     def close(self, *, failed: bool) -> None:
         self._bar.stop()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
 
 
 def describe(numbers: Mapping[str, float]) -> str:
@@ -313,24 +302,21 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path | None:
     for number, name in enumerate(names, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, number)
         steps, values = zip(*series[name], strict=True)
-        few = name.startswith("val_") or len(steps) == 1
+        measured, title = name.startswith("val_"), _TITLES.get(name, name)
+        if measured:
+            title = f"{name.removeprefix('val_').replace('_', ' ')} in evaluation"
+        few = measured or len(steps) == 1
         axes.plot(steps, values, marker="o" if few else None, markersize=4)
         if name in _FROM_ZERO:
             axes.set_ylim(0, 1.08 * max(values) or 1)
         axes.set_xlim(*ends)
-        axes.set_title(_title(name), fontsize=10)
+        axes.set_title(title, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     return path
-
-
-def _title(name: str) -> str:
-    if name.startswith("val_"):
-        return f"{name.removeprefix('val_').replace('_', ' ')} in evaluation"
-    return _TITLES.get(name, name)
 
 
 def _series(records: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
@@ -340,8 +326,7 @@ def _series(records: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, floa
         for name, value in record.items():
             if name not in _HIDDEN:
                 series.setdefault(name, []).append((record["step"], value))
-    failures = [name for name in series if name in ("skipped", "val_num_failed")]
-    for name in failures:
-        if not any(value for _, value in series[name]):
-            del series[name]
+    for name in ("skipped", "val_num_failed"):
+        if not any(value for _, value in series.get(name, ())):
+            series.pop(name, None)
     return series

@@ -173,7 +173,6 @@ def train(
 class _Run:
     """What the loop works with."""
 
-    task: TrainableTask[nn.Module]
     objective: nn.Module
     optimizer: Optimizer
     schedule: Schedule
@@ -239,7 +238,6 @@ def _set_up(
     skips = SkipList(directory, fabric, start_step=state.step)
     state.restore_process()
     return _Run(
-        task=task,
         objective=objective,
         optimizer=optimizer,
         schedule=schedule,
@@ -258,12 +256,12 @@ def _measure(run: _Run, evaluation: Evaluation | None, logger: RunLog, fabric: F
     with state.average.in_place():
         run.objective.eval()
         with gathered(run.objective), torch.no_grad():
-            metrics = evaluation.measure(run.task.model)
+            metrics = evaluation.measure(state.task.model)
         run.objective.train()
         metric, value = next(iter(metrics.items()))
         if state.best is None or value > state.best.value:
             state.best = Best(metric, value, state.step)
-            weights = full_weights(run.task)
+            weights = full_weights(state.task)
             if fabric.is_global_zero and evaluation.keep is not None:
                 evaluation.keep(weights)
     state.unmeasured = False

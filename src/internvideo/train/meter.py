@@ -27,7 +27,7 @@ _SKIPS_SHOWN = 3
 
 
 class Meter:
-    """Adds up what a log record tells; nothing is read from the device before `read`."""
+    """Adds up what goes into a log record; nothing is read from the device before `read`."""
 
     def __init__(self, fabric: Fabric) -> None:
         self.fabric = fabric
@@ -95,7 +95,7 @@ class Meter:
 
 
 def _peak_memory(device: torch.device) -> int | None:
-    """Return the most bytes that this process had on the device; None where nobody tells."""
+    """Return the most bytes that this process had on the device; None where it is not known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -156,10 +156,6 @@ class SkipList:
             shown = ", ".join(list(self._reasons)[:_SKIPS_SHOWN])
             more = ", …" if len(self._reasons) > _SKIPS_SHOWN else ""
             _LOG.warning(
-                "%d videos could not be read and were replaced by others: %s%s; all with reasons "
-                "in %s",
-                len(self._reasons),
-                shown,
-                more,
-                self.path,
+                f"{len(self._reasons)} videos could not be read and were replaced by others: "
+                f"{shown}{more}; all with reasons in {self.path}"
             )

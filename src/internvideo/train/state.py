@@ -25,6 +25,7 @@ from internvideo.errors import CheckpointError, ConfigError
 from internvideo.train.checkpoint import newest_readable, save_state
 from internvideo.train.meter import Meter
 from internvideo.train.optim import WeightAverage
+from internvideo.train.task import TrainableTask
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -71,7 +72,7 @@ class TrainState:
 
     def __init__(
         self,
-        task: nn.Module,
+        task: TrainableTask[nn.Module],
         optimizer: Optimizer,
         average: WeightAverage,
         meter: Meter,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,7 +48,7 @@ class PreemptedError(RuntimeError):
         self.step = step
         self.signal_number = signal_number
         name = signal.Signals(signal_number).name
-        super().__init__(f"preempted at step {step} by {name}; the same command goes on")
+        super().__init__(f"preempted at step {step} by {name}; the same command resumes it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,9 @@ class StopSignal(AbstractContextManager["StopSignal"]):
             self._old = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._restore()
-        if error is None and self._received and not self._agreed:
+        if kind is None and self._received and not self._agreed:
             # It came in the last evaluation, after which all was saved.
             raise PreemptedError(self._step, self._received)
 
