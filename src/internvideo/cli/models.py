@@ -16,6 +16,7 @@ from internvideo.cli.terminal import (
     stdout_console,
 )
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
+from internvideo.files import replacing
 
 if TYPE_CHECKING:
     from internvideo.zoo.card import Card
@@ -187,9 +188,8 @@ def convert_weights(
             raise CheckpointError(
                 f"{loaded.name} has the shape of no released model; leave out --official"
             ) from None
-        part = out.with_name(f".{out.name}.part")
-        torch.save(state, part)
-        part.replace(out)
+        with replacing(out) as draft, draft.open("wb") as file:
+            torch.save(state, file)
     else:
         loaded.save_pretrained(out)
     print(out)

@@ -26,9 +26,9 @@ from internvideo.recipe.inputs import build_preprocessing, build_source
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import find_objective
 from internvideo.tasks.task import Measure, Objective, Task
-from internvideo.train.checkpoint import has_checkpoint
-from internvideo.train.lock import only_run
-from internvideo.train.loop import Evaluation, Plan, build_fabric, train
+from internvideo.train.checkpoint import has_checkpoint, only_run
+from internvideo.train.distribution import build_fabric
+from internvideo.train.loop import Evaluation, Plan, train
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
 from internvideo.zoo.hub import Record
