@@ -69,9 +69,9 @@ def list_all(
       internvideo models
       internvideo models "videomae-*k400*" --available
     """
-    from internvideo.zoo import list_models
+    from internvideo.zoo import find_cards
 
-    cards = list_models(pattern, family=family, available=True if available else None)
+    cards = find_cards(pattern, family=family, available=True if available else None)
     if not cards:
         raise UnknownNameError(_no_match(pattern))
     if as_json:
@@ -212,10 +212,8 @@ def average(
     Examples:
       internvideo models average runs/mine/model --start openai-clip-vit-b-16 --out averaged
     """
-    import dataclasses
-
-    from internvideo.zoo import Pretrained, load_model
-    from internvideo.zoo.towers import TwoTowers, average_with_start
+    from internvideo.zoo import average_with_start, load_model
+    from internvideo.zoo.starts import TwoTowers
 
     output_folder(out)
     loaded = load_model(model)
@@ -226,8 +224,7 @@ def average(
     average_with_start(loaded.model, start, weight=weight)
     how = {"averaged": f"{weight:g} of the trained weights, the rest of {start}"}
     provenance = {**loaded.record.provenance, **how}
-    record = dataclasses.replace(loaded.record, provenance=provenance, card=None)
-    Pretrained(loaded.model, record).save_pretrained(out)
+    loaded.with_record(provenance=provenance, card=None).save_pretrained(out)
     print(out)
 
 
@@ -243,9 +240,9 @@ for _verb, _function in {
 
 
 def _no_match(pattern: str) -> str:
-    from internvideo.zoo import list_models
+    from internvideo.zoo import find_cards
 
-    known = [name for card in list_models() for name in (card.name, *card.aliases)]
+    known = [name for card in find_cards() for name in (card.name, *card.aliases)]
     return f"no model matches '{pattern}'.{did_you_mean(pattern, known)}"
 
 

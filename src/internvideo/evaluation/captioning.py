@@ -25,7 +25,7 @@ from internvideo.tasks.answering import Line, answer_videos
 from internvideo.video import Preprocessing
 from internvideo.video.windows import window_protocol
 from internvideo.world import Scene, World, action_named, plain_caption
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.hub import weights_sha256
 
 __all__ = ["CaptionedVideos", "captioned_videos", "captioned_world", "measure_captioning"]
 

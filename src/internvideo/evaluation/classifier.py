@@ -177,7 +177,7 @@ def _check_shape(model: VideoModel, recipe: Recipe, checkpoint: str | Path) -> N
     with torch.device("meta"):
         expected = build_task(recipe.model_copy(update={"init": None, "init_labels": None})).model
     shapes = {name: tuple(tensor.shape) for name, tensor in model.model.state_dict().items()}
-    fit = fit_config(shapes, kind_of(expected).id, expected.config)
+    fit = fit_config(shapes, kind_of(expected), expected.config)
     if not fit.ok:
         raise CheckpointError(
             f"{checkpoint} does not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "

@@ -5,7 +5,6 @@ What is asked is checked here; the answers are found in `labelling`, `embedding`
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -50,7 +49,7 @@ from internvideo.tasks.classification.zero_shot import ZeroShotClassifier, embed
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.views import AnyVideo, read_windows
 from internvideo.zoo.card import Card
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -108,8 +107,7 @@ class VideoModel:
                     f"{did_you_mean(protocol, PRESETS)}"
                 )
             protocol = PRESETS[protocol]
-        record = dataclasses.replace(self.loaded.record, preprocessing=protocol)
-        return VideoModel(LoadedModel(self.model, record))
+        return VideoModel(self.loaded.with_record(preprocessing=protocol))
 
     @property
     def name(self) -> str:

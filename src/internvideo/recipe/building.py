@@ -94,7 +94,7 @@ def _masked(recipe: Recipe, config: MaskedTask) -> Task:
 
 def _contrastive(recipe: Recipe, config: ContrastiveTask) -> Task:
     from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
-    from internvideo.zoo.towers import load_towers
+    from internvideo.zoo.starts import load_towers
 
     _refuse(recipe, "init_labels")
     model = _two_towers(recipe)
@@ -156,7 +156,7 @@ def _unmasked_teacher(recipe: Recipe, config: UnmaskedTeacherTask, *, with_teach
 def _umt_multimodal(recipe: Recipe, config: UMTMultimodalTask, *, with_weights: bool) -> Task:
     from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
     from internvideo.tasks.pretraining.umt_multimodal import UMTMultimodalPretraining
-    from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
+    from internvideo.zoo.starts import load_multimodal_start, load_text_start
 
     _refuse(recipe, "init_labels")
     more: dict[str, Any] = {}

@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.errors import CheckpointError
 from internvideo.models.config import config_to_dict
+from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.hub import is_saved_model, read_config
@@ -124,7 +126,7 @@ def verify(source: str | Path | Shapes, *, architecture: str | None = None) -> V
     counts = {
         "source": label,
         "num_tensors": len(shapes),
-        "num_parameters": sum(_product(shape) for shape in shapes.values()),
+        "num_parameters": sum(prod(shape) for shape in shapes.values()),
         "wrapper": wrapper,
     }
     try:
@@ -133,7 +135,7 @@ def verify(source: str | Path | Shapes, *, architecture: str | None = None) -> V
         elif architecture is None:
             fit = identify(shapes)
         else:
-            fit = fit_to(shapes, find_architecture(architecture).id, base=None)
+            fit = fit_to(shapes, find_architecture(architecture), base=None)
     except CheckpointError as error:
         return Verification(ok=False, message=f"{label}: {error}", **counts)
     return _answer(fit, counts, planned=guess_planned(shapes))
@@ -171,7 +173,7 @@ def read_key_list(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 def _read(
     source: str | Path | Shapes,
-) -> tuple[str, dict[str, tuple[int, ...]], str, tuple[str, Any] | None]:
+) -> tuple[str, dict[str, tuple[int, ...]], str, tuple[Architecture, Any] | None]:
     """Return (label, shapes, wrapper, stated architecture and configuration)."""
     if isinstance(source, Mapping):
         return "the given list", {name: tuple(shape) for name, shape in source.items()}, "", None
@@ -200,10 +202,9 @@ def _is_text(path: Path) -> bool:
 
 
 def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verification:
-    architecture = find_architecture(fit.architecture)
-    size = architecture.size_of(fit.config)
+    size = fit.architecture.size_of(fit.config)
     cards = tuple(card.name for card in candidates(fit))
-    what = f"{fit.architecture}{f' {size}' if size else ''}"
+    what = f"{fit.architecture.id}{f' {size}' if size else ''}"
     if (classes := getattr(fit.config, "num_classes", None)) is not None:
         what += f", {classes} classes"
     if fit.ok:
@@ -214,7 +215,7 @@ def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verific
             message += f". It looks like {planned}, which is planned"
     return Verification(
         ok=fit.ok,
-        architecture=fit.architecture,
+        architecture=fit.architecture.id,
         size=size,
         layout=fit.layout,
         cards=cards,
@@ -226,10 +227,3 @@ def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verific
         message=message,
         **counts,
     )
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total

@@ -21,7 +21,7 @@ from internvideo.results import RecognitionReport, VideoPrediction
 from internvideo.tasks.answering import Line, Running, answer_videos
 from internvideo.tasks.classification.merge import ViewLogits, best_classes, merge_views
 from internvideo.video.preprocessing import Preprocessing, Sampling
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.hub import weights_sha256
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

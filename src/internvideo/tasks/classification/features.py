@@ -24,7 +24,7 @@ from internvideo.tasks.classification.evaluation import center_view
 from internvideo.tasks.classification.probing import FeatureSample
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import read_ahead
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.hub import weights_sha256
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

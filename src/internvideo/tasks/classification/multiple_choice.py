@@ -28,7 +28,7 @@ from internvideo.results import ChoiceAnswer, MultipleChoiceReport
 from internvideo.tasks.answering import Line, Running, answer_videos
 from internvideo.tasks.classification.zero_shot import embed_sentences
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.hub import weights_sha256
 
 __all__ = ["choice_scores", "evaluate_multiple_choice"]
 

@@ -22,7 +22,7 @@ from internvideo.results import VideoPrediction, ZeroShotReport
 from internvideo.tasks.answering import Line, Running, answer_videos, gathered
 from internvideo.tasks.classification.zero_shot import ZeroShotClassifier
 from internvideo.tasks.predictions import stored_scores
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.hub import weights_sha256
 
 if TYPE_CHECKING:
     from internvideo.data.samples import EvaluationSource
