@@ -105,7 +105,7 @@ def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")])
     table.add_column()
     table.add_column(overflow="fold")
     for title, value in _card_values(card).items():
-        table.add_row(title.replace("_", " "), escape(_told(value)))
+        table.add_row(title.replace("_", " "), escape(_in_words(value)))
     console = stdout_console()
     console.print(table)
     if citation := bibtex(card):
@@ -269,10 +269,10 @@ def _card_values(card: Card) -> dict[str, Any]:
     }
 
 
-def _told(value: Any) -> str:
-    """Return a value of a card in words, one line for each of several."""
+def _in_words(value: Any) -> str:
+    """Return a value of a card as text, one line for each of several."""
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_told(item)}" for key, item in value.items())
+        return "\n".join(f"{key}: {_in_words(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return "\n".join(
             ", ".join(f"{k} {v}" for k, v in item.items() if v is not None)

@@ -2,7 +2,7 @@
 
     path ──► which format ──► refuse the unsafe or broken ──► tensors ──► unwrap ──► CheckpointFile
 
-The format is told by the content, not by the ending: safetensors, a zip of torch >= 1.6, the
+The content decides the format, not the ending: safetensors, a zip of torch >= 1.6, the
 pickles of torch < 1.6, or a TorchScript archive (whose tensors are read and whose code is left
 alone).
 """

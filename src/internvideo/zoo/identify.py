@@ -1,4 +1,4 @@
-"""Which model a set of tensors belongs to, told by names and shapes alone.
+"""Which model a set of tensors belongs to, judged by names and shapes alone.
 
     names and shapes ──► layout and prefix ──► configuration ──► compare with the meta model
 

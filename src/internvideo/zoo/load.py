@@ -1,7 +1,7 @@
 """From a name, a file, a folder or a hub id to a model that runs.
 
 "videomae-b16-k400" ──► card ──► download ─┐
-"vit_b_k400_ft.pth" ──► told by its shapes ┼─► read safely ──► our names ──► model, protocol, labels
+"vit_b_k400_ft.pth" ──► known by shapes ───┼─► read safely ──► our names ──► model, protocol, labels
 "folder", "org/repo" ──► config.json ──────┘
 """
 
@@ -66,7 +66,7 @@ def load_model(
         device: where the weights go.
         dtype: of the floating-point weights; None is float32.
         card: for a weight file: the name of the released model that it is, which brings its
-            protocol and labels. Without it the card is told by the file name, or left open.
+            protocol and labels. Without it the name of the file decides, or the card stays open.
         labels: the classes wanted, as the id of a label map or as a list of names; see
             `reorder_outputs`.
         architectures: those that the model can be of, the most specific first; the zoo's and, in

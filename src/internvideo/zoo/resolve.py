@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_RUNS = "runs"  # where `internvideo train` puts a run that is not told otherwise
+_RUNS = "runs"  # where `internvideo train` puts a run unless it is given another place
 _WEIGHT_ENDINGS = {".pth", ".pt", ".pyth", ".ckpt", ".bin", ".safetensors"}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from internvideo.errors import CheckpointError
 from internvideo.models.config import config_to_dict
 from internvideo.zoo.architecture import Architecture
-from internvideo.zoo.architectures import find_architecture
+from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.hub import is_saved_model, read_config
 from internvideo.zoo.identify import Fit, block_of, fit_config, fit_to, guess_planned, identify
@@ -111,18 +111,24 @@ class Verification:
         return Group(Text(self.message), table)
 
 
-def verify(source: str | Path | Shapes, *, architecture: str | None = None) -> Verification:
+def verify(
+    source: str | Path | Shapes,
+    *,
+    architecture: str | None = None,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
+) -> Verification:
     """Tell which model a checkpoint or a key list is.
 
     Args:
         source: path of a checkpoint, a folder or a key list; or a mapping name → shape.
         architecture: compare with this one instead of the nearest.
+        architectures: those that the file can be of.
 
     Raises:
         CheckpointError: the file cannot be read, or is not safe to read.
         UnknownNameError: no such architecture.
     """
-    label, shapes, wrapper, stated = _read(source)
+    label, shapes, wrapper, stated = _read(source, architectures)
     counts = {
         "source": label,
         "num_tensors": len(shapes),
@@ -133,9 +139,10 @@ def verify(source: str | Path | Shapes, *, architecture: str | None = None) -> V
         if stated is not None and architecture is None:
             fit = fit_config(shapes, *stated)
         elif architecture is None:
-            fit = identify(shapes)
+            fit = identify(shapes, architectures=architectures)
         else:
-            fit = fit_to(shapes, find_architecture(architecture), base=None)
+            wanted = find_architecture(architecture, architectures=architectures)
+            fit = fit_to(shapes, wanted, base=None)
     except CheckpointError as error:
         return Verification(ok=False, message=f"{label}: {error}", **counts)
     return _answer(fit, counts, planned=guess_planned(shapes))
@@ -172,7 +179,7 @@ def read_key_list(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def _read(
-    source: str | Path | Shapes,
+    source: str | Path | Shapes, architectures: Sequence[Architecture]
 ) -> tuple[str, dict[str, tuple[int, ...]], str, tuple[Architecture, Any] | None]:
     """Return (label, shapes, wrapper, stated architecture and configuration)."""
     if isinstance(source, Mapping):
@@ -185,7 +192,7 @@ def _read(
     file = read_checkpoint(path)
     stated = None
     if path.name == "model.safetensors" and is_saved_model(path.parent):
-        stated = read_config(path.parent)
+        stated = read_config(path.parent, architectures=architectures)
     return str(source), file.shapes, file.wrapper, stated
 
 
