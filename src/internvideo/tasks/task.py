@@ -30,7 +30,7 @@ from internvideo.tasks.parts import Parts
 from internvideo.train.task import TrainableTask
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.architecture import Architecture
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -34,7 +34,7 @@ from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
-from internvideo.zoo.towers import load_towers
+from internvideo.zoo.starts import load_towers
 
 __all__ = ["ContrastiveConfig", "ContrastivePretraining", "build", "caption_loss"]
 

@@ -30,7 +30,8 @@ from internvideo.video.mixup import draw_mixup, mix_clips, mix_labels
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.zoo.labels import k710_rows
-from internvideo.zoo.load import load_encoder_weights, load_model
+from internvideo.zoo.load import load_model
+from internvideo.zoo.transfer import load_encoder_weights
 
 __all__ = [
     "SupervisedConfig",

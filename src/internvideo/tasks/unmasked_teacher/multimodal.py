@@ -54,7 +54,7 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.world import vocabulary as world_words
 from internvideo.zoo import load_clip_teacher
-from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
+from internvideo.zoo.starts import load_multimodal_start, load_text_start
 
 __all__ = ["LossWeights", "UMTMultimodalConfig", "UMTMultimodalPretraining", "build"]
 
