@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -22,13 +22,17 @@ from internvideo.data.clip_list import ClipEntry, ClipList, is_image
 from internvideo.data.formats.fields import as_whole_number
 from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import DataError
+from internvideo.files import json_text
 from internvideo.video import VIDEO_SUFFIXES
 from internvideo.video.rawframes import IMAGE_SUFFIXES
 
-__all__ = ["INDEX_NAME", "ShardColumns", "ShardIndex", "json_text", "scan_tar"]
+__all__ = ["FACTS", "INDEX_NAME", "ShardColumns", "ShardIndex", "scan_tar"]
 
 INDEX_NAME = "index.json"
 _FORMAT, _VERSION = "internvideo-shards", 1
+FACTS = ("label", "start", "end", "duration", "captions", "line")
+"""What a shard knows of a clip, as in `ClipEntry`; each as far as it was annotated."""
+
 _MAX_SIDE_BYTES = 1 << 20
 _SHOWN = 120
 
@@ -44,8 +48,7 @@ class ShardColumns:
         members: names of the videos in the tar.
         offsets: where their bytes begin in the tar.
         sizes: number of their bytes.
-        entries: one object a clip with `label`, `start`, `end`, `duration`, `captions`, `line`, as
-            far as they are known.
+        entries: the `FACTS` of each clip, as far as they are known.
     """
 
     name: str
@@ -79,7 +82,7 @@ class ShardColumns:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ShardColumns:
         """Return what `to_dict` gave."""
-        names = [name for name in _FACTS if name in values]
+        names = [name for name in FACTS if name in values]
         return cls(
             name=values["name"],
             num_bytes=values["bytes"],
@@ -94,16 +97,11 @@ class ShardColumns:
         )
 
 
-_FACTS = ("label", "start", "end", "duration", "captions", "line")
-
-
 class ShardIndex:
     """All clips of a set of shards, compactly.
 
     Attributes:
         names: file names of the shards.
-        num_bytes: their sizes.
-        sha256: their checksums, None where unknown.
         clips: the clips, in the order of the shards; the path of each is its member name.
         shard_of: number of the shard of each clip.
         offsets: where the bytes of each video begin in its shard.
@@ -118,8 +116,6 @@ class ShardIndex:
         class_names: tuple[str, ...] | None = None,
     ) -> None:
         self.names = tuple(shard.name for shard in shards)
-        self.num_bytes = tuple(shard.num_bytes for shard in shards)
-        self.sha256 = tuple(shard.sha256 for shard in shards)
         self.clips = ClipList(
             _entries(shards), file=file, description="tar shards", class_names=class_names
         )
@@ -137,12 +133,6 @@ def _entries(shards: Sequence[ShardColumns]) -> Iterator[ClipEntry]:
         for member, facts in zip(shard.members, shard.entries, strict=True):
             captions = tuple(facts.get("captions") or ())
             yield ClipEntry(path=member, **{**facts, "captions": captions})
-
-
-def json_text(value: Any) -> str:
-    """Return json that can be encoded; what in the names of files is no UTF-8 is escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def index_to_json(
@@ -296,8 +286,3 @@ def _json_facts(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(captions, list) and captions and all(isinstance(c, str) for c in captions):
         facts["captions"] = captions
     return facts
-
-
-def shard_path(base: str | Path, name: str) -> str:
-    """Return where a shard is."""
-    return f"{str(base).rstrip('/')}/{name}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,11 @@ from internvideo.data.shard_index import (
     ShardIndex,
     index_from_json,
     scan_tar,
-    shard_path,
 )
-from internvideo.data.shard_storage import CachedShards, LocalShards, RemoteShards, ShardStorage
+from internvideo.data.shard_storage import CachedShards, Shards
 from internvideo.data.still_image import StillImage
 from internvideo.errors import DataError, VideoError
+from internvideo.files import write_whole
 from internvideo.video import Preprocessing, Video
 from internvideo.video.sources import is_url
 
@@ -53,7 +52,7 @@ class ShardSource(VideoListSource):
     def __init__(
         self,
         index: ShardIndex,
-        storage: ShardStorage,
+        storage: Shards | CachedShards,
         protocol: Preprocessing,
         *,
         sampling: ClipSampling | None = None,
@@ -120,21 +119,15 @@ def open_shards(
         DataError: no such shards, or none with videos.
     """
     base, names = _base_and_names(str(shards))
-    text = _read_index_text(base)
+    storage: Shards | CachedShards = Shards(base)
     indexed: dict[str, ShardColumns] = {}
     class_names = None
-    if text is not None:
-        file = shard_path(base, INDEX_NAME)
-        columns, class_names = index_from_json(text, file=file)
+    if (text := storage.text(INDEX_NAME)) is not None:
+        columns, class_names = index_from_json(text, file=storage.address(INDEX_NAME))
         indexed = {shard.name: shard for shard in columns}
     if names is None:
         names = sorted(indexed) if indexed else _listed(base)
-    storage: ShardStorage
-    if not is_url(base):
-        storage = LocalShards(Path(base))
-    elif cache is None:
-        storage = RemoteShards(base)
-    else:
+    if is_url(base) and cache is not None:
         known = {s.name: s.sha256 for s in indexed.values() if s.sha256 is not None}
         storage = CachedShards(base, cache, max_bytes=cache_bytes, sha256=known)
     scanned = [indexed.get(name) or _scanned(name, storage) for name in names]
@@ -188,23 +181,6 @@ def _base_and_names(shards: str) -> tuple[str, list[str] | None]:
     return base or ".", expand_braces(last)
 
 
-def _read_index_text(base: str) -> str | None:
-    if not is_url(base):
-        path = Path(base) / INDEX_NAME
-        return path.read_text(encoding="utf-8") if path.is_file() else None
-    import fsspec
-
-    address = shard_path(base, INDEX_NAME)
-    try:
-        with fsspec.open(address, "rt", encoding="utf-8") as file:
-            return file.read()  # type: ignore[union-attr]
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # every storage driver raises its own types
-        reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"{address}: cannot be read ({reason})") from error
-
-
 def _listed(base: str) -> list[str]:
     if is_url(base):
         raise DataError(
@@ -219,7 +195,7 @@ def _listed(base: str) -> list[str]:
     return names
 
 
-def _scanned(name: str, storage: ShardStorage) -> ShardColumns:
+def _scanned(name: str, storage: Shards | CachedShards) -> ShardColumns:
     """Scan a shard; what a scan through a cache found is kept there."""
     saved = storage.folder / f"{name}.index" if isinstance(storage, CachedShards) else None
     if saved is not None and saved.is_file():
@@ -228,11 +204,5 @@ def _scanned(name: str, storage: ShardStorage) -> ShardColumns:
     with file:
         shard = scan_tar(file, name=name, num_bytes=size)
     if saved is not None:
-        _write_whole(saved, lambda part: part.write_text(json.dumps(shard.to_dict())))
+        write_whole(saved, json.dumps(shard.to_dict()))
     return shard
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    write(partial)
-    partial.replace(path)
