@@ -34,8 +34,8 @@ from internvideo.video.transforms import resize
 def test_shards_give_the_clips_of_the_list(annotated, shards):
     source = open_shards(shards, protocol=PROTOCOL)
     same_clips(source, annotated)
-    assert len(source.index.names) >= 4
-    assert all((shards / name).stat().st_size <= MAX for name in source.index.names)
+    assert len(source.names) >= 4
+    assert all((shards / name).stat().st_size <= MAX for name in source.names)
     assert source.key(0) == "00000000/class v0.0/clip 0_x.mp4"
     source.check_labels(3)
     with pytest.raises(DataError, match="has label 2, outside 0 to 1"):
@@ -250,7 +250,7 @@ def test_the_order_keeps_to_a_window_of_shards(shards):
     assert sorted(order) == list(range(COUNT))
     np.testing.assert_array_equal(order, source.order(np.random.default_rng(7)))
     assert order.tolist() != source.order(np.random.default_rng(8)).tolist()
-    seen = [int(source.index.shard_of[index]) for index in order]
+    seen = [int(source.shard_of[index]) for index in order]
     changes = sorted({(seen.index(shard), len(seen) - seen[::-1].index(shard)) for shard in seen})
     alive = [sum(start <= place < end for start, end in changes) for place in range(COUNT)]
     assert max(alive) <= 2
@@ -298,8 +298,7 @@ def test_folders_of_frames_become_videos_and_parts_stay_known(tmp_path, monkeypa
     sampling = ClipSampling(rule="segment", clip_length=5)
     source = open_shards(written.shards[0], protocol=PROTOCOL, sampling=sampling)
     assert source.clips[0].start == 0.1
-    index = source.index
-    data = source.storage.read(index.names[0], int(index.offsets[0]), int(index.sizes[0]))
+    data = source.storage.read(source.names[0], int(source.offsets[0]), int(source.sizes[0]))
     with Video(data) as video:
         means = video.frames(range(10)).float().mean((1, 2, 3))
     assert (means / 10).round().int().tolist() == list(range(5, 15))

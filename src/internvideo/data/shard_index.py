@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-import numpy as np
-
-from internvideo.data.clip_list import ClipEntry, ClipList, is_image
+from internvideo.data.clip_list import ClipEntry, is_image
 from internvideo.data.formats.fields import as_whole_number
 from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import DataError
@@ -26,7 +24,7 @@ from internvideo.files import json_text
 from internvideo.video import VIDEO_SUFFIXES
 from internvideo.video.rawframes import IMAGE_SUFFIXES
 
-__all__ = ["FACTS", "INDEX_NAME", "ShardColumns", "ShardIndex", "scan_tar"]
+__all__ = ["FACTS", "INDEX_NAME", "ShardColumns", "index_from_json", "index_to_json", "scan_tar"]
 
 INDEX_NAME = "index.json"
 _FORMAT, _VERSION = "internvideo-shards", 1
@@ -66,6 +64,12 @@ class ShardColumns:
         self.sizes.append(size)
         self.entries.append(facts)
 
+    def clips(self) -> Iterator[ClipEntry]:
+        """Yield what a clip list says of each; its path is the member name."""
+        for member, facts in zip(self.members, self.entries, strict=True):
+            captions = tuple(facts.get("captions") or ())
+            yield ClipEntry(path=member, **{**facts, "captions": captions})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values; facts that no clip has are left out."""
         names = sorted({name for facts in self.entries for name in facts})
@@ -95,44 +99,6 @@ class ShardColumns:
                 for place in range(len(values["members"]))
             ],
         )
-
-
-class ShardIndex:
-    """All clips of a set of shards, compactly.
-
-    Attributes:
-        names: file names of the shards.
-        clips: the clips, in the order of the shards; the path of each is its member name.
-        shard_of: number of the shard of each clip.
-        offsets: where the bytes of each video begin in its shard.
-        sizes: number of these bytes.
-    """
-
-    def __init__(
-        self,
-        shards: Sequence[ShardColumns],
-        *,
-        file: str,
-        class_names: tuple[str, ...] | None = None,
-    ) -> None:
-        self.names = tuple(shard.name for shard in shards)
-        self.clips = ClipList(
-            _entries(shards), file=file, description="tar shards", class_names=class_names
-        )
-        counts = [len(shard.members) for shard in shards]
-        self.shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
-        self.offsets = np.concatenate([np.array(s.offsets, np.int64) for s in shards])
-        self.sizes = np.concatenate([np.array(s.sizes, np.int64) for s in shards])
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-
-def _entries(shards: Sequence[ShardColumns]) -> Iterator[ClipEntry]:
-    for shard in shards:
-        for member, facts in zip(shard.members, shard.entries, strict=True):
-            captions = tuple(facts.get("captions") or ())
-            yield ClipEntry(path=member, **{**facts, "captions": captions})
 
 
 def index_to_json(
@@ -193,19 +159,26 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
         DataError: not a plain tar, without videos, or a label that is no number.
     """
     shard = ShardColumns(name=name, num_bytes=num_bytes)
-    samples: dict[str, _Sample] = {}
+    samples: dict[str, dict[str, Any]] = {}
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.isfile():
-                    _take(samples, tar, member, name)
+                    path = PurePosixPath(member.name)
+                    stem, _, extensions = path.name.partition(".")
+                    key = str(path.with_name(stem)) if stem else member.name
+                    extension = extensions.rpartition(".")[2].lower()
+                    _add_member(samples.setdefault(key, {}), tar, member, extension)
     except tarfile.ReadError as error:
         raise DataError(
             f"{name} cannot be read as a tar ({error}); shards must be complete and uncompressed"
         ) from None
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
     for sample in samples.values():
-        if (clip := sample.video or sample.image) is not None:
-            shard.add(*clip, sample.facts)
+        image = sample.pop("image", None)
+        if (clip := sample.pop("video", image)) is not None:
+            shard.add(*clip, sample)
     if not shard.members:
         raise DataError(
             f"{name} holds no videos or images; known endings: "
@@ -214,47 +187,27 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
     return shard
 
 
-@dataclass(slots=True)
-class _Sample:
-    video: tuple[str, int, int] | None = None
-    image: tuple[str, int, int] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-def _take(
-    samples: dict[str, _Sample], tar: tarfile.TarFile, member: tarfile.TarInfo, shard: str
+def _add_member(
+    sample: dict[str, Any], tar: tarfile.TarFile, member: tarfile.TarInfo, extension: str
 ) -> None:
-    path = PurePosixPath(member.name)
-    stem, _, extensions = path.name.partition(".")
-    key = str(path.with_name(stem)) if stem else member.name
-    extension = extensions.rpartition(".")[2].lower()
-    sample = samples.setdefault(key, _Sample())
+    """Note where the `video` or `image` of a sample is, or the facts that a file beside it has."""
     place = (member.name, member.offset_data, member.size)
     if f".{extension}" in VIDEO_SUFFIXES:
-        if sample.video is not None:
+        if "video" in sample:
             raise DataError(
-                f"{shard}: {sample.video[0]!r} and {member.name!r} are two videos of one sample, "
-                "as their names agree up to the first dot; rename one"
+                f"{sample['video'][0]!r} and {member.name!r} are two videos of one sample, as "
+                "their names agree up to the first dot; rename one"
             )
-        sample.video = place
-        return
-    if is_image(member.name):
-        sample.image = place
-        return
-    if extension not in ("cls", "json", "txt") or member.size > _MAX_SIDE_BYTES:
-        return
-    content = tar.extractfile(member)
-    assert content is not None
-    text = content.read().decode("utf-8-sig", "replace").strip()
-    try:
-        sample.facts |= _facts(extension, text)
-    except json.JSONDecodeError as error:
-        reason = f"not json ({error.msg})"
-    except DataError as error:
-        reason = str(error)
-    else:
-        return
-    raise DataError(f"{shard}: member {member.name!r} cannot be used: {reason}")
+        sample["video"] = place
+    elif is_image(member.name):
+        sample["image"] = place
+    elif extension in ("cls", "json", "txt") and member.size <= _MAX_SIDE_BYTES:
+        content = tar.extractfile(member)
+        assert content is not None
+        try:
+            sample |= _facts(extension, content.read().decode("utf-8-sig", "replace").strip())
+        except DataError as error:
+            raise DataError(f"member {member.name!r} cannot be used: {error}") from None
 
 
 def _facts(extension: str, text: str) -> dict[str, Any]:
@@ -264,7 +217,10 @@ def _facts(extension: str, text: str) -> dict[str, Any]:
         return {"label": label}
     if extension == "txt":
         return {"captions": [text]} if text else {}
-    content = json.loads(text)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not json ({error.msg})") from None
     return _json_facts(content) if isinstance(content, dict) else {}
 
 
