@@ -177,8 +177,9 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
         raise DataError(f"{name}: {error}") from None
     for sample in samples.values():
         image = sample.pop("image", None)
-        if (clip := sample.pop("video", image)) is not None:
-            shard.add(*clip, sample)
+        if (place := sample.pop("video", image)) is not None:
+            member, offset, size = place
+            shard.add(member, offset, size, sample)
     if not shard.members:
         raise DataError(
             f"{name} holds no videos or images; known endings: "
