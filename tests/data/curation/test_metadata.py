@@ -209,6 +209,7 @@ def test_the_name_of_a_video_is_its_first_eleven_characters():
 def test_stats_count_everything_once(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(rows, "_ROWS", 5)
     monkeypatch.setattr(stats, "_FOLD_AT", 2)
+    monkeypatch.setattr(stats, "_MERGE_AT", 2)
     measured = measure_metadata(write_rows(tmp_path / f"in{kind}", ROWS))
     assert (measured.num_rows, measured.num_clips, measured.num_videos) == (12, 12, 3)
     lengths = [1 + number for number in range(12)]

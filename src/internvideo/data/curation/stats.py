@@ -28,7 +28,7 @@ LENGTH_EDGES = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, math.inf)
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _DIGITS = 4
-_FOLD_AT = 1 << 16
+_FOLD_AT, _MERGE_AT = 1 << 16, 1 << 18
 _MAX_LANGUAGES, _SHOWN_LANGUAGES = 1000, 12
 
 
@@ -150,7 +150,7 @@ def measure_metadata(path: Path, *, progress: Progress | None = None) -> Metadat
         num_clips=counts.num_clips,
         num_bad=scan.num_bad,
         bad=tuple(scan.bad),
-        num_videos=len(counts.videos),
+        num_videos=counts.num_videos,
         hours=counts.total_seconds / 3600,
         lengths=tuple(counts.lengths.tolist()),
         mean_seconds=counts.total_seconds / max(int(counts.lengths.sum()), 1),
@@ -170,8 +170,8 @@ class _Counts:
         self.languages: Counter[str] = Counter()
         known = (columns.aesthetic, columns.umt_sim)
         self.scores: dict[str, Counter[float]] = {name: Counter() for name in known if name}
-        self.videos = np.zeros(0, np.int64)
-        self._new_videos: set[int] = set()
+        # Hashes; to merge millions of them takes a second, so that new ones are gathered first.
+        self._videos, self._new_videos = np.zeros(0, np.int64), set[int]()
         self._new_seconds: list[float] = []
         self._new_scores: dict[str, list[float]] = {name: [] for name in self.scores}
 
@@ -198,13 +198,22 @@ class _Counts:
     def fold(self) -> None:
         self.total_seconds += float(np.sum(self._new_seconds))
         self.lengths += np.histogram(self._new_seconds, bins=np.array(LENGTH_EDGES))[0]
-        self.videos = np.union1d(self.videos, np.array(list(self._new_videos), np.int64))
         for name, values in self._new_scores.items():
             rounded, counts = np.unique(_rounded(np.array(values)), return_counts=True)
             self.scores[name].update(dict(zip(rounded.tolist(), counts.tolist(), strict=True)))
             values.clear()
         self._new_seconds.clear()
+        if len(self._new_videos) >= _MERGE_AT:
+            self._merge_videos()
+
+    def _merge_videos(self) -> None:
+        self._videos = np.union1d(self._videos, np.array(list(self._new_videos), np.int64))
         self._new_videos.clear()
+
+    @property
+    def num_videos(self) -> int:
+        self._merge_videos()
+        return len(self._videos)
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
