@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from internvideo.recipe import load_recipe
-from internvideo.train.journal import read_log
 from internvideo.recipe.run import run_recipe
+from internvideo.train.log import read_log
 from internvideo.world import World, write_kinetics
 
 NUM_CLIPS, NUM_LABELLED, WORLD_SEED = 4000, 1000, 77

@@ -108,7 +108,7 @@ def test_fine_tuning_then_evaluation_gives_the_numbers_of_its_predictions(
 
 @pytest.mark.parametrize("head", ["linear", "attentive"])
 def test_probing_trains_on_kept_features(world, tmp_path, capsys, monkeypatch, head):
-    monkeypatch.setattr("internvideo.train.journal.draw_curves", lambda *_: None)
+    monkeypatch.setattr("internvideo.train.log.draw_curves", lambda *_: None)
     file = recipe(
         tmp_path / "probe.yaml",
         world,
@@ -121,7 +121,7 @@ def test_probing_trains_on_kept_features(world, tmp_path, capsys, monkeypatch, h
     out = tmp_path / "run"
     assert run(["train", str(file), "--out", str(out)]) == 0
     assert [path.name for path in (out / "features").glob("*.safetensors")] == [
-        "part-00000.safetensors"
+        "part-0-00000.safetensors"
     ]
     report = evaluated(capsys, file, "-c", out)
     assert report["num_videos"] == 12

@@ -20,7 +20,8 @@ from internvideo.tasks.recognition.supervised import SupervisedConfig, Supervise
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.optim import build_optimizer
 from internvideo.train.schedules import Schedule
-from internvideo.train.step import Objective, StepReport, optimizer_step
+from internvideo.train.step import StepReport, optimizer_step
+from internvideo.train.task import LossModule
 from internvideo.video.preprocessing import Preprocessing
 
 
@@ -123,7 +124,7 @@ def _train(
 ) -> tuple[list[StepReport], list[float], list[float]]:
     """Take the given steps as the training loop takes them."""
     fabric = Fabric(accelerator="cpu", devices=1)
-    objective = fabric.setup_module(Objective(task))
+    objective = fabric.setup_module(LossModule(task))
     objective.train()
     optimizer = fabric.setup_optimizers(build_optimizer(task, optim, lr=schedule.peak))
     reports, rates, decays = [], [], []
