@@ -132,7 +132,7 @@ def test_weights_of_another_size_are_refused(trained, capsys):
     file, out = trained
     for change, message in [
         ("model.num_classes=30", "head.weight [28, 64] instead of [30, 64]"),
-        ("model.width=128", "does not fit the model of mine"),
+        ("model.width=128", "fit the model of mine"),
         ("model.depth=2", "missing: blocks.1"),
     ]:
         capsys.readouterr()
