@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -238,11 +237,3 @@ def test_rows_may_be_lists_and_inputs_have_the_type_of_the_weights():
     assert set(dtypes) == {torch.bfloat16}
     [(_, rows), *_] = batch.each(network)
     assert (rows.dtype, rows.requires_grad) == (torch.float32, False)
-
-
-def test_an_answerer_that_reads_nothing_back_keeps_no_file(tmp_path: Path):
-    class Forgetful(Brightness):
-        from_json = Answerer.from_json
-
-    with pytest.raises(NotImplementedError, match="Forgetful"):
-        EvalLoop(directory=tmp_path).run(Forgetful(), NoiseSource())

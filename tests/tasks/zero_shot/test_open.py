@@ -15,19 +15,16 @@ from internvideo.tasks.zero_shot.report import ZeroShotReport
 from internvideo.world import ACTIONS, World, action_prompts, is_held_out, write_kinetics
 
 
-def annotated(path: str | Path, labels: object = None, **options) -> AnnotatedData:
-    return AnnotatedData(path=str(path), labels=labels and str(labels), **options)
-
-
-def opened(path: str | Path, labels: object = None, **options) -> LabelledVideos:
-    return open_labelled(annotated(path, labels, **options), tiny.PROTOCOL)
+def opened(path, labels=None, num_clips: int | None = None) -> LabelledVideos:
+    data = AnnotatedData(path=str(path), labels=labels and str(labels), num_clips=num_clips)
+    return open_labelled(data, tiny.PROTOCOL)
 
 
 def measured(
-    model: VideoModel, path: str | Path, labels: object = None, num_clips: int | None = None,
-    **options,
-) -> ZeroShotReport:  # fmt: skip
-    report = model.evaluate(annotated(path, labels, num_clips=num_clips), "zero-shot", **options)
+    model: VideoModel, path, labels=None, *, num_clips: int | None = None, **options
+) -> ZeroShotReport:
+    data = AnnotatedData(path=str(path), labels=labels and str(labels), num_clips=num_clips)
+    report = model.evaluate(data, "zero-shot", **options)
     assert isinstance(report, ZeroShotReport)
     return report
 
