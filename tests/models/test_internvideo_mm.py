@@ -12,7 +12,7 @@ from internvideo.models.caption_writer import CaptionWriter, write_captions
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.contrastive import contrastive_loss
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.models.internvideo_mm import (
     SIZES,
     InternVideoMM,
@@ -142,7 +142,7 @@ def test_an_image_is_a_clip_of_one_frame():
     embedding = model.encode_video(image)
     assert embedding.shape == (4, 6)
     # No position in time: repeating the frame changes the video token's keys, not their mean.
-    frames = model.video_features(image.expand(-1, -1, 3, -1, -1)).frame_cls
+    frames = model.forward_features(image.expand(-1, -1, 3, -1, -1)).frame_cls
     assert frames is not None
     torch.testing.assert_close(frames[:, 0], frames[:, 2])
 
@@ -180,7 +180,7 @@ def test_masked_words_are_hidden():
 @BOTH
 def test_fusing_reads_the_decoder_at_the_end_token(config):
     model = build(config)
-    features = model.video_features(clips())
+    features = model.forward_features(clips())
     full = model.tokenizer(["a red star moves left left left"])
     assert int(full.argmax()) == full.shape[1] - 1, "the end token is at the last position"
     ids = torch.cat([IDS[:3], full])
@@ -205,7 +205,7 @@ def test_step_by_step_logits_are_those_of_the_whole_text(config):
     assert decoder is not None
     with torch.no_grad():
         writer = CaptionWriter(
-            model.text_encoder, decoder, context(model.video_features(clips())), max_length=8
+            model.text_encoder, decoder, context(model.forward_features(clips())), max_length=8
         )
         steps = torch.stack([writer.step(IDS[:, place]) for place in range(8)], dim=1)
         whole = model(clips(), IDS).caption_logits
@@ -243,7 +243,7 @@ def test_the_probability_of_a_caption_is_that_of_the_model():
     model = build()
     decoder = model.caption_decoder
     assert decoder is not None
-    tokens = context(model.video_features(clips()))
+    tokens = context(model.forward_features(clips()))
     scores = {}
     with torch.no_grad():
         for beams in (1, 6):

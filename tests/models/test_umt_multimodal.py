@@ -8,7 +8,7 @@ import torch
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.bert import BertConfig
 from internvideo.models.clip_teacher import CLIPTeacherConfig
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.positions import sinusoid_table
 from internvideo.models.umt_multimodal import SIZES, UMTMultimodal, UMTMultimodalConfig
@@ -95,7 +95,7 @@ def test_frames_see_each_other():
 
 def test_matching_is_a_probability_of_pairs():
     model = build()
-    tokens, text = model.video_tokens(clips()), model.read(IDS)
+    tokens, text = model.forward_features(clips()).tokens, model.read(IDS)
     assert tokens.shape == (2, 12, 16)
     logits = model.match_logits(tokens, text)
     torch.testing.assert_close(model.match(tokens, text), logits.softmax(dim=-1)[:, 1])
@@ -115,7 +115,7 @@ def test_a_text_that_lost_its_end_is_refused():
 
 def test_more_words_than_in_the_text_are_not_seen():
     model = build()
-    tokens = model.video_tokens(clips())
+    tokens = model.forward_features(clips()).tokens
     for shorter in (model.read(IDS[:, :5]), model.read(IDS)):
         torch.testing.assert_close(
             model.match(tokens, shorter), model.match(tokens, model.read(IDS))
@@ -169,13 +169,13 @@ def test_the_temperature_comes_back_from_outside_its_bounds():
 
 def test_parts_of_the_training_can_be_dropped():
     model = build()
-    tokens, text = model.video_tokens(clips()), model.read(IDS)
+    tokens, text = model.forward_features(clips()).tokens, model.read(IDS)
     expected = model.match(tokens, text), model.encode_video(clips())
     model.drop_training_parts()
     assert not any(
         part in name for name in model.state_dict() for part in ("teacher", "decoder", ".cls.")
     )
-    assert torch.equal(model.match(model.video_tokens(clips()), model.read(IDS)), expected[0])
+    assert torch.equal(model.match(model.forward_features(clips()).tokens, model.read(IDS)), expected[0])
     assert torch.equal(model.encode_video(clips()), expected[1])
     other = UMTMultimodal(model.config)
     other.load_state_dict(model.state_dict())
@@ -211,7 +211,7 @@ def test_blocks_of_both_towers_can_be_checkpointed():
     model = build().train()
     assert len(list(model.block_modules())) == 4
     checkpoint_blocks(model)
-    model.match_logits(model.video_tokens(clips()), model.read(IDS)).sum().backward()
+    model.match_logits(model.forward_features(clips()).tokens, model.read(IDS)).sum().backward()
     assert model.vision_encoder.encoder.patch_embed.proj.weight.grad.abs().sum() > 0
 
 

@@ -121,7 +121,7 @@ def test_temporal_downsampling_is_a_convolution_of_three_frames_with_a_step_of_t
         video = clips(frames=frames)
         patches = F.conv3d(video, model.conv1.weight, stride=(2, 8, 8), padding=(1, 0, 0))
         x = patches.flatten(3).permute(0, 2, 3, 1) + model.positional_embedding[1:]
-        embedded, grid = model.embed(video)
+        embedded, grid = model.embed_patches(video)
         assert grid == (-(-frames // 2), 2, 2)
         torch.testing.assert_close(embedded[:, :, 1:], model.ln_pre(x), rtol=1e-4, atol=1e-5)
 
@@ -213,7 +213,7 @@ def test_drop_path_drops_whole_clips():
     torch.manual_seed(0)
     video = clips(16, frames=3)
     with torch.no_grad():
-        embedded, _ = model.embed(video)
+        embedded, _ = model.embed_patches(video)
         frames = model(video).frame_cls
     unchanged = (frames == embedded[:, :, 0]).all(dim=2)
     assert unchanged.all(dim=1).any()

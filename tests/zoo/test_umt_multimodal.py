@@ -28,7 +28,7 @@ def match(model: UMTMultimodal) -> torch.Tensor:
     size = model.config.image_size
     video = torch.randn(2, 3, 2, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return model.eval().match_logits(model.video_tokens(video), model.read(IDS))
+        return model.eval().match_logits(model.forward_features(video).tokens, model.read(IDS))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 from internvideo.data.formats.multiple_choice import read_multiple_choice
 from internvideo.errors import ConfigError
 from internvideo.evaluation.running import running, write_report
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.pipeline import VideoModel
 from internvideo.results import MultipleChoiceReport
 from internvideo.tasks.classification.multiple_choice import evaluate_multiple_choice

@@ -11,7 +11,7 @@ Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; d w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from internvideo.models import vit
 from internvideo.models.attentive_pool import AttentivePool
 from internvideo.models.layers import init_module
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
 __all__ = ["SIZES", "ProbeClassifier", "ProbeClassifierConfig"]
@@ -58,7 +59,7 @@ class ProbeClassifierConfig:
             )
 
 
-class ProbeClassifier(nn.Module):
+class ProbeClassifier(VideoEncoder, nn.Module):
     """Video classifier on a frozen encoder; call it with a normalised clip to get its logits.
 
     The encoder needs no gradients and stays in evaluation mode whatever `train` says.
@@ -68,6 +69,8 @@ class ProbeClassifier(nn.Module):
         >>> model.eval()(torch.randn(1, 3, 16, 224, 224)).shape
         torch.Size([1, 10])
     """
+
+    capabilities = frozenset({"features", "embed", "classes"})
 
     def __init__(self, config: ProbeClassifierConfig) -> None:
         super().__init__()
@@ -105,6 +108,16 @@ class ProbeClassifier(nn.Module):
         super().train(mode)
         self.encoder.eval()
         return self
+
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode a clip; see `VideoViT.forward_features`."""
+        return self.encoder.forward_features(video, layers=layers)
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor]:
+        """Return random clips."""
+        return self.encoder.example_inputs(batch)
 
     @torch.no_grad()
     def features(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b *n d"]:

@@ -23,7 +23,7 @@ them visible; d width, e joint dimension, l text length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder
+from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
 from internvideo.models.pooled_vit import Pool, PooledVideoViT
 from internvideo.models.tokenizer import CLIPTokenizer, Tokenizer, WordTokenizer
 from internvideo.models.tubelets import tubelet_grid
@@ -132,7 +133,7 @@ def kept_tokens(
     return by_step.argsort(dim=1)[:, num_dropped:].sort(dim=1).values
 
 
-class ViCLIP(nn.Module):
+class ViCLIP(VideoEncoder, nn.Module):
     """The two towers and their temperature; names are those of the official files.
 
     Example:
@@ -140,6 +141,8 @@ class ViCLIP(nn.Module):
         >>> ids = model.tokenizer(["a dog plays in the snow"])
         >>> model.encode_text(ids) @ model.encode_video(torch.randn(1, 3, 8, 224, 224)).T  # cosine
     """
+
+    capabilities = frozenset({"features", "embed", "text"})
 
     def __init__(self, config: ViCLIPConfig) -> None:
         super().__init__()
@@ -183,6 +186,22 @@ class ViCLIP(nn.Module):
         with torch.no_grad():
             self.temp.clamp_(min=self.config.temp_min)
         return self.temp
+
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode a clip; see the `forward_features` of the video tower."""
+        return self.vision_encoder.forward_features(video, layers=layers)
+
+    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b e"]:
+        """Return a vector of unit length for each clip, in the space of the texts."""
+        return unit(self.encode_video(video))
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:
+        """Return random clips, and texts of random tokens as long as the context."""
+        text = self.config.text
+        ids = torch.randint(text.vocab_size, (batch, text.context_length))
+        return (*self.vision_encoder.example_inputs(batch), ids)
 
     def encode_video(
         self,

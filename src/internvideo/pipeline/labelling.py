@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.pipeline.clips import answer_clips, answer_views
 from internvideo.results import ActionWindow, Classification
 from internvideo.tasks.classification.zero_shot import ZeroShotClassifier

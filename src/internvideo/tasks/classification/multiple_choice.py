@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from internvideo.data.clips import VideoListSource
 from internvideo.data.formats.multiple_choice import ChoiceQuestion, MultipleChoice
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.models.tokenizer import clean_caption
 from internvideo.results import ChoiceAnswer, MultipleChoiceReport
 from internvideo.tasks.answering import Line, Running, answer_videos

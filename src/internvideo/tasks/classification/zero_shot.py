@@ -31,7 +31,7 @@ from torch import Tensor
 
 from internvideo.errors import ConfigError, DataError
 from internvideo.metrics import dual_softmax, top_k_accuracy
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.models.tokenizer import WordTokenizer, trim_padding
 from internvideo.results import Classification
 from internvideo.tasks.classification.prompting import Ensemble, Prompts
