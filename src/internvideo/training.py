@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError, DataError, VideoError
+from internvideo.models.contract import has
 from internvideo.recipe import Recipe
 from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import (
@@ -130,13 +131,14 @@ class _Saver:
         with torch.device("meta"):
             task: Any = build_task(self.recipe, with_weights=False)
         task.load_state_dict(weights, assign=True)
+        model: nn.Module = task.model
         names = class_names(self.recipe, self.source)
-        if len(names or ()) != getattr(task.model.config, "num_classes", None):
+        if not has(model, "classes") or len(names or ()) != model.config.num_classes:
             names = None
         draft = directory.with_name(f".{directory.name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         save_pretrained(
-            task.model,
+            model,
             draft,
             preprocessing=build_preprocessing(self.recipe),
             labels=names,

@@ -8,7 +8,7 @@ import torch
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.bert import BertConfig
 from internvideo.models.clip_teacher import CLIPTeacherConfig
-from internvideo.models.contract import DualEncoder
+from internvideo.models.contract import has
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.positions import sinusoid_table
 from internvideo.models.umt_multimodal import SIZES, UMTMultimodal, UMTMultimodalConfig
@@ -66,7 +66,7 @@ def clips(batch: int = 2, frames: int = 3, size: int = 16) -> torch.Tensor:
 
 def test_it_is_a_dual_encoder():
     model = build()
-    assert isinstance(model, DualEncoder)
+    assert has(model, "text")
     assert torch.equal(model.tokenizer(["a red star", "star moves"]), IDS)
     for embedding in (model.encode_video(clips()), model.encode_text(IDS)):
         assert embedding.shape == (2, 6)
@@ -175,7 +175,9 @@ def test_parts_of_the_training_can_be_dropped():
     assert not any(
         part in name for name in model.state_dict() for part in ("teacher", "decoder", ".cls.")
     )
-    assert torch.equal(model.match(model.forward_features(clips()).tokens, model.read(IDS)), expected[0])
+    assert torch.equal(
+        model.match(model.forward_features(clips()).tokens, model.read(IDS)), expected[0]
+    )
     assert torch.equal(model.encode_video(clips()), expected[1])
     other = UMTMultimodal(model.config)
     other.load_state_dict(model.state_dict())

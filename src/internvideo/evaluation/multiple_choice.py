@@ -9,7 +9,7 @@ from pathlib import Path
 from internvideo.data.formats.multiple_choice import read_multiple_choice
 from internvideo.errors import ConfigError
 from internvideo.evaluation.running import running, write_report
-from internvideo.models.contract import DualEncoder
+from internvideo.models.contract import has
 from internvideo.pipeline import VideoModel
 from internvideo.results import MultipleChoiceReport
 from internvideo.tasks.classification.multiple_choice import evaluate_multiple_choice
@@ -45,7 +45,7 @@ def measure_multiple_choice(
         ConfigError: the model has no text tower, or `directory` holds another evaluation.
         DataError: the questions cannot be used.
     """
-    if not isinstance(model.model, DualEncoder):
+    if not has(model.model, "text"):
         raise ConfigError(f"{model.name} has no text tower; load a ViCLIP or an InternVideo-MM")
     choices = read_multiple_choice(data, root=root)
     how = running(

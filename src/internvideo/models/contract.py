@@ -1,4 +1,4 @@
-"""What a model can do for whoever uses it: declared by each class, never guessed from its attributes.
+"""What a model can do: declared by its class, never guessed from the names of its attributes.
 
     capability   what the model has
     ──────────   ──────────────────────────────────────────────────────────────────────────────
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,8 @@ from torch import Tensor, nn
 from internvideo.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from internvideo.models.caption_writer import CaptionStrategy
 
 __all__ = [
@@ -209,14 +211,14 @@ class Captioner(Protocol):
 
 
 @overload
-def has(model: nn.Module, capability: Literal["features", "embed"]) -> TypeGuard[VideoEncoder]: ...
+def has(model: object, capability: Literal["features", "embed"]) -> TypeIs[VideoEncoder]: ...
 @overload
-def has(model: nn.Module, capability: Literal["text"]) -> TypeGuard[DualEncoder]: ...
+def has(model: object, capability: Literal["text"]) -> TypeIs[DualEncoder]: ...
 @overload
-def has(model: nn.Module, capability: Literal["classes"]) -> TypeGuard[Classifier]: ...
+def has(model: object, capability: Literal["classes"]) -> TypeIs[Classifier]: ...
 @overload
-def has(model: nn.Module, capability: Literal["captions"]) -> TypeGuard[Captioner]: ...
-def has(model: nn.Module, capability: Capability) -> bool:
+def has(model: object, capability: Literal["captions"]) -> TypeIs[Captioner]: ...
+def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())
 

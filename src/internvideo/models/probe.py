@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from internvideo.models import vit
 from internvideo.models.attentive_pool import AttentivePool
-from internvideo.models.layers import init_module
 from internvideo.models.contract import VideoEncoder, VideoFeatures
+from internvideo.models.layers import init_module
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
 __all__ = ["SIZES", "ProbeClassifier", "ProbeClassifierConfig"]

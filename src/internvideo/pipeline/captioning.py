@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from internvideo.errors import ConfigError, VideoError, did_you_mean
 from internvideo.models.caption_writer import CaptionStrategy
+from internvideo.models.contract import has
 from internvideo.pipeline.clips import BATCH_CLIPS
 from internvideo.results import CaptionSpan, VideoCaptions
 from internvideo.video.preprocessing import Preprocessing
@@ -141,7 +142,7 @@ def captioner(model: nn.Module, name: str) -> Captioner:
     Raises:
         ConfigError: it has no caption decoder.
     """
-    if not callable(getattr(model, "caption", None)):
+    if not has(model, "captions"):
         raise ConfigError(
             f"{name} writes no captions: it has no caption decoder; load {DEFAULT_CAPTIONER} or an "
             "InternVideo-MM"

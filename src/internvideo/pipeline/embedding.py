@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +11,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError, VideoError
-from internvideo.models.classifier import VideoClassifier
-from internvideo.models.probe import ProbeClassifier
-from internvideo.models.videomae import VideoMAE
+from internvideo.models.contract import has
 from internvideo.pipeline.clips import answer_clips, answer_views, raw_views
-from internvideo.pipeline.labelling import is_two_tower
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.views import AnyVideo
 
-__all__ = ["clip_vectors", "embed_frames", "embed_videos"]
+__all__ = ["embed_frames", "embed_videos"]
 
 
 def embed_videos(
@@ -74,35 +70,6 @@ def embed_frames(
 
 def _answer(model: nn.Module, name: str) -> Callable[[Tensor], Tensor]:
     """Return the function from clips on any device to their vectors on the CPU."""
-    return partial(answer_clips, model, partial(clip_vectors, model, name=name))
-
-
-def clip_vectors(
-    model: nn.Module, clips: Float[Tensor, "b c t y x"], *, name: str
-) -> Float[Tensor, "b d"]:
-    """Return a vector of unit length for each clip, in float32.
-
-    Two-tower models embed into the space of their sentences; classifiers give the feature in front
-    of their head, encoders their class token or the mean of their tokens.
-
-    Args:
-        model: of the zoo.
-        clips: normalised, on the device of the model.
-        name: of the model, for messages.
-
-    Raises:
-        ConfigError: the model has no video encoder.
-    """
-    encoder: Any = model
-    if is_two_tower(model):
-        vectors = model.encode_video(clips)
-    elif isinstance(model, VideoClassifier):
-        vectors = model.pool(model.forward_features(clips))
-    elif isinstance(model, VideoMAE | ProbeClassifier):
-        vectors = model.encoder(clips).pool("mean")
-    elif hasattr(model, "forward_features"):
-        features = encoder.forward_features(clips)
-        vectors = features.pool("mean") if features.cls is None else features.cls
-    else:
+    if not has(model, "embed"):
         raise ConfigError(f"{name} gives no embeddings of videos")
-    return F.normalize(vectors.float(), dim=1)
+    return partial(answer_clips, model, model.embed)

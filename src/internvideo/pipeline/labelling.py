@@ -6,14 +6,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
-from internvideo.models.contract import DualEncoder
 from internvideo.pipeline.clips import answer_clips, answer_views
 from internvideo.results import ActionWindow, Classification
 from internvideo.tasks.classification.zero_shot import ZeroShotClassifier
@@ -25,8 +23,6 @@ __all__ = [
     "Scorer",
     "best",
     "class_scorer",
-    "is_classifier",
-    "is_two_tower",
     "label_videos",
     "label_windows",
     "text_scorer",
@@ -61,16 +57,6 @@ class Scorer:
             model=model,
             protocol=protocol,
         )
-
-
-def is_two_tower(model: nn.Module) -> TypeGuard[Any]:
-    """Tell whether a model embeds videos and texts into one space."""
-    return isinstance(model, DualEncoder)
-
-
-def is_classifier(model: nn.Module) -> bool:
-    """Tell whether a model has classes of its own."""
-    return hasattr(getattr(model, "config", None), "num_classes")
 
 
 def text_scorer(zero_shot: ZeroShotClassifier) -> Scorer:

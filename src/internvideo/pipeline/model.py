@@ -17,6 +17,7 @@ from torch import Tensor
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
 from internvideo.models.caption_writer import CaptionStrategy
+from internvideo.models.contract import has
 from internvideo.models.tokenizer import Tokenizer, WordTokenizer
 from internvideo.pipeline.captioning import (
     CaptionStyle,
@@ -31,8 +32,6 @@ from internvideo.pipeline.embedding import embed_frames, embed_videos
 from internvideo.pipeline.labelling import (
     Scorer,
     class_scorer,
-    is_classifier,
-    is_two_tower,
     label_videos,
     label_windows,
     text_scorer,
@@ -139,9 +138,9 @@ class VideoModel:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The classes of a classifier in the order of its outputs, else None."""
-        if not is_classifier(self.model):
+        if not has(self.model, "classes"):
             return None
-        count: int = self.model.config.num_classes  # type: ignore[assignment]
+        count: int = self.model.config.num_classes
         return self.loaded.labels or tuple(f"class {number}" for number in range(count))
 
     @property
@@ -263,7 +262,7 @@ class VideoModel:
         Raises:
             ConfigError: the model has no text tower, or the sentences do not suit the ensemble.
         """
-        if not is_two_tower(self.model):
+        if not has(self.model, "text"):
             raise ConfigError(f"{self.name} has no text tower; load a ViCLIP or an InternVideo-MM")
         ensemble = ensemble or self.prompt_rule.ensemble
         key = (tuple((name, tuple(texts)) for name, texts in prompts.items()), ensemble)
@@ -285,7 +284,7 @@ class VideoModel:
     ) -> Scorer:
         """Return how the model answers with these labels."""
         labels = None if labels is None else _texts(labels, what="label")
-        if is_two_tower(self.model):
+        if has(self.model, "text"):
             if labels is None:
                 raise ConfigError(
                     f"{self.name} answers with labels that you give: pass some sentences, such as "
@@ -294,7 +293,7 @@ class VideoModel:
             sentences = find_templates(templates)
             prompts = class_prompts(tuple(labels), sentences, clean=self.prompt_rule.clean)
             return text_scorer(self.zero_shot(prompts))
-        if is_classifier(self.model):
+        if has(self.model, "classes"):
             own = cast("tuple[str, ...]", self.labels)
             return class_scorer(self.model, own, labels, name=self.name)
         raise ConfigError(
@@ -346,7 +345,7 @@ class VideoModel:
         Raises:
             ConfigError: the model has no text tower, or no texts were given.
         """
-        if not is_two_tower(self.model):
+        if not has(self.model, "text"):
             raise ConfigError(f"{self.name} has no text tower; load a ViCLIP to embed text")
         texts = _texts(texts, what="text")
         if not texts:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from internvideo.errors import CheckpointError
-from internvideo.models.classifier import VideoClassifier, remap_head
+from internvideo.models.classifier import remap_head
+from internvideo.models.contract import Classifier, has
 from internvideo.models.positions import resample_positions
 from internvideo.models.uniformerv2 import UniFormerV2
-from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo.architectures import find_architecture, kind_of
 from internvideo.zoo.card import Card
@@ -115,7 +115,7 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
         UnknownNameError: no such label map.
     """
     network = loaded.model
-    if not isinstance(network, VideoClassifier | UniFormerV2Classifier):
+    if not has(network, "classes"):
         raise CheckpointError(f"{loaded.name} is not a classifier, it takes no labels")
     names = label_names(labels) if isinstance(labels, str) else tuple(labels)
     known = detect_order(loaded.labels) if loaded.labels else None
@@ -138,7 +138,7 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
         raise CheckpointError(
             f"{loaded.name} has {network.config.num_classes} outputs, {len(names)} labels given"
         )
-    return Pretrained(network, dataclasses.replace(loaded.record, labels=names))
+    return Pretrained(loaded.model, dataclasses.replace(loaded.record, labels=names))
 
 
 def official_state(network: nn.Module, *, layout: str = "official") -> dict[str, Tensor]:
@@ -216,7 +216,7 @@ def load_encoder_weights(
             # Made for the clips of this model, whatever clips the file was made for.
             given.pop("pos_embed", None)
             fresh = ("pos_embed",) if "pos_embed" in own else ()
-    if isinstance(encoder, VideoClassifier | UniFormerV2Classifier):
+    if has(encoder, "classes"):
         head = _prepare_head(encoder, given, head_rows)
         parts = ("head.", "fc_norm.", "transformer.proj.")
         fresh += tuple(name for name in own if name.startswith(parts) and name not in given)
@@ -237,8 +237,7 @@ def load_encoder_weights(
 
 
 def _encoder_of(model: nn.Module) -> VideoViT | UniFormerV2:
-    inner = getattr(model, "vision_encoder", getattr(model, "visual", model))
-    for module in (inner, getattr(inner, "encoder", None)):
+    for module in model.modules():
         if isinstance(module, VideoViT | UniFormerV2):
             return module
     raise CheckpointError(f"a {type(model).__name__} like this has no VideoViT encoder")
@@ -264,7 +263,7 @@ def _fit_positions(given: dict[str, Tensor], config: Any, encoder: VideoViT) -> 
 
 
 def _prepare_head(
-    model: VideoClassifier | UniFormerV2Classifier,
+    model: Classifier,
     given: dict[str, Tensor],
     rows: Sequence[int] | None,
 ) -> HeadRule:
@@ -281,9 +280,9 @@ def _prepare_head(
     return "fresh"
 
 
-def _head_name(model: VideoClassifier | UniFormerV2Classifier) -> str:
+def _head_name(model: Any) -> str:
     """Return the name of the linear layer whose outputs are the classes."""
-    return "transformer.proj.2" if isinstance(model, UniFormerV2Classifier) else "head"
+    return next(name for name, module in model.named_modules() if module is model.head)
 
 
 def _read_state(source: str | Path, card: str | None) -> tuple[dict[str, Tensor], Any, Path]:
@@ -343,9 +342,9 @@ def _load_path(
     return Pretrained(network, record)
 
 
-def _remap_head(network: VideoClassifier | UniFormerV2Classifier, rows: Sequence[int]) -> None:
+def _remap_head(network: Any, rows: Sequence[int]) -> None:
     weight, bias = remap_head(network.head.weight.detach(), network.head.bias.detach(), rows)
     head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     head.load_state_dict({"weight": weight, "bias": bias}, assign=True)
     network.set_submodule(_head_name(network), head)
-    network.config = dataclasses.replace(network.config, num_classes=len(rows))  # type: ignore[assignment]
+    network.config = dataclasses.replace(network.config, num_classes=len(rows))

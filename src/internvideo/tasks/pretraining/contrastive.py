@@ -23,6 +23,7 @@ from torch.utils.data import get_worker_info
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.collectives import training_group
+from internvideo.models.contract import has
 from internvideo.models.contrastive import caption_ids
 from internvideo.models.contrastive_blocks import Exchange, blockwise_contrast
 from internvideo.models.internvideo_mm import InternVideoMM
@@ -99,9 +100,10 @@ class ContrastivePretraining(nn.Module):
         self._warned = False
         if freeze_text:
             model.text_encoder.requires_grad_(False)
-        decoder = getattr(model, "caption_decoder", None)
-        if decoder is not None and not caption_weight:
-            decoder.requires_grad_(False)  # data-parallel training wants a gradient of the others
+        if isinstance(model, InternVideoMM) and model.caption_decoder and not caption_weight:
+            model.caption_decoder.requires_grad_(
+                False
+            )  # data-parallel training wants a gradient of the others
 
     def train(self, mode: bool = True) -> ContrastivePretraining:
         """Set the mode of training; a frozen text tower stays in that of evaluation."""
@@ -199,7 +201,7 @@ def _check(model: TwoTowers, *, mask_ratio: float, caption_weight: float) -> Non
         raise ConfigError(f"task.mask_ratio {mask_ratio}: an {name} drops no tokens; set it to 0")
     if mask_ratio == 1:
         raise ConfigError("task.mask_ratio 1 leaves nothing of a clip; choose less")
-    if caption_weight and getattr(model, "caption_decoder", None) is None:
+    if caption_weight and not has(model, "captions"):
         raise ConfigError(
             f"task.caption_weight {caption_weight}: this {name} has no caption decoder; set it to 0"
         )

@@ -24,9 +24,9 @@ from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.collectives import training_group
+from internvideo.models.contract import VideoFeatures
 from internvideo.models.contrastive import caption_ids
 from internvideo.models.contrastive_blocks import blockwise_contrast
-from internvideo.models.contract import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
 from internvideo.models.umt_multimodal import TextTokens, UMTMultimodal
 from internvideo.models.unmasked_teacher import alignment_loss
