@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from internvideo.models.attentive_pool import AttentivePool
+from internvideo.models.probe import AttentivePool
 
 
 def pool(width: int = 8, num_heads: int = 2) -> AttentivePool:

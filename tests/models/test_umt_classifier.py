@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from internvideo.models.classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.positions import resample_positions, sinusoid_table
-from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 
 BASE = UMTClassifierConfig(width=16, depth=1, num_heads=2, num_classes=5)
 
