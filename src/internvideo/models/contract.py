@@ -8,7 +8,8 @@
     classes      `Classifier`: `forward(video)` gives logits over `config.num_classes` named classes
     captions     `Captioner`: writes a sentence about each clip
 
-Ask `has(model, "captions")`. Every model of the zoo is a `VideoEncoder`, so it has the first two.
+Ask `has(model, "captions")`. Every model of the zoo is a `VideoEncoder` and has the first two, and
+`reset_parameters()`, `reset_buffers()` and `block_modules()`; one set of tests runs over them all.
 
 Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n tokens, d width,
 (t, h, w) the grid of tokens in time, rows and columns; e joint dimension, l text length, k classes.
@@ -112,6 +113,9 @@ class VideoEncoder:
     capabilities: frozenset[Capability]
     config: Any
     forward_features: Any
+
+    def reset_buffers(self) -> None:
+        """Make the tables that are no part of the state, after building on the meta device."""
 
     def intermediates(
         self, video: Float[Tensor, "b c t y x"], layers: Sequence[int]

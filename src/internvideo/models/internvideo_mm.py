@@ -208,8 +208,7 @@ class InternVideoMM(VideoEncoder, nn.Module):
 
     def reset_buffers(self) -> None:
         """Make the tables that are no part of the state, after building on the meta device."""
-        if isinstance(self.visual, PooledVideoViT):
-            self.visual.reset_buffers()
+        self.visual.reset_buffers()
 
     def block_modules(self) -> Iterator[nn.Module]:
         """Yield the blocks of towers and decoder: the units to checkpoint, compile or shard."""
@@ -287,13 +286,24 @@ class InternVideoMM(VideoEncoder, nn.Module):
         return F.normalize(embedding.float(), dim=-1) if normalize else embedding
 
     def forward(
-        self, video: Float[Tensor, "b c t y x"], ids: Int[Tensor, "b l"], *, caption: bool = True
+        self,
+        video: Float[Tensor, "b c t y x"],
+        ids: Int[Tensor, "b l"],
+        *,
+        caption: bool | None = None,
     ) -> InternVideoMMOutput:
         """Embed a batch of pairs for the contrastive loss and, if wanted, predict the captions.
+
+        Args:
+            video: normalised pixels.
+            ids: one text a clip.
+            caption: whether to predict the captions; None: where there is a decoder.
 
         Raises:
             ConfigError: captions are wanted of a model without a decoder.
         """
+        if caption is None:
+            caption = self.caption_decoder is not None
         clips, texts = self.forward_features(video), self.text_features(ids)
         return InternVideoMMOutput(
             video=F.normalize(self.project_video(clips).float(), dim=-1),

@@ -93,7 +93,7 @@ class AttentivePool(nn.Module):
             self.kv(self.norm(tokens)), "b n (k h d) -> k b h n d", k=2, h=self.num_heads
         )
         keys, values = kv.unbind(0)
-        query = repeat(self.query, "1 1 (h d) -> b h 1 d", b=len(tokens), h=self.num_heads)
+        query = repeat(self.query, "1 1 (h d) -> b h 1 d", b=tokens.shape[0], h=self.num_heads)
         pooled = attention(query.to(keys.dtype), keys, values)
         return self.proj(rearrange(pooled, "b h 1 d -> b (h d)"))
 

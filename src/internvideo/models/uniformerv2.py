@@ -180,7 +180,7 @@ class UniFormerV2Transformer(nn.Module):
             wanted: blocks whose tokens to return too.
         """
         outputs: dict[int, Tensor] = {}
-        video_token = self.temporal_cls_token.to(x.dtype).expand(len(x), -1, -1)
+        video_token = self.temporal_cls_token.to(x.dtype).expand(x.shape[0], -1, -1)
         stages = iter(zip(self.dpe, self.dec, strict=True))
         for index, block in enumerate(self.resblocks):
             x = block(x)
@@ -279,7 +279,7 @@ class UniFormerV2(VideoEncoder, nn.Module):
         patches = F.linear(pixels, self.conv1.weight.flatten(1))
         x = patches.unflatten(1, (t, h * w)) + positions[1:].to(patches.dtype)
         first = (self.class_embedding + positions[0]).to(x.dtype)
-        return self.ln_pre(torch.cat([first.expand(len(x), t, 1, -1), x], dim=2)), grid
+        return self.ln_pre(torch.cat([first.expand(x.shape[0], t, 1, -1), x], dim=2)), grid
 
     def forward_features(
         self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()

@@ -169,8 +169,7 @@ class ViCLIP(VideoEncoder, nn.Module):
 
     def reset_buffers(self) -> None:
         """Make the tables that are no part of the state, after building on the meta device."""
-        if isinstance(self.vision_encoder, PooledVideoViT):
-            self.vision_encoder.reset_buffers()
+        self.vision_encoder.reset_buffers()
 
     def block_modules(self) -> Iterator[nn.Module]:
         """Yield the blocks of both towers: the units to checkpoint, compile or shard."""
@@ -226,7 +225,7 @@ class ViCLIP(VideoEncoder, nn.Module):
                 video, tubelet_size=config.tubelet_size, patch_size=config.patch_size
             )
             if noise is None:
-                noise = torch.rand(len(video), t * h * w, device=video.device)
+                noise = torch.rand(video.shape[0], t * h * w, device=video.device)
             visible = kept_tokens(noise, mask_ratio, num_steps=t)
         embedding = self.vision_encoder.project(self.vision_encoder(video, visible=visible))
         return F.normalize(embedding.float(), dim=-1) if normalize else embedding

@@ -274,7 +274,7 @@ class VideoMAE(VideoEncoder, nn.Module):
             tubelet_size=encoder.tubelet_size,
             patch_size=config.mask_patch,
         )
-        every = torch.arange(prod(grid), device=video.device).expand(len(video), -1)
+        every = torch.arange(prod(grid), device=video.device).expand(video.shape[0], -1)
         # Mask tokens ask for what the encoded ones know: a token that decoded its own places would
         # complete them from the same frame and learn nothing of time (measured: docs/nano.md).
         values = divide_tubelets(

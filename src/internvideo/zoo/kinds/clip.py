@@ -11,12 +11,15 @@ from typing import Any
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.zoo.shapes import Shapes, depth_of, heads_of, most_common, required, with_fields
 
-__all__ = ["TINY_TEXT", "image_fields", "text_config", "tower_width"]
+__all__ = ["TINY_TEXT", "TINY_WORDS", "image_fields", "text_config", "tower_width"]
+
+TINY_WORDS = tuple("abcdefghijklmnopqrst")
+"""Of the miniature two-tower models; four special tokens join them."""
 
 TINY_TEXT = CLIPTextConfig(
     vocab_size=24, context_length=8, width=16, depth=2, num_heads=2, embed_dim=8
 )
-"""Of the miniature two-tower models."""
+"""The text tower of these models."""
 
 
 def tower_width(shapes: Shapes, tower: str) -> int:

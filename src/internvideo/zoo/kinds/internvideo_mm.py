@@ -59,6 +59,7 @@ _TINY = internvideo_mm.InternVideoMMConfig(
     vision=uniformerv2.TINY,
     text=clip.TINY_TEXT,
     embed_dim=clip.TINY_TEXT.embed_dim,
+    vocabulary=clip.TINY_WORDS,
     decoder_depth=2,
     decoder_queries=5,
 )

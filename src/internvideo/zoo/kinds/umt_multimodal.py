@@ -10,6 +10,7 @@ from internvideo.models import umt_multimodal
 from internvideo.models.bert import BertConfig
 from internvideo.models.umt_multimodal import UMTMultimodalConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
+from internvideo.models.wordpiece import SPECIAL_TOKENS
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import unmasked_teacher
 from internvideo.zoo.kinds.videomae import vit_fields
@@ -121,6 +122,7 @@ _TINY = UMTMultimodalConfig(
     ),
     embed_dim=8,
     context_length=8,
+    vocabulary=SPECIAL_TOKENS + tuple("abcdefghijklmnopqrs"),
     teacher=unmasked_teacher.TINY_TEACHER,
 )
 

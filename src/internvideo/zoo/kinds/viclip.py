@@ -96,6 +96,7 @@ _TINY = viclip.ViCLIPConfig(
     ),
     text=clip.TINY_TEXT,
     embed_dim=clip.TINY_TEXT.embed_dim,
+    vocabulary=clip.TINY_WORDS,
     temp_init=0.1,
 )
 TINY_POOLED = dataclasses.replace(_TINY, vision=videomae.TINY_STEM, projection_norm="batch")
