@@ -33,8 +33,20 @@ PUBLISHED = {
     for kind in ARCHITECTURES
     for name, config in kind.sizes.items()
 }
+# One of each class is enough for what takes seconds; the other ways to build it are `slow`.
+FIRST = {kind.model: name for name, (kind, _) in reversed(MINIATURES.items())}
 every_miniature = pytest.mark.parametrize(("kind", "config"), MINIATURES.values(), ids=MINIATURES)
 every_size = pytest.mark.parametrize(("kind", "config"), PUBLISHED.values(), ids=PUBLISHED)
+every_class = pytest.mark.parametrize(
+    ("kind", "config"), [MINIATURES[name] for name in FIRST.values()], ids=list(FIRST.values())
+)
+every_build = pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in FIRST.values() else pytest.mark.slow)
+        for name, case in MINIATURES.items()
+    ],
+)
 # Tracing through einops' own Python takes two thirds of the time of a compilation.
 torch._dynamo.allow_in_graph(einops.rearrange)
 torch._dynamo.allow_in_graph(einops.repeat)
@@ -214,10 +226,15 @@ def test_the_state_is_all_there_is(kind, config):
 @every_miniature
 def test_builds_on_the_meta_device_and_takes_weights_without_a_copy(kind, config):
     model = build(kind, config)
+    state = {  # of which no tensor is what a fresh model would have
+        name: 1.1 * tensor if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    model.load_state_dict(state)
     with torch.device("meta"):
         hollow = kind.model(config).eval()
     assert all(tensor.is_meta for tensor in (*hollow.parameters(), *hollow.buffers()))
-    hollow.load_state_dict(model.state_dict(), strict=True, assign=True)
+    hollow.load_state_dict(state, strict=True, assign=True)
     hollow.reset_buffers()
     assert_equal(run(hollow, inputs_of(hollow)), run(model, inputs_of(model)))
 
@@ -283,11 +300,19 @@ def test_bfloat16_stays_close_to_float32(kind, config):
             assert (one.float() - other).norm() < 0.03 * other.norm()
 
 
-@every_miniature
-@pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
-def test_compiles_to_one_graph(kind, config, checkpointed):
+@every_build
+def test_compiles_to_one_graph(kind, config):
+    assert_compiles(build(kind, config))
+
+
+@every_class
+def test_compiles_to_one_graph_with_checkpointing(kind, config):
     model = build(kind, config)
-    checkpoint_blocks(model, enabled=checkpointed)
+    checkpoint_blocks(model)
+    assert_compiles(model)
+
+
+def assert_compiles(model: Any) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     inputs = inputs_of(model)
@@ -296,7 +321,7 @@ def test_compiles_to_one_graph(kind, config, checkpointed):
         torch.testing.assert_close(one, other)
 
 
-@every_miniature
+@every_build
 def test_exports_with_a_dynamic_batch(kind, config):
     model = Numbers(build(kind, config))
     batch = torch.export.Dim("batch", min=2, max=64)
