@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
 from internvideo.models.config import config_from_dict, config_to_dict
+from internvideo.models.contract import has
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architectures import find_architecture, kind_of
@@ -94,7 +95,7 @@ class Pretrained(ModelHubMixin, library_name="internvideo", tags=["video", "inte
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of a model with a text tower, else None."""
-        return getattr(self.model, "tokenizer", None)
+        return self.model.tokenizer if has(self.model, "text") else None
 
     @property
     def name(self) -> str:
@@ -263,9 +264,7 @@ def assign_weights(
         if tensor.is_floating_point() and not bool(torch.isfinite(copied[name]).all()):
             raise CheckpointError(f"{source}: {name} holds values that are not finite numbers")
     network.load_state_dict(copied, strict=True, assign=True)
-    reset_buffers: Callable[[], None] | None = getattr(network, "reset_buffers", None)
-    if reset_buffers is not None:
-        reset_buffers()
+    network.reset_buffers()  # type: ignore[operator]
     left = [name for name, tensor in _tensors(network) if tensor.is_meta]
     assert not left, f"{type(network).__name__}.reset_buffers() leaves {left} on the meta device"
     network.to(device).eval()

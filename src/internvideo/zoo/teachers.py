@@ -30,7 +30,7 @@ def load_clip_teacher(source: str | Path) -> CLIPTeacher:
     model = load_model(source).model
     if isinstance(model, CLIPTeacher):
         return model
-    tower = getattr(model, "vision_encoder", None) if isinstance(model, ViCLIP) else None
+    tower = model.vision_encoder if isinstance(model, ViCLIP) else None
     if not isinstance(tower, ViCLIPVision):
         raise CheckpointError(
             f"{source} is a {type(model).__name__}, a teacher must be an image CLIP, such as "

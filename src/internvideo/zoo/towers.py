@@ -146,13 +146,14 @@ def _tower(model: TwoTowers) -> nn.Module:
 
 def _is_image_clip(model: nn.Module) -> bool:
     """Tell an image CLIP, which is read as a ViCLIP with nothing in time."""
-    tower = getattr(model, "vision_encoder", None)
-    return isinstance(tower, ViCLIPVision) and not bool(tower.temporal_positional_embedding.any())
+    if not isinstance(model, ViCLIP) or not isinstance(model.vision_encoder, ViCLIPVision):
+        return False
+    return not bool(model.vision_encoder.temporal_positional_embedding.any())
 
 
 def _is_pooled(model: nn.Module) -> bool:
     """Tell a small ViCLIP, whose towers are those of a small InternVideo-MM."""
-    return isinstance(getattr(model, "vision_encoder", None), PooledVideoViT)
+    return isinstance(model, ViCLIP) and isinstance(model.vision_encoder, PooledVideoViT)
 
 
 def _may_be_new(name: str, from_image: bool) -> bool:
