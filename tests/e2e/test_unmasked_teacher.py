@@ -13,13 +13,9 @@ from safetensors.torch import load_file
 
 import internvideo as iv
 from internvideo.errors import ConfigError
-from internvideo.models.classifier import (
-    UMTClassifier,
-    UMTClassifierConfig,
-    VideoClassifier,
-    VideoClassifierConfig,
-)
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
+from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe

@@ -183,7 +183,7 @@ def test_fusing_reads_the_decoder_at_the_end_token(config):
         torch.testing.assert_close(fused[row], alone, rtol=1e-4, atol=1e-5)
     text = model.text_features(ids)
     torch.testing.assert_close(model.fuse(features, ids, text=text), fused)
-    assert model.pool_video(features).shape == (4, 12)
+    assert model.project_video(features).shape == (4, 6)
 
 
 @BOTH

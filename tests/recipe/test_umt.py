@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from internvideo.models.classifier import UMTClassifier, UMTClassifierConfig
+from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.recipe import list_recipes, load_recipe
 from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import build_preprocessing

@@ -8,12 +8,8 @@ import pytest
 import torch
 
 from internvideo.errors import CheckpointError
-from internvideo.models.classifier import (
-    UMTClassifier,
-    UMTClassifierConfig,
-    VideoClassifier,
-    VideoClassifierConfig,
-)
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo import load_encoder_weights, load_model, save_pretrained
 from internvideo.zoo.registry import find_card

@@ -7,15 +7,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from internvideo.models.classifier import (
-    UMTClassifier,
-    UMTClassifierConfig,
-    VideoClassifier,
-    VideoClassifierConfig,
-)
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
+from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.umt_multimodal import SIZES as UMT_MULTIMODAL_SIZES
 from internvideo.models.umt_multimodal import UMTMultimodal
 from internvideo.models.uniformerv2 import UniFormerV2Config

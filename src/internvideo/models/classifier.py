@@ -3,8 +3,7 @@
     clip ──► VideoViT ──► mean of the tokens ──► LayerNorm ──► dropout ──► linear ──► logits
 
 The names of the weights are those of the fine-tuned VideoMAE files, so the encoder's lie beside the
-head's and not below a prefix. Students of an unmasked teacher (UMT, Li et al., 2023) are the same
-network with other defaults.
+head's and not below a prefix.
 
 Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; d width, k classes.
 """
@@ -26,15 +25,7 @@ from internvideo.models.contract import VideoFeatures, unit
 from internvideo.models.layers import init_module
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
-__all__ = [
-    "SIZES",
-    "UMT_SIZES",
-    "UMTClassifier",
-    "UMTClassifierConfig",
-    "VideoClassifier",
-    "VideoClassifierConfig",
-    "remap_head",
-]
+__all__ = ["SIZES", "VideoClassifier", "VideoClassifierConfig", "remap_head"]
 
 
 Pooling = Literal["mean", "mean+max", "concat", "first"]
@@ -145,37 +136,6 @@ class VideoClassifier(VideoViT):
         return self.head(self.head_drop(self.pool(self.forward_features(video))))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UMTClassifierConfig(VideoClassifierConfig):
-    """Shape of a `UMTClassifier`.
-
-    Attributes:
-        num_frames: frames that the model is made for; others work too.
-        tubelet_size: frames of a tubelet.
-        positions: "umt", see `VideoViTConfig`.
-    """
-
-    num_frames: int = 8
-    tubelet_size: int = 1
-    positions: Literal["direct", "base-grid", "learnable", "umt"] = "umt"
-
-
-class UMTClassifier(VideoClassifier):
-    """A `VideoClassifier` with the defaults of the unmasked teacher.
-
-    A tubelet is one frame, so 8 frames of 224 pixels are 1568 tokens, and the position table of
-    exactly these is fitted to any other clip.
-
-    Example:
-        >>> from dataclasses import replace
-        >>> model = UMTClassifier(replace(UMT_SIZES["b16"], num_classes=10, depth=1))
-        >>> model(torch.randn(1, 3, 8, 224, 224)).shape
-        torch.Size([1, 10])
-    """
-
-    config: UMTClassifierConfig
-
-
 def remap_head(
     weight: Float[Tensor, "k d"], bias: Float[Tensor, " k"], rows: Sequence[int]
 ) -> tuple[Float[Tensor, "j d"], Float[Tensor, " j"]]:
@@ -211,9 +171,3 @@ def _size(name: str) -> VideoClassifierConfig:
 
 SIZES: dict[str, VideoClassifierConfig] = {name: _size(name) for name in vit.SIZES}
 """The published sizes for the 400 classes of Kinetics-400; `dataclasses.replace` makes others."""
-
-UMT_SIZES: dict[str, UMTClassifierConfig] = {
-    "b16": UMTClassifierConfig(num_classes=400, width=768, depth=12, num_heads=12),
-    "l16": UMTClassifierConfig(num_classes=400, width=1024, depth=24, num_heads=16),
-}
-"""The published sizes of the unmasked teacher for the 400 classes of Kinetics-400."""

@@ -246,9 +246,7 @@ class CLIPTeacher(VideoEncoder, nn.Module):
             frame_cls=rearrange(x[:, 0], "(b t) d -> b t d", t=grid[0]),
         )
 
-    def forward(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
-        """Encode clips; see `forward_features`."""
-        return self.forward_features(video)
+    forward = forward_features
 
     def example_inputs(self, batch: int = 2) -> tuple[Tensor]:
         """Return clips of two frames: any number works."""

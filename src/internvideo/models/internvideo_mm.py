@@ -245,20 +245,13 @@ class InternVideoMM(VideoEncoder, nn.Module):
         ids = torch.randint(text.vocab_size, (batch, text.context_length))
         return (*self.visual.example_inputs(batch), ids)
 
-    def pool_video(self, features: VideoFeatures) -> Float[Tensor, "b w"]:
-        """Return one normed vector a clip, before the projection into the joint space."""
-        if isinstance(self.visual, PooledVideoViT):
-            return self.visual.norm(features.pool(self.visual.pool))
-        assert self.visual_ln_post is not None
-        return self.visual_ln_post(features.cls)
-
     def project_video(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map encoded clips into the joint space (not normalised)."""
-        pooled = self.pool_video(features)
         if isinstance(self.visual, PooledVideoViT):
-            return self.visual.proj(pooled)
+            return self.visual.project(features)
+        assert self.visual_ln_post is not None
         assert self.visual_proj is not None
-        return pooled @ self.visual_proj
+        return self.visual_ln_post(features.cls) @ self.visual_proj
 
     def encode_video(
         self, video: Float[Tensor, "b c t y x"], *, normalize: bool = True

@@ -83,14 +83,7 @@ class PooledVideoViT(VideoEncoder, nn.Module):
         """Encode a clip; see `VideoViT.forward_features`."""
         return self.encoder.forward_features(video, visible=visible, layers=layers)
 
-    def forward(
-        self,
-        video: Float[Tensor, "b c t y x"],
-        *,
-        visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
-    ) -> VideoFeatures:
-        """Encode a clip; see `VideoViT.forward_features`."""
-        return self.forward_features(video, visible=visible)
+    forward = forward_features
 
     def project(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map the pooled tokens into the joint space (not normalised)."""

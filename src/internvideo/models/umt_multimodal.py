@@ -103,16 +103,6 @@ class UMTMultimodalConfig:
         """Shape of the video encoder."""
         return self.vision.encoder
 
-    @property
-    def image_size(self) -> int:
-        """Pixels of the square frames that the model is made for."""
-        return self.encoder.image_size
-
-    @property
-    def num_frames(self) -> int:
-        """Frames that the model is made for."""
-        return self.encoder.num_frames
-
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:

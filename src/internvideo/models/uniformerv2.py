@@ -310,9 +310,7 @@ class UniFormerV2(VideoEncoder, nn.Module):
             frame_cls=x[:, :, 0],
         )
 
-    def forward(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video)
+    forward = forward_features
 
 
 def _something_something(base: UniFormerV2Config, num_global: int) -> UniFormerV2Config:

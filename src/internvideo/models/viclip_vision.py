@@ -168,14 +168,7 @@ class ViCLIPVision(VideoEncoder, nn.Module):
             hidden=tuple(output[:, 1:] for output in outputs),
         )
 
-    def forward(
-        self,
-        video: Float[Tensor, "b c t y x"],
-        *,
-        visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
-    ) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video, visible=visible)
+    forward = forward_features
 
     def project(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map the class token into the joint space (not normalised)."""

@@ -341,14 +341,7 @@ class VideoViT(VideoEncoder, nn.Module):
         shape = (config.num_channels, config.num_frames, config.image_size, config.image_size)
         return (torch.randn(batch, *shape),)
 
-    def forward(
-        self,
-        video: Float[Tensor, "b c t y x"],
-        *,
-        visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
-    ) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video, visible=visible)
+    forward = forward_features
 
 
 def _select_frames(video: Tensor, index: Tensor, tubelet_size: int) -> Tensor:

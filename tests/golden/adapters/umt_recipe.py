@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from golden.adapters.videomae import _check_stored
 from golden.case import Case
-from internvideo.models.classifier import UMTClassifier, UMTClassifierConfig, VideoClassifier
+from internvideo.models.classifier import VideoClassifier
+from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.viclip_vision import ViCLIPVision, ViCLIPVisionConfig
 from internvideo.tasks.classification.merge import ViewLogits, accuracy_percent, merge_views
 from internvideo.train.config import OptimConfig, ScheduleConfig

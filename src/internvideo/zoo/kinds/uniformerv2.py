@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from internvideo.models import uniformerv2_classifier
@@ -86,16 +86,7 @@ TINY = UniFormerV2Config(
 )
 """A miniature of the encoder of Kinetics."""
 
-_TINY = UniFormerV2ClassifierConfig(
-    image_size=16,
-    num_frames=4,
-    patch_size=8,
-    width=16,
-    depth=3,
-    num_heads=2,
-    global_layers=(1, 2),
-    num_classes=5,
-)
+_TINY = UniFormerV2ClassifierConfig(**asdict(TINY), num_classes=5)
 
 CLASSIFIER = Architecture(
     id="uniformerv2/classifier",

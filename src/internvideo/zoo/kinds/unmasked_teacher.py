@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from internvideo.errors import CheckpointError
-from internvideo.models import classifier, clip_teacher, unmasked_teacher, vit
-from internvideo.models.classifier import UMTClassifierConfig
+from internvideo.models import clip_teacher, umt_classifier, unmasked_teacher, vit
 from internvideo.models.clip_init import inflate_patch_kernel
+from internvideo.models.umt_classifier import UMTClassifierConfig
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import clip, videomae
 from internvideo.zoo.kinds.videomae import classifier_traits, vit_fields
@@ -117,14 +117,7 @@ TINY_TEACHER = clip_teacher.CLIPTeacherConfig(
 """A miniature of its teacher."""
 
 _TINY_CLASSIFIER = UMTClassifierConfig(
-    image_size=16,
-    num_frames=4,
-    patch_size=8,
-    width=16,
-    depth=2,
-    num_heads=2,
-    num_classes=5,
-    init_scale=1.0,
+    image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2, num_classes=5
 )
 
 PRETRAINING = Architecture(
@@ -141,9 +134,9 @@ PRETRAINING = Architecture(
 
 CLASSIFIER = Architecture(
     id="unmasked-teacher/classifier",
-    model=classifier.UMTClassifier,
+    model=umt_classifier.UMTClassifier,
     config=UMTClassifierConfig,
-    sizes=classifier.UMT_SIZES,
+    sizes=umt_classifier.SIZES,
     tiny={"released": _TINY_CLASSIFIER},
     tables={"official": SAME_NAMES},
     infer=_infer_classifier,

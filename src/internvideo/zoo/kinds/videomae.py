@@ -160,10 +160,7 @@ TINY = vit.VideoViTConfig(image_size=16, num_frames=4, patch_size=8, width=16, d
 """A miniature of the encoder."""
 
 TINY_STEM = replace(
-    TINY,
-    patch_size=16,
-    tubelet_size=1,
-    stem=vit.ConvStemConfig(channels=(4, 6), strides=(2, 2)),
+    TINY, patch_size=16, tubelet_size=1, stem=vit.ConvStemConfig(channels=(4, 6), strides=(2, 2))
 )
 """With a convolutional stem, and one token a frame."""
 
@@ -172,14 +169,7 @@ _TINY_PRETRAINING = videomae.VideoMAEConfig(
     encoder=TINY, decoder_width=8, decoder_depth=1, decoder_num_heads=2
 )
 _TINY_CLASSIFIER = classifier.VideoClassifierConfig(
-    image_size=16,
-    num_frames=4,
-    patch_size=8,
-    width=16,
-    depth=2,
-    num_heads=2,
-    num_classes=5,
-    init_scale=1.0,
+    image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2, num_classes=5
 )
 _TINY_PROBE = probe.ProbeClassifierConfig(encoder=TINY, num_classes=5, num_heads=2)
 
