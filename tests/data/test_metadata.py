@@ -15,8 +15,8 @@ from internvideo.data import metadata_files, metadata_stats
 from internvideo.data.metadata import ClipFilter, Condition, MetadataColumns
 from internvideo.data.metadata_filter import diverse_choice, filter_metadata
 from internvideo.data.metadata_stats import LENGTH_EDGES, QUANTILES, measure_metadata
-from internvideo.data.timestamps import format_timestamp
 from internvideo.errors import ConfigError, DataError
+from internvideo.formats.timestamps import format_timestamp
 
 NAMES = ("aB3_dEfGh1-", "-startdash0", "0123456789_")
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 import tiny
+from internvideo.data import write_world
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation import labelled_videos, measure_zero_shot, world_videos
 from internvideo.pipeline import VideoModel, load
-from internvideo.world import ACTIONS, World, action_prompts, is_held_out, write_kinetics
+from internvideo.world import ACTIONS, World, action_prompts, is_held_out
 
 PROTOCOL = tiny.PROTOCOL
 
@@ -23,7 +24,7 @@ def model(request, tmp_path_factory) -> VideoModel:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    write_kinetics(root, 6, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
+    write_world(root, 6, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
     return root
 
 

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from internvideo.data import write_world
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError
 from internvideo.recipe import load_recipe
 from internvideo.recipe.inputs import build_source, class_names
-from internvideo.world import ACTIONS, World, write_kinetics, write_msrvtt
+from internvideo.world import ACTIONS, World
 
 
 def test_a_recipe_samples_the_frames_of_its_clips():
@@ -29,8 +30,8 @@ def test_a_recipe_samples_the_frames_of_its_clips():
 
 
 def test_lists_of_videos_are_read_in_their_own_format(tmp_path):
-    write_kinetics(tmp_path / "k", 6, world=World(), workers=1)
-    write_msrvtt(tmp_path / "m", 6, world=World(), workers=1)
+    write_world(tmp_path / "k", 6, world=World(), workers=1)
+    write_world(tmp_path / "m", 6, kind="msrvtt", world=World(), workers=1)
     kinetics = {"kind": "kinetics", "annotations": str(tmp_path / "k" / "train.csv")}
     (annotations,) = (tmp_path / "m").glob("*.json")
     msrvtt = {

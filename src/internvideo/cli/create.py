@@ -11,6 +11,7 @@ import typer
 
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import failure_list, output_folder, progress_bar, stdout_console
+from internvideo.formats import WRITABLE
 
 __all__ = ["demo", "world"]
 
@@ -18,20 +19,9 @@ __all__ = ["demo", "world"]
 _SHOWN_FILES = 10
 
 
-class DatasetFormat(str, Enum):
-    """In whose format the annotations of the world are written."""
-
-    kinetics = "kinetics"
-    ssv2 = "ssv2"
-    ssv2_rawframes = "ssv2-rawframes"
-    ucf101 = "ucf101"
-    hmdb51 = "hmdb51"
-    msrvtt = "msrvtt"
-    multiple_choice = "multiple-choice"
-    msvd = "msvd"
-    webvid = "webvid"
-    internvid = "internvid"
-    videochat = "videochat"
+# An enum makes a typo an error of usage that names the formats.
+DatasetFormat = Enum("DatasetFormat", {name: name for name in WRITABLE}, type=str)
+_KINETICS = DatasetFormat("kinetics")
 
 
 def world(
@@ -42,7 +32,7 @@ def world(
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another world.")] = 0,
     fmt: Annotated[
         DatasetFormat, typer.Option("--format", "-f", help="Format of the annotations.")
-    ] = DatasetFormat.kinetics,
+    ] = _KINETICS,
     size: Annotated[
         int,
         typer.Option(
@@ -66,26 +56,15 @@ def world(
       internvideo world --out retrieval/ --format msrvtt --seed 5
     """
     output_folder(out)
-    from internvideo import world as worlds
+    from internvideo.data import write_world
+    from internvideo.world import World
 
-    write = {
-        DatasetFormat.kinetics: worlds.write_kinetics,
-        DatasetFormat.ssv2: worlds.write_something_something,
-        DatasetFormat.ssv2_rawframes: worlds.write_something_something_frames,
-        DatasetFormat.ucf101: worlds.write_ucf101,
-        DatasetFormat.hmdb51: worlds.write_hmdb51,
-        DatasetFormat.msrvtt: worlds.write_msrvtt,
-        DatasetFormat.multiple_choice: worlds.write_multiple_choice,
-        DatasetFormat.msvd: worlds.write_msvd,
-        DatasetFormat.webvid: worlds.write_webvid,
-        DatasetFormat.internvid: worlds.write_internvid,
-        DatasetFormat.videochat: worlds.write_videochat,
-    }[fmt]
     with progress_bar("writing", unit="clips") as advance:
-        written = write(
+        written = write_world(
             out,
             num_clips,
-            world=worlds.World(seed=seed, size=size, num_frames=num_frames),
+            kind=fmt.value,
+            world=World(seed=seed, size=size, num_frames=num_frames),
             workers=workers or os.cpu_count() or 1,
             progress=advance,
         )

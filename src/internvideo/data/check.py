@@ -16,11 +16,11 @@ import numpy as np
 from internvideo.data.clip_list import NO_LABEL, ClipEntry, ClipList
 from internvideo.data.clip_sampling import part_frames
 from internvideo.data.clips import entry_part, open_entry
-from internvideo.data.formats.files import opened
-from internvideo.data.formats.tables import text_lines
 from internvideo.data.numbered_frames import NumberedFrames
 from internvideo.data.timed_pool import map_with_timeout
 from internvideo.errors import ConfigError, VideoError
+from internvideo.formats.files import opened
+from internvideo.formats.tables import text_lines
 from internvideo.video import Video
 from internvideo.video.sources import is_url
 

@@ -1,36 +1,33 @@
-"""What an annotation file says of each clip, kept so that a million of them fit into memory.
+"""The clips of annotated videos, kept so that a million of them fit into memory.
 
-A `ClipList` looks like a list of `ClipEntry`, but holds a few flat arrays: no Python object for
-each clip, so that data workers that were forked share its pages (counting references to a million
-objects would copy them into every worker), and pickling it for a spawned worker is one block copy.
+A clip is a video, or one of its segments. A `ClipList` looks like a list of `ClipEntry`, but holds
+a few flat arrays: no Python object for each clip, so that data workers that were forked share its
+pages (counting references to a million objects would copy them into every worker), and pickling it
+for a spawned worker is one block copy.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
 
+from internvideo.annotations import Annotations, BadLine, Segment, VideoAnnotation
 from internvideo.errors import DataError
-from internvideo.video.rawframes import IMAGE_SUFFIXES
+from internvideo.video.rawframes import is_image
 from internvideo.video.sources import is_url
 
-__all__ = ["NO_LABEL", "BadLine", "ClipEntry", "ClipList", "is_image"]
+__all__ = ["NO_LABEL", "ClipEntry", "ClipList"]
 
 NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
 _NONE, _NAN = NO_LABEL, float("nan")
-_IMAGE_ENDINGS = tuple(IMAGE_SUFFIXES)
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path or address has the ending of a still image."""
-    return (path.partition("?")[0] if is_url(path) else path).lower().endswith(_IMAGE_ENDINGS)
+_WHOLE: tuple[Segment | None, ...] = (None,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +37,7 @@ class ClipEntry:
     Attributes:
         path: video file, folder of frames, or address.
         label: class number from 0, or None.
-        start: begin of the annotated part in seconds, or None for the whole video.
+        start: start of the annotated part in seconds, or None for the whole video.
         end: its end in seconds.
         duration: length of the whole video in seconds, where the annotation tells it.
         captions: sentences about it.
@@ -75,14 +72,6 @@ class ClipEntry:
         return is_image(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line of an annotation file that says nothing usable, and why (file and line included)."""
-
-    line: int
-    message: str
-
-
 class _Texts:
     """Strings in one block of bytes; reading one makes a new string."""
 
@@ -112,17 +101,16 @@ class _TextsBuilder:
 
 
 class ClipList(Sequence[ClipEntry]):
-    """The clips of one annotation file, compactly.
+    """The clips of annotated videos, compactly: one for each segment of a video that has any.
 
     Args:
-        entries: the clips, in the order of the file; an iterator is read one at a time. Lines that
-            cannot be used come as `BadLine`.
+        records: the videos; an iterator is read one at a time. Lines that cannot be used come as
+            `BadLine`.
         file: the annotation file, for messages.
         root: folder or address that relative paths are below; None leaves paths as they are.
         description: what was read, such as "Kinetics list, separated by a space".
         class_names: names of the labels, in their order, where the format names them.
-        copying: whether the file can be copied without some clips: a clip is a line, or a row of a
-            csv (whose texts may have line ends), or "none" of both.
+        copying: whether the file can be copied without some clips, see `Annotations`.
 
     Attributes:
         bad_lines: the lines that cannot be used.
@@ -133,7 +121,7 @@ class ClipList(Sequence[ClipEntry]):
 
     def __init__(
         self,
-        entries: Iterable[ClipEntry | BadLine],
+        records: Iterable[VideoAnnotation | BadLine],
         *,
         file: Path | str,
         root: Path | str | None = None,
@@ -148,7 +136,7 @@ class ClipList(Sequence[ClipEntry]):
         self.copying = copying
         self._templates: list[str | None] = []
         self.bad_lines: list[BadLine] = []
-        self._fill(entries)
+        self._fill(records)
         if not len(self):
             if self.bad_lines:
                 raise DataError(self.bad_lines[0].message)
@@ -156,35 +144,59 @@ class ClipList(Sequence[ClipEntry]):
                 f"{file} lists no clips that can be used; check that it is the right file and split"
             )
 
-    def _fill(self, entries: Iterable[ClipEntry | BadLine]) -> None:
+    @classmethod
+    def read(cls, found: Annotations) -> ClipList:
+        """Read the records of an annotation file.
+
+        Raises:
+            DataError: none of them can be used.
+        """
+        clips = cls(
+            found.records,
+            file=found.file,
+            root=found.root,
+            class_names=found.class_names,
+            copying=found.copying,
+        )
+        if found.corrected is not None and (corrected := found.corrected()) is not None:
+            return cls.read(replace(corrected, corrected=None))
+        described = found.description
+        clips.description = described if isinstance(described, str) else described()
+        return clips
+
+    def _fill(self, records: Iterable[VideoAnnotation | BadLine]) -> None:
         paths, captions, caption_ends = _TextsBuilder(), _TextsBuilder(), array("q")
         line, label, num_frames, first_frame = (array("i") for _ in range(4))
         start, end, duration = (array("d") for _ in range(3))
         templates: dict[str | None, int] = {}
         template_of, still = array("I"), array("b")
-        for entry in entries:
-            if isinstance(entry, BadLine):
-                self.bad_lines.append(entry)
+        for video in records:
+            if isinstance(video, BadLine):
+                self.bad_lines.append(video)
                 continue
-            paths.add(entry.path)
-            for column, value in (
-                (line, entry.line),
-                (label, entry.label),
-                (num_frames, entry.num_frames),
-                (first_frame, entry.first_frame),
-            ):
-                column.append(_NONE if value is None else value)
-            for column, value in (
-                (start, entry.start),
-                (end, entry.end),
-                (duration, entry.duration),
-            ):
-                column.append(_NAN if value is None else value)
-            for caption in entry.captions:
-                captions.add(caption)
-            caption_ends.append(len(captions.ends))
-            template_of.append(templates.setdefault(entry.template, len(templates)))
-            still.append(entry.template is None and entry.is_image)
+            is_still = video.template is None and is_image(video.path)
+            template = templates.setdefault(video.template, len(templates))
+            for part in video.segments or _WHOLE:
+                own = video if part is None or part.label is None else part
+                for column, value in (
+                    (line, video.line),
+                    (label, own.label),
+                    (num_frames, video.num_frames),
+                    (first_frame, video.first_frame),
+                ):
+                    column.append(_NONE if value is None else value)
+                for column, value in (
+                    (start, None if part is None else part.start),
+                    (end, None if part is None else part.end),
+                    (duration, video.duration),
+                ):
+                    column.append(_NAN if value is None else value)
+                for caption in (part and part.captions) or video.captions:
+                    captions.add(caption)
+                paths.add(video.path)
+                caption_ends.append(len(captions.ends))
+                template_of.append(template)
+                still.append(is_still)
         self._paths, self._captions = paths.texts(), captions.texts()
         self._templates = list(templates)
         columns = {

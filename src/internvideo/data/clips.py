@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import ClipSampling, Part, part_frames
 from internvideo.data.numbered_frames import NumberedFrames
-from internvideo.data.samples import Sample
+from internvideo.data.samples import ClipViews, Sample
 from internvideo.data.still_image import StillImage
 from internvideo.errors import VideoError
 from internvideo.video import Preprocessing, Video
+from internvideo.video.frames import Window
 from internvideo.video.preprocessing import FrameSource
 
-__all__ = ["ClipViews", "VideoListSource", "entry_part", "open_entry"]
-
-
-class ClipViews(NamedTuple):
-    """All views of one clip, for evaluation.
-
-    Attributes:
-        views: normalised views "v 3 t h w", in the order of the protocol.
-        label: class number, or None.
-        key: name of the clip.
-    """
-
-    views: Float[Tensor, "v c t h w"]
-    label: int | None
-    key: str
+__all__ = ["VideoListSource", "entry_part", "open_entry"]
 
 
 class VideoListSource:
@@ -181,16 +163,5 @@ def _views(
 ) -> ClipViews:
     """Return all views of an entry; each frame is decoded once."""
     part = None if whole_video else entry_part(entry, video)
-    seen = video if part is None else _Window(video, *part_frames(video.num_frames, part))
+    seen = video if part is None else Window(video, *part_frames(video.num_frames, part))
     return ClipViews(protocol.load(seen), entry.label, entry.key)
-
-
-class _Window:
-    """Some consecutive frames of a video, as a video."""
-
-    def __init__(self, video: FrameSource, first: int, count: int) -> None:
-        self._video, self._first = video, first
-        self.num_frames, self.fps = count, video.fps
-
-    def frames(self, indices: Sequence[int]) -> UInt8[Tensor, "t h w c"]:
-        return self._video.frames([self._first + index for index in indices])

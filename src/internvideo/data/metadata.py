@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import ConfigError, DataError, did_you_mean
+from internvideo.formats.timestamps import parse_seconds
 
 __all__ = ["ClipFilter", "Condition", "MetadataColumns", "score"]
 

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from internvideo.data.formats.tables import json_line
 from internvideo.errors import ConfigError, DataError, require
+from internvideo.formats.tables import json_line
 
 __all__ = ["Block", "MetadataFile", "Writer", "open_metadata"]
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from internvideo.data.clips import ClipViews
-    from internvideo.video import Preprocessing
+from internvideo.video import Preprocessing
 
-__all__ = ["ClipSource", "EvaluationSource", "Sample"]
+__all__ = ["ClipSource", "ClipViews", "EvaluationSource", "Sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,20 @@ class Sample:
     caption: str | None = None
     label: int | None = None
     key: str = ""
+
+
+class ClipViews(NamedTuple):
+    """All views of one clip, for evaluation.
+
+    Attributes:
+        views: normalised views "v 3 t h w", in the order of the protocol.
+        label: class number, or None.
+        key: name of the clip.
+    """
+
+    views: Float[Tensor, "v c t h w"]
+    label: int | None
+    key: str
 
 
 class ClipSource(Protocol):

@@ -18,12 +18,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from internvideo.data.clip_list import ClipEntry, ClipList, is_image
-from internvideo.data.formats.fields import as_whole_number
-from internvideo.data.timestamps import parse_seconds
+from internvideo.annotations import Segment, VideoAnnotation
+from internvideo.data.clip_list import ClipList
 from internvideo.errors import DataError
+from internvideo.formats.fields import as_whole_number
+from internvideo.formats.timestamps import parse_seconds
 from internvideo.video import VIDEO_SUFFIXES
-from internvideo.video.rawframes import IMAGE_SUFFIXES
+from internvideo.video.rawframes import IMAGE_SUFFIXES, is_image
 
 __all__ = ["INDEX_NAME", "ShardColumns", "ShardIndex", "json_text", "scan_tar"]
 
@@ -94,6 +95,7 @@ class ShardColumns:
         )
 
 
+_WHOLE = ("label", "duration", "line")
 _FACTS = ("label", "start", "end", "duration", "captions", "line")
 
 
@@ -121,7 +123,7 @@ class ShardIndex:
         self.num_bytes = tuple(shard.num_bytes for shard in shards)
         self.sha256 = tuple(shard.sha256 for shard in shards)
         self.clips = ClipList(
-            _entries(shards), file=file, description="tar shards", class_names=class_names
+            _records(shards), file=file, description="tar shards", class_names=class_names
         )
         counts = [len(shard.members) for shard in shards]
         self.shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
@@ -132,11 +134,13 @@ class ShardIndex:
         return len(self.clips)
 
 
-def _entries(shards: Sequence[ShardColumns]) -> Iterator[ClipEntry]:
+def _records(shards: Sequence[ShardColumns]) -> Iterator[VideoAnnotation]:
     for shard in shards:
         for member, facts in zip(shard.members, shard.entries, strict=True):
-            captions = tuple(facts.get("captions") or ())
-            yield ClipEntry(path=member, **{**facts, "captions": captions})
+            whole = {name: facts[name] for name in _WHOLE if facts.get(name) is not None}
+            start, captions = facts.get("start"), tuple(facts.get("captions") or ())
+            parts = () if start is None else (Segment(start=start, end=facts.get("end")),)
+            yield VideoAnnotation(path=member, captions=captions, segments=parts, **whole)
 
 
 def json_text(value: Any) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from internvideo.data.clip_list import is_image
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
 from internvideo.data.shard_index import (
@@ -28,6 +27,7 @@ from internvideo.data.shard_storage import CachedShards, LocalShards, RemoteShar
 from internvideo.data.still_image import StillImage
 from internvideo.errors import DataError, VideoError
 from internvideo.video import Preprocessing, Video
+from internvideo.video.rawframes import is_image
 from internvideo.video.sources import is_url
 
 __all__ = ["DEFAULT_CACHE_BYTES", "ShardSource", "expand_braces", "open_shards"]

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from internvideo.data.build import ListKind, open_list
-from internvideo.data.detect import detect_kind
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.world import EVALUATION_SEED, WorldSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.running import running, write_report
+from internvideo.formats.detect import detect_kind
 from internvideo.models.tokenizer import clean_caption
 from internvideo.pipeline import VideoModel
 from internvideo.pipeline.captioning import Captioner, CaptionStyle, captioner

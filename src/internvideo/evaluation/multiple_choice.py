@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from internvideo.data.formats.multiple_choice import read_multiple_choice
+from internvideo.data.build import read_multiple_choice
 from internvideo.errors import ConfigError
 from internvideo.evaluation.running import running, write_report
 from internvideo.models.dual_encoder import DualEncoder

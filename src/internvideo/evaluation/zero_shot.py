@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from internvideo.data.build import ListKind, open_list
-from internvideo.data.detect import detect_kind
-from internvideo.data.formats.class_names import ClassNames
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.world import EVALUATION_SEED, WorldSource
 from internvideo.errors import ConfigError
 from internvideo.evaluation.running import running, write_report
+from internvideo.formats.class_names import ClassNames
+from internvideo.formats.detect import detect_kind
 from internvideo.pipeline import VideoModel
 from internvideo.results import ZeroShotReport
 from internvideo.tasks.classification.prompting import (

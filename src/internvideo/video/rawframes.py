@@ -11,12 +11,26 @@ from typing import IO
 import numpy as np
 
 from internvideo.errors import VideoError
+from internvideo.video.sources import is_url
 
-__all__ = ["IMAGE_SUFFIXES", "RawFramesReader", "list_frames", "load_picture", "natural_key"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "RawFramesReader",
+    "is_image",
+    "list_frames",
+    "load_picture",
+    "natural_key",
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
+_IMAGE_ENDINGS = tuple(IMAGE_SUFFIXES)
 _DIGITS = re.compile(r"(\d+)")
+
+
+def is_image(path: str) -> bool:
+    """Return whether a path or address has the ending of a still image."""
+    return (path.partition("?")[0] if is_url(path) else path).lower().endswith(_IMAGE_ENDINGS)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

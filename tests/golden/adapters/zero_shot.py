@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from golden.case import Case
-from internvideo.data.build import read_list
-from internvideo.data.formats.multiple_choice import read_multiple_choice
+from internvideo.data.build import read_list, read_multiple_choice
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.uniformerv2 import UniFormerV2Config

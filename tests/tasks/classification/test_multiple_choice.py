@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import tiny
+from internvideo.data.build import read_multiple_choice
 from internvideo.data.clips import VideoListSource
-from internvideo.data.formats.multiple_choice import read_multiple_choice
 from internvideo.errors import ConfigError
 from internvideo.pipeline import load
 from internvideo.tasks.answering import Running

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from internvideo.data.build import ChoiceQuestion, MultipleChoice
 from internvideo.data.clips import VideoListSource
-from internvideo.data.formats.multiple_choice import ChoiceQuestion, MultipleChoice
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.models.tokenizer import clean_caption
 from internvideo.results import ChoiceAnswer, MultipleChoiceReport
