@@ -34,8 +34,8 @@ from harness import machine
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.videomae import VideoMAE
 from internvideo.models.vit import VideoViT
 from internvideo.train.optim import layer_numbers, parameter_groups

@@ -16,11 +16,11 @@ from internvideo.models.uniformerv2_classifier import (
     UniFormerV2ClassifierConfig,
 )
 from internvideo.pipeline import VideoModel, choose_device, load
-from internvideo.pipeline.captioning import CaptionStyle
+from internvideo.tasks.captioning.predict import CaptionStyle
 from internvideo.results import CaptionSpan, Classification
-from internvideo.tasks.classification.prompting import prompt_templates
+from internvideo.tasks.zero_shot.prompting import prompt_templates
 from internvideo.video import Video, write_video
-from internvideo.views import expand_videos
+from internvideo.video.opening import expand_videos
 from internvideo.zoo import save_pretrained
 
 GROW_SHRINK = ("something grows", "something shrinks")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny
-from internvideo.pipeline.captioning import DEFAULT_CAPTIONER
+from internvideo.tasks.captioning.predict import DEFAULT_CAPTIONER
 from internvideo.video import write_video
 from internvideo.zoo import list_models
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import ConfigError
 from internvideo.models.caption_decoder import caption_loss
 from internvideo.models.caption_writer import CaptionWriter, write_captions
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.models.internvideo_mm import (

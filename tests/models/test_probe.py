@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from internvideo.models.config import config_from_dict, config_to_dict
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.probe import SIZES, ProbeClassifier, ProbeClassifierConfig
 from internvideo.models.vit import VideoViTConfig

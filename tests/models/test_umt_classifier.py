@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from internvideo.models.config import config_from_dict, config_to_dict
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 

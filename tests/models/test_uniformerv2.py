@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.models import layers, uniformerv2
 from internvideo.models.clip_init import resize_spatial_positions
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.uniformerv2 import UniFormerV2, UniFormerV2Config
 

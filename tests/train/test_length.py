@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from internvideo.config import validate
 from internvideo.errors import ConfigError
-from internvideo.train.config import OptimConfig, ScheduleConfig, validate
+from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.data import EpochBatchSampler
 from internvideo.train.journal import read_log
 from internvideo.train.schedules import Schedule

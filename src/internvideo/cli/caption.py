@@ -16,7 +16,7 @@ from internvideo.errors import ConfigError, UnknownNameError, VideoError
 
 if TYPE_CHECKING:
     from internvideo.pipeline import VideoModel
-    from internvideo.pipeline.captioning import CaptionStyle
+    from internvideo.tasks.captioning.predict import CaptionStyle
     from internvideo.results import VideoCaptions
 
 __all__ = ["caption"]
@@ -89,8 +89,8 @@ def caption(
     """
     if srt is not None:
         output_folder(srt) if len(videos) > 1 or Path(videos[0]).is_dir() else output_file(srt)
-    from internvideo.pipeline.captioning import CaptionStyle
-    from internvideo.views import expand_videos
+    from internvideo.tasks.captioning.predict import CaptionStyle
+    from internvideo.video.opening import expand_videos
 
     style = CaptionStyle(
         strategy=strategy.value, num_beams=num_beams, length_penalty=length_penalty, top_p=top_p,
@@ -121,7 +121,7 @@ def caption(
 
 def _load(model: str, *, card: str | None, device: str) -> VideoModel:
     from internvideo.pipeline import load
-    from internvideo.pipeline.captioning import captioner
+    from internvideo.tasks.captioning.predict import captioner
 
     try:
         loaded = load(model, device=device, card=card)

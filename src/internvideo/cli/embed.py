@@ -72,7 +72,7 @@ def embed(
         raise ConfigError("nothing to embed: give at least one VIDEO or --text")
     output_file(out)
     from internvideo.pipeline import load
-    from internvideo.views import expand_videos
+    from internvideo.video.opening import expand_videos
 
     paths, failures = expand_videos(videos or [])
     total = len(paths) + len(failures)

@@ -115,11 +115,11 @@ def actions(
         raise ConfigError("--window, --stride and --frames belong to --stream; add it")
     texts = read_labels(labels)
     if plot is not None:
-        from internvideo.results.fonts import check_picture
+        from internvideo.evaluation.pictures import check_picture
 
         several = len(videos) > 1 or Path(videos[0]).is_dir()
         output_folder(plot) if several else output_file(check_picture(plot))
-    from internvideo.views import expand_videos
+    from internvideo.video.opening import expand_videos
 
     paths, failures = expand_videos(videos)
     total = len(paths) + len(failures)

@@ -57,7 +57,7 @@ def reconstruct(
     from internvideo.models.videomae import VideoMAE
     from internvideo.pipeline import load
     from internvideo.tasks.pretraining import viewer
-    from internvideo.views import open_video
+    from internvideo.video.opening import open_video
 
     output_file(viewer.check_ending(out))
     loaded = load(model, device=device, card=card)

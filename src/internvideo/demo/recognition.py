@@ -19,7 +19,7 @@ from internvideo.demo.world_report import ClipBatch, one_frame_repeated
 from internvideo.errors import ConfigError, VideoError
 from internvideo.models.videomae import VideoMAE
 from internvideo.pipeline import VideoModel
-from internvideo.tasks.pretraining.viewer import reconstruct
+from internvideo.tasks.masked.viewer import reconstruct
 from internvideo.video import Video
 from internvideo.world import ACTIONS
 from internvideo.world.scene import Scene

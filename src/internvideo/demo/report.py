@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from internvideo.results.intervals import wilson_interval
+from internvideo.evaluation.report import wilson_interval
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -29,9 +29,9 @@ from internvideo.errors import ConfigError, VideoError
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.models.viclip import ViCLIP
 from internvideo.pipeline import VideoModel, load
-from internvideo.tasks.classification.zero_shot import ZeroShotClassifier
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.video import Video
-from internvideo.views import expand_videos
+from internvideo.video.opening import expand_videos
 from internvideo.world import ACTIONS, World, action_named, action_prompts
 
 __all__ = ["DemoResult", "default_labels", "run_demo"]

@@ -25,7 +25,7 @@ from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import build_preprocessing, build_source
 from internvideo.recipe.schema import ProbeTask, SupervisedTask
 from internvideo.results import RecognitionReport
-from internvideo.tasks.classification.evaluation import evaluate_classifier
+from internvideo.tasks.recognition.evaluate import evaluate_classifier
 from internvideo.zoo.architectures import kind_of
 from internvideo.zoo.identify import fit_config
 

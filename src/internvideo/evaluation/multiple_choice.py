@@ -12,7 +12,7 @@ from internvideo.evaluation.running import running, write_report
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.pipeline import VideoModel
 from internvideo.results import MultipleChoiceReport
-from internvideo.tasks.classification.multiple_choice import evaluate_multiple_choice
+from internvideo.tasks.multiple_choice.evaluate import evaluate_multiple_choice
 
 __all__ = ["measure_multiple_choice"]
 

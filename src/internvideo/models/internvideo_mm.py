@@ -23,13 +23,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from internvideo.config import ByKind
 from internvideo.errors import ConfigError
 from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderConfig
 from internvideo.models.caption_writer import CaptionStrategy, write_captions
@@ -64,7 +65,7 @@ class InternVideoMMConfig:
         logit_scale_init: start of the logarithm of what cosines are multiplied by.
     """
 
-    vision: UniFormerV2Config | VideoViTConfig
+    vision: Annotated[UniFormerV2Config | VideoViTConfig, ByKind()]
     text: CLIPTextConfig
     embed_dim: int
     decoder_depth: int = 4

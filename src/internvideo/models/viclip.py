@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from internvideo.config import ByKind
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder
 from internvideo.models.pooled_vit import Pool, PooledVideoViT
 from internvideo.models.tokenizer import CLIPTokenizer, Tokenizer, WordTokenizer
@@ -64,7 +65,7 @@ class ViCLIPConfig:
         temp_min: the temperature is kept at or above it.
     """
 
-    vision: ViCLIPVisionConfig | VideoViTConfig
+    vision: Annotated[ViCLIPVisionConfig | VideoViTConfig, ByKind()]
     text: CLIPTextConfig
     embed_dim: int
     vocabulary: tuple[str, ...] | None = None

@@ -19,7 +19,7 @@ import torch
 from internvideo.errors import ConfigError
 from internvideo.pipeline.devices import choose_device
 from internvideo.pipeline.model import VideoModel
-from internvideo.views import AnyVideo
+from internvideo.video.opening import AnyVideo
 from internvideo.zoo.load import load_model
 
 __all__ = ["AnyVideo", "VideoModel", "choose_device", "load"]

@@ -16,10 +16,10 @@ from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_yo
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.pipeline.clips import answer_clips, answer_views
 from internvideo.results import ActionWindow, Classification
-from internvideo.tasks.classification.zero_shot import ZeroShotClassifier
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.windows import VideoWindow
-from internvideo.views import AnyVideo
+from internvideo.video.opening import AnyVideo
 
 __all__ = [
     "Scorer",

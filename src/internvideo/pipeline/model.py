@@ -18,7 +18,7 @@ from torch import Tensor
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
 from internvideo.models.caption_writer import CaptionStrategy
 from internvideo.models.tokenizer import Tokenizer, WordTokenizer
-from internvideo.pipeline.captioning import (
+from internvideo.tasks.captioning.predict import (
     CaptionStyle,
     caption_spans,
     caption_timeline,
@@ -38,7 +38,7 @@ from internvideo.pipeline.labelling import (
     text_scorer,
 )
 from internvideo.results import ActionWindow, CaptionSpan, Classification, VideoCaptions
-from internvideo.tasks.classification.prompting import (
+from internvideo.tasks.zero_shot.prompting import (
     Ensemble,
     PromptRule,
     Prompts,
@@ -46,9 +46,9 @@ from internvideo.tasks.classification.prompting import (
     find_templates,
     prompt_rule,
 )
-from internvideo.tasks.classification.zero_shot import ZeroShotClassifier, embed_sentences
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, embed_sentences
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.views import AnyVideo, read_windows
+from internvideo.video.opening import AnyVideo, read_windows
 from internvideo.zoo.card import Card
 from internvideo.zoo.load import LoadedModel
 

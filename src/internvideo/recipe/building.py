@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import ConfigError, did_you_mean
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.recipe.inputs import build_augmentation, build_preprocessing
 from internvideo.recipe.loading import merged
@@ -74,7 +74,7 @@ def build_task(recipe: Recipe, *, with_weights: bool = True) -> Task:
 
 def _masked(recipe: Recipe, config: MaskedTask) -> Task:
     from internvideo.models.videomae import VideoMAE, VideoMAEConfig
-    from internvideo.tasks.pretraining.masked import MaskedPretraining
+    from internvideo.tasks.masked.task import MaskedPretraining
 
     _refuse(recipe, "init_labels")
     model = VideoMAE(_model_config(VideoMAEConfig, recipe))
@@ -93,7 +93,7 @@ def _masked(recipe: Recipe, config: MaskedTask) -> Task:
 
 
 def _contrastive(recipe: Recipe, config: ContrastiveTask) -> Task:
-    from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
+    from internvideo.tasks.contrastive.task import ContrastivePretraining
     from internvideo.zoo.towers import load_towers
 
     _refuse(recipe, "init_labels")
@@ -135,7 +135,7 @@ def _two_towers(recipe: Recipe) -> ViCLIP | InternVideoMM:
 
 def _unmasked_teacher(recipe: Recipe, config: UnmaskedTeacherTask, *, with_teacher: bool) -> Task:
     from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
-    from internvideo.tasks.pretraining.unmasked_teacher import UnmaskedTeacherPretraining
+    from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
 
     _refuse(recipe, "init_labels")
     model = UnmaskedTeacher(_model_config(UnmaskedTeacherConfig, recipe))
@@ -155,7 +155,7 @@ def _unmasked_teacher(recipe: Recipe, config: UnmaskedTeacherTask, *, with_teach
 
 def _umt_multimodal(recipe: Recipe, config: UMTMultimodalTask, *, with_weights: bool) -> Task:
     from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
-    from internvideo.tasks.pretraining.umt_multimodal import UMTMultimodalPretraining
+    from internvideo.tasks.unmasked_teacher.multimodal import UMTMultimodalPretraining
     from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
 
     _refuse(recipe, "init_labels")
@@ -196,7 +196,7 @@ def _word_pieces(vocabulary: str) -> tuple[str, ...]:
 
 
 def _supervised(recipe: Recipe, config: SupervisedTask) -> Task:
-    from internvideo.tasks.classification.supervised import SupervisedRecognition
+    from internvideo.tasks.recognition.supervised import SupervisedRecognition
 
     return SupervisedRecognition(
         _classifier(recipe),
@@ -213,7 +213,7 @@ def _supervised(recipe: Recipe, config: SupervisedTask) -> Task:
 
 def _probe(recipe: Recipe, config: ProbeTask) -> Task:
     from internvideo.models.probe import ProbeClassifier, ProbeClassifierConfig
-    from internvideo.tasks.classification.probing import ProbeRecognition
+    from internvideo.tasks.recognition.probe import ProbeRecognition
 
     _refuse(recipe, "augmentation", "init_labels")
     head = {"head": config.head, "batch_norm": config.batch_norm, "num_heads": config.num_heads}

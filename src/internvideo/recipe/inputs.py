@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.mix import MixSource
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, did_you_mean
 from internvideo.formats.columns import CaptionColumns
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.recipe.schema import (
     CaptionData,
     ListData,

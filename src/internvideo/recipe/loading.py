@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from internvideo.config import validate
 from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.recipe.schema import Recipe
-from internvideo.train.config import validate
 
 __all__ = ["find_recipe", "list_recipes", "load_recipe", "merged"]
 

@@ -10,16 +10,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PositiveInt
 
+from internvideo.config import Fraction, NonNegative, Positive, StrictModel
 from internvideo.data.kinds import FileKind
-from internvideo.train.config import (
-    Fraction,
-    NonNegative,
-    OptimConfig,
-    Positive,
-    RuntimeConfig,
-    ScheduleConfig,
-    StrictModel,
-)
+from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
 __all__ = [
     "CaptionColumnsConfig",

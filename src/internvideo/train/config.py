@@ -1,41 +1,16 @@
-"""The typed tree of a training run; unknown keys are an error that names the nearest valid one."""
+"""The numbers of a training run that no task owns: optimiser, schedule, machine."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from internvideo.errors import ConfigError, did_you_mean
+from internvideo.config import Fraction, NonNegative, Positive, StrictModel
 
-__all__ = [
-    "Fraction",
-    "NonNegative",
-    "OptimConfig",
-    "Positive",
-    "RuntimeConfig",
-    "ScheduleConfig",
-    "StrictModel",
-    "validate",
-]
+__all__ = ["OptimConfig", "RuntimeConfig", "ScheduleConfig"]
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
 _BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class StrictModel(BaseModel):
-    """A frozen piece of configuration that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class OptimConfig(StrictModel):
@@ -132,82 +107,3 @@ class RuntimeConfig(StrictModel):
     compile: bool = False
     activation_checkpointing: bool = False
     wandb_project: str | None = Field(default=None, description="also log to Weights & Biases")
-
-
-def validate(model: type[BaseModel], data: dict[str, Any], *, source: str) -> Any:
-    """Build `model` from plain data, turning every complaint into one readable line.
-
-    Args:
-        model: the pydantic class.
-        data: parsed YAML.
-        source: where the data come from, for the message.
-
-    Raises:
-        ConfigError: unknown key (the nearest valid key is suggested) or invalid value.
-    """
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(model, data, error)}") from None
-
-
-def _explain(model: type[BaseModel], data: dict[str, Any], error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        keys = _written_keys(data, problem["loc"], missing=problem["type"] == "missing")
-        where = ".".join(keys)
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key '{where}'{_suggestion(model, problem['loc'])}")
-        elif problem["type"] == "missing":
-            lines.append(f"the key '{where}' is missing")
-        else:
-            lines.append(f"'{where}': {problem['msg']} (got {problem.get('input')!r})")
-    return "; ".join(dict.fromkeys(lines))
-
-
-def _written_keys(data: Any, place: tuple[int | str, ...], *, missing: bool) -> list[str]:
-    """Return a place as keys that a user wrote: pydantic names the member of a union as well."""
-    keys = []
-    for number, part in enumerate(place, start=1):
-        if isinstance(data, list):
-            data = dict(enumerate(data))
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif not (missing and number == len(place)):
-            continue
-        keys.append(str(part))
-    return keys
-
-
-def _suggestion(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    """Name the nearest key of the same group, or where the key is known."""
-    schema = model.model_json_schema()
-    unknown = str(place[-1])
-    if near := did_you_mean(unknown, _keys_of(schema, place[:-1])):
-        return f".{near}"
-    groups = [name for name in _keys_of(schema, ()) if unknown in _keys_of(schema, (name,))]
-    return f". Did you mean '{groups[0]}.{unknown}'?" if groups else ""
-
-
-def _keys_of(schema: dict[str, Any], place: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that a JSON schema allows at a place."""
-    definitions = schema.get("$defs", {})
-    for part in place:
-        found = _resolved(schema, definitions)
-        mapping = found.get("discriminator", {}).get("mapping", {})
-        if part in mapping:
-            schema = {"$ref": mapping[part]}
-        elif part in found.get("properties", {}):
-            schema = found["properties"][part]
-        elif isinstance(part, int):
-            schema = found.get("items", {})
-    return list(_resolved(schema, definitions).get("properties", {}))
-
-
-def _resolved(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Follow a reference, also through `X | None`."""
-    for option in schema.get("anyOf", ()):
-        if option.get("type") != "null":
-            return _resolved(option, definitions)
-    reference = schema.get("$ref")
-    return definitions[reference.rpartition("/")[2]] if reference else schema

@@ -22,8 +22,8 @@ from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
-from internvideo.models.config import config_from_dict, config_to_dict
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architectures import find_architecture, kind_of

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from internvideo.config import config_to_dict
 from internvideo.errors import CheckpointError
-from internvideo.models.config import config_to_dict
 from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.hub import is_saved_model, read_config

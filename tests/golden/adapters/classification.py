@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from golden.case import Case
-from internvideo.tasks.classification.merge import ViewLogits, accuracy_percent, merge_views
+from internvideo.tasks.recognition.merge import ViewLogits, accuracy_percent, merge_views
 
 
 def _run(case: Case, name: str) -> tuple[ViewLogits, Tensor]:

@@ -10,7 +10,7 @@ from golden.case import Case
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.contrastive_blocks import blockwise_contrast
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
-from internvideo.tasks.pretraining.contrastive import ContrastivePretraining
+from internvideo.tasks.contrastive.task import ContrastivePretraining
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.optim import build_optimizer
 from internvideo.train.schedules import Schedule

@@ -12,8 +12,8 @@ from internvideo.models.clip_teacher import CLIPTeacherConfig
 from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
-from internvideo.tasks.pretraining.umt_losses import Negatives, negative_weights
-from internvideo.tasks.pretraining.umt_multimodal import LOSSES, UMTMultimodalPretraining
+from internvideo.tasks.unmasked_teacher.losses import Negatives, negative_weights
+from internvideo.tasks.unmasked_teacher.multimodal import LOSSES, UMTMultimodalPretraining
 from internvideo.video.masks import flat_places, num_visible_places
 from internvideo.video.preprocessing import PRESETS
 

@@ -14,7 +14,7 @@ from golden.case import Case
 from internvideo.models.classifier import VideoClassifier
 from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.viclip_vision import ViCLIPVision, ViCLIPVisionConfig
-from internvideo.tasks.classification.merge import ViewLogits, accuracy_percent, merge_views
+from internvideo.tasks.recognition.merge import ViewLogits, accuracy_percent, merge_views
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.optim import layer_numbers
 from internvideo.train.schedules import Schedule

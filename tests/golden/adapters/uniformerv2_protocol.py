@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from golden.case import Case
-from internvideo.tasks.classification.merge import ViewLogits, accuracy_percent, merge_views
+from internvideo.tasks.recognition.merge import ViewLogits, accuracy_percent, merge_views
 from internvideo.train.schedules import epoch_cosine
 
 

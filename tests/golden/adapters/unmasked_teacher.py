@@ -12,7 +12,7 @@ from internvideo.models.unmasked_teacher import (
     alignment_loss,
 )
 from internvideo.models.vit import VideoViTConfig
-from internvideo.tasks.pretraining.unmasked_teacher import UnmaskedTeacherPretraining
+from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
 from internvideo.video.masks import flat_places, num_visible_places
 from internvideo.video.preprocessing import Preprocessing
 

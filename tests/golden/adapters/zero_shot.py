@@ -14,8 +14,8 @@ from internvideo.data.build import read_list, read_multiple_choice
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.uniformerv2 import UniFormerV2Config
-from internvideo.tasks.classification.multiple_choice import choice_scores
-from internvideo.tasks.classification.zero_shot import prompt_probabilities
+from internvideo.tasks.multiple_choice.evaluate import choice_scores
+from internvideo.tasks.zero_shot.classifier import prompt_probabilities
 from internvideo.zoo.kinds.internvideo_mm import OFFICIAL
 
 

@@ -63,7 +63,7 @@ def captioning(
     """
     prepare_outputs(out, plot)
     from internvideo.evaluation import captioned_videos, captioned_world, measure_captioning
-    from internvideo.pipeline.captioning import CaptionStyle
+    from internvideo.tasks.captioning.predict import CaptionStyle
 
     loaded, name = load_measured(model, protocol=protocol, device=device, card=card)
     if data == "world":

@@ -122,7 +122,7 @@ def classifier(
             directory=out,
             progress=bar,
         )
-    from internvideo.results.class_table import class_table
+    from internvideo.evaluation.accuracy import class_table
 
     code = tell(
         report,

@@ -28,7 +28,7 @@ def prepare_outputs(out: Path | None, plot: Path | None) -> None:
         ConfigError: they cannot.
     """
     if plot is not None:
-        from internvideo.results.fonts import check_picture
+        from internvideo.evaluation.pictures import check_picture
 
         output_file(check_picture(plot))
     if out is not None:

@@ -105,7 +105,7 @@ def zero_shot(
     """
     prepare_outputs(out, plot)
     from internvideo.evaluation import measure_zero_shot
-    from internvideo.results.class_table import class_table
+    from internvideo.evaluation.accuracy import class_table
 
     loaded, name = load_measured(model, protocol=protocol, device=device, card=card)
     videos = _videos(

@@ -1,0 +1,251 @@
+"""One way from plain data to a checked, frozen configuration and back; pydantic does the checking.
+
+Which class for what:
+
+- A model's configuration is a plain `@dataclass(frozen=True, kw_only=True, slots=True)`. Its data
+  are checked by `config_from_dict`; `__post_init__` checks how its values fit together. A field
+  that allows several classes is `Annotated[AConfig | BConfig, ByKind()]`: its data name the class.
+- What people write by hand or build in Python (the section of a recipe, a protocol, options) is a
+  `@config_class`: the same dataclass, whose types and bounds are checked by the constructor too.
+- A group of sections that are read together, such as a recipe, is a `StrictModel`.
+
+All of them refuse unknown keys, and complain in one line with the keys as they were written.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+
+import pydantic.dataclasses
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
+from pydantic import ValidationError as _Invalid
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import dataclass_transform
+
+from internvideo.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = [
+    "ByKind",
+    "Fraction",
+    "NonNegative",
+    "Positive",
+    "StrictModel",
+    "config_class",
+    "config_from_dict",
+    "config_kind",
+    "config_to_dict",
+    "validate",
+]
+
+_C = TypeVar("_C")
+_RULES = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class StrictModel(BaseModel):
+    """A frozen group of configuration sections that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, **_RULES)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+def config_class(cls: type[_C]) -> type[_C]:
+    """Make a frozen, keyword-only dataclass with slots whose constructor checks types and bounds.
+
+    The constructor raises `ConfigError`, also for a `ValueError` of `__post_init__`.
+    """
+    made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=_RULES)(cls)
+    construct = made.__init__
+
+    @functools.wraps(construct)
+    def checked(self: Any, /, **values: Any) -> None:
+        try:
+            construct(self, **values)
+        except _Invalid as error:
+            raise _config_error(made, values, error, source=cls.__name__, within=(0,)) from None
+
+    made.__init__ = checked  # type: ignore[method-assign]
+    return made  # type: ignore[return-value]
+
+
+class ByKind:
+    """Marks a field of several dataclasses: its data say which one under `"kind"`."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        choices: dict[Any, CoreSchema] = {
+            config_kind(cls): core_schema.no_info_before_validator_function(
+                _without_kind, handler.generate_schema(cls)
+            )
+            for cls in get_args(source)
+        }
+        tagged = core_schema.plain_serializer_function_ser_schema(
+            lambda config: {"kind": config_kind(type(config)), **config_to_dict(config)}
+        )
+        return core_schema.tagged_union_schema(choices, "kind", serialization=tagged)
+
+
+def config_kind(cls: type) -> str:
+    """Return the name that marks a configuration class in data: `VideoViTConfig` → `VideoViT`."""
+    return cls.__name__.removesuffix("Config")
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Return the fields of a configuration as plain JSON-ready data (tuples become lists)."""
+    return _adapter(type(config)).dump_python([config], mode="json")[0]
+
+
+def config_from_dict(cls: type[_C], data: Mapping[str, Any], *, source: str | None = None) -> _C:
+    """Build a configuration from JSON-like data; the inverse of `config_to_dict`.
+
+    Nothing is converted but whole numbers to floats and lists to tuples: text is no number, and
+    neither are true and false.
+
+    Args:
+        cls: a dataclass or a pydantic model.
+        data: numbers, strings, lists and mappings.
+        source: where the data come from, for the message; None is the name of the class.
+
+    Raises:
+        ConfigError: an unknown key (the nearest known ones are named), a missing key, a value of
+            another type, or one that the class itself refuses; the message names the key.
+    """
+    source = source or config_kind(cls)
+    try:
+        return _adapter(cls).validate_json(json.dumps([data]), strict=True)[0]
+    except TypeError as error:
+        raise ConfigError(f"{source}: not plain data: {error}") from None
+    except _Invalid as error:
+        raise _config_error(cls, data, error, source=source) from None
+
+
+def validate(cls: type[_C], data: Any, *, source: str) -> _C:
+    """Build a configuration from what a person wrote: text that is a number will do for one.
+
+    YAML, for one, reads 1e-3 as text. Arguments and errors are those of `config_from_dict`.
+    """
+    try:
+        return _adapter(cls).validate_python([data])[0]
+    except _Invalid as error:
+        raise _config_error(cls, data, error, source=source) from None
+
+
+@functools.cache
+def _adapter(cls: type) -> TypeAdapter[list[Any]]:
+    # In a list, because the rules cannot be given for a class itself; those inside inherit them.
+    return TypeAdapter(list[cls], config=_RULES)
+
+
+def _without_kind(value: Any) -> Any:
+    """Return the data of one of several classes without the tag."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _with_tuples(each) for key, each in value.items() if key != "kind"}
+
+
+def _with_tuples(value: Any) -> Any:
+    """Turn lists to tuples: pydantic no longer knows that they come from JSON."""
+    if isinstance(value, list):
+        return tuple(map(_with_tuples, value))
+    if isinstance(value, dict):
+        return {key: _with_tuples(each) for key, each in value.items()}
+    return value
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def _config_error(
+    cls: type, data: Any, error: _Invalid, *, source: str, within: tuple[int, ...] = ()
+) -> ConfigError:
+    """Put all complaints about the data of a class into one line; places begin in `[data]`."""
+    complaints = [
+        _complaint(cls, data, problem, (*within, *problem["loc"]))
+        for problem in error.errors(include_url=False)
+    ]
+    return ConfigError(f"{source}: {'; '.join(dict.fromkeys(complaints))}")
+
+
+def _complaint(cls: type, data: Any, problem: ErrorDetails, place: tuple[int | str, ...]) -> str:
+    where = ".".join(_written_keys([data], place, missing=problem["type"] == "missing")[1:])
+    context, quoted = problem.get("ctx", {}), f"'{where}'" if where else "the whole"
+    match problem["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"unknown key {quoted}{_suggestion(cls, place)}"
+        case "missing":
+            return f"the key {quoted} is missing"
+        case "union_tag_not_found":
+            return f"the key '{where}.kind' is missing"
+        case "union_tag_invalid":
+            tag, known = context["tag"], context["expected_tags"]
+            return f"'{where}.kind': {tag!r} is not one of {known}{_nearest(tag, known)}"
+        case "value_error":
+            return f"{quoted}: {context['error']}" if where else str(context["error"])
+        case "literal_error":
+            near = _nearest(problem["input"], context["expected"])
+            return f"{quoted}: expected {context['expected']}, got {problem['input']!r}{near}"
+    return f"{quoted}: {problem['msg']} (got {problem['input']!r})"
+
+
+def _nearest(value: Any, known: str) -> str:
+    """Name the nearest of the choices that pydantic lists in quotes."""
+    near = did_you_mean(value, re.findall("'(.*?)'", known)) if isinstance(value, str) else ""
+    return f".{near}" if near else ""
+
+
+def _written_keys(data: Any, place: tuple[int | str, ...], *, missing: bool) -> list[str]:
+    """Return a place as keys that a user wrote: pydantic names the member of a union as well."""
+    keys = []
+    for number, part in enumerate(place, start=1):
+        if isinstance(data, list | tuple):
+            data = dict(enumerate(data))
+        if isinstance(data, Mapping) and part in data:
+            data = data[part]
+        elif not (missing and number == len(place)):
+            continue
+        keys.append(str(part))
+    return keys
+
+
+def _suggestion(cls: type, place: tuple[int | str, ...]) -> str:
+    """Name the nearest key of the same group, or where the key is known."""
+    schema, unknown = _adapter(cls).json_schema(), str(place[-1])
+    if near := did_you_mean(unknown, _keys_of(schema, place[:-1])):
+        return f".{near}"
+    groups = [name for name in _keys_of(schema, (0,)) if unknown in _keys_of(schema, (0, name))]
+    return f". Did you mean '{groups[0]}.{unknown}'?" if groups else ""
+
+
+def _keys_of(schema: dict[str, Any], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that a JSON schema allows at a place."""
+    definitions = schema.get("$defs", {})
+    for part in place:
+        found = _resolved(schema, definitions)
+        mapping = found.get("discriminator", {}).get("mapping", {})
+        if part in mapping:
+            schema = {"$ref": mapping[part]}
+        elif part in found.get("properties", {}):
+            schema = found["properties"][part]
+        elif isinstance(part, int):
+            schema = found.get("items", {})
+    return list(_resolved(schema, definitions).get("properties", {}))
+
+
+def _resolved(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference, also through `X | None`."""
+    for option in schema.get("anyOf", ()):
+        if option.get("type") != "null":
+            return _resolved(option, definitions)
+    reference = schema.get("$ref")
+    return definitions[reference.rpartition("/")[2]] if reference else schema

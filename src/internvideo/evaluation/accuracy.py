@@ -1,0 +1,346 @@
+"""Class accuracy: how well a model recognises classes, what it confuses, and what failed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from internvideo.errors import DataError
+from internvideo.evaluation.pictures import label_fonts
+from internvideo.evaluation.report import BAR_COLOR, Report, Share
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["ClassAccuracy", "RecognitionReport", "VideoPrediction"]
+
+_MAX_NAMED = 40
+_MAX_CONFUSIONS = 100
+_SHOWN = 10
+_LABEL_WIDTH = 28
+_BEST = 5
+_DIGITS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoPrediction:
+    """What a model said of one video.
+
+    Attributes:
+        index: number of the video in its list.
+        video: its name.
+        label: the true class.
+        rank: place of the true class in the answer; 0 is a hit.
+        best: the likeliest classes, best first.
+        probabilities: theirs, averaged over the views.
+        num_views: how many views were averaged.
+        scores: of all classes; kept on disk, and in memory only where a report needs them.
+    """
+
+    index: int
+    video: str
+    label: int
+    rank: int
+    best: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    num_views: int
+    scores: tuple[float, ...] = field(default=(), repr=False, compare=False)
+
+    @classmethod
+    def from_order(
+        cls,
+        order: Sequence[int],
+        shares: Sequence[float],
+        scores: Sequence[float],
+        *,
+        index: int,
+        video: str,
+        label: int,
+        num_views: int,
+    ) -> VideoPrediction:
+        """Build a prediction from all classes, best first, and from what each of them got.
+
+        Args:
+            order: the classes, best first.
+            shares: probability of each class, in the order of the classes.
+            scores: score of each class, likewise.
+            index: number of the video.
+            video: its name.
+            label: its true class.
+            num_views: how many views were averaged.
+        """
+        return cls(
+            index=index,
+            video=video,
+            label=label,
+            rank=list(order).index(label),
+            best=tuple(order[:_BEST]),
+            probabilities=tuple(round(float(shares[each]), _DIGITS) for each in order[:_BEST]),
+            num_views=num_views,
+            scores=tuple(round(float(each), _DIGITS) for each in scores),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        scores = {"scores": list(self.scores)} if self.scores else {}
+        return {
+            "index": self.index,
+            "video": self.video,
+            "label": self.label,
+            "rank": self.rank,
+            "best": list(self.best),
+            "probabilities": list(self.probabilities),
+            "num_views": self.num_views,
+            **scores,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, with_scores: bool = False) -> VideoPrediction:
+        """Build a prediction from plain data; further keys are not looked at.
+
+        Raises:
+            DataError: a value is missing.
+        """
+        try:
+            return cls(
+                index=int(values["index"]),
+                video=str(values["video"]),
+                label=int(values["label"]),
+                rank=int(values["rank"]),
+                best=tuple(values["best"]),
+                probabilities=tuple(values["probabilities"]),
+                num_views=int(values["num_views"]),
+                scores=tuple(values["scores"]) if with_scores else (),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"not a prediction of a video ({type(error).__name__}: {error}): {dict(values)}"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccuracy(Share):
+    """How many videos of one class were recognised."""
+
+    name: str = ""
+
+    @property
+    def share(self) -> float:
+        """The recognised share, 0 to 1."""
+        return self.correct / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionReport(Report):
+    """An evaluation of a model that names classes.
+
+    A video that cannot be read is not part of `top1` and `top5`, and counts as a miss in
+    `top1_of_all`.
+
+    Attributes:
+        labels: names of the classes.
+        predictions: one for each video that could be read, in the order of the list.
+    """
+
+    labels: tuple[str, ...]
+    predictions: tuple[VideoPrediction, ...]
+
+    @property
+    def num_answered(self) -> int:
+        """Number of videos that could be read."""
+        return len(self.predictions)
+
+    def hits(self, top: int = 1) -> Share:
+        """Return how many of the answered videos have their class among the `top` best."""
+        correct = sum(prediction.rank < top for prediction in self.predictions)
+        return Share(correct, len(self.predictions))
+
+    @property
+    def top1(self) -> float:
+        """Percentage of answered videos whose class is the best."""
+        return self.hits().percent
+
+    @property
+    def top5(self) -> float:
+        """Percentage of answered videos whose class is among the best five."""
+        return self.hits(5).percent
+
+    @property
+    def top1_of_all(self) -> float:
+        """Percentage over all videos of the list; one that cannot be read is a miss."""
+        total = self.num_answered + len(self.failures)
+        return self.top1 * self.num_answered / total if total else 0.0
+
+    @property
+    def chance(self) -> float:
+        """Percentage that a guesser expects."""
+        return 100 / len(self.labels)
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """The mean over the classes that occur of their own percentages."""
+        shares = [row.share for row in self.classes if row.total]
+        return 100 * sum(shares) / len(shares) if shares else 0.0
+
+    @cached_property
+    def classes(self) -> tuple[ClassAccuracy, ...]:
+        """One row for each class, in the order of the labels."""
+        total = Counter(prediction.label for prediction in self.predictions)
+        hits = Counter(prediction.label for prediction in self.predictions if not prediction.rank)
+        return tuple(
+            ClassAccuracy(hits[number], total[number], name)
+            for number, name in enumerate(self.labels)
+        )
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """Counts (true class, answered class), int64 "k k"."""
+        counts = np.zeros((len(self.labels),) * 2, dtype=np.int64)
+        for prediction in self.predictions:
+            counts[prediction.label, prediction.best[0]] += 1
+        return counts
+
+    def confusions(self, count: int = _MAX_CONFUSIONS) -> tuple[tuple[str, str, int], ...]:
+        """Return the most frequent mistakes: (true class, answered class, how often)."""
+        wrong = Counter((p.label, p.best[0]) for p in self.predictions if p.label != p.best[0])
+        rows = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:count]
+        return tuple((self.labels[true], self.labels[said], often) for (true, said), often in rows)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers alone, for a training log; the failures are one of them."""
+        return {
+            "top1": self.top1,
+            "top5": self.top5,
+            "mean_class_accuracy": self.mean_class_accuracy,
+            "num_failed": float(len(self.failures)),
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers, one entry per class, and the mistakes, as plain data."""
+        return {
+            "num_videos": self.num_answered,
+            "num_failed": len(self.failures),
+            "top1": self.top1,
+            "top1_interval": list(self.hits().interval),
+            "top5": self.top5,
+            "top1_of_all": self.top1_of_all,
+            "mean_class_accuracy": self.mean_class_accuracy,
+            "chance": self.chance,
+            "classes": [
+                {"label": row.name, "correct": row.correct, "total": row.total}
+                for row in self.classes
+            ],
+            "confusions": [
+                {"label": true, "predicted": said, "count": often}
+                for true, said, often in self.confusions()
+            ],
+        }
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the rows of the table."""
+        top1 = self.hits()
+        yield "top-1", str(top1)
+        yield "  95 % interval", top1.range
+        yield "top-5", f"{self.top5:.2f} %"
+        yield "mean over the classes", f"{self.mean_class_accuracy:.2f} %"
+        yield "chance", f"{self.chance:.2f} %"
+        yield "videos", str(self.num_answered)
+        if self.failures:
+            yield "!could not be read", str(len(self.failures))
+            yield "top-1, those counted as misses", f"{self.top1_of_all:.2f} %"
+        mistakes = self.confusions(_SHOWN)
+        if mistakes:
+            yield ()
+            yield "most frequent mistakes", ""
+        for true, said, often in mistakes:
+            yield f"{true} → {said}", str(often)
+
+    def details(self, *, complete: bool) -> Table | None:
+        """Return a row for each class that occurs, the hardest first, where it was asked for."""
+        return self.class_table() if complete else None
+
+    def class_table(self, *, most: int | None = None) -> Table:
+        """Return a table with a row for each class that occurs, the hardest first.
+
+        Args:
+            most: rows at most; None shows all.
+        """
+        from rich.markup import escape
+        from rich.table import Table
+
+        answered: dict[int, Counter[int]] = {}
+        for prediction in self.predictions:
+            if prediction.rank:
+                answered.setdefault(prediction.label, Counter())[prediction.best[0]] += 1
+        rows = [(number, row) for number, row in enumerate(self.classes) if row.total]
+        rows.sort(key=lambda pair: (pair[1].share, pair[0]))
+        hidden = 0 if most is None else max(len(rows) - most, 0)
+        table = Table(caption=f"and {hidden} easier class{'es' * (hidden > 1)}" if hidden else None)
+        table.add_column("class", overflow="fold")
+        for heading in ("recognised", "videos", "percent", "95 % interval"):
+            table.add_column(heading, justify="right")
+        table.add_column("taken most often for", overflow="fold")
+        for number, row in rows[: len(rows) - hidden]:
+            low, high = row.interval
+            mistaken = answered[number].most_common(1)[0] if number in answered else None
+            table.add_row(
+                escape(row.name),
+                str(row.correct),
+                str(row.total),
+                f"{row.percent:.1f}",
+                f"{low:.1f} … {high:.1f}",
+                escape(f"{self.labels[mistaken[0]]} ({mistaken[1]})") if mistaken else "",
+            )
+        return table
+
+    def draw(self) -> Any:
+        """Draw the accuracy of the classes as bars, beside the confusions as a picture.
+
+        With many classes the bars show the hardest of them only.
+        """
+        rows = sorted((r for r in self.classes if r.total), key=lambda r: r.share)[:_MAX_NAMED]
+        height = 1.8 + 0.24 * max(len(rows), 12)
+        figure = self.figure(7 + height, height)
+        bars, picture = figure.subplots(1, 2, width_ratios=(6, height))
+        _draw_classes(bars, rows, num_occurring=sum(row.total > 0 for row in self.classes))
+        _draw_confusion(picture, self.confusion, self.labels)
+        figure.suptitle(
+            f"top-1 {self.top1:.1f} %, top-5 {self.top5:.1f} %, {self.num_answered} videos"
+            + (f", {len(self.failures)} could not be read" if self.failures else "")
+        )
+        return figure
+
+
+def _draw_classes(axes: Any, rows: list[ClassAccuracy], *, num_occurring: int) -> None:
+    shares = [100 * row.share for row in rows]
+    drawn = axes.barh(range(len(rows)), shares, color=BAR_COLOR)
+    axes.bar_label(drawn, [f"{row.correct}/{row.total}" for row in rows], padding=3, fontsize=8)
+    names = [textwrap.shorten(row.name, _LABEL_WIDTH, placeholder="…") for row in rows]
+    axes.set_yticks(range(len(rows)), names, parse_math=False, fontsize=8, fontfamily=label_fonts())
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 115)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("recognised, percent")
+    all_shown = len(rows) == num_occurring
+    axes.set_title("classes" if all_shown else f"the {len(rows)} hardest of {num_occurring}")
+
+
+def _draw_confusion(axes: Any, counts: np.ndarray, labels: tuple[str, ...]) -> None:
+    """Draw the shares of the answers to each class; a row without videos stays empty."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    axes.figure.colorbar(drawn, ax=axes, label="share of the class, percent", shrink=0.8)
+    if len(labels) <= _MAX_NAMED:
+        names = [textwrap.shorten(name, _LABEL_WIDTH, placeholder="…") for name in labels]
+        places = range(len(labels))
+        style = {"parse_math": False, "fontsize": 8, "fontfamily": label_fonts()}
+        axes.set_yticks(places, names, **style)
+        axes.set_xticks(places, names, **style, rotation=90)
+    axes.set_title("truth (rows) and answer (columns)")

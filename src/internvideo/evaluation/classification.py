@@ -1,0 +1,147 @@
+"""What is in a video: labels with their scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from internvideo.errors import require
+from internvideo.evaluation.pictures import label_fonts, save_figure
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Classification"]
+
+_BAR_WIDTH = 24
+_MAX_BARS = 20
+_LABEL_WIDTH = 36
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Classification:
+    """What is in a video: labels from the likeliest to the unlikeliest.
+
+    Attributes:
+        video: name or path of the video.
+        labels: the labels, best first.
+        scores: cosines of a model that compares with text, for a classifier its probabilities
+            averaged over the views; in the order of `labels`.
+        probabilities: the softmax over all labels, in the order of `labels`.
+        model: name of the model.
+        protocol: how the video was looked at: frames, sampling, crops.
+    """
+
+    video: str
+    labels: tuple[str, ...]
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    model: str = ""
+    protocol: str = ""
+
+    @classmethod
+    def from_scores(
+        cls,
+        video: str,
+        labels: Sequence[str],
+        scores: Sequence[float],
+        probabilities: Sequence[float],
+        *,
+        model: str = "",
+        protocol: str = "",
+    ) -> Classification:
+        """Build a result from labels in any order; they are sorted by score."""
+        order = sorted(range(len(labels)), key=lambda i: -scores[i])
+        return cls(
+            video=video,
+            labels=tuple(labels[i] for i in order),
+            scores=tuple(float(scores[i]) for i in order),
+            probabilities=tuple(float(probabilities[i]) for i in order),
+            model=model,
+            protocol=protocol,
+        )
+
+    @property
+    def label(self) -> str:
+        """The likeliest label."""
+        return self.labels[0]
+
+    def best(self, k: int | None) -> Classification:
+        """Return the answer with its `k` best labels only; None keeps all."""
+        if k is None:
+            return self
+        return dataclasses.replace(
+            self,
+            labels=self.labels[:k],
+            scores=self.scores[:k],
+            probabilities=self.probabilities[:k],
+        )
+
+    def top(self, k: int) -> tuple[tuple[str, float], ...]:
+        """Return the `k` likeliest labels (all, if there are fewer) with their probabilities."""
+        return tuple(zip(self.labels[:k], self.probabilities[:k], strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: the video, the model, the protocol, and one entry per label."""
+        rows = zip(self.labels, self.scores, self.probabilities, strict=True)
+        return {
+            "video": self.video,
+            "model": self.model,
+            "protocol": self.protocol,
+            "predictions": [
+                {"label": label, "score": score, "probability": probability}
+                for label, score, probability in rows
+            ],
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def __rich__(self) -> Table:
+        from rich.markup import escape
+        from rich.table import Table
+
+        source = ", ".join(part for part in (self.model, self.protocol) if part)
+        table = Table(title=escape(self.video), caption=escape(source) or None)
+        table.add_column("label")
+        table.add_column("probability", justify="right")
+        table.add_column("")
+        for label, probability in self.top(_MAX_BARS):
+            bar = "█" * round(probability * _BAR_WIDTH)
+            table.add_row(escape(label), f"{probability:.1%}", bar)
+        return table
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draw the probabilities as bars.
+
+        Args:
+            path: also write the picture there; the suffix decides the format.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            ConfigError: the suffix is none of a picture.
+        """
+        figure_type = require("matplotlib.figure", extra="plot").Figure
+        rows = self.top(_MAX_BARS)[::-1]
+        figure = figure_type(figsize=(7, 1.2 + 0.4 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        bars = axes.barh(range(len(rows)), [probability for _, probability in rows])
+        axes.bar_label(bars, [f"{probability:.1%}" for _, probability in rows], padding=3)
+        names = [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows]
+        axes.set_yticks(range(len(rows)), names, parse_math=False, fontfamily=label_fonts())
+        axes.set_xlim(0, 1.12)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+        axes.set_xlabel("probability")
+        axes.set_title(Path(self.video).name or self.video, parse_math=False)
+        if path is not None:
+            save_figure(figure, path)
+        return figure

@@ -1,0 +1,368 @@
+"""The one loop of every question: decode a few videos ahead, fill a batch, ask, keep the answer.
+
+    items ──► read (threads, a few ahead) ──► Seen ──► Batch ──► Answerer.answer ──► an answer each
+
+`answers` is that loop for whatever a user calls videos; `EvalLoop.run` adds what an evaluation
+needs: a file of the answers, from which it goes on after a stop, and the shares of several
+processes. What an answer is (class scores, a sentence, segments, boxes, a vector) the `Answerer`
+says, which also makes it json and back. Only a few videos are in memory at any time.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from internvideo.data.samples import EvaluationSource
+from internvideo.errors import DataError, VideoError
+from internvideo.evaluation.predictions import Answered, PredictionFile
+from internvideo.train.config import RuntimeConfig
+from internvideo.train.distribution import build_fabric
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.read_ahead import read_ahead
+from internvideo.zoo.fingerprint import weights_sha256
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from internvideo.evaluation.report import Report
+
+__all__ = [
+    "Answerer",
+    "Batch",
+    "EvalLoop",
+    "Seen",
+    "Store",
+    "Unreadable",
+    "answers",
+    "gathered",
+    "joined_processes",
+]
+
+A = TypeVar("A")
+Item = TypeVar("Item")
+
+_BATCH_VIEWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A video, or a part of one, as a model sees it.
+
+    Attributes:
+        name: of the video.
+        views: normalised, in the order of the protocol.
+        index: number of the video in its source; 0 where a user named it.
+        start: seconds from the start of the video.
+        end: likewise; 0 where nobody asked.
+    """
+
+    name: str
+    views: Float[Tensor, "v c t h w"]
+    index: int = 0
+    start: float = 0.0
+    end: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A video that cannot be read, and why."""
+
+    name: str
+    error: VideoError
+    index: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Some videos that go through a model together.
+
+    Attributes:
+        videos: at least one.
+        size: views at once in the model.
+        device: of the model.
+        dtype: of its input.
+        precision: makes the context in which it computes.
+    """
+
+    videos: Sequence[Seen]
+    size: int
+    device: torch.device
+    dtype: torch.dtype
+    precision: Callable[[], AbstractContextManager[Any]]
+
+    def each(self, ask: Callable[[Float[Tensor, "b c t h w"]], Any]) -> Iterator[tuple[Seen, Any]]:
+        """Yield every video with the rows of its views, one row a view.
+
+        Args:
+            ask: from clips on the device of the model to their rows: a tensor "b …", which comes
+                back in float32 on the CPU, or a list.
+        """
+        clips = torch.cat([video.views for video in self.videos])
+        parts = []
+        with torch.no_grad():
+            for part in clips.split(self.size):
+                with self.precision():
+                    rows = ask(part.to(self.device, self.dtype))
+                parts.append(rows.float().cpu() if isinstance(rows, Tensor) else rows)
+        whole = torch.cat(parts) if isinstance(parts[0], Tensor) else list(chain(*parts))
+        start = 0
+        for video in self.videos:
+            end = start + len(video.views)
+            yield video, whole[start:end]
+            start = end
+
+
+class Answerer(ABC, Generic[A]):
+    """How a model answers one kind of question about videos.
+
+    Args:
+        network: the model, used where it is and in evaluation mode.
+        protocol: how a video is looked at: frames, clips and crops, resolution.
+    """
+
+    def __init__(self, network: nn.Module, protocol: Preprocessing) -> None:
+        self.network = network
+        self.protocol = protocol
+
+    @abstractmethod
+    def answer(self, batch: Batch) -> list[A]:
+        """Return one answer for each video of a batch, in its order."""
+
+    def to_json(self, answer: A) -> dict[str, Any]:
+        """Return an answer as plain data; by default its own `to_dict`."""
+        return answer.to_dict()  # type: ignore[attr-defined]
+
+    def from_json(self, line: dict[str, Any]) -> A:
+        """Return the answer that a line of the predictions file holds; inverse of `to_json`.
+
+        Args:
+            line: plain data, with `index` and `video`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no answers back")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for a stopped evaluation to go on, as plain data."""
+        return {"protocol": self.protocol.to_dict(), "weights": weights_sha256(self.network)}
+
+
+class Store(Protocol[A]):
+    """Where the answers of an evaluation are kept while it runs."""
+
+    @property
+    def finished(self) -> frozenset[int]:
+        """Numbers of the videos that need no further look."""
+        ...
+
+    @property
+    def kept(self) -> dict[int, Answered[A]]:
+        """What is known by now, by number of the video."""
+        ...
+
+    def add(self, answered: Answered[A]) -> None:
+        """Keep one answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files; called by every process after its last answer."""
+        ...
+
+    def complete(self, answered: Sequence[Answered[A]]) -> None:
+        """Take the answers of all processes, in order; called by the first process only."""
+        ...
+
+
+def answers(
+    answerer: Answerer[A],
+    videos: Iterable[Item],
+    read: Callable[[Item], Seen | Unreadable] | None = None,
+    *,
+    batch_size: int = _BATCH_VIEWS,
+    num_workers: int | None = None,
+    fabric: Fabric | None = None,
+) -> Iterator[tuple[Seen | Unreadable, A | VideoError]]:
+    """Yield each video, in order, with its answer or why it cannot be read.
+
+    Args:
+        answerer: asks the model.
+        videos: any number of them.
+        read: decodes one of them, in a thread; None where they are read already. What `videos`
+            raises is raised after the answers to all videos before.
+        batch_size: views that go through the model together; those of several videos fill a batch.
+        num_workers: videos that are decoded at once; None is up to four, 0 decodes in between.
+        fabric: brings precision.
+    """
+    parameter = next(answerer.network.parameters())
+    batch = partial(
+        Batch,
+        size=batch_size,
+        device=parameter.device,
+        dtype=torch.float32 if fabric else parameter.dtype,
+        precision=fabric.autocast if fabric else nullcontext,
+    )
+
+    def flush(
+        waiting: list[Seen | Unreadable],
+    ) -> Iterator[tuple[Seen | Unreadable, A | VideoError]]:
+        good = [each for each in waiting if isinstance(each, Seen)]
+        found = iter(answerer.answer(batch(videos=good)) if good else ())
+        for each in waiting:
+            yield each, (next(found) if isinstance(each, Seen) else each.error)
+
+    threads = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
+    reads: Any = videos
+    if read is not None:
+        reads = read_ahead(read, videos, threads=threads, depth=2 * max(threads, 1))
+    waiting: list[Seen | Unreadable] = []
+    num_views = 0
+    try:
+        for each in reads:
+            waiting.append(each)
+            num_views += len(each.views) if isinstance(each, Seen) else 0
+            if num_views >= batch_size or len(waiting) >= 4 * batch_size:
+                yield from flush(waiting)
+                waiting, num_views = [], 0
+    except VideoError:
+        yield from flush(waiting)
+        raise
+    yield from flush(waiting)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalLoop:
+    """How an evaluation runs; none of it changes the numbers.
+
+    Attributes:
+        batch_size: views that go through the model together.
+        num_workers: videos that are decoded at once, in threads; 0 decodes in between.
+        fabric: brings precision and, where there are several processes, their share of the videos;
+            every process gets the whole answer.
+        directory: takes `predictions.jsonl` while it runs, from which it goes on after a stop, and
+            `report.json` in the end; None keeps nothing.
+        progress: called with (videos done, videos in all) by this process.
+    """
+
+    batch_size: int = _BATCH_VIEWS
+    num_workers: int = 2
+    fabric: Fabric | None = None
+    directory: Path | None = None
+    progress: Callable[[int, int], None] | None = None
+
+    def run(
+        self, answerer: Answerer[A], source: EvaluationSource, store: Store[A] | None = None
+    ) -> list[Answered[A]]:
+        """Return what the model answers for each video of a source, in its order.
+
+        A video that cannot be read is never left out in silence: it has an `error` in place of an
+        answer, and is tried again by the next evaluation. Several processes share the videos; each
+        belongs to exactly one.
+
+        Args:
+            answerer: asks the model, which is left in the mode in which it was.
+            source: the videos.
+            store: keeps the answers; by default `predictions.jsonl` in the directory.
+
+        Raises:
+            DataError: there are no videos.
+            ConfigError: the directory holds another evaluation.
+        """
+        if not len(source):
+            raise DataError("there are no videos to evaluate: the list is empty")
+        fabric = self.fabric
+        rank, world_size = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
+        if store is None:
+            path = self.directory and self.directory / "predictions.jsonl"
+            header = {} if path is None else evaluation_identity(answerer, source)
+            store = PredictionFile(path, header, answerer, rank=rank)
+        finished = frozenset().union(*gathered(store.finished, fabric))
+        left = [index for index in range(len(source)) if index not in finished][rank::world_size]
+        done, total = len(store.finished), len(store.finished) + len(left)
+        asked = answers(
+            answerer,
+            left,
+            partial(_read, source, answerer.protocol),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            fabric=fabric,
+        )
+        with _evaluation_mode(answerer.network):
+            for video, found in asked:
+                name, index = source.key(video.index), video.index
+                if isinstance(found, VideoError):
+                    store.add(Answered(index, name, error=str(found)))
+                else:
+                    store.add(Answered(index, name, found))
+                done += 1
+                if self.progress is not None:
+                    self.progress(done, total)
+        store.close()
+        ordered = _in_order(gathered(store.kept, fabric))
+        if rank == 0:
+            store.complete(ordered)
+        return ordered
+
+    def write(self, report: Report) -> None:
+        """Write `report.json` to the directory, if there is one; the first process does so."""
+        if self.directory is not None and (self.fabric is None or self.fabric.is_global_zero):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            (self.directory / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+
+
+def evaluation_identity(answerer: Answerer[Any], source: EvaluationSource) -> dict[str, Any]:
+    """Return what makes two evaluations the same one, as plain data."""
+    return {**answerer.identity(), "num_videos": len(source), "first_video": source.key(0)}
+
+
+def joined_processes(network: nn.Module) -> Fabric | None:
+    """Return what joins the processes of `torchrun`, with the model on its device; else None."""
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        return None
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    fabric = build_fabric(RuntimeConfig(accelerator="cpu" if on_cpu else "auto"))
+    network.to(fabric.device)
+    return fabric
+
+
+def gathered(value: Any, fabric: Fabric | None) -> list[Any]:
+    """Return the value of every process."""
+    if fabric is None or fabric.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def _read(source: EvaluationSource, protocol: Preprocessing, index: int) -> Seen | Unreadable:
+    try:
+        return Seen(source.key(index), source.read_views(index, protocol).views, index)
+    except VideoError as error:
+        return Unreadable(source.key(index), error, index)
+
+
+@contextmanager
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def _in_order(parts: Sequence[dict[int, Answered[A]]]) -> list[Answered[A]]:
+    """Return the answers of all processes, one a video; an answer comes before a failure."""
+    found: dict[int, Answered[A]] = {}
+    for part in parts:
+        found |= {i: each for i, each in part.items() if i not in found or found[i].error}
+    return [found[index] for index in sorted(found)]

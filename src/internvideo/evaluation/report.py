@@ -1,0 +1,210 @@
+"""What every report of an evaluation has in common: header, table, json, plot, failures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from internvideo.errors import require
+from internvideo.evaluation.pictures import save_figure
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from internvideo.evaluation.predictions import Answered
+
+__all__ = ["BAR_COLOR", "LINE_COLOR", "Report", "Share", "answered_and_failures", "wilson_interval"]
+
+A = TypeVar("A")
+
+BAR_COLOR, LINE_COLOR = "#2563a8", "#c0392b"
+_Z95 = 1.959963984540054
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share; (0, 1) where nothing was counted.
+
+    >>> [round(bound, 4) for bound in wilson_interval(8, 10)]
+    [0.4902, 0.9433]
+    """
+    if total == 0:
+        return 0.0, 1.0
+    share, z2 = correct / total, _Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = (
+        _Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    )
+    # At the ends the bound is exact; the formula would be off by a rounding error.
+    low = centre - half if correct else 0.0
+    return low, centre + half if correct < total else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of some things are right.
+
+    Attributes:
+        correct: things that are right.
+        total: things that were asked.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        """The share in percent; 0 where nothing was asked."""
+        return 100 * self.correct / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % Wilson interval, in percent."""
+        low, high = wilson_interval(self.correct, self.total)
+        return 100 * low, 100 * high
+
+    def __str__(self) -> str:
+        return f"{self.percent:.2f} %"
+
+    @property
+    def range(self) -> str:
+        """The interval as text."""
+        low, high = self.interval
+        return f"{low:.2f} … {high:.2f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """An evaluation of a model on annotated videos.
+
+    A video that cannot be read is never left out in silence: it is listed in `failures`.
+
+    Attributes:
+        failures: (video, reason) of the videos that could not be read.
+        protocol: how the videos were looked at.
+        model: name of the model.
+        data: name of the data.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ("measure", "result")
+    """Headings of the table."""
+
+    failures: tuple[tuple[str, str], ...] = ()
+    protocol: str = ""
+    model: str = ""
+    data: str = ""
+
+    @property
+    def num_answered(self) -> int:
+        """Number of videos that could be read."""
+        raise NotImplementedError
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers alone, for a training log; the first is what `best` is judged by."""
+        raise NotImplementedError
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what was measured as plain data, without the header and the failures."""
+        return self.metrics()
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        """Yield the rows of the table as plain text; an empty one begins a section."""
+        return ((name, f"{value:.2f}") for name, value in self.metrics().items())
+
+    def draw(self) -> Any:
+        """Return a matplotlib figure of what was measured, made by `figure`."""
+        figure = self.figure(7, 3.5)
+        axes = figure.subplots()
+        values = self.metrics()
+        bars = axes.barh(range(len(values)), list(values.values()), color=BAR_COLOR)
+        axes.bar_label(bars, [f"{value:.3g}" for value in values.values()], padding=3)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.invert_yaxis()
+        return figure
+
+    def details(self, *, complete: bool) -> RenderableType | None:
+        """Return a further table, if there is one worth printing.
+
+        Args:
+            complete: it was asked for, and may be long.
+        """
+        return None
+
+    def notes(self) -> Sequence[str]:
+        """Return what a reader of the numbers should know besides, a line each."""
+        return ()
+
+    @property
+    def title(self) -> str:
+        """The model, and the data that it was measured on."""
+        return " on ".join(part for part in (self.model, self.data) if part)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: the header, the numbers, the failures."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "protocol": self.protocol,
+            **self.numbers(),
+            "failures": [{"video": video, "reason": reason} for video, reason in self.failures],
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def __rich__(self) -> Table:
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=escape(self.title) or None, caption=escape(self.protocol) or None)
+        for place, heading in enumerate(self.columns):
+            table.add_column(heading, overflow="fold", justify="right" if place else "left")
+        for row in self.rows():
+            if not row:
+                table.add_section()
+                continue
+            red = row[0].startswith("!")
+            cells = (row[0].removeprefix("!"), *row[1:])
+            table.add_row(*map(escape, cells), style="bold red" if red else None)
+        return table
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draw what was measured.
+
+        Args:
+            path: also write the picture there; the suffix decides the format.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            ConfigError: not a picture format.
+        """
+        figure = self.draw()
+        if path is not None:
+            save_figure(figure, path, tight=True)  # else long names below are cut off
+        return figure
+
+    @staticmethod
+    def figure(width: float, height: float) -> Any:
+        """Return an empty matplotlib figure of that many inches.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        figure_type = require("matplotlib.figure", extra="plot").Figure
+        return figure_type(figsize=(width, height), layout="constrained")
+
+
+def answered_and_failures(
+    answered: Sequence[Answered[A]],
+) -> tuple[list[A], tuple[tuple[str, str], ...]]:
+    """Return the answers alone, and (video, reason) of the videos that could not be read."""
+    good = [each.answer for each in answered if each.answer is not None]
+    return good, tuple((each.video, each.error) for each in answered if each.error)

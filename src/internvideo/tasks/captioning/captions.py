@@ -1,0 +1,125 @@
+"""What is said about a video: sentences, each for a stretch of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from internvideo.evaluation.timeline import clock
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["CaptionSpan", "VideoCaptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionSpan:
+    """A sentence about the part of a video from `start` to `end`, in seconds.
+
+    As text it is one line: `0:02.0 – 0:04.0  a red star moves left`.
+    """
+
+    start: float
+    end: float
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text}
+
+    def __str__(self) -> str:
+        return f"{clock(self.start)} – {clock(self.end)}  {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoCaptions:
+    """The captions of one video.
+
+    Attributes:
+        video: name or path of the video.
+        spans: the captions in the order of their starts; one for a video that was looked at as a
+            whole.
+        model: name of the model.
+        protocol: how the video was looked at, and how the words were chosen.
+        incomplete: why the rest of the video has no captions; empty where it has.
+    """
+
+    video: str
+    spans: tuple[CaptionSpan, ...]
+    model: str = ""
+    protocol: str = ""
+    incomplete: str = ""
+
+    @property
+    def text(self) -> str:
+        """The captions, one a line, equal neighbours once."""
+        return "\n".join(span.text for span in self.merged)
+
+    @property
+    def merged(self) -> tuple[CaptionSpan, ...]:
+        """Neighbouring captions of equal words as one, and none that begins before the last ends.
+
+        The last window of a video is moved back to end with it, so it may overlap the one before.
+        """
+        merged: list[CaptionSpan] = []
+        for span in self.spans:
+            before = merged[-1] if merged else None
+            if before is None:
+                merged.append(span)
+            elif span.text == before.text:
+                merged[-1] = replace(before, end=max(before.end, span.end))
+            elif span.end > before.end:
+                merged.append(replace(span, start=max(span.start, before.end)))
+        return tuple(merged)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: video, model, protocol, every caption with its time, what is missing.
+
+        `incomplete` is there only where something is.
+        """
+        missing = {"incomplete": self.incomplete} if self.incomplete else {}
+        return {
+            "video": self.video,
+            "model": self.model,
+            "protocol": self.protocol,
+            "captions": [span.to_dict() for span in self.spans],
+            **missing,
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_srt(self) -> str:
+        """Return the captions as subtitles (SubRip), which every player shows over the video."""
+        blocks = [
+            f"{number}\n{_stamp(span.start)} --> {_stamp(span.end)}\n{span.text}\n"
+            for number, span in enumerate(self.merged, start=1)
+        ]
+        return "\n".join(blocks)
+
+    def __rich__(self) -> Table:
+        from rich.markup import escape
+        from rich.table import Table
+
+        source = ", ".join(part for part in (self.model, self.protocol) if part)
+        table = Table(title=escape(self.video), caption=escape(source) or None)
+        for heading in ("from", "to"):
+            table.add_column(heading, justify="right")
+        table.add_column("caption", overflow="fold")
+        for span in self.merged:
+            table.add_row(clock(span.start), clock(span.end), escape(span.text))
+        return table
+
+
+def _stamp(seconds: float) -> str:
+    """Return a time as SubRip writes it.
+
+    >>> _stamp(3661.5)
+    '01:01:01,500'
+    """
+    minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}"

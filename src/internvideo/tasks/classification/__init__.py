@@ -1,1 +1,0 @@
-"""Recognition: zero-shot classification by sentences."""

@@ -1,0 +1,126 @@
+"""Masked video modelling: hide most of a clip, reconstruct it (VideoMAE, arXiv 2203.12602).
+
+With a decoder mask only a part of the clip is reconstructed (dual masking, VideoMAE V2, arXiv
+2303.16727), and with repeats one decoded clip serves several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from internvideo.data.samples import Sample
+from internvideo.errors import ConfigError
+from internvideo.models.tubelets import TokenSplit, split_mask, tubelet_grid
+from internvideo.models.videomae import VideoMAE
+from internvideo.tasks.masked.masking import (
+    DecoderMaskKind,
+    MaskKind,
+    draw_decoder_mask,
+    draw_mask,
+)
+from internvideo.video.augment import Augmentation
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.training_input import TrainingInput
+
+__all__ = ["MaskedPretraining"]
+
+
+class MaskedPretraining(nn.Module):
+    """Trains a `VideoMAE` to predict the pixels of masked tokens.
+
+    Args:
+        model: the masked autoencoder.
+        preprocessing: frames per clip, resolution and pixel statistics.
+        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
+        mask: "tube" hides the same places in all frames (the paper), "random" any tokens.
+        mask_ratio: share of tokens hidden from the encoder.
+        decoder_mask: "running-cell" leaves a part of every 2x2 cell of tokens out of the decoder.
+        decoder_mask_ratio: share of tokens that is left out then: 0.25, 0.5 or 0.75.
+        repeats: crops of one decoded clip, each with its own masks.
+
+    Raises:
+        ConfigError: the masks do not fit the model's grid of tokens, or leave nothing to learn.
+    """
+
+    def __init__(
+        self,
+        model: VideoMAE,
+        preprocessing: Preprocessing,
+        *,
+        augmentation: Augmentation | None = None,
+        mask: MaskKind = "tube",
+        mask_ratio: float = 0.9,
+        decoder_mask: DecoderMaskKind = "none",
+        decoder_mask_ratio: float = 0.5,
+        repeats: int = 1,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocessing = preprocessing
+        self.input = TrainingInput(preprocessing, augmentation)
+        self.mask: MaskKind = mask
+        self.mask_ratio = mask_ratio
+        self.decoder_mask: DecoderMaskKind = decoder_mask
+        self.decoder_mask_ratio = decoder_mask_ratio
+        self.repeats = repeats
+        if repeats < 1:
+            raise ConfigError(f"repeats is {repeats}; expected at least 1")
+        self._masks(model.config.mask_grid, np.random.default_rng(0))  # refuses what cannot work
+
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
+        """Return of each repeat the frames "t h w c" and which places are visible, which masked.
+
+        With a decoder mask also which tokens are "reconstructed", which "skipped". Indices, because
+        their number is known without reading a mask: the step never makes the host wait for the
+        device.
+        """
+        frames, config = torch.from_numpy(sample.frames), self.model.config
+        copies: list[dict[str, Tensor]] = []
+        for crop in self._crops(frames, rng):
+            grid = tubelet_grid(
+                crop["video"].permute(3, 0, 1, 2)[None],
+                tubelet_size=config.encoder.tubelet_size,
+                patch_size=config.mask_patch,
+            )
+            copies.append({**crop, **self._masks(grid, rng)})
+        return copies
+
+    def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the mean squared error over masked tokens."""
+        video = self.input.finish(batch)
+        decoded = None
+        if self.decoder_mask != "none":
+            decoded = TokenSplit(batch["reconstructed"], batch["skipped"])
+        split = TokenSplit(batch["visible"], batch["masked"])
+        return {"loss": self.model(video, split, decoded).loss}
+
+    def _crops(self, frames: Tensor, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
+        if self.input.augmentation is None:  # all the same: resized once
+            yield from [self.input.prepare(frames, rng)] * self.repeats
+            return
+        for _ in range(self.repeats):
+            yield self.input.prepare(frames, rng)
+
+    def _masks(self, grid: tuple[int, int, int], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Draw the masks of one clip, as indices of tokens."""
+        visible, masked = _indices(draw_mask(grid, self.mask_ratio, kind=self.mask, rng=rng))
+        if self.decoder_mask == "none":
+            return {"visible": visible, "masked": masked}
+        left_out = draw_decoder_mask(grid, self.decoder_mask_ratio, rng=rng)
+        reconstructed, skipped = _indices(left_out)
+        return {
+            "visible": visible,
+            "masked": masked,
+            "reconstructed": reconstructed,
+            "skipped": skipped,
+        }
+
+
+def _indices(mask: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return the indices of the False and of the True tokens of one clip."""
+    split = split_mask(torch.from_numpy(mask)[None])
+    return split.visible[0], split.masked[0]

@@ -1,1 +1,0 @@
-"""Pretraining: masked video modelling and video-language contrast."""

@@ -1,0 +1,263 @@
+"""Zero-shot classification: a video is what its embedding is nearest to, among sentences.
+
+Every class is described by one or several sentences. There are two published rules for how the
+cosines of a video with them become the score of a class:
+
+* "cosine" (ViCLIP): the MEAN of the cosines, which is the unit-norm video times the mean of the
+  unit-norm sentences. That mean is not scaled back to unit length (the published numbers are made
+  so; other CLIP code does it, which can change the order).
+* "probability" (InternVideo-MM): for each template a softmax over the classes of
+  exp(logit_scale) · cosine, then the mean over the templates.
+
+The sentences are embedded once per set of classes. Any `DualEncoder` will do: ViCLIP,
+InternVideo-MM.
+
+Nothing is trained here, so of the three verbs of a task there are two, `evaluate` and `predict`;
+training is `internvideo.tasks.contrastive.task`.
+
+Letters: b clips, k classes, p sentences (in all, or of a class), e joint dimension.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from internvideo.errors import ConfigError, DataError
+from internvideo.metrics import dual_softmax, top_k_accuracy
+from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.tokenizer import WordTokenizer, trim_padding
+from internvideo.results import Classification
+from internvideo.tasks.zero_shot.prompting import Ensemble, Prompts
+from internvideo.video.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from internvideo.video import Video
+
+__all__ = [
+    "ZeroShotClassifier",
+    "class_embeddings",
+    "class_weights",
+    "embed_sentences",
+    "prompt_probabilities",
+    "zero_shot_metrics",
+]
+
+_log = logging.getLogger(__name__)
+_TEXT_BATCH = 256
+
+
+@torch.inference_mode()
+def embed_sentences(model: DualEncoder, texts: Sequence[str]) -> Float[Tensor, "p e"]:
+    """Return the unit-norm embedding of each text, on the device of the model.
+
+    Args:
+        model: in evaluation mode.
+        texts: at least one.
+    """
+    device = model.temperature().device
+    return torch.cat(
+        [
+            model.encode_text(
+                trim_padding(model.tokenizer(texts[start : start + _TEXT_BATCH])).to(device)
+            ).float()
+            for start in range(0, len(texts), _TEXT_BATCH)
+        ]
+    )
+
+
+def class_embeddings(
+    model: DualEncoder, prompts: Prompts, *, renormalize: bool = False
+) -> Float[Tensor, "k e"]:
+    """Return the weight vector of each class, on the device of the model.
+
+    Args:
+        model: in evaluation mode.
+        prompts: the sentences of each class; classes may have different numbers of them.
+        renormalize: scale the mean back to unit length (not what the published numbers do).
+    """
+    embedded = embed_sentences(model, [text for texts in prompts.values() for text in texts])
+    owner = torch.tensor(
+        [i for i, texts in enumerate(prompts.values()) for _ in texts], device=embedded.device
+    )
+    return class_weights(embedded, owner, renormalize=renormalize)
+
+
+def class_weights(
+    embeddings: Float[Tensor, "p e"], owner: Int[Tensor, "p"], *, renormalize: bool = False
+) -> Float[Tensor, "k e"]:
+    """Return the mean of the unit-norm sentence embeddings of each class.
+
+    Args:
+        embeddings: of all sentences; they are scaled to unit length here.
+        owner: the class of each sentence, 0 to k - 1, each at least once.
+        renormalize: scale the means to unit length.
+    """
+    unit = F.normalize(embeddings.float(), dim=-1)
+    num_classes = int(owner.max()) + 1
+    sums = unit.new_zeros(num_classes, unit.shape[1]).index_add_(0, owner, unit)
+    means = sums / owner.bincount(minlength=num_classes)[:, None]
+    return F.normalize(means, dim=-1) if renormalize else means
+
+
+def prompt_probabilities(
+    videos: Float[Tensor, "b e"], sentences: Float[Tensor, "p k e"], logit_scale: Float[Tensor, ""]
+) -> Float[Tensor, "b k"]:
+    """Return the mean over templates of the softmax over classes (InternVideo-MM's ensemble).
+
+    Args:
+        videos: embeddings; they are scaled to unit length here.
+        sentences: embeddings of template p filled with class k, likewise.
+        logit_scale: factor of the cosines.
+    """
+    videos, sentences = (F.normalize(each.float(), dim=-1) for each in (videos, sentences))
+    logits = logit_scale * torch.einsum("be,pke->bpk", videos, sentences)
+    return logits.softmax(dim=-1).mean(dim=1)
+
+
+def zero_shot_metrics(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> dict[str, float]:
+    """Return `top1`, `top5`, `avg` = (top1 + top5) / 2 in percent, plain and after dual softmax."""
+    metrics: dict[str, float] = {}
+    for suffix, matrix in (("", scores), ("_dsl", dual_softmax(scores))):
+        top1, top5 = (top_k_accuracy(matrix, labels, k) for k in (1, 5))
+        metrics |= {
+            f"top1{suffix}": top1,
+            f"top5{suffix}": top5,
+            f"avg{suffix}": round((top1 + top5) / 2, 3),
+        }
+    return metrics
+
+
+class ZeroShotClassifier:
+    """Classifies videos by sentences.
+
+    Args:
+        model: a ViCLIP, an InternVideo-MM, or another `DualEncoder` that is an `nn.Module`; it is
+            put into evaluation mode.
+        preprocessing: how a video becomes clips, from the model's card.
+        prompts: the sentences of each class, see `prompting.class_prompts`.
+        ensemble: how the sentences of a class are joined, see the module's docstring.
+        renormalize: see `class_embeddings`; for "cosine" only.
+        logit_scale: factor of the cosines in front of the softmax; None is the model's own
+            1 / temperature, the official demo of ViCLIP has 100.
+        name: name of the model, for the results.
+
+    Raises:
+        ConfigError: the ensemble "probability" with classes of different numbers of sentences.
+
+    Example:
+        >>> classifier = ZeroShotClassifier(
+        ...     model, preprocessing, class_prompts(["abseiling", "air drumming"])
+        ... )  # doctest: +SKIP
+        >>> classifier.predict(Video("clip.mp4")).label  # doctest: +SKIP
+        'abseiling'
+    """
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        preprocessing: Preprocessing,
+        prompts: Prompts,
+        *,
+        ensemble: Ensemble = "cosine",
+        renormalize: bool = False,
+        logit_scale: float | None = None,
+        name: str = "",
+    ) -> None:
+        if isinstance(model, torch.nn.Module):
+            model.eval()
+        self.model = model
+        self.preprocessing = preprocessing
+        self.prompts = prompts
+        self.labels = tuple(prompts)
+        self.ensemble = ensemble
+        self.logit_scale = (
+            1 / model.temperature().detach().item() if logit_scale is None else logit_scale
+        )
+        self.name = name
+        self.weights = self._weights(renormalize=renormalize)
+        self._warn_of_unknown_words()
+
+    def _weights(self, *, renormalize: bool) -> Float[Tensor, "*p k e"]:
+        """Return one vector a class, or for the ensemble of probabilities one a sentence."""
+        if self.ensemble == "cosine":
+            return class_embeddings(self.model, self.prompts, renormalize=renormalize)
+        counts = {len(sentences) for sentences in self.prompts.values()}
+        if len(counts) > 1:
+            raise ConfigError(
+                f"classes with {min(counts)} to {max(counts)} sentences have no common templates: "
+                "the ensemble 'probability' needs equally many for each class; use 'cosine'"
+            )
+        texts = [text for turn in zip(*self.prompts.values(), strict=True) for text in turn]
+        return embed_sentences(self.model, texts).unflatten(0, (-1, len(self.labels)))
+
+    def _warn_of_unknown_words(self) -> None:
+        tokenizer = self.model.tokenizer
+        if not isinstance(tokenizer, WordTokenizer):
+            return
+        texts = " ".join(text for sentences in self.prompts.values() for text in sentences)
+        if unknown := tokenizer.unknown_words(texts):
+            _log.warning(
+                "%s knows %d words; not among them, and read as one unknown word: %s",
+                self.name or "the model",
+                len(tokenizer.vocabulary),
+                ", ".join(unknown),
+            )
+
+    @torch.inference_mode()
+    def scores(self, clips: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:
+        """Return the mean cosine of each clip with the sentences of each class, or its probability.
+
+        Which of the two is told by `ensemble`.
+        """
+        videos = self.model.encode_video(clips.to(self.weights.device)).float()
+        if self.ensemble == "cosine":
+            return videos @ self.weights.T
+        scale = self.weights.new_tensor(self.logit_scale)
+        return prompt_probabilities(videos, self.weights, scale)
+
+    def probabilities(self, scores: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        """Return the share of each class from scores that were averaged over views."""
+        if self.ensemble == "probability":
+            return scores
+        return (self.logit_scale * scores).softmax(dim=-1)
+
+    def predict(self, video: Video) -> Classification:
+        """Classify one video; the scores of several views are averaged."""
+        scores = self.scores(self.preprocessing.load(video)).mean(dim=0)
+        return Classification.from_scores(
+            video.name,
+            self.labels,
+            scores.tolist(),
+            self.probabilities(scores).tolist(),
+            model=self.name,
+            protocol=self.preprocessing.describe(),
+        )
+
+    def evaluate(
+        self, batches: Iterable[tuple[Float[Tensor, "b c t y x"], Int[Tensor, "b"]]]
+    ) -> dict[str, float]:
+        """Return `zero_shot_metrics` over batches of (clips, class indices).
+
+        Raises:
+            DataError: there are no clips, or a class index is outside the classes.
+        """
+        scores, labels = [], []
+        for clips, label in batches:
+            scores.append(self.scores(clips).cpu())
+            labels.append(label.cpu())
+        if not scores:
+            raise DataError("nothing to evaluate: no clips were given")
+        label = torch.cat(labels)
+        if int(label.min()) < 0 or int(label.max()) >= len(self.labels):
+            raise DataError(
+                f"class indices reach from {int(label.min())} to {int(label.max())}, but there are "
+                f"{len(self.labels)} classes"
+            )
+        return zero_shot_metrics(torch.cat(scores), label)
