@@ -28,8 +28,8 @@ from rich.table import Table
 
 from internvideo.data import write_world
 from internvideo.recipe import load_recipe
-from internvideo.train.journal import read_log
 from internvideo.recipe.run import run_recipe
+from internvideo.train.journal import read_log
 from internvideo.world import World
 
 NUM_CLIPS, NUM_LABELLED, WORLD_SEED = 4000, 1000, 77

@@ -15,8 +15,8 @@ import internvideo as iv
 from internvideo.data import write_world
 from internvideo.errors import CheckpointError, ConfigError, DataError
 from internvideo.recipe import load_recipe
-from internvideo.train.journal import read_log
 from internvideo.recipe.run import run_recipe
+from internvideo.train.journal import read_log
 from internvideo.world import ACTIONS, World
 
 TINY = [

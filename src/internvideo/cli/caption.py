@@ -16,8 +16,8 @@ from internvideo.errors import ConfigError, UnknownNameError, VideoError
 
 if TYPE_CHECKING:
     from internvideo.pipeline import VideoModel
-    from internvideo.tasks.captioning.predict import CaptionStyle
     from internvideo.results import VideoCaptions
+    from internvideo.tasks.captioning.predict import CaptionStyle
 
 __all__ = ["caption"]
 

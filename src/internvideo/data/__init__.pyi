@@ -11,6 +11,7 @@ from .clip_list import ClipEntry as ClipEntry
 from .clip_list import ClipList as ClipList
 from .clip_sampling import ClipSampling as ClipSampling
 from .clips import VideoListSource as VideoListSource
+from .config import CaptionColumns as CaptionColumns
 from .mix import MixSource as MixSource
 from .samples import ClipSource as ClipSource
 from .samples import ClipViews as ClipViews

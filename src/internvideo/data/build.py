@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from internvideo.annotations import BadLine, Choice, VideoAnnotation
 from internvideo.data.clip_list import ClipList
@@ -13,15 +13,15 @@ from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.formats import find_format
+from internvideo.formats.columns import CaptionColumns
+from internvideo.formats.detect import detect_kind
 from internvideo.video import Preprocessing
-
-if TYPE_CHECKING:
-    from internvideo.formats.columns import CaptionColumns
 
 __all__ = [
     "ChoiceQuestion",
     "ListKind",
     "MultipleChoice",
+    "detect_kind",
     "open_list",
     "read_list",
     "read_multiple_choice",

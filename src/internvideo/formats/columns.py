@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
+from typing import Literal
 
-from internvideo.errors import ConfigError, did_you_mean
+from pydantic import Field, NonNegativeInt
+
+from internvideo.config import config_class
 
 __all__ = ["CAPTION_PRESETS", "KNOWN_COLUMNS", "PLACEHOLDER", "CaptionColumns", "has_captions"]
 
@@ -24,7 +27,7 @@ KNOWN_COLUMNS = {
 """The usual names of columns, in lower case."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@config_class
 class CaptionColumns:
     """Which columns say what.
 
@@ -46,31 +49,24 @@ class CaptionColumns:
         ConfigError: an unknown preset, both `path` and `file`, or a broken pattern.
     """
 
-    preset: str | None = None
+    preset: Literal["webvid", "internvid"] | None = None
     path: str | None = None
-    file: str | None = None
+    file: str | None = Field(default=None, description="pattern such as {YoutubeID}.mp4")
     caption: str | None = None
     start: str | None = None
     end: str | None = None
     duration: str | None = None
     id: str | None = None
-    min_words: int = 0
+    min_words: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if self.preset is not None and self.preset not in CAPTION_PRESETS:
-            raise ConfigError(
-                f"columns.preset {self.preset!r} is not one of: {', '.join(CAPTION_PRESETS)}."
-                f"{did_you_mean(self.preset, CAPTION_PRESETS)}"
-            )
         if self.path and self.file:
-            raise ConfigError("columns.path and columns.file both tell where videos are; give one")
+            raise ValueError("columns.path and columns.file both tell where videos are; give one")
         if self.file and not PLACEHOLDER.search(self.file):
-            raise ConfigError(
+            raise ValueError(
                 f"columns.file {self.file!r} names no column; expected a pattern such as "
                 "'{YoutubeID}.mp4'"
             )
-        if self.min_words < 0:
-            raise ConfigError(f"columns.min_words is {self.min_words}; it must be at least 0")
 
     def filled(self, names: list[str]) -> CaptionColumns:
         """Return the columns with those of the preset, named or recognised, where None is said."""

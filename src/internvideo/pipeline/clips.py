@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from internvideo.errors import VideoError
 from internvideo.video import Video
-from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.opening import AnyVideo, read_views
+from internvideo.video.preprocessing import Preprocessing
 
 __all__ = ["BATCH_CLIPS", "answer_clips", "answer_views", "as_list", "raw_views"]
 

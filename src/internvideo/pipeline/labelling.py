@@ -17,9 +17,9 @@ from internvideo.models.dual_encoder import DualEncoder
 from internvideo.pipeline.clips import answer_clips, answer_views
 from internvideo.results import ActionWindow, Classification
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
+from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.windows import VideoWindow
-from internvideo.video.opening import AnyVideo
 
 __all__ = [
     "Scorer",

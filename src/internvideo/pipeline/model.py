@@ -18,13 +18,6 @@ from torch import Tensor
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
 from internvideo.models.caption_writer import CaptionStrategy
 from internvideo.models.tokenizer import Tokenizer, WordTokenizer
-from internvideo.tasks.captioning.predict import (
-    CaptionStyle,
-    caption_spans,
-    caption_timeline,
-    caption_videos,
-    captioner,
-)
 from internvideo.pipeline.clips import as_list
 from internvideo.pipeline.devices import choose_device
 from internvideo.pipeline.embedding import embed_frames, embed_videos
@@ -38,6 +31,14 @@ from internvideo.pipeline.labelling import (
     text_scorer,
 )
 from internvideo.results import ActionWindow, CaptionSpan, Classification, VideoCaptions
+from internvideo.tasks.captioning.predict import (
+    CaptionStyle,
+    caption_spans,
+    caption_timeline,
+    caption_videos,
+    captioner,
+)
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, embed_sentences
 from internvideo.tasks.zero_shot.prompting import (
     Ensemble,
     PromptRule,
@@ -46,9 +47,8 @@ from internvideo.tasks.zero_shot.prompting import (
     find_templates,
     prompt_rule,
 )
-from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, embed_sentences
-from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.video.opening import AnyVideo, read_windows
+from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo.card import Card
 from internvideo.zoo.load import LoadedModel
 

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, PositiveInt
 
 from internvideo.config import Fraction, NonNegative, Positive, StrictModel
-from internvideo.data.kinds import FileKind
+from internvideo.data.clip_sampling import SamplingConfig
+from internvideo.data.config import Data
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
 __all__ = [
-    "CaptionColumnsConfig",
-    "CaptionData",
     "ContrastiveTask",
     "EvaluationConfig",
-    "ListData",
-    "MSRVTTData",
     "MaskedTask",
-    "MixData",
-    "MixPart",
     "ProbeTask",
     "Recipe",
-    "SamplingConfig",
-    "ShardData",
     "SupervisedTask",
     "UMTMultimodalTask",
     "UMTWeights",
     "UnmaskedTeacherTask",
-    "WorldData",
 ]
 
 
@@ -138,120 +129,7 @@ class ProbeTask(StrictModel):
     label_smoothing: Fraction = 0.0
 
 
-# --- data -------------------------------------------------------------------------------------
-
-
-class WorldData(StrictModel):
-    """Procedural clips, rendered when they are needed; the same for the same seed."""
-
-    kind: Literal["world"]
-    num_clips: PositiveInt
-    start: Annotated[int, Field(ge=0)] = 0
-    seed: int = 0
-    captions: dict[str, float] = Field(
-        default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
-    )
-
-
-class ListData(StrictModel):
-    """An annotation file of a public data set, in its own format (see `internvideo.data`)."""
-
-    kind: FileKind
-    annotations: Path
-    root: str | None = Field(
-        default=None, description="videos are relative to this folder or address"
-    )
-    labels: Path | None = Field(
-        default=None, description="the class list, for formats that name classes in words"
-    )
-    split: str | None = Field(default=None, description="for files that hold several splits")
-    skip_bad: bool = Field(default=False, description="leave out lines that cannot be used")
-
-
-class CaptionColumnsConfig(StrictModel):
-    """Which columns of a table of captions say what, see `internvideo.data.CaptionColumns`."""
-
-    preset: Literal["webvid", "internvid"] | None = None
-    path: str | None = None
-    file: str | None = Field(default=None, description="pattern such as {YoutubeID}.mp4")
-    caption: str | None = None
-    start: str | None = None
-    end: str | None = None
-    duration: str | None = None
-    id: str | None = None
-    min_words: Annotated[int, Field(ge=0)] = 0
-
-
-class CaptionData(StrictModel):
-    """Captioned clips or images in a csv, tsv, json, parquet or SQLite table."""
-
-    kind: Literal["captions"]
-    annotations: Path
-    root: str | None = Field(
-        default=None, description="videos are relative to this folder or address"
-    )
-    columns: CaptionColumnsConfig | None = Field(
-        default=None, description="by default told from the names of the columns"
-    )
-    skip_bad: bool = Field(default=False, description="leave out rows that cannot be used")
-
-
-class ShardData(StrictModel):
-    """Tar shards as `internvideo data shard` writes them (webdataset), local or remote."""
-
-    kind: Literal["shards"]
-    shards: str = Field(description="pattern such as clips-{000000..000123}.tar, or a folder")
-    cache: Path | None = Field(default=None, description="where remote shards are kept")
-
-
-class MSRVTTData(StrictModel):
-    """An MSR-VTT json with its folder of videos; one caption is drawn per visit."""
-
-    kind: Literal["msrvtt"]
-    annotations: Path
-    videos: Path
-    split: str = "train"
-    skip_bad: bool = Field(default=False, description="leave out videos that cannot be used")
-
-
-OneData = Annotated[
-    WorldData | ListData | CaptionData | ShardData | MSRVTTData, Field(discriminator="kind")
-]
-
-
-class MixPart(StrictModel):
-    """One of the sources of a mix."""
-
-    data: OneData
-    weight: Annotated[float, Field(gt=0)] = Field(
-        default=1.0, description="passes over it in an epoch; 0.5 takes half of it"
-    )
-
-
-class MixData(StrictModel):
-    """Several sources; a batch has only videos or only still images."""
-
-    kind: Literal["mix"]
-    sources: Annotated[list[MixPart], Field(min_length=1)]
-
-
-Data = Annotated[
-    WorldData | ListData | CaptionData | ShardData | MSRVTTData | MixData,
-    Field(discriminator="kind"),
-]
-
-
-class SamplingConfig(StrictModel):
-    """Which frames of a training video make the clip, see `internvideo.video.sampling`."""
-
-    rule: Literal[
-        "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "viclip", "middle"
-    ] = "dense"
-    frame_stride: PositiveInt = 4
-    strides: dict[str, PositiveInt] = Field(
-        default_factory=dict,
-        description="another stride for videos whose path holds this text (hybrid lists)",
-    )
+# --- the whole --------------------------------------------------------------------------------
 
 
 class EvaluationConfig(StrictModel):
@@ -262,9 +140,6 @@ class EvaluationConfig(StrictModel):
     final_views: bool = Field(
         default=True, description="in the end, all views of the protocol with the best weights"
     )
-
-
-# --- the whole --------------------------------------------------------------------------------
 
 
 class Recipe(StrictModel):

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, get_args
 
 import torch
+from internvideo.results import CaptionSpan, VideoCaptions
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError, VideoError, did_you_mean
 from internvideo.models.caption_writer import CaptionStrategy
 from internvideo.pipeline.clips import BATCH_CLIPS
-from internvideo.results import CaptionSpan, VideoCaptions
+from internvideo.video.opening import AnyVideo, open_video, read_windows
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import read_ahead
 from internvideo.video.windows import window_protocol
-from internvideo.video.opening import AnyVideo, open_video, read_windows
 
 __all__ = [
     "DEFAULT_CAPTIONER",

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from internvideo.errors import require
 from internvideo.metrics import cider, exact_match
+
+from internvideo.errors import require
 from internvideo.evaluation.pictures import save_figure
 from internvideo.evaluation.report import wilson_interval
 

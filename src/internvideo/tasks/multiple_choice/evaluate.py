@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from internvideo.results import ChoiceAnswer, MultipleChoiceReport
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.data.build import ChoiceQuestion, MultipleChoice
 from internvideo.data.clips import VideoListSource
+from internvideo.evaluation.engine import Line, Running, answer_videos
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.models.tokenizer import clean_caption
-from internvideo.results import ChoiceAnswer, MultipleChoiceReport
-from internvideo.evaluation.engine import Line, Running, answer_videos
 from internvideo.tasks.zero_shot.classifier import embed_sentences
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.fingerprint import weights_sha256

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from internvideo.results import RecognitionReport, VideoPrediction
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.errors import DataError
-from internvideo.results import RecognitionReport, VideoPrediction
 from internvideo.evaluation.engine import Line, Running, answer_videos
 from internvideo.tasks.recognition.merge import ViewLogits, best_classes, merge_views
 from internvideo.video.preprocessing import Preprocessing, Sampling

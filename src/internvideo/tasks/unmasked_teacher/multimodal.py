@@ -30,7 +30,6 @@ from internvideo.models.features import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
 from internvideo.models.umt_multimodal import TextTokens, UMTMultimodal
 from internvideo.models.unmasked_teacher import alignment_loss
-from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
 from internvideo.tasks.unmasked_teacher.losses import (
     IGNORED,
     Negatives,
@@ -39,6 +38,7 @@ from internvideo.tasks.unmasked_teacher.losses import (
     matching_labels,
     word_loss,
 )
+from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
 from internvideo.video.augment import Augmentation
 from internvideo.video.masks import (
     PlaceRule,

@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from internvideo.metrics import dual_softmax, top_k_accuracy
+from internvideo.results import Classification
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from internvideo.errors import ConfigError, DataError
-from internvideo.metrics import dual_softmax, top_k_accuracy
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.models.tokenizer import WordTokenizer, trim_padding
-from internvideo.results import Classification
 from internvideo.tasks.zero_shot.prompting import Ensemble, Prompts
 from internvideo.video.preprocessing import Preprocessing
 

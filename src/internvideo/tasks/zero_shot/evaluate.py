@@ -13,15 +13,15 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from internvideo.metrics import dual_softmax, top_k_accuracy
+from internvideo.results import VideoPrediction, ZeroShotReport
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.errors import DataError
-from internvideo.metrics import dual_softmax, top_k_accuracy
-from internvideo.results import VideoPrediction, ZeroShotReport
 from internvideo.evaluation.engine import Line, Running, answer_videos, gathered
-from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.evaluation.predictions import stored_scores
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.zoo.fingerprint import weights_sha256
 
 if TYPE_CHECKING:
