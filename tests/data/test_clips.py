@@ -177,11 +177,11 @@ def test_rules_are_the_functions_of_the_video_room(rng):
 
 
 def test_impossible_sampling_is_refused():
-    with pytest.raises(ConfigError, match=r"'dence' is not one of.* Did you mean 'dense'"):
+    with pytest.raises(ConfigError, match=r"rule.*'dence'.*'dense'"):
         ClipSampling(rule="dence")
     with pytest.raises(ConfigError, match="strides need one of: pretrain, dense"):
         ClipSampling(rule="segment", strides={"a": 2})
-    with pytest.raises(ConfigError, match="clip_length is 0"):
+    with pytest.raises(ConfigError, match="clip_length"):
         ClipSampling(clip_length=0)
 
 

@@ -149,10 +149,10 @@ def test_columns_of_other_names(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"preset": "webvit"}, "'webvit' is not one of: webvid, internvid. Did you mean 'webvid'"),
+        ({"preset": "webvit"}, "preset.*webvit.*webvid"),
         ({"path": "a", "file": "{b}"}, "give one"),
         ({"file": "a.mp4"}, "names no column"),
-        ({"min_words": -1}, "at least 0"),
+        ({"min_words": -1}, "min_words.*-1"),
     ],
 )
 def test_impossible_columns_are_refused(settings, message):
