@@ -15,13 +15,13 @@ from internvideo.data.build import ListKind, open_list
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.world import EVALUATION_SEED, WorldSource
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.engine import Line, answer_videos
 from internvideo.evaluation.running import running, write_report
 from internvideo.formats.detect import detect_kind
 from internvideo.models.tokenizer import clean_caption
 from internvideo.pipeline import VideoModel
 from internvideo.tasks.captioning.predict import Captioner, CaptionStyle, captioner
 from internvideo.tasks.captioning.report import CaptionedVideo, CaptioningReport, Fact
-from internvideo.evaluation.engine import Line, answer_videos
 from internvideo.video import Preprocessing
 from internvideo.video.windows import window_protocol
 from internvideo.world import Scene, World, action_named, plain_caption

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from internvideo.pipeline import VideoModel
 from internvideo.evaluation.engine import Running
+from internvideo.pipeline import VideoModel
 from internvideo.train.config import RuntimeConfig
 from internvideo.train.loop import build_fabric
 

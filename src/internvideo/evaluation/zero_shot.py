@@ -17,6 +17,7 @@ from internvideo.formats.class_names import ClassNames
 from internvideo.formats.detect import detect_kind
 from internvideo.pipeline import VideoModel
 from internvideo.results import ZeroShotReport
+from internvideo.tasks.zero_shot.evaluate import evaluate_zero_shot
 from internvideo.tasks.zero_shot.prompting import (
     DEFAULT_TEMPLATES,
     Ensemble,
@@ -26,7 +27,6 @@ from internvideo.tasks.zero_shot.prompting import (
     find_templates,
     readable_name,
 )
-from internvideo.tasks.zero_shot.evaluate import evaluate_zero_shot
 from internvideo.video import Preprocessing
 from internvideo.world import World, action_prompts
 from internvideo.zoo.labels import label_maps, label_names
