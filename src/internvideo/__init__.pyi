@@ -1,12 +1,15 @@
 # The public names of `internvideo`: read by type checkers, and at run time by lazy_loader.
 
 from .errors import InternVideoError as InternVideoError
+from .evaluation.classification import Classification as Classification
+from .evaluation.data import AnnotatedData as AnnotatedData
 from .pipeline import VideoModel as VideoModel
+from .pipeline import evaluate as evaluate
 from .pipeline import load as load
 from .recipe import list_recipes as list_recipes
 from .recipe import load_recipe as load_recipe
-from .results import Classification as Classification
-from .training import run_recipe as run_recipe
+from .recipe.run import run_recipe as run_recipe
+from .tasks.captioning.predict import CaptionStyle as CaptionStyle
 from .video import Preprocessing as Preprocessing
 from .video import Video as Video
 from .video import find_videos as find_videos

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 import pydantic.dataclasses
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic import ValidationError as _Invalid
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import ArgsKwargs, CoreSchema, core_schema
 from typing_extensions import dataclass_transform
 
 from internvideo.errors import ConfigError, did_you_mean
@@ -41,6 +41,7 @@ __all__ = [
     "config_from_dict",
     "config_kind",
     "config_to_dict",
+    "merged",
     "validate",
 ]
 
@@ -55,22 +56,23 @@ Positive = Annotated[float, Field(gt=0)]
 class StrictModel(BaseModel):
     """A frozen group of configuration sections that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, **_RULES)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def config_class(cls: type[_C]) -> type[_C]:
     """Make a frozen, keyword-only dataclass with slots whose constructor checks types and bounds.
 
-    The constructor raises `ConfigError`, also for a `ValueError` of `__post_init__`.
+    The constructor converts nothing but whole numbers to floats and lists to tuples (a frozen class
+    has no lists), and raises `ConfigError`, also for a `ValueError` of `__post_init__`.
     """
     made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=_RULES)(cls)
-    construct = made.__init__
 
-    @functools.wraps(construct)
+    @functools.wraps(made.__init__)
     def checked(self: Any, /, **values: Any) -> None:
+        arguments = ArgsKwargs((), _with_tuples(values))
         try:
-            construct(self, **values)
+            made.__pydantic_validator__.validate_python(arguments, self_instance=self, strict=True)
         except _Invalid as error:
             raise _config_error(made, values, error, source=cls.__name__, within=(0,)) from None
 
@@ -141,10 +143,24 @@ def validate(cls: type[_C], data: Any, *, source: str) -> _C:
         raise _config_error(cls, data, error, source=source) from None
 
 
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` on top, nested mappings merged key by key.
+
+    A mapping of another `kind` replaces the old one: their keys have nothing in common.
+    """
+    if "kind" in changes and changes["kind"] != base.get("kind"):
+        return dict(changes)
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
 @functools.cache
 def _adapter(cls: type) -> TypeAdapter[list[Any]]:
     # In a list, because the rules cannot be given for a class itself; those inside inherit them.
-    return TypeAdapter(list[cls], config=_RULES)
+    return TypeAdapter(list[cls], config=_RULES)  # type: ignore[valid-type]
 
 
 def _without_kind(value: Any) -> Any:
@@ -170,10 +186,9 @@ def _config_error(
     cls: type, data: Any, error: _Invalid, *, source: str, within: tuple[int, ...] = ()
 ) -> ConfigError:
     """Put all complaints about the data of a class into one line; places begin in `[data]`."""
-    complaints = [
-        _complaint(cls, data, problem, (*within, *problem["loc"]))
-        for problem in error.errors(include_url=False)
-    ]
+    # An unknown key first: where another is missing, it is often that one, misspelt.
+    problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] == "missing")
+    complaints = [_complaint(cls, data, each, (*within, *each["loc"])) for each in problems]
     return ConfigError(f"{source}: {'; '.join(dict.fromkeys(complaints))}")
 
 
@@ -192,10 +207,9 @@ def _complaint(cls: type, data: Any, problem: ErrorDetails, place: tuple[int | s
             return f"'{where}.kind': {tag!r} is not one of {known}{_nearest(tag, known)}"
         case "value_error":
             return f"{quoted}: {context['error']}" if where else str(context["error"])
-        case "literal_error":
-            near = _nearest(problem["input"], context["expected"])
-            return f"{quoted}: expected {context['expected']}, got {problem['input']!r}{near}"
-    return f"{quoted}: {problem['msg']} (got {problem['input']!r})"
+    value, message = problem["input"], problem["msg"].replace("Input should be", "expected", 1)
+    near = _nearest(value, message) if problem["type"] == "literal_error" else ""
+    return f"{quoted}: {message}, got {value!r}{near}"
 
 
 def _nearest(value: Any, known: str) -> str:

@@ -128,7 +128,7 @@ def broken(path, change):
             lambda c: c["config"].update(image_size=1 << 20, positions="direct"),
             "position table of .* makes no sense",
         ),
-        (lambda c: c.update(preprocessing={"frames": 3}), "unknown preprocessing option 'frames'"),
+        (lambda c: c.update(preprocessing={"frames": 3}), "preprocessing: unknown key 'frames'"),
         (lambda c: c.update(card={"name": "x", "colour": 1}), "unknown fields"),
     ],
 )

@@ -1,26 +1,101 @@
-"""How the commands show what is in each video: tables, or files of pictures and subtitles."""
+"""What the commands do with the answers to videos: print them as they come, or as tables; files."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internvideo.cli.terminal import stdout_console
+from internvideo.cli.terminal import (
+    failure_list,
+    output_file,
+    output_folder,
+    progress_bar,
+    stdout_console,
+)
+from internvideo.errors import VideoError
 
 if TYPE_CHECKING:
-    from internvideo.results import Classification, VideoCaptions
+    from internvideo.tasks.task import AnswerFile
 
-__all__ = ["plot_answers", "show_answers", "show_captions", "write_subtitles"]
-
-_MAX_TABLES = 3
+__all__ = ["prepare_files", "show_all"]
 
 
-def show_answers(answers: Sequence[Classification]) -> None:
+def prepare_files(targets: Mapping[AnswerFile, Path], videos: Sequence[str]) -> None:
+    """Check that answers can be written, before the work: one to a file, several to a folder.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    several = len(videos) > 1 or Path(videos[0]).is_dir()
+    for kind, path in targets.items():
+        if several:
+            output_folder(path)
+        else:
+            output_file(kind.check(path))
+
+
+def show_all(
+    results: Iterable[Any],
+    paths: Sequence[str],
+    failures: list[tuple[str, str]],
+    *,
+    description: str,
+    as_json: bool,
+    targets: Mapping[AnswerFile, Path] | None = None,
+) -> int:
+    """Print the answers to videos, write them to files, list what failed; return the exit code.
+
+    Args:
+        results: an answer each, in the order of the paths, or why there is none; parts of an answer
+            may come before it.
+        paths: the videos.
+        failures: (video, reason) of those that are known already; the others join them.
+        description: for the progress bar.
+        as_json: print one line of JSON as soon as an answer is there, in place of tables.
+        targets: where else answers go.
+    """
+    from internvideo.evaluation.videos import Partial
+
+    total = len(paths) + len(failures)
+    answers: list[Any] = []
+    partly = False
+    with progress_bar(description, unit="videos") as advance:
+        left = enumerate(paths, start=1)
+        for result in results:
+            if isinstance(result, Partial):
+                partly = True
+                line = {"video": result.video, **result.answer.to_dict()}
+                print(
+                    json.dumps(line, ensure_ascii=False) if as_json else result.answer, flush=True
+                )
+                continue
+            number, path = next(left)
+            if isinstance(result, VideoError):
+                failures.append((path, str(result)))
+            else:
+                answers.append(result)
+                if incomplete := getattr(result, "incomplete", ""):
+                    failures.append((path, incomplete))
+                if as_json:
+                    print(result.to_json(parts=False) if partly else result.to_json(), flush=True)
+                elif partly:
+                    stdout_console().print(result)
+            advance(number, len(paths))
+    if not as_json and not partly:
+        _show_tables(answers)
+    for kind, path in (targets or {}).items():
+        _write(answers, kind, path)
+    return failure_list(failures, total=total)
+
+
+def _show_tables(answers: Sequence[Any]) -> None:
     """Print a table for each of a few videos, or one row for each of many."""
     console = stdout_console()
-    if len(answers) <= _MAX_TABLES:
+    rows = [answer.summary() for answer in answers]
+    if not answers or len(answers) <= answers[0].max_tables or None in rows:
         for answer in answers:
             console.print(answer)
         return
@@ -30,14 +105,11 @@ def show_answers(answers: Sequence[Classification]) -> None:
     folder = _common_folder([answer.video for answer in answers])
     table = Table(caption=f"videos in {escape(folder)}" if folder else None)
     table.add_column("video", overflow="fold")
-    table.add_column("answer")
-    table.add_column("", justify="right")
-    table.add_column("next")
-    for answer in answers:
-        (best, share), *rest = answer.top(2)
-        follower = f"{rest[0][0]} {rest[0][1]:.1%}" if rest else ""
+    for heading in answers[0].headings:
+        table.add_column(heading, overflow="fold", justify="left" if heading else "right")
+    for answer, row in zip(answers, rows, strict=True):
         name = answer.video[len(folder) :].lstrip(os.sep)
-        table.add_row(escape(name), escape(best), f"{share:.1%}", escape(follower))
+        table.add_row(escape(name), *map(escape, row))
     console.print(table)
 
 
@@ -50,44 +122,14 @@ def _common_folder(videos: Sequence[str]) -> str:
     return folder if all(video.startswith(folder) for video in videos) else ""
 
 
-def plot_answers(answers: Sequence[Any], target: Path) -> None:
-    """Draw one answer into a file, or several into a folder under the names of their videos."""
+def _write(answers: Sequence[Any], kind: AnswerFile, target: Path) -> None:
+    """Write one answer into a file, or several into a folder under the names of their videos."""
     if not target.is_dir():
         for answer in answers:
-            answer.plot(target)
+            kind.write(answer, target)
         return
     for name, answer in _named(answers):
-        answer.plot(target / f"{name}.png")
-
-
-def show_captions(answers: Sequence[VideoCaptions]) -> None:
-    """Print one row a video where each has one caption, or else a table for each video."""
-    console = stdout_console()
-    if len(answers) <= 1 or any(len(answer.merged) > 1 for answer in answers):
-        for answer in answers:
-            console.print(answer)
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    folder = _common_folder([answer.video for answer in answers])
-    table = Table(caption=f"videos in {escape(folder)}" if folder else None)
-    table.add_column("video", overflow="fold")
-    table.add_column("caption", overflow="fold")
-    for answer in answers:
-        name = answer.video[len(folder) :].lstrip(os.sep)
-        table.add_row(escape(name), escape(answer.text))
-    console.print(table)
-
-
-def write_subtitles(answers: Sequence[VideoCaptions], target: Path) -> None:
-    """Write the captions of one video into a file, or of several into a folder, one file each."""
-    if not target.is_dir():
-        for answer in answers:
-            target.write_text(answer.to_srt(), encoding="utf-8")
-        return
-    for name, answer in _named(answers):
-        (target / f"{name}.srt").write_text(answer.to_srt(), encoding="utf-8")
+        kind.write(answer, target / f"{name}{kind.suffix}")
 
 
 def _named(answers: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -7,23 +7,21 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 import internvideo
 from internvideo.cli import (
-    caption,
     classify,
     create,
     data,
     doctor,
     embed,
-    evaluate,
     models,
-    predict,
     reconstruct,
     train,
 )
@@ -39,15 +37,72 @@ _CLICK_EXCEPTION: type[Exception] = next(
     if issubclass(cls, Exception) and cls.__name__ == "ClickException"
 )
 
+
+class _Deferred(TyperCommand):
+    """A command that is made when it is used: making it loads the tasks, and with them torch."""
+
+    def __init__(self, name: str, help_line: str, build: Callable[[], Any]) -> None:
+        super().__init__(name, help=help_line)
+        self._build = build
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Return the context of the real command."""
+        return self._build().make_context(info_name, args, parent, **extra)
+
+
+def _evaluate() -> Any:
+    from internvideo.cli.evaluate import build_app
+
+    return typer.main.get_group(build_app())
+
+
+def _predict() -> Any:
+    from internvideo.cli.predict import build_app
+
+    return typer.main.get_group(build_app())
+
+
+def _caption() -> Any:
+    from internvideo.cli.verbs import add_predict
+    from internvideo.tasks.registry import find_task
+
+    verb = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+    add_predict(verb, find_task("captioning"), name="caption", command="caption")
+    return typer.main.get_command(verb)
+
+
+_DEFERRED = {
+    "caption": ("Say in a sentence what is in each video, or in every stretch of it.", _caption),
+    "evaluate": ("Measure a model on annotated videos.", _evaluate),
+    "predict": ("Ask a task's model about your videos.", _predict),
+}
+
+
+class _Root(TyperGroup):
+    """The verbs, some of which are made when they are used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all verbs."""
+        return [*super().list_commands(ctx), *_DEFERRED]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a verb by its name."""
+        if cmd_name in _DEFERRED:
+            return _Deferred(cmd_name, *_DEFERRED[cmd_name])
+        return super().get_command(ctx, cmd_name)
+
+
 app = typer.Typer(
     name="internvideo",
+    cls=_Root,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _verb in {
     "classify": classify.classify,
-    "caption": caption.caption,
     "embed": embed.embed,
     "world": create.world,
     "train": train.train,
@@ -57,8 +112,6 @@ for _name, _verb in {
     "doctor": doctor.doctor,
 }.items():
     app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(predict.app, name="predict")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 

@@ -74,6 +74,11 @@ class VideoListSource:
         return open_entry(self.clips[index])
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the labels in their order, where the annotations tell them."""
+        return self.clips.class_names
+
+    @property
     def still(self) -> np.ndarray:
         """Which clips are still images, bool; their samples have one frame."""
         return self.clips.still

@@ -62,7 +62,7 @@ class WorldData:
             World(seed=self.seed),
             num_clips=self.num_clips,
             start=self.start,
-            captions=config_from_dict(CaptionMix, self.captions),
+            captions=config_from_dict(CaptionMix, self.captions, source="data.captions"),
             sampling=sampling,
         )
 

@@ -175,6 +175,11 @@ class MixSource:
         source, place = self._find(index)
         return source.label(place)
 
+    @property
+    def class_names(self) -> None:
+        """Nothing: the sources need not number their classes alike."""
+        return None
+
     def check_labels(self, num_classes: int) -> None:
         """Check that every clip has a label from 0 to `num_classes - 1`.
 

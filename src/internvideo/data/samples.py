@@ -72,6 +72,11 @@ class ClipSource(Protocol):
 class EvaluationSource(ClipSource, Protocol):
     """A collection whose clips can be evaluated; every source of this package is one."""
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the labels in their order, where the data tells them."""
+        ...
+
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
         """Return all views of clip `index`, with its label and name.
 

@@ -57,6 +57,11 @@ class WorldSource:
         label = self._actions.index(clip.truth.action)
         return Sample(frames=frames, caption=caption, label=label, key=self.key(index))
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The actions."""
+        return tuple(self._actions)
+
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
         """Return all views of clip `index`."""
         clip = self.world[self.start + index]

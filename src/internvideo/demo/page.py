@@ -11,7 +11,7 @@ from internvideo.demo.pictures import confusion_svg
 from internvideo.demo.recognition import Recognition
 from internvideo.demo.recognition_page import recognition_section
 from internvideo.demo.report import MEASURES, ActionRow, Rate, WorldReport
-from internvideo.results import Classification
+from internvideo.evaluation.classification import Classification
 
 __all__ = ["PageContent", "ShownVideo", "render_page"]
 

@@ -26,6 +26,7 @@ from internvideo.demo.recognition import Recognition, draw_reconstruction, recog
 from internvideo.demo.report import WorldReport
 from internvideo.demo.world_report import world_report, written_clips
 from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.videos import ask_videos
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.models.viclip import ViCLIP
 from internvideo.pipeline import VideoModel, load
@@ -172,7 +173,10 @@ def _show_clips(model: VideoModel, world: World, paths: Sequence[Path]) -> list[
     assert isinstance(model.model, ViCLIP)
     zero_shot = ZeroShotClassifier(model.model, model.preprocessing, prompts, name=model.name)
     shown = []
-    for action in chosen:
+    answers = ask_videos(zero_shot, [paths[first[action]] for action in chosen])
+    for action, (_, answer) in zip(chosen, answers, strict=True):
+        if isinstance(answer, VideoError):
+            raise answer
         scene = world.scene(first[action])
         described = " and ".join(f"{a.texture} {a.color} {a.name}" for a in scene.actors)
         with Video(paths[first[action]]) as video:
@@ -180,7 +184,7 @@ def _show_clips(model: VideoModel, world: World, paths: Sequence[Path]) -> list[
                 ShownVideo(
                     title=described,
                     strip=filmstrip(video.frames(strip_indices(video.num_frames))),
-                    answer=zero_shot.predict(video),
+                    answer=answer,
                     truth=action,
                     facts=f"clip {scene.index} on a {scene.background.kind} background",
                 )

@@ -1,47 +1,9 @@
-"""Measure a model on annotated videos.
+"""Asking a model about videos: the one loop, the answers that it keeps, and what a report is.
 
-recipe + checkpoint ─┐
-model + list ────────┴─► Subject ────────► measure ─────────────────► RecognitionReport
-model + labelled videos + sentences ─────► measure_zero_shot ───────► ZeroShotReport
-model + videos with options ─────────────► measure_multiple_choice ─► MultipleChoiceReport
-model + captioned videos ────────────────► measure_captioning ──────► CaptioningReport
-                                                └──► report.json, predictions.jsonl
+engine        decode ahead, batch, ask; `EvalLoop` with resume, processes, predictions
+predictions   the answers on disk
+report        header, table, json, plot, intervals, failures of every report
+videos        a user's videos, whole or window by window; data: annotated ones
+classification, timeline, accuracy   answers and a report that several tasks have
+embedding, text, ranking             vectors of videos and of sentences, and what compares them
 """
-
-from __future__ import annotations
-
-from internvideo.evaluation.captioning import (
-    CaptionedVideos,
-    captioned_videos,
-    captioned_world,
-    measure_captioning,
-)
-from internvideo.evaluation.classifier import (
-    Subject,
-    measure,
-    subject_of_list,
-    subject_of_recipe,
-)
-from internvideo.evaluation.multiple_choice import measure_multiple_choice
-from internvideo.evaluation.zero_shot import (
-    LabelledVideos,
-    labelled_videos,
-    measure_zero_shot,
-    world_videos,
-)
-
-__all__ = [
-    "CaptionedVideos",
-    "LabelledVideos",
-    "Subject",
-    "captioned_videos",
-    "captioned_world",
-    "labelled_videos",
-    "measure",
-    "measure_captioning",
-    "measure_multiple_choice",
-    "measure_zero_shot",
-    "subject_of_list",
-    "subject_of_recipe",
-    "world_videos",
-]

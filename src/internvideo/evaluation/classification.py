@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from internvideo.errors import require
 from internvideo.evaluation.pictures import label_fonts, save_figure
@@ -85,6 +85,17 @@ class Classification:
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
         """Return the `k` likeliest labels (all, if there are fewer) with their probabilities."""
         return tuple(zip(self.labels[:k], self.probabilities[:k], strict=True))
+
+    headings: ClassVar[tuple[str, ...]] = ("answer", "", "next")
+    """Of the columns of a table of many videos, see `summary`."""
+    max_tables: ClassVar[int] = 3
+    """Up to so many videos have a table each."""
+
+    def summary(self) -> tuple[str, ...]:
+        """Return the answer as cells of one row."""
+        (best, share), *rest = self.top(2)
+        follower = f"{rest[0][0]} {rest[0][1]:.1%}" if rest else ""
+        return best, f"{share:.1%}", follower
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: the video, the model, the protocol, and one entry per label."""

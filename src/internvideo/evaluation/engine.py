@@ -46,6 +46,7 @@ __all__ = [
     "Store",
     "Unreadable",
     "answers",
+    "evaluation_identity",
     "gathered",
     "joined_processes",
 ]
@@ -101,6 +102,20 @@ class Batch:
     device: torch.device
     dtype: torch.dtype
     precision: Callable[[], AbstractContextManager[Any]]
+
+    @classmethod
+    def of(
+        cls, network: nn.Module, videos: Sequence[Seen], size: int, fabric: Fabric | None = None
+    ) -> Batch:
+        """Return a batch for a model where it is; `fabric` brings precision."""
+        parameter = next(network.parameters())
+        return cls(
+            videos=videos,
+            size=size,
+            device=parameter.device,
+            dtype=torch.float32 if fabric else parameter.dtype,
+            precision=fabric.autocast if fabric else nullcontext,
+        )
 
     def each(self, ask: Callable[[Float[Tensor, "b c t h w"]], Any]) -> Iterator[tuple[Seen, Any]]:
         """Yield every video with the rows of its views, one row a view.
@@ -203,20 +218,14 @@ def answers(
         num_workers: videos that are decoded at once; None is up to four, 0 decodes in between.
         fabric: brings precision.
     """
-    parameter = next(answerer.network.parameters())
-    batch = partial(
-        Batch,
-        size=batch_size,
-        device=parameter.device,
-        dtype=torch.float32 if fabric else parameter.dtype,
-        precision=fabric.autocast if fabric else nullcontext,
-    )
 
     def flush(
         waiting: list[Seen | Unreadable],
     ) -> Iterator[tuple[Seen | Unreadable, A | VideoError]]:
         good = [each for each in waiting if isinstance(each, Seen)]
-        found = iter(answerer.answer(batch(videos=good)) if good else ())
+        found = iter(
+            answerer.answer(Batch.of(answerer.network, good, batch_size, fabric)) if good else ()
+        )
         for each in waiting:
             yield each, (next(found) if isinstance(each, Seen) else each.error)
 

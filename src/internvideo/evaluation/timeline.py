@@ -116,12 +116,14 @@ class ActionTimeline:
         windows: the answers, in the order of time.
         model: name of the model.
         protocol: how each window was looked at.
+        incomplete: why the rest of the video has no answers; empty where it has.
     """
 
     video: str
     windows: tuple[ActionWindow, ...]
     model: str = ""
     protocol: str = ""
+    incomplete: str = ""
 
     @property
     def segments(self) -> tuple[ActionSegment, ...]:
@@ -147,19 +149,22 @@ class ActionTimeline:
             )
         return tuple(segments)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data: video, model, protocol, segments and windows."""
+    def to_dict(self, *, parts: bool = True) -> dict[str, Any]:
+        """Return plain data: video, model, protocol, segments and (`parts`) windows."""
+        windows = {"windows": [window.to_dict() for window in self.windows]} if parts else {}
+        missing = {"incomplete": self.incomplete} if self.incomplete else {}
         return {
             "video": self.video,
             "model": self.model,
             "protocol": self.protocol,
             "segments": [segment.to_dict() for segment in self.segments],
-            "windows": [window.to_dict() for window in self.windows],
+            **windows,
+            **missing,
         }
 
-    def to_json(self) -> str:
+    def to_json(self, *, parts: bool = True) -> str:
         """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return json.dumps(self.to_dict(parts=parts), ensure_ascii=False)
 
     def __rich__(self) -> Table:
         from rich.markup import escape

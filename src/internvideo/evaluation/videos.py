@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from internvideo.errors import VideoError
+from internvideo.errors import ConfigError, VideoError
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Seen, Unreadable, answers
 from internvideo.evaluation.timeline import ActionTimeline, ActionWindow
@@ -45,6 +45,15 @@ class Cut:
     window: float | None = None
     stride: float | None = None
     in_frames: bool = False
+
+    def refuse(self) -> None:
+        """Refuse to cut where whole videos are asked about.
+
+        Raises:
+            ConfigError: anything but the defaults.
+        """
+        if self != Cut():
+            raise ConfigError("--window, --stride and --frames belong to --stream; add it")
 
 
 class Partial(NamedTuple):
@@ -86,8 +95,8 @@ def ask_windows(answerer: Answerer[A], video: AnyVideo, cut: Cut) -> Iterator[tu
             Seen(name, each.clip[None], number, each.start, each.end)
             for number, each in enumerate(windows)
         )
-        for window, answer in answers(answerer, seen, batch_size=_WINDOWS):
-            yield window, answer  # type: ignore[misc] - a window that cannot be read raises
+        # a window that cannot be read raises
+        yield from answers(answerer, seen, batch_size=_WINDOWS)  # type: ignore[misc]
 
 
 def label_videos(
@@ -119,28 +128,30 @@ def label_timelines(
 ) -> Iterator[Partial | ActionTimeline | VideoError]:
     """Yield every window of each long video when it is answered, then what they make together.
 
-    A video that cannot be read to its end gives the timeline up to there, and then the error.
+    Where a video cannot be read to its end, its timeline reaches up to there, and `incomplete` says
+    why.
     """
     protocol = window_protocol(answerer.protocol).describe()
     for video in videos:
         windows: list[ActionWindow] = []
-        broken: VideoError | None = None
+        incomplete = ""
         try:
             for window in label_windows(answerer, video, cut, top_k=top_k):
                 windows.append(window)
                 yield Partial(name_of(video), window)
         except VideoError as error:
-            broken = error
-        if windows:
-            length = windows[0].end - windows[0].start
-            yield ActionTimeline(
-                video=name_of(video),
-                windows=tuple(windows),
-                model=model,
-                protocol=f"windows of {length:g} s · {protocol}",
-            )
-        if broken is not None:
-            yield broken
+            if not windows:
+                yield error
+                continue
+            incomplete = str(error)
+        length = windows[0].end - windows[0].start
+        yield ActionTimeline(
+            video=name_of(video),
+            windows=tuple(windows),
+            model=model,
+            protocol=f"windows of {length:g} s · {protocol}",
+            incomplete=incomplete,
+        )
 
 
 def _read(protocol: Preprocessing, video: AnyVideo) -> Seen | Unreadable:

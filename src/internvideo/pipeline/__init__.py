@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from internvideo.errors import ConfigError
+from internvideo.evaluation.data import AnnotatedData
+from internvideo.evaluation.report import Report
 from internvideo.pipeline.devices import choose_device
 from internvideo.pipeline.model import VideoModel
 from internvideo.video.opening import AnyVideo
 from internvideo.zoo.load import load_model
 
-__all__ = ["AnyVideo", "VideoModel", "choose_device", "load"]
+__all__ = ["AnyVideo", "VideoModel", "choose_device", "evaluate", "load"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -63,3 +66,24 @@ def load(
             raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
     return VideoModel(load_model(source, device=place, dtype=dtype, card=card, labels=labels))
+
+
+def evaluate(
+    model: VideoModel | str | Path,
+    annotations: str | Path | AnnotatedData,
+    task: str = "recognition",
+    **options: Any,
+) -> Report:
+    """Measure a model on annotated videos, see `VideoModel.evaluate`.
+
+    Args:
+        model: a loaded one, or what `load` takes.
+        annotations: an annotation file or folder in any format, or "world".
+        task: such as "recognition" or "zero-shot".
+        options: those of `VideoModel.evaluate`, and of the task.
+
+    Example:
+        >>> iv.evaluate("videomae-nano", "world", num_workers=4).top1  # doctest: +SKIP
+    """
+    loaded = model if isinstance(model, VideoModel) else load(model)
+    return loaded.evaluate(annotations, task, **options)

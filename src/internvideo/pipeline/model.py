@@ -1,53 +1,42 @@
 """A loaded model, and what it can be asked.
 
-What is asked is checked here; the answers are found in `labelling`, `embedding` and `captioning`.
+Each question is answered in the room of its task; here are the doors.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
-from internvideo.models.caption_writer import CaptionStrategy
-from internvideo.models.tokenizer import Tokenizer, WordTokenizer
-from internvideo.pipeline.clips import as_list
+from internvideo.evaluation.classification import Classification
+from internvideo.evaluation.data import AnnotatedData
+from internvideo.evaluation.embedding import embed_frames, embed_videos
+from internvideo.evaluation.engine import Answerer, EvalLoop, joined_processes
+from internvideo.evaluation.report import Report
+from internvideo.evaluation.text import embed_sentences, warn_of_unknown_words
+from internvideo.evaluation.timeline import ActionWindow
+from internvideo.evaluation.videos import Cut, label_videos, label_windows
+from internvideo.models.tokenizer import Tokenizer
 from internvideo.pipeline.devices import choose_device
-from internvideo.pipeline.embedding import embed_frames, embed_videos
-from internvideo.pipeline.labelling import (
-    Scorer,
-    class_scorer,
-    is_classifier,
-    is_two_tower,
-    label_videos,
-    label_windows,
-    text_scorer,
-)
-from internvideo.results import ActionWindow, CaptionSpan, Classification, VideoCaptions
+from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 from internvideo.tasks.captioning.predict import (
     CaptionStyle,
+    CaptionWriter,
     caption_spans,
     caption_timeline,
     caption_videos,
-    captioner,
 )
-from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, embed_sentences
-from internvideo.tasks.zero_shot.prompting import (
-    Ensemble,
-    PromptRule,
-    Prompts,
-    class_prompts,
-    find_templates,
-    prompt_rule,
-)
-from internvideo.video.opening import AnyVideo, read_windows
+from internvideo.tasks.recognition.predict import ClassNamer
+from internvideo.tasks.registry import find_task
+from internvideo.tasks.zero_shot.predict import sentence_classifier
+from internvideo.video.opening import AnyVideo, as_list
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo.card import Card
 from internvideo.zoo.load import LoadedModel
@@ -57,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoModel"]
 
-_LOG = logging.getLogger(__name__)
 _KEPT_LABEL_SETS = 16
 _GREEDY = CaptionStyle()
 
@@ -76,8 +64,8 @@ class VideoModel:
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
         self.model: nn.Module = loaded.model.eval()
-        self._classifiers: dict[Any, ZeroShotClassifier] = {}
-        self._told_words: set[str] = set()
+        self._namers: dict[Any, Answerer[Classification]] = {}
+        self._warned_words: set[str] = set()
 
     @classmethod
     def from_pretrained(
@@ -128,21 +116,12 @@ class VideoModel:
         Raises:
             ConfigError: the weights came without one; `with_preprocessing` gives them one.
         """
-        protocol = self.loaded.preprocessing
-        if protocol is None:
-            raise ConfigError(
-                f"{self.name} came without an input protocol; use "
-                f"model.with_preprocessing(…) with one of: {', '.join(PRESETS)}"
-            )
-        return protocol
+        return self.loaded.protocol
 
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The classes of a classifier in the order of its outputs, else None."""
-        if not is_classifier(self.model):
-            return None
-        count: int = self.model.config.num_classes  # type: ignore[assignment]
-        return self.loaded.labels or tuple(f"class {number}" for number in range(count))
+        return self.loaded.class_names
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -157,8 +136,81 @@ class VideoModel:
     def __repr__(self) -> str:
         millions = sum(parameter.numel() for parameter in self.model.parameters()) / 1e6
         protocol = self.loaded.preprocessing
-        told = f", {protocol.describe()}" if protocol else ""
-        return f"VideoModel({self.name}, {millions:.1f} M parameters, {self.device}{told})"
+        described = f", {protocol.describe()}" if protocol else ""
+        return f"VideoModel({self.name}, {millions:.1f} M parameters, {self.device}{described})"
+
+    # --- any task -----------------------------------------------------------------------------
+
+    def predict(
+        self, task: str, videos: AnyVideo | Iterable[AnyVideo], **options: Any
+    ) -> Iterator[Any]:
+        """Yield the answer of a task to each video, or the VideoError of one that cannot be read.
+
+        Args:
+            task: such as "recognition" or "captioning".
+            videos: one video or several, each as in `classify`.
+            options: of the task, see `predict` in its room `internvideo.tasks`.
+
+        Raises:
+            UnknownNameError: there is no such task.
+            ConfigError: the task answers nothing about single videos, or the model cannot do it.
+        """
+        found = find_task(task)
+        if found.predict is None:
+            raise ConfigError(f"the task {found.name!r} answers nothing about videos of your own")
+        several = videos if isinstance(videos, Iterator) else as_list(videos)  # type: ignore[arg-type]
+        return found.predict(self.loaded, several, **options)
+
+    def evaluate(
+        self,
+        annotations: str | Path | AnnotatedData,
+        task: str = "recognition",
+        *,
+        batch_size: int = 16,
+        num_workers: int = 2,
+        directory: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> Report:
+        """Measure the model on annotated videos; under `torchrun` the processes share them.
+
+        Args:
+            annotations: an annotation file or folder in any format, or "world"; as an
+                `AnnotatedData` with root, labels, split and so on.
+            task: such as "recognition" or "zero-shot".
+            batch_size: views that go through the model together.
+            num_workers: videos that are decoded at once.
+            directory: takes `predictions.jsonl` while it runs, from which it goes on after a stop,
+                and `report.json` in the end.
+            progress: called with (videos done, videos in all).
+            name: of the model, for the report; by default its own.
+            options: of the task, see `evaluate` in its room `internvideo.tasks`.
+
+        Raises:
+            UnknownNameError: there is no such task.
+            DataError: the annotations cannot be used.
+            ConfigError: the task has no measure, the model cannot do it, or the directory holds
+                another evaluation.
+        """
+        found = find_task(task)
+        if found.evaluate is None:
+            raise ConfigError(f"the task {found.name!r} is trained, but has no evaluation")
+        data = annotations
+        if not isinstance(data, AnnotatedData):
+            data = AnnotatedData(path=str(data))
+        loop = EvalLoop(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            fabric=joined_processes(self.model),
+            directory=None if directory is None else Path(directory),
+            progress=progress,
+        )
+        videos = found.open(data, self.preprocessing)
+        report = found.evaluate(self.loaded, videos, loop=loop, **options)
+        report = dataclasses.replace(report, data=data.name, model=name or report.model)
+        loop.write(report)
+        return report
 
     # --- labels -------------------------------------------------------------------------------
 
@@ -208,10 +260,7 @@ class VideoModel:
         """
         if top_k is not None and top_k < 1:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
-        scorer = self._scorer(labels, templates)
-        return label_videos(
-            self.model, scorer, videos, self.preprocessing, name=self.name, top_k=top_k
-        )
+        return label_videos(self.labelling(labels, templates), videos, top_k=top_k)
 
     def stream_actions(
         self,
@@ -245,58 +294,38 @@ class VideoModel:
         """
         if top_k < 1:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
-        scorer = self._scorer(labels, templates)
-        windows = read_windows(
-            video, self.preprocessing, window=window, stride=stride, in_frames=in_frames
-        )
-        return label_windows(self.model, scorer, windows, top_k=top_k)
+        cut = Cut(window=window, stride=stride, in_frames=in_frames)
+        return label_windows(self.labelling(labels, templates), video, cut, top_k=top_k)
 
-    def zero_shot(
-        self, prompts: Prompts, *, ensemble: Ensemble | None = None
-    ) -> ZeroShotClassifier:
-        """Return the classifier of these classes; the text tower runs once for each set.
+    def labelling(
+        self,
+        labels: str | Sequence[str] | None = None,
+        templates: str | Path | Sequence[str] = "none",
+    ) -> Answerer[Classification]:
+        """Return what names videos with these labels; a text tower reads each set of them once.
 
         Args:
-            prompts: the sentences of each class, see `tasks.classification.prompting`.
-            ensemble: how they are joined; None is the rule of the model's family.
+            labels: as in `classify`.
+            templates: as in `classify`.
 
         Raises:
-            ConfigError: the model has no text tower, or the sentences do not suit the ensemble.
+            ConfigError: as in `classify`.
         """
-        if not is_two_tower(self.model):
-            raise ConfigError(f"{self.name} has no text tower; load a ViCLIP or an InternVideo-MM")
-        ensemble = ensemble or self.prompt_rule.ensemble
-        key = (tuple((name, tuple(texts)) for name, texts in prompts.items()), ensemble)
-        if key not in self._classifiers:
-            while len(self._classifiers) >= _KEPT_LABEL_SETS:
-                self._classifiers.pop(next(iter(self._classifiers)))
-            self._classifiers[key] = ZeroShotClassifier(
-                self.model, self.preprocessing, prompts, ensemble=ensemble, name=self.name
-            )
-        return self._classifiers[key]
+        texts = None if labels is None else tuple(_texts(labels, what="label"))
+        key = (texts, templates if isinstance(templates, str | Path) else tuple(templates))
+        if key not in self._namers:
+            while len(self._namers) >= _KEPT_LABEL_SETS:
+                self._namers.pop(next(iter(self._namers)))
+            self._namers[key] = self._labelling(texts, templates)
+        return self._namers[key]
 
-    @property
-    def prompt_rule(self) -> PromptRule:
-        """How the published numbers of this kind of model join the sentences of a class."""
-        return prompt_rule(self.loaded.architecture)
-
-    def _scorer(
-        self, labels: str | Sequence[str] | None, templates: str | Path | Sequence[str]
-    ) -> Scorer:
-        """Return how the model answers with these labels."""
-        labels = None if labels is None else _texts(labels, what="label")
-        if is_two_tower(self.model):
-            if labels is None:
-                raise ConfigError(
-                    f"{self.name} answers with labels that you give: pass some sentences, such as "
-                    "'something grows'"
-                )
-            sentences = find_templates(templates)
-            prompts = class_prompts(tuple(labels), sentences, clean=self.prompt_rule.clean)
-            return text_scorer(self.zero_shot(prompts))
-        if is_classifier(self.model):
-            own = cast("tuple[str, ...]", self.labels)
-            return class_scorer(self.model, own, labels, name=self.name)
+    def _labelling(
+        self, labels: tuple[str, ...] | None, templates: str | Path | Sequence[str]
+    ) -> Answerer[Classification]:
+        if self.tokenizer is not None:
+            return sentence_classifier(self.loaded, labels, templates, warned=self._warned_words)
+        if self.labels is not None:
+            return ClassNamer(self.loaded, self.preprocessing, labels)
         raise ConfigError(
             f"{self.name} has neither a text tower nor classes; embed_video works, or load a "
             "ViCLIP or a classifier"
@@ -327,7 +356,7 @@ class VideoModel:
 
     def embed_many(self, videos: Iterable[AnyVideo]) -> Iterator[Float[Tensor, "d"] | VideoError]:
         """Embed many videos; one that cannot be read gives its error in place of a vector."""
-        yield from embed_videos(self.model, videos, self.preprocessing, name=self.name)
+        return embed_videos(self.loaded, videos)
 
     def embed_video_batch(
         self, frames: UInt8[Tensor, "b t h w c"], *, fps: float | None = None
@@ -338,7 +367,7 @@ class VideoModel:
             frames: RGB clips of equal shape; frames are picked and resized by the input protocol.
             fps: their frame rate, for a protocol that counts in seconds.
         """
-        return embed_frames(self.model, frames, self.preprocessing, fps=fps, name=self.name)
+        return embed_frames(self.loaded, frames, fps=fps)
 
     def embed_text(self, texts: str | Sequence[str]) -> Float[Tensor, "n d"]:
         """Return one vector of unit length per text, in the space of the videos.
@@ -346,66 +375,26 @@ class VideoModel:
         Raises:
             ConfigError: the model has no text tower, or no texts were given.
         """
-        if not is_two_tower(self.model):
-            raise ConfigError(f"{self.name} has no text tower; load a ViCLIP to embed text")
+        towers = self.loaded.two_towers
         texts = _texts(texts, what="text")
         if not texts:
             raise ConfigError("no texts to embed: give at least one")
-        self._tell_unknown_words(texts)
-        with torch.no_grad():
-            return embed_sentences(self.model, texts).cpu()
-
-    def _tell_unknown_words(self, texts: Sequence[str]) -> None:
-        """Warn, once for each word, of words that a word-level tokenizer does not know."""
-        tokenizer = self.tokenizer
-        if not isinstance(tokenizer, WordTokenizer):
-            return
-        unknown = [w for w in tokenizer.unknown_words(" ".join(texts)) if w not in self._told_words]
-        if not unknown:
-            return
-        self._told_words.update(unknown)
-        _LOG.warning(
-            "%s knows %d words; not among them, and read as one unknown word: %s "
-            "(a full-size ViCLIP knows all words)",
-            self.name,
-            len(tokenizer.vocabulary),
-            ", ".join(unknown),
-        )
+        warn_of_unknown_words(towers, texts, name=self.name, warned=self._warned_words)
+        return embed_sentences(towers, texts).cpu()
 
     # --- captions -----------------------------------------------------------------------------
 
-    def caption(
-        self,
-        video: AnyVideo,
-        *,
-        strategy: CaptionStrategy = "greedy",
-        num_beams: int = 5,
-        length_penalty: float = 0.0,
-        top_p: float = 0.9,
-        temperature: float = 1.0,
-        max_length: int | None = None,
-        seed: int = 0,
-    ) -> str:
+    def caption(self, video: AnyVideo, style: CaptionStyle = _GREEDY) -> str:
         """Say in a sentence what is in a video; for models with a caption decoder.
 
         Args:
             video: as in `classify`; one clip of it is looked at, through its central crop.
-            strategy: "greedy", "beam" or "top-p"; this and the others as in `CaptionStyle`.
-            num_beams: for "beam".
-            length_penalty: for "beam".
-            top_p: for "top-p".
-            temperature: for "top-p".
-            max_length: of a caption in tokens.
-            seed: for "top-p".
+            style: how the words are chosen, such as `CaptionStyle(strategy="beam", num_beams=5)`.
 
         Raises:
             VideoError: the video cannot be read.
-            ConfigError: the model cannot write, or a value is impossible.
+            ConfigError: the model cannot write.
         """
-        style = CaptionStyle(
-            strategy=strategy, num_beams=num_beams, length_penalty=length_penalty, top_p=top_p,
-            temperature=temperature, max_length=max_length, seed=seed,
-        )  # fmt: skip
         [answer] = self.caption_many([video], style)
         if isinstance(answer, VideoError):
             raise answer
@@ -421,7 +410,7 @@ class VideoModel:
         Raises:
             ConfigError: the model cannot write.
         """
-        return caption_videos(captioner(self.model, self.name), videos, self.preprocessing, style)
+        return caption_videos(CaptionWriter(self.loaded, style), videos)
 
     def caption_windows(
         self, video: AnyVideo, every: float, style: CaptionStyle = _GREEDY
@@ -437,8 +426,7 @@ class VideoModel:
             VideoError: the video cannot be read, or not further; the answers before have come.
             ConfigError: the model cannot write, or `every` is not positive.
         """
-        writer = captioner(self.model, self.name)
-        return caption_spans(writer, video, self.preprocessing, style, every=every)
+        return caption_spans(CaptionWriter(self.loaded, style), video, every)
 
     def caption_timeline(
         self, video: str | Path, every: float, style: CaptionStyle = _GREEDY
@@ -457,8 +445,7 @@ class VideoModel:
             VideoError: the video cannot be read at all.
             ConfigError: as in `caption_windows`.
         """
-        writer = captioner(self.model, self.name)
-        return caption_timeline(writer, video, self.preprocessing, style, every=every)
+        return caption_timeline(CaptionWriter(self.loaded, style), video, every)
 
 
 def _texts(texts: str | Sequence[str], *, what: str) -> list[str]:

@@ -13,9 +13,8 @@ from internvideo.errors import ConfigError, did_you_mean
 from internvideo.recipe.schema import Recipe
 from internvideo.video.augment import AUGMENTATIONS, Augmentation
 from internvideo.video.preprocessing import PRESETS, Preprocessing
-from internvideo.zoo.labels import label_names
 
-__all__ = ["build_augmentation", "build_preprocessing", "build_source", "class_names"]
+__all__ = ["build_augmentation", "build_preprocessing", "build_source"]
 
 
 def build_source(recipe: Recipe) -> EvaluationSource:
@@ -25,16 +24,6 @@ def build_source(recipe: Recipe) -> EvaluationSource:
         DataError: the annotations cannot be used; the line is named.
     """
     return open_data(recipe.data, build_preprocessing(recipe), recipe.sampling)
-
-
-def class_names(recipe: Recipe, source: EvaluationSource) -> tuple[str, ...] | None:
-    """Return what the classes of the recipe's model are called, where its data or labels tell."""
-    if recipe.init_labels is not None:
-        return label_names(recipe.init_labels)
-    world = getattr(source, "world", None)
-    if world is not None:
-        return tuple(world.style.actions)
-    return getattr(getattr(source, "clips", None), "class_names", None)
 
 
 def build_preprocessing(recipe: Recipe) -> Preprocessing:
@@ -64,10 +53,10 @@ def _chosen(value: dict[str, Any] | str, presets: Mapping[str, Any], *, what: st
     kind = type(next(iter(presets.values())))
     preset = fields.pop("preset", None)
     if preset is None:
-        return config_from_dict(kind, fields)
+        return config_from_dict(kind, fields, source=what)
     if preset not in presets:
         raise ConfigError(
             f"no {what} preset {preset!r}; one of: {', '.join(presets)}."
             f"{did_you_mean(str(preset), presets)}"
         )
-    return config_from_dict(kind, {**config_to_dict(presets[preset]), **fields})
+    return config_from_dict(kind, {**config_to_dict(presets[preset]), **fields}, source=what)

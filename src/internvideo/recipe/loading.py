@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from internvideo.config import validate
+from internvideo.config import merged, validate
 from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.recipe.schema import Recipe
 
-__all__ = ["find_recipe", "list_recipes", "load_recipe", "merged"]
+__all__ = ["find_recipe", "list_recipes", "load_recipe"]
 
 _PACKAGED = Path(__file__).parents[1] / "recipes"
 _CHECKOUT = Path(__file__).parents[3] / "recipes"
@@ -157,20 +157,6 @@ def _expanded(data: dict[str, Any], base: dict[str, Any], path: Path) -> dict[st
         if isinstance(data.get(key), str):
             texts[key] = data[key].replace(f"{{{mark}}}", str(about.get(mark)))
     return merged(filled, {**data, **texts, "data": own})
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` on top, nested mappings merged key by key.
-
-    A mapping of another `kind` replaces the old one: their keys have nothing in common.
-    """
-    if "kind" in changes and changes["kind"] != base.get("kind"):
-        return dict(changes)
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -16,26 +17,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from internvideo.errors import ConfigError, DataError, VideoError
-from internvideo.recipe import Recipe
+from internvideo.errors import CheckpointError, ConfigError, DataError, VideoError
+from internvideo.evaluation.engine import EvalLoop, joined_processes
+from internvideo.evaluation.report import Report
+from internvideo.pipeline import VideoModel
 from internvideo.recipe.building import build_task
-from internvideo.recipe.inputs import (
-    build_preprocessing,
-    build_source,
-    class_names,
-)
-from internvideo.recipe.schema import ProbeTask, SupervisedTask
+from internvideo.recipe.inputs import build_preprocessing, build_source
+from internvideo.recipe.schema import Recipe
+from internvideo.tasks.registry import find_objective
+from internvideo.tasks.task import Measure, Objective, Task
 from internvideo.train.checkpoint import has_checkpoint
 from internvideo.train.lock import only_run
 from internvideo.train.loop import Evaluation, Plan, build_fabric, train
 from internvideo.zoo import load_model, save_pretrained
+from internvideo.zoo.architectures import kind_of
+from internvideo.zoo.hub import Record
+from internvideo.zoo.identify import fit_config
+from internvideo.zoo.labels import label_names
+from internvideo.zoo.load import LoadedModel
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from internvideo.data.samples import ClipSource, EvaluationSource
 
-__all__ = ["run_recipe"]
+__all__ = ["evaluate_recipe", "run_recipe"]
 
 _LOG = logging.getLogger(__name__)
 _LOOKED_AT = 3  # videos of the evaluation, before the training
@@ -58,19 +64,21 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
+    objective = find_objective(recipe.task)
     task: Any = build_task(recipe)
-    source, evaluated = build_source(recipe), _evaluation_source(recipe)
-    if isinstance(recipe.task, SupervisedTask | ProbeTask):
+    source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
+    if objective.labelled:
         for clips in (source, evaluated):
             if clips is not None:
                 clips.check_labels(task.model.config.num_classes)
     directory.mkdir(parents=True, exist_ok=True)
     with only_run(directory) if fabric.is_global_zero else nullcontext():
-        return _run(recipe, task, source, evaluated, directory, fabric)
+        return _run(recipe, objective, task, source, evaluated, directory, fabric)
 
 
 def _run(
     recipe: Recipe,
+    objective: Objective[Any],
     task: Any,
     source: EvaluationSource,
     evaluated: EvaluationSource | None,
@@ -87,35 +95,23 @@ def _run(
         runtime=recipe.runtime,
         settings=recipe.settings(),
     )
-    clips = _training_clips(recipe, task, source, directory, fabric)
-    evaluation = (
-        None if evaluated is None else _evaluation(recipe, evaluated, directory, saver, fabric)
-    )
+    clips: ClipSource = source
+    if objective.clips is not None and recipe.sampling is None:
+        clips = objective.clips(
+            task, source, directory, num_workers=recipe.runtime.num_workers, fabric=fabric
+        )
+    evaluation = None
+    if evaluated is not None and objective.measure is not None:
+        evaluation = _evaluation(recipe, objective.measure, evaluated, directory, saver, fabric)
     weights = train(task, clips, plan, directory, fabric=fabric, evaluation=evaluation)
     if fabric.is_global_zero:
         saver.save(weights, directory / "model")
     fabric.barrier()
-    if evaluated is not None and recipe.evaluation and recipe.evaluation.final_views:
-        _final_report(recipe, evaluated, directory, fabric)
+    if evaluation is not None and recipe.evaluation and recipe.evaluation.final_views:
+        assert evaluated is not None
+        assert objective.measure is not None
+        _final_report(recipe, objective.measure, evaluated, directory, fabric)
     return directory / "model"
-
-
-def _training_clips(
-    recipe: Recipe, task: Any, source: EvaluationSource, directory: Path, fabric: Fabric
-) -> ClipSource:
-    """Return the clips, or of a probe that always sees the same ones the features of them."""
-    if not isinstance(recipe.task, ProbeTask) or recipe.sampling is not None:
-        return source
-    from internvideo.tasks.recognition.features import cache_features
-
-    return cache_features(
-        task.model.to(fabric.device),
-        source,
-        build_preprocessing(recipe),
-        directory / "features",
-        num_workers=recipe.runtime.num_workers,
-        fabric=fabric,
-    )
 
 
 class _Saver:
@@ -130,7 +126,8 @@ class _Saver:
         with torch.device("meta"):
             task: Any = build_task(self.recipe, with_weights=False)
         task.load_state_dict(weights, assign=True)
-        names = class_names(self.recipe, self.source)
+        labels = self.recipe.init_labels
+        names = self.source.class_names if labels is None else label_names(labels)
         if len(names or ()) != getattr(task.model.config, "num_classes", None):
             names = None
         draft = directory.with_name(f".{directory.name}.part")
@@ -145,19 +142,17 @@ class _Saver:
         _replace(draft, directory)
 
 
-def _evaluation_source(recipe: Recipe) -> EvaluationSource | None:
+def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationSource | None:
     """Return the clips that the run is measured with, if it is; a few are looked at now.
 
     Raises:
-        ConfigError: the task is none that can be measured.
+        ConfigError: the task has no measure.
         DataError: the list cannot be used, or no video that was tried can be read.
     """
     if recipe.evaluation is None:
         return None
-    if not isinstance(recipe.task, SupervisedTask | ProbeTask):
-        raise ConfigError(
-            f"evaluation measures classifiers; a {recipe.task.kind} task has none, remove it"
-        )
+    if objective.measure is None:
+        raise ConfigError(f"a {objective.kind} task has no evaluation; remove it from the recipe")
     source = build_source(
         recipe.model_copy(update={"data": recipe.evaluation.data, "sampling": None})
     )
@@ -173,61 +168,126 @@ def _evaluation_source(recipe: Recipe) -> EvaluationSource | None:
     )
 
 
+def _loop(recipe: Recipe, fabric: Fabric, directory: Path | None = None) -> EvalLoop:
+    return EvalLoop(
+        batch_size=recipe.runtime.batch_size,
+        num_workers=recipe.runtime.num_workers,
+        fabric=fabric,
+        directory=directory,
+    )
+
+
 def _evaluation(
-    recipe: Recipe, source: EvaluationSource, directory: Path, saver: _Saver, fabric: Fabric
+    recipe: Recipe,
+    measure: Measure,
+    source: EvaluationSource,
+    directory: Path,
+    saver: _Saver,
+    fabric: Fabric,
 ) -> Evaluation:
     """Return how the run is measured on the way: one central view of each video."""
     assert recipe.evaluation is not None
-    protocol = build_preprocessing(recipe)
+    record = Record(preprocessing=build_preprocessing(recipe))
 
-    def measure(model: nn.Module) -> dict[str, float]:
-        from internvideo.tasks.recognition.evaluate import evaluate_classifier
-
-        report = evaluate_classifier(
-            model,
-            source,
-            protocol,
-            views="center",
-            batch_size=recipe.runtime.batch_size,
-            num_workers=recipe.runtime.num_workers,
-            fabric=fabric,
-        )
-        return report.metrics()
+    def measured(model: nn.Module) -> dict[str, float]:
+        loaded = LoadedModel(model, record)
+        return measure(loaded, source, loop=_loop(recipe, fabric), quick=True).metrics()
 
     return Evaluation(
-        measure=measure,
+        measure=measured,
         every_epochs=recipe.evaluation.every_epochs,
         keep=lambda weights: saver.save(weights, directory / "best"),
     )
 
 
 def _final_report(
-    recipe: Recipe, source: EvaluationSource, directory: Path, fabric: Fabric
+    recipe: Recipe, measure: Measure, source: EvaluationSource, directory: Path, fabric: Fabric
 ) -> None:
     """Measure the best weights on all views, and write `report.json`."""
-    from internvideo.tasks.recognition.evaluate import evaluate_classifier
-
     best = load_model(directory / "best", device=fabric.device)
-    report = evaluate_classifier(
-        best.model,
-        source,
-        build_preprocessing(recipe),
-        batch_size=recipe.runtime.batch_size,
-        num_workers=recipe.runtime.num_workers,
-        fabric=fabric,
-        predictions=directory / "predictions.jsonl",
-    )
+    loop = _loop(recipe, fabric, directory)
+    report = measure(best, source, loop=loop, quick=False)
     data: Any = recipe.evaluation and recipe.evaluation.data
     report = dataclasses.replace(
-        report,
-        labels=best.labels or report.labels,
-        model=recipe.name,
-        data=str(getattr(data, "annotations", data.kind)),
+        report, model=recipe.name, data=str(getattr(data, "annotations", data.kind))
     )
+    loop.write(report)
     if fabric.is_global_zero:
-        (directory / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
-        _LOG.info("best weights, %s: top-1 %.2f %%", report.protocol, report.top1)
+        headline, value = next(iter(report.metrics().items()))
+        _LOG.info("best weights, %s: %s %.2f", report.protocol, headline, value)
     fabric.barrier()
+
+
+def evaluate_recipe(
+    recipe: Recipe,
+    model: VideoModel,
+    task: Task,
+    *,
+    batch_size: int = 16,
+    num_workers: int = 2,
+    directory: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    name: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Report:
+    """Measure weights on the evaluation data of the recipe that they were trained by.
+
+    Args:
+        recipe: names the data and the input protocol.
+        model: the weights; they must be of the shape of the recipe's model.
+        task: what is measured; it takes the videos of a recipe as they are.
+        batch_size: this and the others as in `VideoModel.evaluate`.
+        num_workers: as there.
+        directory: as there.
+        progress: as there.
+        name: as there.
+        options: as there.
+
+    Raises:
+        ConfigError: the recipe trains something that has no measure, or names no data for it.
+        CheckpointError: the weights have another shape than the recipe's model.
+        DataError: the annotations cannot be used.
+    """
+    objective = find_objective(recipe.task)
+    if objective not in task.objectives or task.evaluate is None:
+        raise ConfigError(
+            f"the recipe {recipe.name} trains a {objective.kind} task, which `evaluate "
+            f"{task.name}` does not measure"
+        )
+    if recipe.evaluation is None:
+        raise ConfigError(
+            f"the recipe {recipe.name} names no evaluation.data; add "
+            "evaluation.data.kind=kinetics evaluation.data.annotations=val.csv"
+        )
+    _check_shape(model, recipe)
+    data = recipe.evaluation.data
+    source = build_source(recipe.model_copy(update={"data": data, "sampling": None}))
+    loop = EvalLoop(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        fabric=joined_processes(model.model),
+        directory=directory,
+        progress=progress,
+    )
+    loaded = model.with_preprocessing(build_preprocessing(recipe)).loaded
+    report = task.evaluate(loaded, source, loop=loop, **(options or {}))
+    shown = getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind
+    report = dataclasses.replace(report, data=str(shown), model=name or report.model)
+    loop.write(report)
+    return report
+
+
+def _check_shape(model: VideoModel, recipe: Recipe) -> None:
+    """Compare the weights with the model of the recipe, which is built without memory."""
+    with torch.device("meta"):
+        expected: Any = build_task(recipe, with_weights=False).model
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.model.state_dict().items()}
+    fit = fit_config(shapes, kind_of(expected).id, expected.config)
+    if not fit.ok:
+        raise CheckpointError(
+            f"the weights do not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "
+            "weights of this recipe, or change its `model`"
+        )
 
 
 def _replace(new: Path, place: Path) -> None:

@@ -4,132 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+import operator
+from functools import reduce
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import Field, PositiveInt
 
-from internvideo.config import Fraction, NonNegative, Positive, StrictModel
+from internvideo.config import StrictModel
 from internvideo.data.clip_sampling import SamplingConfig
 from internvideo.data.config import Data
+from internvideo.tasks.registry import objectives
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
-__all__ = [
-    "ContrastiveTask",
-    "EvaluationConfig",
-    "MaskedTask",
-    "ProbeTask",
-    "Recipe",
-    "SupervisedTask",
-    "UMTMultimodalTask",
-    "UMTWeights",
-    "UnmaskedTeacherTask",
-]
-
-
-# --- tasks ------------------------------------------------------------------------------------
-
-
-class MaskedTask(StrictModel):
-    """Masked video modelling with a `VideoMAE`."""
-
-    kind: Literal["masked"]
-    mask: Literal["tube", "random"] = "tube"
-    mask_ratio: Fraction = 0.9
-    decoder_mask: Literal["none", "running-cell"] = Field(
-        default="none", description="dual masking (VideoMAE V2): which places are reconstructed"
-    )
-    decoder_mask_ratio: Fraction = 0.5
-    repeats: PositiveInt = Field(
-        default=1, description="crops, each with its own mask, of one decoded clip"
-    )
-
-
-class ContrastiveTask(StrictModel):
-    """Video-language contrast, and captioning, with a `ViCLIP` or an `InternVideoMM`."""
-
-    kind: Literal["contrastive"]
-    mask_ratio: Fraction = Field(default=0.0, description="share of video tokens that are dropped")
-    freeze_text: bool = Field(default=False, description="train the video tower alone")
-    caption_weight: NonNegative = Field(
-        default=0.0, description="of the captioning loss, for a model with a decoder; 0: none"
-    )
-    clean_captions: bool = Field(default=False, description="lower case without punctuation")
-    exchange: Literal["gather", "ring"] = Field(
-        default="gather",
-        description="how processes share their texts: all at once, or round a ring (less memory)",
-    )
-
-
-class UnmaskedTeacherTask(StrictModel):
-    """Alignment of the visible tokens with a frozen image CLIP, by an `UnmaskedTeacher` student."""
-
-    kind: Literal["unmasked-teacher"]
-    teacher: str = Field(description="an image CLIP: a model name, a file or a directory")
-    teacher_interval: Positive = Field(
-        default=1.0, description="distance of the aligned layers of the teacher"
-    )
-    mask: Literal["attention", "tube", "random"] = Field(
-        default="attention", description="attention: what the teacher looks at stays visible"
-    )
-    mask_ratio: Fraction = 0.8
-    loss: Literal["cosine", "mse", "smooth-l1"] = "cosine"
-
-
-class UMTWeights(StrictModel):
-    """Factors of the losses of the unmasked teacher's second stage; 0: left out."""
-
-    uta: NonNegative = Field(default=1.0, description="agreement with the teacher")
-    vtc: NonNegative = Field(default=1.0, description="contrast of clips and captions")
-    vtm: NonNegative = Field(default=1.0, description="whether a clip and a caption match")
-    mlm: NonNegative = Field(default=1.0, description="hidden words")
-
-
-class UMTMultimodalTask(StrictModel):
-    """Second stage of the unmasked teacher, and its fine-tuning, with a `UMTMultimodal`."""
-
-    kind: Literal["umt-multimodal"]
-    teacher: str | None = Field(
-        default=None, description="an image CLIP: a model name, a file or a directory"
-    )
-    teacher_interval: Positive = Field(
-        default=1.0, description="distance of the aligned layers of the teacher"
-    )
-    bert: str | None = Field(
-        default=None, description="a plain BERT from which the text tower starts: file or directory"
-    )
-    mask: Literal["attention", "tube", "random"] = "attention"
-    video_mask_ratio: Fraction = 0.8
-    image_mask_ratio: Fraction = Field(default=0.5, description="for clips of one frame")
-    word_ratio: Fraction = Field(default=0.5, description="share of the words that is hidden")
-    weights: UMTWeights = UMTWeights()
-
-
-class SupervisedTask(StrictModel):
-    """Action recognition with a classifier: VideoMAE's, unmasked teacher's or UniFormerV2's."""
-
-    kind: Literal["supervised"]
-    label_smoothing: Fraction = 0.1
-    mixup: NonNegative = Field(default=0.8, description="alpha of mixup; 0: none")
-    cutmix: NonNegative = Field(default=1.0, description="alpha of cutmix; 0: none")
-    mixup_prob: Fraction = Field(default=1.0, description="share of the batches that are mixed")
-    mixup_switch_prob: Fraction = Field(
-        default=0.5, description="share of cutmix where both are allowed"
-    )
-    repeats: PositiveInt = Field(default=1, description="augmented copies of one decoded clip")
-
-
-class ProbeTask(StrictModel):
-    """Action recognition on a frozen encoder: what do its features already tell?"""
-
-    kind: Literal["probe"]
-    head: Literal["linear", "attentive"] = "linear"
-    batch_norm: bool = Field(default=True, description="without affine, before a linear head")
-    num_heads: PositiveInt = Field(default=8, description="of the attentive head")
-    label_smoothing: Fraction = 0.0
-
-
-# --- the whole --------------------------------------------------------------------------------
+__all__ = ["EvaluationConfig", "Recipe"]
 
 
 class EvaluationConfig(StrictModel):
@@ -142,20 +30,19 @@ class EvaluationConfig(StrictModel):
     )
 
 
+if TYPE_CHECKING:
+    TaskConfig = Any
+else:
+    _Any = reduce(operator.or_, (each.config for each in objectives()))
+    TaskConfig = Annotated[_Any, Field(discriminator="kind")]
+
+
 class Recipe(StrictModel):
     """One training run."""
 
     name: str
     description: str = ""
-    task: Annotated[
-        MaskedTask
-        | ContrastiveTask
-        | UnmaskedTeacherTask
-        | UMTMultimodalTask
-        | SupervisedTask
-        | ProbeTask,
-        Field(discriminator="kind"),
-    ]
+    task: TaskConfig
     model: dict[str, Any] = Field(description="the configuration of the task's model class")
     init: str | None = Field(
         default=None, description="a model name, file or directory whose encoder is the start"
@@ -201,6 +88,7 @@ class Recipe(StrictModel):
 
     def _content(self) -> dict[str, Any]:
         content = self.model_dump(mode="json", exclude_defaults=True)
+        content["task"] = {"kind": self.task.kind, **content.get("task", {})}
         for key in RuntimeConfig.BOOKKEEPING:
             content.get("runtime", {}).pop(key, None)
         return content

@@ -1,1 +1,1 @@
-"""Tasks: one folder each, with its losses, metrics and results; beside them what they share."""
+"""The tasks, a room each: objective, measure, answers; what a room offers stands in its `TASK`."""

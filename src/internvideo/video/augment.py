@@ -13,13 +13,15 @@ that have names of their own because their pixels differ.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, get_args
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
+from pydantic import PositiveInt
 from torch import Tensor
 
+from internvideo.config import Fraction, Positive, config_class
 from internvideo.errors import ConfigError
 from internvideo.video.crops import (
     draw_flip,
@@ -77,7 +79,7 @@ class AugmentationDraw(NamedTuple):
     erased: CropBox | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@config_class
 class Augmentation:
     """How the frames of a training clip become model input; plain values only.
 
@@ -105,32 +107,23 @@ class Augmentation:
         ConfigError: a value is impossible.
     """
 
-    size: int = 224
+    size: PositiveInt = 224
     crop: CropRule = "random-resized"
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (0.75, 1.3333)
-    flip_probability: float = 0.5
+    flip_probability: Fraction = 0.5
     interpolation: Interpolation = "bilinear"
     antialias: bool = False
     resize_dtype: ResizeDtype = "float"
     exact_resize: bool = True
     randaugment: str | None = None
     randaugment_kind: RandAugmentKind = "pil"
-    erasing_probability: float = 0.0
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    erasing_probability: Fraction = 0.0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                expected = " or ".join(map(repr, allowed))
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {expected}")
-        if self.size < 1:
-            raise ConfigError(f"size is {self.size}; it must be at least 1")
-        for name in ("flip_probability", "erasing_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 to 1")
         for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
             if not 0 < low <= high:
                 raise ConfigError(f"{name} is ({low}, {high}); expected 0 < lower <= upper")
@@ -256,13 +249,6 @@ class Augmentation:
         noise = torch.Generator(frames.device).manual_seed(random_source(rng).randint(0, 2**31 - 1))
         return self.apply(frames, draw, generator=noise)
 
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "crop": get_args(CropRule),
-    "resize_dtype": get_args(ResizeDtype),
-    "randaugment_kind": get_args(RandAugmentKind),
-    "channel_order": get_args(ChannelOrder),
-}
 
 _PRETRAIN = Augmentation(
     crop="multi-scale", flip_probability=0.0, antialias=True, resize_dtype="uint8"

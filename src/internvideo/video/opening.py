@@ -19,7 +19,7 @@ from internvideo.video.sources import is_url
 
 __all__ = ["AnyVideo", "as_list", "expand_videos", "name_of", "open_video"]
 
-AnyVideo: TypeAlias = "str | os.PathLike[str] | bytes | Video | Tensor | np.ndarray"
+AnyVideo: TypeAlias = str | os.PathLike[str] | bytes | Video | Tensor | np.ndarray
 """A path or URL, an encoded file, an opened `Video`, or uint8 RGB frames "t h w c"."""
 
 

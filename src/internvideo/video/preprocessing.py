@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from pydantic import PositiveInt
 from torch import Tensor
 
-from internvideo.errors import ConfigError, did_you_mean
+from internvideo.config import Positive, config_class, config_from_dict, config_to_dict
+from internvideo.errors import ConfigError
 from internvideo.video import sampling as rules
 from internvideo.video.sampling import FrameIndices
 from internvideo.video.transforms import (
@@ -68,7 +69,7 @@ class FrameSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@config_class
 class Preprocessing:
     """How a video becomes the input of a model; plain values only.
 
@@ -99,34 +100,24 @@ class Preprocessing:
         ConfigError: a value is impossible; the message names it and the allowed ones.
     """
 
-    num_frames: int
+    num_frames: PositiveInt
     sampling: Sampling = "middle"
-    frame_stride: int = 1
-    frame_rate: float | None = None
-    num_clips: int = 1
-    num_crops: int = 1
+    frame_stride: PositiveInt = 1
+    frame_rate: Positive | None = None
+    num_clips: PositiveInt = 1
+    num_crops: PositiveInt = 1
     resize_rule: ResizeRule = "short-side"
-    resize_size: int = 224
-    crop_size: int = 224
+    resize_size: PositiveInt = 224
+    crop_size: PositiveInt = 224
     interpolation: Interpolation = "bilinear"
     antialias: bool = False
     resize_dtype: ResizeDtype = "uint8"
     crop_rounding: CropRounding = "even"
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            _check_choice(name, getattr(self, name), allowed)
-        for name in _COUNTS:
-            _check_count(name, getattr(self, name))
-        if not isinstance(self.antialias, bool):
-            raise ConfigError(f"antialias is {self.antialias!r}; expected true or false")
-        for name in ("mean", "std"):
-            object.__setattr__(self, name, _three_numbers(name, getattr(self, name)))
-        if min(self.std) <= 0:
-            raise ConfigError(f"std is {self.std}; every value must be positive")
         if self.crop_size > self.resize_size:
             raise ConfigError(
                 f"crop_size {self.crop_size} is larger than resize_size {self.resize_size}; "
@@ -143,8 +134,6 @@ class Preprocessing:
                 f"sampling {self.sampling!r} spreads its frames over the whole video; "
                 f"frame_stride and frame_rate need one of: {', '.join(_STRIDED)}"
             )
-        if self.frame_rate is not None and not self.frame_rate > 0:
-            raise ConfigError(f"frame_rate is {self.frame_rate}; it must be positive, or null")
 
     @property
     def num_views(self) -> int:
@@ -268,8 +257,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+        return config_to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -278,15 +266,7 @@ class Preprocessing:
         Raises:
             ConfigError: an unknown or missing key, or an impossible value.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        for name in values:
-            if name not in known:
-                raise ConfigError(
-                    f"unknown preprocessing option {name!r}.{did_you_mean(str(name), known)}"
-                )
-        if "num_frames" not in values:
-            raise ConfigError("preprocessing needs 'num_frames', the number of frames in a clip")
-        return cls(**values)
+        return config_from_dict(cls, values, source="preprocessing")
 
     def _stride(self, fps: float | None) -> int:
         if self.frame_rate is None:
@@ -326,40 +306,6 @@ class Preprocessing:
             num_crops=self.num_crops,
             rounding=self.crop_rounding,
         )
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "sampling": get_args(Sampling),
-    "resize_rule": get_args(ResizeRule),
-    "interpolation": get_args(Interpolation),
-    "resize_dtype": get_args(ResizeDtype),
-    "crop_rounding": get_args(CropRounding),
-    "channel_order": get_args(ChannelOrder),
-}
-_COUNTS = ("num_frames", "frame_stride", "num_clips", "num_crops", "resize_size", "crop_size")
-
-
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(
-            f"{name} is {value!r}; expected one of: {', '.join(allowed)}."
-            f"{did_you_mean(str(value), allowed)}"
-        )
-
-
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} is {value!r}; expected a whole number of at least 1")
-
-
-def _three_numbers(name: str, values: object) -> tuple[float, ...]:
-    """Return three floats; JSON and YAML bring them as a list."""
-    if isinstance(values, (list, tuple)) and len(values) == 3:
-        try:
-            return tuple(float(value) for value in values)
-        except (TypeError, ValueError):
-            pass
-    raise ConfigError(f"{name} is {values!r}; expected three numbers, one per channel")
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
-from internvideo.video.preprocessing import Preprocessing
+from internvideo.models.dual_encoder import DualEncoder
+from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architectures import find_architecture, kind_of
 from internvideo.zoo.card import Card
@@ -90,6 +91,39 @@ class Pretrained(ModelHubMixin, library_name="internvideo", tags=["video", "inte
     def labels(self) -> tuple[str, ...] | None:
         """Class names in the order of the outputs."""
         return self.record.labels
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of a classifier in the order of its outputs, numbered where unnamed."""
+        count = getattr(self.model.config, "num_classes", None)
+        if count is None:
+            return None
+        return self.labels or tuple(f"class {number}" for number in range(count))
+
+    @property
+    def protocol(self) -> Preprocessing:
+        """The input protocol.
+
+        Raises:
+            ConfigError: the weights came without one.
+        """
+        if self.preprocessing is None:
+            raise ConfigError(
+                f"{self.name} came without an input protocol; use model.with_preprocessing(…), or "
+                f"--protocol, with one of: {', '.join(PRESETS)}"
+            )
+        return self.preprocessing
+
+    @property
+    def two_towers(self) -> DualEncoder:
+        """The network, as one that embeds videos and texts into one space.
+
+        Raises:
+            ConfigError: it has no text tower.
+        """
+        if not isinstance(self.model, DualEncoder):
+            raise ConfigError(f"{self.name} has no text tower; load a ViCLIP or an InternVideo-MM")
+        return self.model
 
     @property
     def tokenizer(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from internvideo.evaluation.timeline import clock
 
@@ -73,6 +73,15 @@ class VideoCaptions:
             elif span.end > before.end:
                 merged.append(replace(span, start=max(span.start, before.end)))
         return tuple(merged)
+
+    headings: ClassVar[tuple[str, ...]] = ("caption",)
+    """Of the columns of a table of many videos, see `summary`."""
+    max_tables: ClassVar[int] = 1
+    """Up to so many videos have a table each."""
+
+    def summary(self) -> tuple[str, ...] | None:
+        """Return the caption as cells of one row; None where there are several."""
+        return (self.text,) if len(self.merged) <= 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: video, model, protocol, every caption with its time, what is missing.

@@ -1,44 +1,36 @@
-"""Sentences about videos, by a model with a caption decoder."""
+"""Sentences about a user's videos, by a model with a caption decoder."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, get_args
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Annotated, TypeAlias
 
 import torch
-from internvideo.results import CaptionSpan, VideoCaptions
 from jaxtyping import Float
-from torch import Tensor, nn
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor
 
-from internvideo.errors import ConfigError, VideoError, did_you_mean
+from internvideo.config import Positive, config_class
+from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.engine import Answerer, Batch
+from internvideo.evaluation.videos import Cut, ask_videos, ask_windows
 from internvideo.models.caption_writer import CaptionStrategy
-from internvideo.pipeline.clips import BATCH_CLIPS
-from internvideo.video.opening import AnyVideo, open_video, read_windows
-from internvideo.video.preprocessing import Preprocessing
-from internvideo.video.read_ahead import read_ahead
+from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
+from internvideo.tasks.task import Option
+from internvideo.video.opening import AnyVideo, name_of
 from internvideo.video.windows import window_protocol
+from internvideo.zoo.load import LoadedModel
 
-__all__ = [
-    "DEFAULT_CAPTIONER",
-    "CaptionStyle",
-    "Captioner",
-    "caption_spans",
-    "caption_timeline",
-    "caption_videos",
-    "captioner",
-]
+__all__ = ["CaptionStyle", "CaptionWriter", "caption_spans", "caption_videos", "predict"]
 
 DEFAULT_CAPTIONER = "mm-nano"
 """The model that writes captions where none is named; it comes with the package."""
 
-_READ_AHEAD = 4
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@config_class
 class CaptionStyle:
     """How the words of a caption are chosen.
 
@@ -57,28 +49,12 @@ class CaptionStyle:
     """
 
     strategy: CaptionStrategy = "greedy"
-    num_beams: int = 5
+    num_beams: PositiveInt = 5
     length_penalty: float = 0.0
-    top_p: float = 0.9
-    temperature: float = 1.0
-    max_length: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        known = get_args(CaptionStrategy)
-        if self.strategy not in known:
-            raise ConfigError(
-                f"strategy {self.strategy!r} is not one of {', '.join(known)}."
-                f"{did_you_mean(self.strategy, known)}"
-            )
-        if self.num_beams < 1:
-            raise ConfigError(f"num_beams must be at least 1, got {self.num_beams}")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p:g}")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature must be above 0, got {self.temperature:g}")
-        if self.max_length is not None and self.max_length < 1:
-            raise ConfigError(f"max_length must be at least 1, got {self.max_length}")
+    top_p: Share = 0.9
+    temperature: Positive = 1.0
+    max_length: PositiveInt | None = None
+    seed: NonNegativeInt = 0
 
     def describe(self) -> str:
         """Return the style in words."""
@@ -89,157 +65,72 @@ class CaptionStyle:
         return "greedy"
 
 
-class _Writer(Protocol):
-    """A model that writes captions."""
+class CaptionWriter(Answerer[str]):
+    """Writes a sentence about a video, of which one clip and the central crop are looked at.
 
-    def caption(
-        self,
-        video: Float[Tensor, "b c t y x"],
-        *,
-        strategy: CaptionStrategy,
-        num_beams: int,
-        length_penalty: float,
-        top_p: float,
-        temperature: float,
-        max_length: int | None,
-        generator: torch.Generator | None,
-    ) -> list[str]:
-        """Return one sentence for each clip."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Captioner:
-    """A model that writes, on its device.
-
-    Attributes:
-        model: has a method `caption`.
-        name: of the model.
-    """
-
-    model: Any
-    name: str
-
-    def write(self, clips: Float[Tensor, "b c t y x"], style: CaptionStyle) -> list[str]:
-        """Return one sentence for each clip; the clips may be on any device."""
-        parameter: Tensor = next(self.model.parameters())
-        options = asdict(style)
-        seed = options.pop("seed")
-        generator = None
-        if style.strategy == "top-p":
-            generator = torch.Generator(parameter.device).manual_seed(seed)
-        writer: _Writer = self.model
-        with torch.inference_mode():
-            return writer.caption(
-                clips.to(parameter.device, parameter.dtype), generator=generator, **options
-            )
-
-
-def captioner(model: nn.Module, name: str) -> Captioner:
-    """Return a model as one that writes.
+    Args:
+        model: with a caption decoder.
+        style: how the words are chosen.
 
     Raises:
-        ConfigError: it has no caption decoder.
+        ConfigError: the model has no caption decoder.
     """
-    if not callable(getattr(model, "caption", None)):
-        raise ConfigError(
-            f"{name} writes no captions: it has no caption decoder; load {DEFAULT_CAPTIONER} or an "
-            "InternVideo-MM"
-        )
-    return Captioner(model, name)
 
+    def __init__(self, model: LoadedModel, style: CaptionStyle) -> None:
+        if not callable(getattr(model.model, "caption", None)):
+            raise ConfigError(
+                f"{model.name} writes no captions: it has no caption decoder; load "
+                f"{DEFAULT_CAPTIONER} or an InternVideo-MM"
+            )
+        super().__init__(model.model, window_protocol(model.protocol))
+        self.name = model.name
+        self.style = style
 
-class _Read(NamedTuple):
-    name: str
-    clip: Float[Tensor, "1 c t y x"] | VideoError
-    duration: float
+    def answer(self, batch: Batch) -> list[str]:
+        """Return one sentence for each video."""
+        return [text for _, [text] in batch.each(self.write)]
+
+    def write(self, clips: Float[Tensor, "b c t y x"]) -> list[str]:
+        """Return one sentence for each clip; a draw depends on the seed and the clips alone."""
+        options = asdict(self.style)
+        seed = options.pop("seed")
+        generator = None
+        if self.style.strategy == "top-p":
+            generator = torch.Generator(clips.device).manual_seed(seed)
+        return self.network.caption(clips, generator=generator, **options)  # type: ignore[operator]
+
+    def describe(self) -> str:
+        """Return in words how a video is looked at and described."""
+        return f"{self.protocol.describe()}, {self.style.describe()}"
 
 
 def caption_videos(
-    writer: Captioner,
-    videos: Iterable[AnyVideo],
-    protocol: Preprocessing,
-    style: CaptionStyle,
+    writer: CaptionWriter, videos: Iterable[AnyVideo]
 ) -> Iterator[VideoCaptions | VideoError]:
-    """Yield the caption of each video, or why it cannot be read.
-
-    Args:
-        writer: the model.
-        videos: as a user names them; they are decoded a few ahead, and captioned together.
-        protocol: frames and resolution; of its views one clip and the central crop are looked at.
-        style: how the words are chosen.
-    """
-    protocol = window_protocol(protocol)
-    told = _describe(protocol, style)
-    threads = min(_READ_AHEAD, os.cpu_count() or 1)
-    waiting: list[_Read] = []
-    for read in read_ahead(
-        partial(_read, protocol), videos, threads=threads, depth=2 * _READ_AHEAD
-    ):
-        waiting.append(read)
-        if len(waiting) == BATCH_CLIPS:
-            yield from _written(writer, waiting, style, told)
-            waiting = []
-    yield from _written(writer, waiting, style, told)
-
-
-def _read(protocol: Preprocessing, video: AnyVideo) -> _Read:
-    try:
-        with open_video(video) as (name, opened):
-            return _Read(name, protocol.load(opened), opened.num_frames / opened.fps)
-    except VideoError as error:
-        return _Read("", error, 0.0)
-
-
-def _written(
-    writer: Captioner, reads: Sequence[_Read], style: CaptionStyle, protocol: str
-) -> Iterator[VideoCaptions | VideoError]:
-    clips = [read.clip for read in reads if isinstance(read.clip, Tensor)]
-    texts = iter(writer.write(torch.cat(clips), style) if clips else ())
-    for read in reads:
-        if isinstance(read.clip, VideoError):
-            yield read.clip
+    """Yield the caption of each video, or why it cannot be read."""
+    described = writer.describe()
+    for video, text in ask_videos(writer, videos):
+        if isinstance(text, VideoError):
+            yield text
             continue
         yield VideoCaptions(
-            video=read.name,
-            spans=(CaptionSpan(0.0, read.duration, next(texts)),),
+            video=video.name,
+            spans=(CaptionSpan(0.0, video.end, text),),  # type: ignore[union-attr]
             model=writer.name,
-            protocol=protocol,
+            protocol=described,
         )
 
 
-def caption_spans(
-    writer: Captioner,
-    video: AnyVideo,
-    protocol: Preprocessing,
-    style: CaptionStyle,
-    *,
-    every: float,
-) -> Iterator[CaptionSpan]:
-    """Yield the caption of each window of a video; the arguments are those of `caption_videos`.
-
-    Raises:
-        VideoError: the video cannot be read, or not further.
-        ConfigError: `every` is not positive.
-    """
-    for part in read_windows(video, protocol, window=every):
-        texts = writer.write(torch.stack([window.clip for window in part]), style)
-        for window, text in zip(part, texts, strict=True):
-            yield CaptionSpan(window.start, window.end, text)
+def caption_spans(writer: CaptionWriter, video: AnyVideo, every: float) -> Iterator[CaptionSpan]:
+    """Yield the caption of each window of `every` seconds of a video; raises as `ask_windows`."""
+    for window, text in ask_windows(writer, video, Cut(window=every)):
+        yield CaptionSpan(window.start, window.end, text)
 
 
-def caption_timeline(
-    writer: Captioner,
-    video: str | Path,
-    protocol: Preprocessing,
-    style: CaptionStyle,
-    *,
-    every: float,
-) -> VideoCaptions:
+def caption_timeline(writer: CaptionWriter, video: AnyVideo, every: float) -> VideoCaptions:
     """Return the captions of all windows of a video together.
 
     Where the video cannot be read to its end, they reach up to there, and `incomplete` says why.
-    The arguments are those of `caption_videos`.
 
     Raises:
         VideoError: the video cannot be read at all.
@@ -248,22 +139,84 @@ def caption_timeline(
     spans: list[CaptionSpan] = []
     incomplete = ""
     try:
-        for span in caption_spans(writer, video, protocol, style, every=every):
-            spans.append(span)
+        spans.extend(caption_spans(writer, video, every))
     except VideoError as error:
         if not spans:
             raise
         incomplete = str(error)
-    told = _describe(window_protocol(protocol), style)
     return VideoCaptions(
-        video=str(video),
+        video=name_of(video),
         spans=tuple(spans),
         model=writer.name,
-        protocol=f"windows of {every:g} s, {told}",
+        protocol=f"windows of {every:g} s, {writer.describe()}",
         incomplete=incomplete,
     )
 
 
-def _describe(protocol: Preprocessing, style: CaptionStyle) -> str:
-    """Return in words how a clip is looked at and described."""
-    return f"{protocol.describe()}, {style.describe()}"
+def predict(
+    model: LoadedModel,
+    videos: Iterable[AnyVideo],
+    *,
+    strategy: Annotated[
+        CaptionStrategy,
+        Option(
+            "How words are chosen: greedy is the likeliest each time, beam the likeliest sentence, "
+            "top-p a random draw from the likely words."
+        ),
+    ] = "greedy",
+    num_beams: Annotated[int, Option("With beam: sentences kept at each word.", minimum=1)] = 5,
+    length_penalty: Annotated[float, Option("With beam: above 0 prefers longer sentences.")] = 0.0,
+    top_p: Annotated[
+        float,
+        Option("With top-p: draw from the likeliest words that have this probability together."),
+    ] = 0.9,
+    temperature: Annotated[
+        float, Option("With top-p: below 1 is more predictable, above 1 less.")
+    ] = 1.0,
+    max_length: Annotated[
+        int | None,
+        Option("Tokens in a caption at most; by default what the model allows.", minimum=1),
+    ] = None,
+    seed: Annotated[int, Option("With top-p: the same seed gives the same words.", minimum=0)] = 0,
+    every: Annotated[
+        float | None, Option("Seconds: one caption for each stretch of this length.")
+    ] = None,
+) -> Iterator[VideoCaptions | VideoError]:
+    """Say in a sentence what is in each video, or in every stretch of a long one.
+
+    The default model, mm-nano, ships with the package. It knows only the small words of the
+    procedural world; load a full InternVideo-MM for real videos.
+
+    Args:
+        model: with a caption decoder.
+        videos: what a user calls a video; those that cannot be read give their error.
+        strategy: this and the others but the last as in `CaptionStyle`.
+        num_beams: as there.
+        length_penalty: as there.
+        top_p: as there.
+        temperature: as there.
+        max_length: as there.
+        seed: as there.
+        every: one caption for each window of so many seconds.
+
+    Raises:
+        ConfigError: the model cannot write, or a value is impossible.
+    """
+    style = CaptionStyle(
+        strategy=strategy, num_beams=num_beams, length_penalty=length_penalty, top_p=top_p,
+        temperature=temperature, max_length=max_length, seed=seed,
+    )  # fmt: skip
+    writer = CaptionWriter(model, style)
+    if every is None:
+        return caption_videos(writer, videos)
+    return _timelines(writer, videos, every)
+
+
+def _timelines(
+    writer: CaptionWriter, videos: Iterable[AnyVideo], every: float
+) -> Iterator[VideoCaptions | VideoError]:
+    for video in videos:
+        try:
+            yield caption_timeline(writer, video, every)
+        except VideoError as error:
+            yield error

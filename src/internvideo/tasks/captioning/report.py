@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from internvideo.metrics import cider, exact_match
-
-from internvideo.errors import require
-from internvideo.evaluation.pictures import save_figure
-from internvideo.evaluation.report import wilson_interval
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from internvideo.evaluation.report import BAR_COLOR, LINE_COLOR, Report, Share
+from internvideo.tasks.captioning.cider import cider, exact_match
 
 __all__ = ["CaptionedVideo", "CaptioningReport", "Fact"]
 
@@ -58,25 +50,19 @@ class CaptionedVideo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptioningReport:
-    """An evaluation of captions.
-
-    A video that cannot be read has no caption: it is listed in `failures`, and is no part of the
-    numbers.
+class CaptioningReport(Report):
+    """An evaluation of captions; a video that cannot be read is no part of the numbers.
 
     Attributes:
         videos: those that could be read, at least one.
-        failures: (video, reason) of the others.
-        protocol: how the videos were looked at and the words chosen.
-        model: name of the model.
-        data: name of the data.
     """
 
     videos: tuple[CaptionedVideo, ...]
-    failures: tuple[tuple[str, str], ...] = ()
-    protocol: str = ""
-    model: str = ""
-    data: str = ""
+
+    @property
+    def num_answered(self) -> int:
+        """Number of videos that could be read."""
+        return len(self.videos)
 
     @cached_property
     def _cider(self) -> tuple[float, list[float]]:
@@ -84,7 +70,7 @@ class CaptioningReport:
 
     @property
     def cider(self) -> float:
-        """CIDEr-D of all captions: 0 to 10, see `metrics.cider`; papers print it times 10."""
+        """CIDEr-D of all captions: 0 to 10, see `cider.cider`; papers print it times 10."""
         return self._cider[0]
 
     @property
@@ -93,11 +79,8 @@ class CaptioningReport:
         return exact_match([v.caption for v in self.videos], [v.references for v in self.videos])
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of `exact`, in percent."""
-        total = len(self.videos)
-        low, high = wilson_interval(round(self.exact * total / 100), total)
-        return 100 * low, 100 * high
+    def _exact(self) -> Share:
+        return Share(round(self.exact * len(self.videos) / 100), len(self.videos))
 
     @cached_property
     def named(self) -> dict[str, tuple[float, int]]:
@@ -108,16 +91,21 @@ class CaptioningReport:
                 hits.setdefault(fact.kind, []).append(fact.is_named(video.caption))
         return {kind: (100 * sum(each) / len(each), len(each)) for kind, each in hits.items()}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data: the numbers, some captions, the failures."""
-        scored = zip(self.videos, self._cider[1], strict=True)
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers alone, for a training log."""
         return {
-            "model": self.model,
-            "data": self.data,
-            "protocol": self.protocol,
+            "cider": self.cider,
+            "exact_match": self.exact,
+            "num_failed": float(len(self.failures)),
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers and some captions as plain data."""
+        scored = list(zip(self.videos, self._cider[1], strict=True))
+        return {
             "num_videos": len(self.videos),
             "exact_match": self.exact,
-            "interval": list(self.interval),
+            "interval": list(self._exact.interval),
             "cider": self.cider,
             "named": {kind: share for kind, (share, _) in self.named.items()},
             "num_failed": len(self.failures),
@@ -128,60 +116,32 @@ class CaptioningReport:
                     "references": list(video.references),
                     "cider": score,
                 }
-                for video, score in list(scored)[:_MAX_EXAMPLES]
+                for video, score in scored[:_MAX_EXAMPLES]
             ],
-            "failures": [{"video": video, "reason": reason} for video, reason in self.failures],
         }
 
-    def to_json(self) -> str:
-        """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
-
-    def __rich__(self) -> Table:
-        from rich.markup import escape
-        from rich.table import Table
-
-        title = " on ".join(part for part in (self.model, self.data) if part)
-        table = Table(title=escape(title) or None, caption=escape(self.protocol) or None)
-        table.add_column("measure", overflow="fold")
-        table.add_column("result", overflow="fold")
-        low, high = self.interval
-        table.add_row("videos", str(len(self.videos)))
-        table.add_row("exact match", f"{self.exact:.2f} % ({low:.2f} … {high:.2f})")
-        table.add_row("CIDEr-D", f"{self.cider:.3f} of 10")
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the rows of the table: the numbers, and some captions beside the true ones."""
+        yield "videos", str(len(self.videos))
+        yield "exact match", f"{self.exact:.2f} % ({self._exact.range})"
+        yield "CIDEr-D", f"{self.cider:.3f} of 10"
         for kind, (share, count) in self.named.items():
-            table.add_row(escape(f"{kind} named"), f"{share:.2f} % of {count}")
-        table.add_section()
+            yield f"{kind} named", f"{share:.2f} % of {count}"
+        yield ()
         for video in self.videos[:_EXAMPLES]:
-            table.add_row(escape(video.references[0]), escape(video.caption))
+            yield video.references[0], video.caption
         if self.failures:
-            table.add_section()
+            yield ()
             count = f"{len(self.failures)} video{'s' * (len(self.failures) > 1)}"
-            table.add_row(f"{count} could not be read", "no part of the numbers", style="bold red")
-        return table
+            yield f"!{count} could not be read", "no part of the numbers"
 
-    def plot(self, path: str | Path | None = None) -> Any:
-        """Draw how the CIDEr-D of the captions is distributed.
-
-        Args:
-            path: also write the picture there; the suffix decides the format.
-
-        Returns:
-            The matplotlib figure.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-            ConfigError: the suffix is none of a picture.
-        """
-        figure_type = require("matplotlib.figure", extra="plot").Figure
-        figure = figure_type(figsize=(7, 3.5), layout="constrained")
+    def draw(self) -> Any:
+        """Draw how the CIDEr-D of the captions is distributed."""
+        figure = self.figure(7, 3.5)
         axes = figure.subplots()
-        scores: Sequence[float] = self._cider[1]
-        axes.hist(scores, bins=20, range=(0, 10), color="#2563a8")
-        axes.axvline(self.cider, color="#c0392b")
+        axes.hist(self._cider[1], bins=20, range=(0, 10), color=BAR_COLOR)
+        axes.axvline(self.cider, color=LINE_COLOR)
         axes.set_xlabel(f"CIDEr-D of a caption; the red line is the mean, {self.cider:.2f}")
         axes.set_ylabel("videos")
-        axes.set_title(" on ".join(part for part in (self.model, self.data) if part))
-        if path is not None:
-            save_figure(figure, path)
+        axes.set_title(self.title)
         return figure

@@ -11,15 +11,17 @@ are no negatives of each other. Clips of one frame are still images.
 from __future__ import annotations
 
 import logging
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
+from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.collectives import training_group
@@ -28,15 +30,42 @@ from internvideo.models.contrastive_blocks import Exchange, blockwise_contrast
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
 from internvideo.models.viclip import ViCLIP
+from internvideo.tasks.parts import Parts
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
+from internvideo.zoo.towers import load_towers
 
-__all__ = ["ContrastivePretraining", "caption_loss"]
+__all__ = ["MODELS", "ContrastiveConfig", "ContrastivePretraining", "build", "caption_loss"]
+
+MODELS = ("viclip", "internvideo-mm")
 
 _LOG = logging.getLogger(__name__)
 
 TwoTowers: TypeAlias = ViCLIP | InternVideoMM
+
+
+@config_class
+class ContrastiveConfig:
+    """Video-language contrast, and captioning, with a `ViCLIP` or an `InternVideoMM`."""
+
+    kind: Literal["contrastive"] = "contrastive"
+    mask_ratio: Fraction = Field(
+        default=0.0,
+        description="share of video tokens that are dropped (stage one of ViCLIP: 0.9)",
+    )
+    freeze_text: bool = Field(
+        default=False,
+        description="train the video tower alone: the text tower has no dropout and no gradient",
+    )
+    caption_weight: NonNegative = Field(
+        default=0.0, description="of the captioning loss, for a model with a decoder; 0: none"
+    )
+    clean_captions: bool = Field(default=False, description="lower case without punctuation")
+    exchange: Exchange = Field(
+        default="gather",
+        description="how processes share their texts: all at once, or round a ring (less memory)",
+    )
 
 
 def caption_loss(logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b l"]) -> Float[Tensor, ""]:
@@ -59,14 +88,8 @@ class ContrastivePretraining(nn.Module):
     Args:
         model: the two towers.
         preprocessing: frames per clip, resolution and pixel statistics.
-        tokenizer: the tokenizer of the text tower.
+        config: the losses.
         augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
-        mask_ratio: share of video tokens dropped (stage one of ViCLIP: 0.9; stage two: 0).
-        freeze_text: leave the text tower as it is: it gets no gradient, has no dropout, and is no
-            part of the optimiser.
-        caption_weight: of the captioning loss; 0: there is none, and the decoder is left as it is.
-        clean_captions: lower case without punctuation, see `clean_caption`.
-        exchange: how processes share their texts, see `contrastive_blocks`.
 
     Raises:
         ConfigError: the model cannot drop tokens, or has no decoder.
@@ -76,37 +99,28 @@ class ContrastivePretraining(nn.Module):
         self,
         model: TwoTowers,
         preprocessing: Preprocessing,
-        tokenizer: Tokenizer,
+        config: ContrastiveConfig,
         *,
         augmentation: Augmentation | None = None,
-        mask_ratio: float = 0.0,
-        freeze_text: bool = False,
-        caption_weight: float = 0.0,
-        clean_captions: bool = False,
-        exchange: Exchange = "gather",
     ) -> None:
         super().__init__()
-        _check(model, mask_ratio=mask_ratio, caption_weight=caption_weight)
+        _check(model, config)
         self.model = model
         self.preprocessing = preprocessing
-        self.tokenizer = tokenizer
+        self.config = config
+        self.tokenizer: Tokenizer = model.tokenizer
         self.input = TrainingInput(preprocessing, augmentation)
-        self.mask_ratio = mask_ratio
-        self.freeze_text = freeze_text
-        self.caption_weight = caption_weight
-        self.clean_captions = clean_captions
-        self.exchange: Exchange = exchange
         self._warned = False
-        if freeze_text:
+        if config.freeze_text:
             model.text_encoder.requires_grad_(False)
         decoder = getattr(model, "caption_decoder", None)
-        if decoder is not None and not caption_weight:
+        if decoder is not None and not config.caption_weight:
             decoder.requires_grad_(False)  # data-parallel training wants a gradient of the others
 
     def train(self, mode: bool = True) -> ContrastivePretraining:
         """Set the mode of training; a frozen text tower stays in that of evaluation."""
         super().train(mode)
-        if self.freeze_text:
+        if self.config.freeze_text:
             self.model.text_encoder.eval()
         return self
 
@@ -135,7 +149,7 @@ class ContrastivePretraining(nn.Module):
 
     def _caption(self, sample: Sample) -> str:
         given = sample.caption or ""
-        caption = clean_caption(given) if self.clean_captions else given.strip()
+        caption = clean_caption(given) if self.config.clean_captions else given.strip()
         if not caption:
             told = "no caption" if not given.strip() else f"the caption {given!r}, without words"
             raise DataError(
@@ -172,34 +186,54 @@ class ContrastivePretraining(nn.Module):
         ids = batch["tokens"][:, : max(batch["host_length"].tolist())]
         captions: dict[str, Tensor] = {}
         if isinstance(self.model, InternVideoMM):
-            output = self.model(video, ids, caption=self.caption_weight > 0)
+            output = self.model(video, ids, caption=self.config.caption_weight > 0)
             if output.caption_logits is not None:
                 captions["caption"] = caption_loss(output.caption_logits, ids)
         else:
-            output = self.model(video, ids, mask_ratio=self.mask_ratio)
+            output = self.model(video, ids, mask_ratio=self.config.mask_ratio)
         contrast = blockwise_contrast(
             output.video,
             output.text,
             self.model.temperature(),
             ids=batch["caption_id"],
             group=training_group(),
-            exchange=self.exchange,
+            exchange=self.config.exchange,
         )
         told = {"accuracy": contrast.accuracy, "cut": batch["cut"].float().mean()}
         if not captions:
             return {"loss": contrast.loss, **told}
-        loss = contrast.loss + self.caption_weight * captions["caption"]
+        loss = contrast.loss + self.config.caption_weight * captions["caption"]
         return {"loss": loss, "contrast": contrast.loss, **captions, **told}
 
 
-def _check(model: TwoTowers, *, mask_ratio: float, caption_weight: float) -> None:
+def build(config: ContrastiveConfig, parts: Parts) -> ContrastivePretraining:
+    """Build the task of a recipe; both towers start from `init`.
+
+    Raises:
+        ConfigError: the model cannot do what the task asks.
+        CheckpointError: the weights of `init` do not fit.
+    """
+    parts.refuse(config.kind, "init_labels")
+    model = parts.build_model(config.kind, MODELS)
+    task = ContrastivePretraining(
+        model, parts.preprocessing, config, augmentation=parts.augmentation
+    )
+    if parts.init is not None:
+        load_towers(model, parts.init)
+    return task
+
+
+def _check(model: TwoTowers, config: ContrastiveConfig) -> None:
     """Refuse what the model cannot do."""
     name = type(model).__name__
-    if mask_ratio and not isinstance(model, ViCLIP):
-        raise ConfigError(f"task.mask_ratio {mask_ratio}: an {name} drops no tokens; set it to 0")
-    if mask_ratio == 1:
-        raise ConfigError("task.mask_ratio 1 leaves nothing of a clip; choose less")
-    if caption_weight and getattr(model, "caption_decoder", None) is None:
+    if config.mask_ratio and not isinstance(model, ViCLIP):
         raise ConfigError(
-            f"task.caption_weight {caption_weight}: this {name} has no caption decoder; set it to 0"
+            f"task.mask_ratio {config.mask_ratio}: an {name} drops no tokens; set it to 0"
+        )
+    if config.mask_ratio == 1:
+        raise ConfigError("task.mask_ratio 1 leaves nothing of a clip; choose less")
+    if config.caption_weight and getattr(model, "caption_decoder", None) is None:
+        raise ConfigError(
+            f"task.caption_weight {config.caption_weight}: this {name} has no caption decoder; set "
+            "it to 0"
         )

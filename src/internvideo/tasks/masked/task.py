@@ -7,13 +7,15 @@ With a decoder mask only a part of the clip is reconstructed (dual masking, Vide
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from internvideo.config import Fraction, config_class
 from internvideo.data.samples import Sample
-from internvideo.errors import ConfigError
 from internvideo.models.tubelets import TokenSplit, split_mask, tubelet_grid
 from internvideo.models.videomae import VideoMAE
 from internvideo.tasks.masked.masking import (
@@ -22,11 +24,33 @@ from internvideo.tasks.masked.masking import (
     draw_decoder_mask,
     draw_mask,
 )
+from internvideo.tasks.parts import Parts
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 
-__all__ = ["MaskedPretraining"]
+__all__ = ["MaskedConfig", "MaskedPretraining", "build"]
+
+
+@config_class
+class MaskedConfig:
+    """Masked video modelling with a `VideoMAE`."""
+
+    kind: Literal["masked"] = "masked"
+    mask: MaskKind = Field(
+        default="tube",
+        description='"tube" hides the same places in all frames (the paper), "random" any tokens',
+    )
+    mask_ratio: Fraction = Field(default=0.9, description="share of the tokens that is hidden")
+    decoder_mask: DecoderMaskKind = Field(
+        default="none", description="dual masking (VideoMAE V2): which places are reconstructed"
+    )
+    decoder_mask_ratio: Fraction = Field(
+        default=0.5, description="share that dual masking leaves out: 0.25, 0.5 or 0.75"
+    )
+    repeats: PositiveInt = Field(
+        default=1, description="crops, each with its own mask, of one decoded clip"
+    )
 
 
 class MaskedPretraining(nn.Module):
@@ -35,12 +59,8 @@ class MaskedPretraining(nn.Module):
     Args:
         model: the masked autoencoder.
         preprocessing: frames per clip, resolution and pixel statistics.
+        config: masks and repeats.
         augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
-        mask: "tube" hides the same places in all frames (the paper), "random" any tokens.
-        mask_ratio: share of tokens hidden from the encoder.
-        decoder_mask: "running-cell" leaves a part of every 2x2 cell of tokens out of the decoder.
-        decoder_mask_ratio: share of tokens that is left out then: 0.25, 0.5 or 0.75.
-        repeats: crops of one decoded clip, each with its own masks.
 
     Raises:
         ConfigError: the masks do not fit the model's grid of tokens, or leave nothing to learn.
@@ -50,25 +70,15 @@ class MaskedPretraining(nn.Module):
         self,
         model: VideoMAE,
         preprocessing: Preprocessing,
+        config: MaskedConfig,
         *,
         augmentation: Augmentation | None = None,
-        mask: MaskKind = "tube",
-        mask_ratio: float = 0.9,
-        decoder_mask: DecoderMaskKind = "none",
-        decoder_mask_ratio: float = 0.5,
-        repeats: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
+        self.config = config
         self.input = TrainingInput(preprocessing, augmentation)
-        self.mask: MaskKind = mask
-        self.mask_ratio = mask_ratio
-        self.decoder_mask: DecoderMaskKind = decoder_mask
-        self.decoder_mask_ratio = decoder_mask_ratio
-        self.repeats = repeats
-        if repeats < 1:
-            raise ConfigError(f"repeats is {repeats}; expected at least 1")
         self._masks(model.config.mask_grid, np.random.default_rng(0))  # refuses what cannot work
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
@@ -78,13 +88,13 @@ class MaskedPretraining(nn.Module):
         their number is known without reading a mask: the step never makes the host wait for the
         device.
         """
-        frames, config = torch.from_numpy(sample.frames), self.model.config
+        frames, model = torch.from_numpy(sample.frames), self.model.config
         copies: list[dict[str, Tensor]] = []
         for crop in self._crops(frames, rng):
             grid = tubelet_grid(
                 crop["video"].permute(3, 0, 1, 2)[None],
-                tubelet_size=config.encoder.tubelet_size,
-                patch_size=config.mask_patch,
+                tubelet_size=model.encoder.tubelet_size,
+                patch_size=model.mask_patch,
             )
             copies.append({**crop, **self._masks(grid, rng)})
         return copies
@@ -93,24 +103,25 @@ class MaskedPretraining(nn.Module):
         """Return the mean squared error over masked tokens."""
         video = self.input.finish(batch)
         decoded = None
-        if self.decoder_mask != "none":
+        if self.config.decoder_mask != "none":
             decoded = TokenSplit(batch["reconstructed"], batch["skipped"])
         split = TokenSplit(batch["visible"], batch["masked"])
         return {"loss": self.model(video, split, decoded).loss}
 
     def _crops(self, frames: Tensor, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
         if self.input.augmentation is None:  # all the same: resized once
-            yield from [self.input.prepare(frames, rng)] * self.repeats
+            yield from [self.input.prepare(frames, rng)] * self.config.repeats
             return
-        for _ in range(self.repeats):
+        for _ in range(self.config.repeats):
             yield self.input.prepare(frames, rng)
 
     def _masks(self, grid: tuple[int, int, int], rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw the masks of one clip, as indices of tokens."""
-        visible, masked = _indices(draw_mask(grid, self.mask_ratio, kind=self.mask, rng=rng))
-        if self.decoder_mask == "none":
+        config = self.config
+        visible, masked = _indices(draw_mask(grid, config.mask_ratio, kind=config.mask, rng=rng))
+        if config.decoder_mask == "none":
             return {"visible": visible, "masked": masked}
-        left_out = draw_decoder_mask(grid, self.decoder_mask_ratio, rng=rng)
+        left_out = draw_decoder_mask(grid, config.decoder_mask_ratio, rng=rng)
         reconstructed, skipped = _indices(left_out)
         return {
             "visible": visible,
@@ -124,3 +135,17 @@ def _indices(mask: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return the indices of the False and of the True tokens of one clip."""
     split = split_mask(torch.from_numpy(mask)[None])
     return split.visible[0], split.masked[0]
+
+
+def build(config: MaskedConfig, parts: Parts) -> MaskedPretraining:
+    """Build the task of a recipe; the encoder starts from `init`.
+
+    Raises:
+        ConfigError: masks that do not fit the model.
+        CheckpointError: the weights of `init` do not fit.
+    """
+    parts.refuse(config.kind, "init_labels")
+    model = parts.build_model(config.kind, ("videomae/pretraining",))
+    task = MaskedPretraining(model, parts.preprocessing, config, augmentation=parts.augmentation)
+    parts.start_encoder(model)
+    return task

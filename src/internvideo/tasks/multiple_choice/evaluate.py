@@ -13,27 +13,31 @@ Source: the zero-shot protocol of InternVideo on MSRVTT-MC and LSMDC-MC (arXiv 2
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import torch
-from internvideo.results import ChoiceAnswer, MultipleChoiceReport
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from internvideo.data.build import ChoiceQuestion, MultipleChoice
+from internvideo.data.build import (
+    ChoiceQuestion,
+    MultipleChoice,
+    read_multiple_choice,
+)
 from internvideo.data.clips import VideoListSource
-from internvideo.evaluation.engine import Line, Running, answer_videos
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.errors import ConfigError
+from internvideo.evaluation.data import AnnotatedData
+from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
+from internvideo.evaluation.text import embed_sentences, prompt_rule
 from internvideo.models.tokenizer import clean_caption
-from internvideo.tasks.zero_shot.classifier import embed_sentences
+from internvideo.tasks.multiple_choice.report import ChoiceAnswer, MultipleChoiceReport
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.load import LoadedModel
 
-__all__ = ["choice_scores", "evaluate_multiple_choice"]
+__all__ = ["OptionChooser", "choice_scores", "evaluate", "open_choices"]
 
 _DIGITS = 8
-_RUNNING = Running()
 
 
 def choice_scores(
@@ -51,116 +55,103 @@ def choice_scores(
     return torch.einsum("be,boe->bo", videos.float(), options.float()) / temperature
 
 
-def evaluate_multiple_choice(
-    model: DualEncoder,
-    choices: MultipleChoice,
-    protocol: Preprocessing,
-    *,
-    clean: bool = False,
-    running: Running = _RUNNING,
-) -> MultipleChoiceReport:
-    """Measure how often the true option has the largest score.
-
-    The scores of several views of a video are averaged. A video that cannot be read is listed in
-    the report's `failures`, and its questions count as misses in `accuracy_of_all`.
-
-    Args:
-        model: an `nn.Module` with two towers.
-        choices: the questions.
-        protocol: frames, clips and crops, resolution.
-        clean: apply `clean_caption` to the options, as ViCLIP's evaluation does with sentences.
-        running: batch size, workers, and the file of the answers.
+def open_choices(data: AnnotatedData, protocol: Preprocessing) -> MultipleChoice:
+    """Read the questions; a line of a .jsonl is {"video", "options", "answer"}.
 
     Raises:
-        ConfigError: the file of the answers is one of another evaluation.
+        DataError: the questions cannot be used; the line is named.
+        ConfigError: an option that questions do not have.
     """
-    network = cast(nn.Module, model).eval()
-    source = VideoListSource(choices.videos, protocol)
-    rows = _option_rows(model, choices, clean=clean)
-    temperature = model.temperature().detach().float().cpu()
-
-    def to_line(index: int, views: Float[Tensor, "v e"]) -> Line:
-        asked = choices.questions[index]
-        answers = [_answer(question, views, rows, temperature) for question in asked]
-        return {
-            "index": index,
-            "video": source.key(index),
-            "answers": [answer.to_dict() for answer in answers],
-        }
-
-    lines = answer_videos(
-        network,
-        model.encode_video,
-        to_line,
-        source,
-        protocol,
-        evaluation=_identity(network, choices, protocol, clean, running),
-        running=running,
-    )
-    return _report(lines, choices, protocol)
+    for option in ("format", "labels", "split"):
+        if getattr(data, option) is not None:
+            raise ConfigError(f"--{option} does not go with multiple choice; leave it out")
+    if data.is_world:
+        raise ConfigError(
+            "write the questions of the world first: internvideo world --format multiple-choice"
+        )
+    return read_multiple_choice(Path(data.path), root=data.root)
 
 
-def _option_rows(
-    model: DualEncoder, choices: MultipleChoice, *, clean: bool
-) -> dict[str, Float[Tensor, " e"]]:
-    """Return the embedding of every option, on the CPU."""
-    options = {
-        option: None
-        for asked in choices.questions
-        for question in asked
-        for option in question.options
-    }
-    texts = [clean_caption(option) if clean else option for option in options]
-    return dict(zip(options, embed_sentences(model, texts).cpu(), strict=True))
+class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
+    """Answers all questions about a video; the scores of its views are averaged.
+
+    Args:
+        model: with two towers, and with the protocol to use.
+        choices: the questions.
+        clean: apply `clean_caption` to the options, as ViCLIP's evaluation does with sentences.
+    """
+
+    def __init__(self, model: LoadedModel, choices: MultipleChoice, *, clean: bool) -> None:
+        super().__init__(model.model.eval(), model.protocol)
+        self.towers = model.two_towers
+        self.choices = choices
+        self.clean = clean
+        options = dict.fromkeys(
+            option
+            for asked in choices.questions
+            for question in asked
+            for option in question.options
+        )
+        texts = [clean_caption(option) if clean else option for option in options]
+        rows = embed_sentences(self.towers, texts).cpu()
+        self._rows = dict(zip(options, rows, strict=True))
+        self._temperature = self.towers.temperature().detach().float().cpu()
+
+    def answer(self, batch: Batch) -> list[tuple[ChoiceAnswer, ...]]:
+        """Return the answers to the questions about each video."""
+        return [
+            tuple(self._answer(each, views) for each in self.choices.questions[video.index])
+            for video, views in batch.each(self.towers.encode_video)
+        ]
+
+    def _answer(self, question: ChoiceQuestion, views: Float[Tensor, "v e"]) -> ChoiceAnswer:
+        options = torch.stack([self._rows[option] for option in question.options])
+        options = options.expand(len(views), -1, -1)
+        scores = choice_scores(views, options, self._temperature).mean(dim=0)
+        return ChoiceAnswer(
+            video=question.path,
+            options=question.options,
+            answer=question.answer,
+            scores=tuple(round(each, _DIGITS) for each in scores.tolist()),
+            kind=question.kind,
+        )
+
+    def to_json(self, answer: tuple[ChoiceAnswer, ...]) -> dict[str, Any]:
+        """Return plain data."""
+        return {"answers": [each.to_dict() for each in answer]}
+
+    def from_json(self, line: dict[str, Any]) -> tuple[ChoiceAnswer, ...]:
+        """Return the answers of a line."""
+        return tuple(ChoiceAnswer.from_dict(line["video"], each) for each in line["answers"])
+
+    def identity(self) -> dict[str, Any]:
+        """Return also the questions, and whether they are cleaned."""
+        questions = hashlib.sha256(repr(self.choices.questions).encode()).hexdigest()
+        return {**super().identity(), "questions": questions, "clean": self.clean}
 
 
-def _answer(
-    question: ChoiceQuestion,
-    views: Float[Tensor, "v e"],
-    rows: dict[str, Float[Tensor, " e"]],
-    temperature: Float[Tensor, ""],
-) -> ChoiceAnswer:
-    options = torch.stack([rows[option] for option in question.options])
-    scores = choice_scores(views, options.expand(len(views), -1, -1), temperature).mean(dim=0)
-    return ChoiceAnswer(
-        video=question.path,
-        options=question.options,
-        answer=question.answer,
-        scores=tuple(round(each, _DIGITS) for each in scores.tolist()),
-        kind=question.kind,
-    )
+def evaluate(model: LoadedModel, videos: MultipleChoice, *, loop: EvalLoop) -> MultipleChoiceReport:
+    """Measure how often a model picks the right one of some sentences for a video.
 
+    A line of the .jsonl is {"video": "a.mp4", "options": ["…", "…"], "answer": 0}; the files of
+    MSRVTT-MC and LSMDC-MC are read as they are. A video that cannot be read is listed, and its
+    questions count as misses in a second number.
 
-def _identity(
-    network: nn.Module,
-    choices: MultipleChoice,
-    protocol: Preprocessing,
-    clean: bool,
-    running: Running,
-) -> dict[str, Any]:
-    """Return what makes two evaluations the same one; nothing where none can be continued."""
-    if running.predictions is None:
-        return {}
-    return {
-        "protocol": protocol.to_dict(),
-        "weights": weights_sha256(network),
-        "questions": hashlib.sha256(repr(choices.questions).encode()).hexdigest(),
-        "clean": clean,
-    }
+    Args:
+        model: with a text tower, and with the protocol to use.
+        videos: the questions.
+        loop: how the evaluation runs.
 
-
-def _report(
-    lines: Sequence[Line], choices: MultipleChoice, protocol: Preprocessing
-) -> MultipleChoiceReport:
-    failed = [line for line in lines if "error" in line]
+    Raises:
+        ConfigError: no text tower, or the folder holds another evaluation.
+    """
+    chooser = OptionChooser(model, videos, clean=prompt_rule(model.architecture).clean)
+    answered = loop.run(chooser, VideoListSource(videos.videos, chooser.protocol))
     return MultipleChoiceReport(
-        answers=tuple(
-            ChoiceAnswer.from_dict(line["video"], answer)
-            for line in lines
-            for answer in line.get("answers", ())
-        ),
-        failures=tuple((line["video"], line["error"]) for line in failed),
-        num_unanswered=sum(len(choices.questions[line["index"]]) for line in failed),
-        left_out=choices.left_out,
-        protocol=protocol.describe(),
+        answers=tuple(each for line in answered for each in line.answer or ()),
+        failures=tuple((line.video, line.error) for line in answered if line.error),
+        num_unanswered=sum(len(videos.questions[line.index]) for line in answered if line.error),
+        left_out=videos.left_out,
+        protocol=chooser.protocol.describe(),
+        model=model.name,
     )

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
-from internvideo.errors import require
-from internvideo.evaluation.pictures import label_fonts, save_figure
-from internvideo.evaluation.report import wilson_interval
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from internvideo.evaluation.pictures import label_fonts
+from internvideo.evaluation.report import BAR_COLOR, LINE_COLOR, Report, Share
 
 __all__ = ["ChoiceAnswer", "MultipleChoiceReport"]
 
@@ -69,51 +63,49 @@ class ChoiceAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultipleChoiceReport:
+class MultipleChoiceReport(Report):
     """An evaluation on multiple-choice questions.
 
-    A video that cannot be read has no answer: it is listed in `failures`, its questions are not
-    part of `accuracy`, and count as misses in `accuracy_of_all`.
+    The questions about a video that cannot be read are not part of `accuracy`, and count as misses
+    in `accuracy_of_all`.
 
     Attributes:
         answers: one for each question about a video that could be read.
-        failures: (video, reason) of the others.
-        num_unanswered: questions about those.
+        num_unanswered: questions about the others.
         left_out: why rows of the file were left out, as the published evaluation does.
-        protocol: how the videos were looked at.
-        model: name of the model.
-        data: name of the data.
     """
 
+    columns: ClassVar[tuple[str, ...]] = (
+        "measure",
+        "result",
+        "95 % interval",
+        "chance",
+        "questions",
+    )
+
     answers: tuple[ChoiceAnswer, ...]
-    failures: tuple[tuple[str, str], ...] = ()
     num_unanswered: int = 0
     left_out: tuple[str, ...] = ()
-    protocol: str = ""
-    model: str = ""
-    data: str = ""
 
     @property
-    def num_correct(self) -> int:
-        """Questions that were answered rightly."""
-        return sum(answer.correct for answer in self.answers)
+    def num_answered(self) -> int:
+        """Number of videos that could be read."""
+        return len({answer.video for answer in self.answers})
+
+    @property
+    def right(self) -> Share:
+        """How many of the answered questions were answered rightly."""
+        return Share(sum(answer.correct for answer in self.answers), len(self.answers))
 
     @property
     def accuracy(self) -> float:
         """Percentage of the answered questions that were answered rightly."""
-        return 100 * self.num_correct / len(self.answers) if self.answers else 0.0
+        return self.right.percent
 
     @property
     def accuracy_of_all(self) -> float:
         """Percentage over all questions; one about a video that cannot be read is a miss."""
-        total = len(self.answers) + self.num_unanswered
-        return 100 * self.num_correct / total if total else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of `accuracy`, in percent."""
-        low, high = wilson_interval(self.num_correct, len(self.answers))
-        return 100 * low, 100 * high
+        return Share(self.right.correct, len(self.answers) + self.num_unanswered).percent
 
     @property
     def chance(self) -> float:
@@ -130,18 +122,23 @@ class MultipleChoiceReport:
                 groups.setdefault(answer.kind, []).append(answer)
         return {kind: MultipleChoiceReport(answers=tuple(groups[kind])) for kind in sorted(groups)}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data: the numbers, by kind too, some mistakes, the failures."""
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers alone, for a training log."""
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_of_all": self.accuracy_of_all,
+            "num_failed": float(len(self.failures)),
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers, by kind too, and some mistakes, as plain data."""
         mistakes = [answer for answer in self.answers if not answer.correct][:_MAX_MISTAKES]
         return {
-            "model": self.model,
-            "data": self.data,
-            "protocol": self.protocol,
-            **self._numbers(),
+            **self._counts(),
             "accuracy_of_all": self.accuracy_of_all,
             "num_unanswered": self.num_unanswered,
             "num_failed": len(self.failures),
-            "kinds": {kind: part._numbers() for kind, part in self.kinds.items()},
+            "kinds": {kind: part._counts() for kind, part in self.kinds.items()},
             "mistakes": [
                 {
                     "video": answer.video,
@@ -151,70 +148,45 @@ class MultipleChoiceReport:
                 for answer in mistakes
             ],
             "left_out": list(self.left_out),
-            "failures": [{"video": video, "reason": reason} for video, reason in self.failures],
         }
 
-    def _numbers(self) -> dict[str, Any]:
+    def _counts(self) -> dict[str, Any]:
         return {
             "num_questions": len(self.answers),
             "accuracy": self.accuracy,
-            "interval": list(self.interval),
+            "interval": list(self.right.interval),
             "chance": self.chance,
         }
 
-    def to_json(self) -> str:
-        """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
-
-    def __rich__(self) -> Table:
-        from rich.markup import escape
-        from rich.table import Table
-
-        title = " on ".join(part for part in (self.model, self.data) if part)
-        table = Table(title=escape(title) or None, caption=escape(self.protocol) or None)
-        table.add_column("measure", overflow="fold")
-        for heading in ("result", "95 % interval", "chance", "questions"):
-            table.add_column(heading, justify="right")
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the rows of the table: all questions, then those of each kind."""
         for name, part in {"accuracy": self, **self.kinds}.items():
-            low, high = part.interval
-            table.add_row(
-                escape(name),
-                f"{part.accuracy:.2f} %",
-                f"{low:.2f} … {high:.2f}",
-                f"{part.chance:.2f} %",
-                str(len(part.answers)),
-            )
+            right = part.right
+            yield name, str(right), right.range, f"{part.chance:.2f} %", str(right.total)
         if self.failures:
-            table.add_section()
+            yield ()
             count = f"{len(self.failures)} video{'s' * (len(self.failures) > 1)}"
-            table.add_row(
-                f"{count} could not be read; their questions as misses",
-                f"{self.accuracy_of_all:.2f} %", "", "",
-                str(len(self.answers) + self.num_unanswered), style="bold red",
+            total = str(len(self.answers) + self.num_unanswered)
+            yield (
+                f"!{count} could not be read; their questions as misses",
+                f"{self.accuracy_of_all:.2f} %", "", "", total,
             )  # fmt: skip
-        return table
 
-    def plot(self, path: str | Path | None = None) -> Any:
-        """Draw the accuracy, of each kind of question too, with its interval, beside chance.
+    def notes(self) -> Sequence[str]:
+        """Return which rows of the file were left out."""
+        if not self.left_out:
+            return ()
+        return (f"{len(self.left_out)} rows are left out, such as {self.left_out[0]}",)
 
-        Args:
-            path: also write the picture there; the suffix decides the format.
-
-        Returns:
-            The matplotlib figure.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-            ConfigError: the suffix is none of a picture.
-        """
-        figure_type = require("matplotlib.figure", extra="plot").Figure
+    def draw(self) -> Any:
+        """Draw the accuracy, of each kind of question too, with its interval, beside chance."""
         parts = {"all": self, **self.kinds}
-        figure = figure_type(figsize=(7, 1.4 + 0.4 * len(parts)), layout="constrained")
+        figure = self.figure(7, 1.4 + 0.4 * len(parts))
         axes = figure.subplots()
         for place, part in enumerate(parts.values()):
-            low, high = part.interval
+            low, high = part.right.interval
             reach = [[max(part.accuracy - low, 0)], [max(high - part.accuracy, 0)]]
-            axes.barh(place, part.accuracy, color="#2563a8", xerr=reach, capsize=3)
+            axes.barh(place, part.accuracy, color=BAR_COLOR, xerr=reach, capsize=3)
             axes.annotate(
                 f"{part.accuracy:.1f}",
                 (max(part.accuracy, high), place),
@@ -222,12 +194,10 @@ class MultipleChoiceReport:
                 textcoords="offset points",
                 va="center",
             )
-            axes.plot([part.chance] * 2, [place - 0.4, place + 0.4], color="#c0392b")
+            axes.plot([part.chance] * 2, [place - 0.4, place + 0.4], color=LINE_COLOR)
         axes.set_yticks(range(len(parts)), list(parts), parse_math=False, fontfamily=label_fonts())
         axes.invert_yaxis()
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 20))
         axes.set_xlabel("right answers, percent; the red line is chance")
-        if path is not None:
-            save_figure(figure, path)
         return figure

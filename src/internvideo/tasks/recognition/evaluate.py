@@ -1,38 +1,31 @@
 """How well a classifier recognises actions: every view of every video, and what they say together.
 
-source ──► logits of all views of a video (`answering`) ──► merged
-       ──► predictions.jsonl, one line a video ──► RecognitionReport
+source ──► logits of all views of a video ──► merged ──► predictions.jsonl ──► RecognitionReport
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import torch
-from internvideo.results import RecognitionReport, VideoPrediction
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from internvideo.errors import DataError
-from internvideo.evaluation.engine import Line, Running, answer_videos
+from internvideo.data.samples import EvaluationSource
+from internvideo.errors import ConfigError
+from internvideo.evaluation.accuracy import RecognitionReport, VideoPrediction
+from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
+from internvideo.evaluation.report import answered_and_failures
 from internvideo.tasks.recognition.merge import ViewLogits, best_classes, merge_views
+from internvideo.tasks.task import Option
 from internvideo.video.preprocessing import Preprocessing, Sampling
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.load import LoadedModel
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-    from internvideo.data.samples import EvaluationSource
-
-__all__ = ["center_view", "evaluate_classifier"]
+__all__ = ["ClassPredictor", "center_view", "evaluate", "measure"]
 
 _VALIDATION: dict[str, Sampling] = {"dense": "center", "sparse": "segment"}
-_BEST = 5
-_DIGITS = 8
+_DIFFERING = 0.1  # share of the names that may be spelt otherwise
 
 
 def center_view(protocol: Preprocessing) -> Preprocessing:
@@ -48,111 +41,133 @@ def center_view(protocol: Preprocessing) -> Preprocessing:
     )
 
 
-def evaluate_classifier(
-    model: nn.Module,
-    source: EvaluationSource,
-    protocol: Preprocessing,
-    *,
-    views: Literal["all", "center"] = "all",
-    batch_size: int = 16,
-    num_workers: int = 2,
-    fabric: Fabric | None = None,
-    predictions: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> RecognitionReport:
-    """Measure a classifier on labelled videos.
-
-    A video that cannot be read is never left out in silence: it is listed in the report's
-    `failures`, and counts as a miss in its `top1_of_all`.
+class ClassPredictor(Answerer[VideoPrediction]):
+    """Ranks the true class of a video among the classes of a model.
 
     Args:
-        model: gives logits for a batch of clips; its `config` tells `num_classes`. It is used
-            where it is, in evaluation mode, and left in the mode in which it was.
-        source: the videos.
+        network: gives logits for a batch of clips.
         protocol: frames, clips and crops, resolution.
+        label: the true class of a video, by its number.
+    """
+
+    def __init__(
+        self, network: nn.Module, protocol: Preprocessing, label: Callable[[int], int | None]
+    ) -> None:
+        super().__init__(network, protocol)
+        self.label = label
+
+    def answer(self, batch: Batch) -> list[VideoPrediction]:
+        """Return the classes of each video by their probability, averaged over its views."""
+        found = []
+        for video, logits in batch.each(self.network):
+            view = torch.arange(len(logits))
+            merged = merge_views(
+                ViewLogits(
+                    logits=logits,
+                    video=torch.zeros_like(view),
+                    clip=view // self.protocol.num_crops,
+                    crop=view % self.protocol.num_crops,
+                )
+            )
+            shares = merged.scores[0].tolist()
+            found.append(
+                VideoPrediction.from_order(
+                    best_classes(merged.scores, len(shares))[0].tolist(),
+                    shares,
+                    shares,
+                    index=video.index,
+                    video=video.name,
+                    label=int(self.label(video.index)),  # type: ignore[arg-type]
+                    num_views=len(logits),
+                )
+            )
+        return found
+
+    def from_json(self, line: dict[str, Any]) -> VideoPrediction:
+        """Return the prediction of a line, without the scores of all classes."""
+        return VideoPrediction.from_dict(line)
+
+
+def evaluate(
+    model: LoadedModel,
+    source: EvaluationSource,
+    *,
+    loop: EvalLoop,
+    views: Annotated[
+        Literal["all", "center"], Option("All views of the protocol, or one clip and its centre.")
+    ] = "all",
+) -> RecognitionReport:
+    """Measure a classifier on annotated videos.
+
+    The answers of all views of a video are averaged. The protocol is printed with the numbers.
+    Videos that cannot be read are listed; they are no part of top-1, and a second number counts
+    them as misses.
+
+    Args:
+        model: a classifier with the protocol to use.
+        source: the videos.
+        loop: how the evaluation runs.
         views: all of the protocol, or the one of `center_view`.
-        batch_size: views that go through the model together.
-        num_workers: videos that are decoded at once, in threads; 0 decodes in between.
-        fabric: brings precision and, where there are several processes, their share of the videos;
-            every process gets the whole report.
-        predictions: file of the answers, see `predictions`; an interrupted evaluation goes on.
-        progress: called with (videos done, videos in all) by this process.
 
     Raises:
         DataError: no videos, or a label that is not one of the classes.
-        ConfigError: `predictions` is a file of another evaluation.
+        ConfigError: the model is not a classifier, its classes are those of the data in another
+            order, or the folder holds another evaluation.
     """
-    if not len(source):
-        raise DataError("there are no videos to evaluate: the list is empty")
-    num_classes: int = model.config.num_classes  # type: ignore[assignment]
-    source.check_labels(num_classes)
-    if views == "center":
-        protocol = center_view(protocol)
-    lines = answer_videos(
-        model,
-        model,
-        partial(_line, source, protocol),
-        source,
-        protocol,
-        evaluation=_identity(model, source, protocol, predictions),
-        running=Running(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            fabric=fabric,
-            predictions=predictions,
-            progress=progress,
-        ),
-    )
-    return _report(lines, num_classes, protocol)
-
-
-def _identity(
-    model: nn.Module, source: EvaluationSource, protocol: Preprocessing, path: Path | None
-) -> dict[str, Any]:
-    """Return what makes two evaluations the same one; nothing where none can be continued."""
-    if path is None:
-        return {}
-    return {
-        "protocol": protocol.to_dict(),
-        "weights": weights_sha256(model),
-        "num_videos": len(source),
-        "first_video": source.key(0),
-    }
-
-
-def _line(
-    source: EvaluationSource, protocol: Preprocessing, index: int, logits: Float[Tensor, "v k"]
-) -> Line:
-    """Return what the predictions file says of a video: its probabilities, averaged over views."""
-    view = torch.arange(len(logits))
-    merged = merge_views(
-        ViewLogits(
-            logits=logits,
-            video=torch.zeros_like(view),
-            clip=view // protocol.num_crops,
-            crop=view % protocol.num_crops,
-        )
-    )
-    [scores], label = merged.scores, source.label(index)
-    order = best_classes(scores[None], len(scores))[0].tolist()
-    prediction = VideoPrediction(
-        index=index,
-        video=source.key(index),
-        label=int(label),  # type: ignore[arg-type]
-        rank=order.index(label),
-        best=tuple(order[:_BEST]),
-        probabilities=tuple(round(float(scores[each]), _DIGITS) for each in order[:_BEST]),
-        num_views=len(logits),
-    )
-    return {**prediction.to_dict(), "scores": [round(each, _DIGITS) for each in scores.tolist()]}
-
-
-def _report(
-    lines: Sequence[Mapping[str, Any]], num_classes: int, protocol: Preprocessing
-) -> RecognitionReport:
+    names = _class_names(model, source)
+    source.check_labels(len(names))
+    protocol = model.protocol if views == "all" else center_view(model.protocol)
+    answered = loop.run(ClassPredictor(model.model, protocol, source.label), source)
+    predictions, failures = answered_and_failures(answered)
     return RecognitionReport(
-        labels=tuple(f"class {number}" for number in range(num_classes)),
-        predictions=tuple(VideoPrediction.from_dict(each) for each in lines if "error" not in each),
-        failures=tuple((each["video"], each["error"]) for each in lines if "error" in each),
+        labels=names,
+        predictions=tuple(predictions),
+        failures=failures,
         protocol=protocol.describe(),
+        model=model.name,
     )
+
+
+def measure(
+    model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop, quick: bool
+) -> RecognitionReport:
+    """Measure a classifier in a training run: quickly on the way, with all views in the end."""
+    return evaluate(model, source, loop=loop, views="center" if quick else "all")
+
+
+def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...]:
+    """Return the names of the classes: of the model, or else of the data, or else numbers.
+
+    Raises:
+        ConfigError: not a classifier, or model and data name the same number of classes in
+            another order.
+    """
+    numbered = model.class_names
+    if numbered is None:
+        hint = ", or ask it with sentences: `internvideo evaluate zero-shot`"
+        raise ConfigError(
+            f"{model.name} has no classes of its own, so there is no accuracy to measure; give a "
+            "classifier, such as one that `internvideo train` made of a supervised recipe"
+            + (hint if model.tokenizer is not None else "")
+        )
+    own, named = model.labels, source.class_names
+    if named is None or len(named) != len(numbered):
+        return numbered
+    if own is None:
+        return named
+    differing = [
+        n for n, (a, b) in enumerate(zip(own, named, strict=True)) if _plain(a) != _plain(b)
+    ]
+    if len(differing) > _DIFFERING * len(own):
+        number = differing[0]
+        raise ConfigError(
+            f"{model.name} calls class {number} {own[number]!r}, the data calls it "
+            f"{named[number]!r} ({len(differing)} of {len(own)} names differ): the classes are in "
+            "another order, so the accuracy would be wrong; put one of them into the order of the "
+            "other (`--classes` does so for a known label map)"
+        )
+    return own
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

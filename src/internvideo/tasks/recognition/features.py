@@ -1,56 +1,67 @@
 """The features of a frozen encoder, computed in one pass over the clips and kept on disk.
 
     features/evaluation.json          encoder, protocol and list that they belong to
-    features/part-00003.safetensors   256 clips: features "n v …", label, index; failures
+    features/part-0-00003.safetensors   256 clips: features "n v …", label, index; failures
 
-A part appears when it is complete; an interrupted pass goes on with the next one.
+It is an evaluation whose answers are tensors. A part appears when it is complete; an interrupted
+pass goes on with the clips that are in none.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from internvideo.errors import ConfigError, DataError, VideoError
+from internvideo.data.samples import EvaluationSource
+from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_identity
+from internvideo.evaluation.predictions import Answered
+from internvideo.files import replacing, write_whole
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.recognition.evaluate import center_view
-from internvideo.tasks.recognition.probe import FeatureSample
+from internvideo.tasks.recognition.probe import FeatureSample, ProbeRecognition
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.video.read_ahead import read_ahead
 from internvideo.zoo.fingerprint import weights_sha256
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from internvideo.data.samples import EvaluationSource
-
-__all__ = ["FeatureSource", "cache_features"]
+__all__ = ["FeatureSource", "cache_features", "cached_clips"]
 
 _LOG = logging.getLogger(__name__)
 _PART = 256
-_MEMORY = (
-    2 << 30
-)  # bytes of features that are kept in memory; more are read from disk, clip by clip
+_MEMORY = 2 << 30  # bytes of features that are kept in memory; more are read clip by clip
 _HEADER = "evaluation.json"
+
+
+def cached_clips(
+    task: ProbeRecognition,
+    source: EvaluationSource,
+    directory: Path,
+    *,
+    num_workers: int,
+    fabric: Fabric,
+) -> FeatureSource:
+    """Return the clips of a training run, of which a probe sees the features only."""
+    loop = EvalLoop(num_workers=num_workers, fabric=fabric, directory=directory / "features")
+    return cache_features(task.model.to(fabric.device), source, task.preprocessing, loop)
 
 
 def cache_features(
     model: ProbeClassifier,
     source: EvaluationSource,
     protocol: Preprocessing,
-    directory: Path,
+    loop: EvalLoop,
     *,
     views: Literal["all", "center"] = "center",
-    num_workers: int = 2,
-    fabric: Fabric | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> FeatureSource:
     """Write the features of all clips, those that are not there yet, and return them as a source.
 
@@ -60,94 +71,113 @@ def cache_features(
         model: its encoder is applied; its kind of head decides whether tokens are kept or a mean.
         source: labelled videos.
         protocol: frames, clips and crops, resolution.
-        directory: folder of the features.
+        loop: how the pass runs; its directory takes the features.
         views: the central one of each video, or all; of several, training draws one a visit.
-        num_workers: videos that are decoded at once, in threads.
-        fabric: where there are several processes, they share the parts.
-        progress: called with (videos done, videos in all) by this process.
 
     Raises:
         DataError: no clip can be read, or a label is not one of the classes.
-        ConfigError: `directory` holds features of another encoder, protocol or list.
+        ConfigError: the directory holds features of another encoder, protocol or list.
     """
+    assert loop.directory is not None
     source.check_labels(model.config.num_classes)
     protocol = center_view(protocol) if views == "center" else protocol
-    rank, world_size = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
-    _claim(directory, model, source, protocol)
-    for number in range(rank, -(-len(source) // _PART), world_size):
-        path = directory / f"part-{number:05d}.safetensors"
-        indices = range(number * _PART, min((number + 1) * _PART, len(source)))
-        if not path.exists():
-            _write_part(path, model, source, protocol, indices, num_workers=num_workers)
-        if progress is not None:
-            progress(indices.stop, len(source))
-    if fabric is not None:
-        fabric.barrier()
-    return FeatureSource(directory)
+    encoder = _FrozenEncoder(model, protocol)
+    store = _FeatureParts(loop.directory, evaluation_identity(encoder, source), source, loop.fabric)
+    loop.run(encoder, source, store)
+    return FeatureSource(loop.directory)
 
 
-def _claim(
-    directory: Path, model: ProbeClassifier, source: EvaluationSource, protocol: Preprocessing
-) -> None:
-    """Note what the features belong to, or check that it is the same."""
-    identity = {
-        "encoder": weights_sha256(model.encoder),
-        "features": "mean" if model.pool is None else "tokens",
-        "protocol": protocol.to_dict(),
-        "num_videos": len(source),
-        "first_video": source.key(0) if len(source) else None,
-    }
-    path = directory / _HEADER
-    if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
-        return
-    earlier = json.loads(path.read_text(encoding="utf-8"))
-    if other := [name for name in identity if earlier.get(name) != identity[name]]:
-        raise ConfigError(
-            f"{directory} holds other features (other {', '.join(other)}); choose another folder, "
-            "or delete it"
+class _FrozenEncoder(Answerer[Tensor]):
+    """Answers with the features in front of the head of a probe, float16."""
+
+    network: ProbeClassifier
+
+    def answer(self, batch: Batch) -> list[Float[Tensor, "v *n d"]]:
+        return [rows.to(torch.float16) for _, rows in batch.each(self.network.features)]
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "encoder": weights_sha256(self.network.encoder),
+            "features": "mean" if self.network.pool is None else "tokens",
+            "protocol": self.protocol.to_dict(),
+        }
+
+
+class _FeatureParts:
+    """Keeps the features of an evaluation in files of some hundred clips."""
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: dict[str, Any],
+        source: EvaluationSource,
+        fabric: Fabric | None,
+    ) -> None:
+        self.directory = directory
+        self.source = source
+        self.rank = fabric.global_rank if fabric else 0
+        self.kept: dict[int, Answered[Tensor]] = {}
+        self._rows: dict[int, Tensor] = {}
+        self._failures: list[tuple[str, str]] = []
+        self._claim(identity)
+        self.finished = frozenset(
+            index for path in _parts(directory) for index in _tensor(path, "index").tolist()
         )
 
+    def _claim(self, identity: dict[str, Any]) -> None:
+        """Note what the features belong to, or check that it is the same."""
+        path = self.directory / _HEADER
+        if not path.exists():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(identity, indent=1) + "\n")
+            return
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if other := [name for name in identity if earlier.get(name) != identity[name]]:
+            raise ConfigError(
+                f"{self.directory} holds other features (other {', '.join(other)}); choose another "
+                "folder, or delete it"
+            )
 
-def _write_part(
-    path: Path,
-    model: ProbeClassifier,
-    source: EvaluationSource,
-    protocol: Preprocessing,
-    indices: Sequence[int],
-    *,
-    num_workers: int,
-) -> None:
-    from safetensors.torch import save_file
-
-    def read(index: int) -> Tensor | VideoError:
-        try:
-            return source.read_views(index, protocol).views
-        except VideoError as error:
-            return error
-
-    model.eval()
-    parameter = next(model.encoder.parameters())
-    rows: dict[int, Tensor] = {}
-    failures: list[tuple[str, str]] = []
-    reads = read_ahead(read, indices, threads=num_workers, depth=2 * num_workers)
-    for index, views in zip(indices, reads, strict=True):
-        if isinstance(views, VideoError):
-            failures.append((source.key(index), str(views)))
+    def add(self, answered: Answered[Tensor]) -> None:
+        if answered.answer is None:
+            self._failures.append((answered.video, answered.error))
         else:
-            found = model.features(views.to(parameter.device, parameter.dtype))
-            rows[index] = found.to("cpu", torch.float16)
-    tensors = {
-        "index": torch.tensor(list(rows), dtype=torch.long),
-        "label": torch.tensor([source.label(index) for index in rows], dtype=torch.long),
-    }
-    if rows:
-        tensors["features"] = torch.stack(list(rows.values()))
-    keys = [source.key(index) for index in rows]
-    draft = path.with_name(f".{path.name}.part")
-    save_file(tensors, draft, metadata={"keys": json.dumps(keys), "failures": json.dumps(failures)})
-    draft.replace(path)
+            self._rows[answered.index] = answered.answer
+        if len(self._rows) == _PART:
+            self.close()
+
+    def close(self) -> None:
+        from safetensors.torch import save_file
+
+        if not self._rows and not self._failures:
+            return
+        tensors = {
+            "index": torch.tensor(list(self._rows), dtype=torch.long),
+            "label": torch.tensor([self.source.label(i) for i in self._rows], dtype=torch.long),
+        }
+        if self._rows:
+            tensors["features"] = torch.stack(list(self._rows.values()))
+        keys = json.dumps([self.source.key(index) for index in self._rows])
+        metadata = {"keys": keys, "failures": json.dumps(self._failures)}
+        number = len(list(self.directory.glob(f"part-{self.rank}-*.safetensors")))
+        path = self.directory / f"part-{self.rank}-{number:05d}.safetensors"
+        with replacing(path) as draft:
+            save_file(tensors, draft, metadata=metadata)
+        self._rows, self._failures = {}, []
+
+    def complete(self, answered: Sequence[Answered[Tensor]]) -> None:
+        """Do nothing: the parts of all processes lie side by side."""
+
+
+def _parts(directory: Path) -> list[Path]:
+    return sorted(directory.glob("part-*.safetensors"))
+
+
+def _tensor(path: Path, name: str) -> Tensor:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name)
 
 
 class FeatureSource:
@@ -167,22 +197,25 @@ class FeatureSource:
         from safetensors import safe_open
 
         self.directory = directory
-        self.failures: list[tuple[str, str]] = []
-        self._parts = sorted(directory.glob("part-*.safetensors"))
-        self._keys: list[str] = []
-        places, labels = [], []
+        self._parts = _parts(directory)
+        failures: dict[str, str] = {}
+        clips: list[tuple[int, int, int, int, str]] = []
         for number, path in enumerate(self._parts):
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
-                self.failures += [tuple(each) for each in json.loads(metadata["failures"])]
-                self._keys += json.loads(metadata["keys"])
-                found = file.get_tensor("label").numpy()
-            places += [(number, row) for row in range(len(found))]
-            labels.append(found)
-        if not places:
+                failures |= dict(json.loads(metadata["failures"]))
+                columns = (file.get_tensor(name).tolist() for name in ("index", "label"))
+                keys = json.loads(metadata["keys"])
+                for row, (index, label, key) in enumerate(zip(*columns, keys, strict=True)):
+                    clips.append((index, number, row, label, key))
+        if not clips:
             raise DataError(f"{directory} holds no features: no video could be read")
-        self._places = np.array(places, np.int32)
-        self._labels = np.concatenate(labels)
+        clips.sort()
+        self._keys = [key for *_, key in clips]
+        self._places = np.array([place for _, *place, _, _ in clips], np.int32)
+        self._labels = np.array([label for *_, label, _ in clips], np.int64)
+        later = set(self._keys)  # those that could be read at another try
+        self.failures = [(key, why) for key, why in failures.items() if key not in later]
         self._small = sum(path.stat().st_size for path in self._parts) <= _MEMORY
         self._opened: dict[int, Any] = {}
         if self.failures:

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from internvideo.config import Fraction, config_class
 from internvideo.data.samples import Sample
+from internvideo.errors import ConfigError
 from internvideo.models.probe import ProbeClassifier
+from internvideo.tasks.parts import Parts
 from internvideo.tasks.recognition.supervised import class_label
 from internvideo.video.preprocessing import Preprocessing
 
-__all__ = ["FeatureSample", "ProbeRecognition"]
+__all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build_probe"]
+
+
+@config_class
+class ProbeConfig:
+    """Action recognition on a frozen encoder: what do its features already tell?"""
+
+    kind: Literal["probe"] = "probe"
+    head: Literal["linear", "attentive"] = "linear"
+    batch_norm: bool = Field(default=True, description="without affine, before a linear head")
+    num_heads: PositiveInt = Field(default=8, description="of the attentive head")
+    label_smoothing: Fraction = 0.0
 
 
 def _no_frames() -> np.ndarray:
@@ -40,20 +56,16 @@ class ProbeRecognition(nn.Module):
     Args:
         model: the frozen encoder with its head.
         preprocessing: frames per clip, resolution and pixel statistics.
-        label_smoothing: share of the target that is spread over all classes.
+        config: of the task; its head is that of the model.
     """
 
     def __init__(
-        self,
-        model: ProbeClassifier,
-        preprocessing: Preprocessing,
-        *,
-        label_smoothing: float = 0.0,
+        self, model: ProbeClassifier, preprocessing: Preprocessing, config: ProbeConfig
     ) -> None:
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
-        self.label_smoothing = label_smoothing
+        self.config = config
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return the features of a `FeatureSample`, or the frames "t s s c" of a clip; the label.
@@ -75,6 +87,22 @@ class ProbeRecognition(nn.Module):
             features = self.model.features(self.preprocessing.normalize(batch["video"]))
         logits, labels = self.model.classify(features).float(), batch["label"]
         return {
-            "loss": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
+            "loss": F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing),
             "top1": (logits.detach().argmax(dim=1) == labels).float().mean(),
         }
+
+
+def build_probe(config: ProbeConfig, parts: Parts) -> ProbeRecognition:
+    """Build the task of a recipe; the frozen encoder has the weights of `init`.
+
+    Raises:
+        ConfigError: a section that a probe does not use, or fields of the head in `model`.
+        CheckpointError: the weights of `init` do not fit.
+    """
+    parts.refuse(config.kind, "augmentation", "init_labels")
+    head = {"head": config.head, "batch_norm": config.batch_norm, "num_heads": config.num_heads}
+    if twice := head.keys() & parts.model.keys():
+        raise ConfigError(f"model.{min(twice)} belongs to the task of a probe: task.{min(twice)}")
+    model = parts.build_model(config.kind, ("videomae/probe",), fields=head)
+    parts.start_encoder(model)
+    return ProbeRecognition(model, parts.preprocessing, config)

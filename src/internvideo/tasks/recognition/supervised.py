@@ -9,22 +9,60 @@ stand next to each other in the batch, and a clip is mixed with its mirror image
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.classifier import VideoClassifier
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
+from internvideo.tasks.parts import Parts
 from internvideo.video.augment import Augmentation
 from internvideo.video.mixup import draw_mixup, mix_clips, mix_labels
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
+from internvideo.zoo.labels import k710_rows
+from internvideo.zoo.load import load_encoder_weights, load_model
 
-__all__ = ["SupervisedRecognition", "class_label"]
+__all__ = [
+    "CLASSIFIERS",
+    "SupervisedConfig",
+    "SupervisedRecognition",
+    "build_supervised",
+    "class_label",
+]
+
+CLASSIFIERS = ("videomae/classifier", "unmasked-teacher/classifier", "uniformerv2/classifier")
+_K710_CLASSES = 710
+
+
+@config_class
+class SupervisedConfig:
+    """Action recognition with a classifier: VideoMAE's, unmasked teacher's or UniFormerV2's."""
+
+    kind: Literal["supervised"] = "supervised"
+    label_smoothing: Fraction = Field(
+        default=0.1, description="share of the target that is spread over all classes"
+    )
+    mixup: NonNegative = Field(default=0.8, description="alpha of mixup; 0: none")
+    cutmix: NonNegative = Field(default=1.0, description="alpha of cutmix; 0: none")
+    mixup_prob: Fraction = Field(default=1.0, description="share of the batches that are mixed")
+    mixup_switch_prob: Fraction = Field(
+        default=0.5, description="share of cutmix where both are allowed"
+    )
+    repeats: PositiveInt = Field(default=1, description="augmented copies of one decoded clip")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether batches are mixed at all."""
+        return self.mixup_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
 
 
 class SupervisedRecognition(nn.Module):
@@ -33,48 +71,23 @@ class SupervisedRecognition(nn.Module):
     Args:
         model: the classifier.
         preprocessing: frames per clip, resolution and pixel statistics.
+        config: losses and mixing.
         augmentation: of the training clips; None resizes them as the protocol does.
-        label_smoothing: share of the target that is spread over all classes.
-        mixup: alpha of mixup; 0 is none.
-        cutmix: alpha of cutmix; 0 is none.
-        mixup_prob: share of the batches that are mixed.
-        mixup_switch_prob: share of cutmix among the mixed batches, where both are allowed.
-        repeats: augmented copies of one decoded clip.
-
-    Raises:
-        ConfigError: the augmentation makes other clips than the protocol that they are tested with.
     """
 
     def __init__(
         self,
         model: VideoClassifier | UniFormerV2Classifier,
         preprocessing: Preprocessing,
+        config: SupervisedConfig,
         *,
         augmentation: Augmentation | None = None,
-        label_smoothing: float = 0.1,
-        mixup: float = 0.8,
-        cutmix: float = 1.0,
-        mixup_prob: float = 1.0,
-        mixup_switch_prob: float = 0.5,
-        repeats: int = 1,
     ) -> None:
         super().__init__()
-        if augmentation is not None:
-            _check_agreement(augmentation, preprocessing)
         self.model = model
         self.preprocessing = preprocessing
+        self.config = config
         self.input = TrainingInput(preprocessing, augmentation)
-        self.label_smoothing = label_smoothing
-        self.mixup = mixup
-        self.cutmix = cutmix
-        self.mixup_prob = mixup_prob
-        self.mixup_switch_prob = mixup_switch_prob
-        self.repeats = repeats
-
-    @property
-    def mixes(self) -> bool:
-        """Whether batches are mixed at all."""
-        return self.mixup_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return `repeats` copies: `video` "t s s c", `label`, and what was drawn for each.
@@ -84,17 +97,19 @@ class SupervisedRecognition(nn.Module):
         """
         label = torch.tensor(class_label(sample, self.model.config.num_classes))
         frames = torch.from_numpy(sample.frames)
-        return [{**self.input.prepare(frames, rng), "label": label} for _ in range(self.repeats)]
+        return [
+            {**self.input.prepare(frames, rng), "label": label} for _ in range(self.config.repeats)
+        ]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the cross-entropy; with it `top1`, the share of hits, unless clips are mixed."""
         video, labels = self.input.finish(batch), batch["label"]
-        if self.mixes:
+        if self.config.mixes:
             return {"loss": self._mixed_loss(video, labels)}
         logits = self.model(video).float()
         hits = logits.detach().argmax(dim=1) == labels
         return {
-            "loss": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
+            "loss": F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing),
             "top1": hits.float().mean(),
         }
 
@@ -106,31 +121,54 @@ class SupervisedRecognition(nn.Module):
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         drawn = draw_mixup(
             *video.shape[-2:],
-            mixup=self.mixup,
-            cutmix=self.cutmix,
-            prob=self.mixup_prob,
-            switch_prob=self.mixup_switch_prob,
+            mixup=self.config.mixup,
+            cutmix=self.config.cutmix,
+            prob=self.config.mixup_prob,
+            switch_prob=self.config.mixup_switch_prob,
             rng=rng,
         )
         targets = mix_labels(
-            labels, self.model.config.num_classes, drawn, smoothing=self.label_smoothing
+            labels, self.model.config.num_classes, drawn, smoothing=self.config.label_smoothing
         )
         return F.cross_entropy(self.model(mix_clips(video, drawn)).float(), targets)
 
 
-def _check_agreement(augmentation: Augmentation, preprocessing: Preprocessing) -> None:
-    """Refuse an augmentation after which the test would be another than the training."""
-    for name, own, other in (
-        ("size", augmentation.size, preprocessing.crop_size),
-        ("mean", augmentation.mean, preprocessing.mean),
-        ("std", augmentation.std, preprocessing.std),
-        ("channel order", augmentation.channel_order, preprocessing.channel_order),
-    ):
-        if own != other:
-            raise ConfigError(
-                f"the augmentation makes clips of {name} {own}, the protocol of the test of {name} "
-                f"{other}; give both the same"
-            )
+def build_supervised(config: SupervisedConfig, parts: Parts) -> SupervisedRecognition:
+    """Build the task of a recipe; its classifier starts from `init`.
+
+    Raises:
+        ConfigError: `init_labels` without a Kinetics-710 head to take rows of.
+        CheckpointError: the weights of `init` do not fit.
+    """
+    model = parts.build_model(config.kind, CLASSIFIERS)
+    if parts.init_labels is None:
+        parts.start_encoder(model)
+    else:
+        _start_with_head(model, parts.init, parts.init_labels)
+    return SupervisedRecognition(
+        model, parts.preprocessing, config, augmentation=parts.augmentation
+    )
+
+
+def _start_with_head(
+    model: VideoClassifier | UniFormerV2Classifier, init: str | None, labels: str
+) -> None:
+    """Start a classifier from a Kinetics-710 one, whose head gives its rows of these labels."""
+    rows = k710_rows(labels)
+    if init is None:
+        raise ConfigError("init_labels keeps the head of `init`, but the recipe has no init")
+    if len(rows) != model.config.num_classes:
+        raise ConfigError(
+            f"init_labels {labels} has {len(rows)} classes, model.num_classes is "
+            f"{model.config.num_classes}"
+        )
+    outputs = getattr(load_model(init).model, "head", None)
+    if getattr(outputs, "out_features", None) != _K710_CLASSES:
+        raise ConfigError(
+            f"init_labels takes rows of a head of {_K710_CLASSES} classes (Kinetics-710); "
+            f"the model {init} has {getattr(outputs, 'out_features', 'none')}"
+        )
+    load_encoder_weights(model, init, head_rows=rows)
 
 
 def class_label(sample: Sample, num_classes: int) -> int:

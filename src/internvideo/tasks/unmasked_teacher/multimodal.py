@@ -12,14 +12,16 @@ masks no teacher is needed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
+from internvideo.config import NonNegative, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
@@ -30,6 +32,8 @@ from internvideo.models.features import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
 from internvideo.models.umt_multimodal import TextTokens, UMTMultimodal
 from internvideo.models.unmasked_teacher import alignment_loss
+from internvideo.models.wordpiece import SPECIAL_TOKENS, read_vocabulary
+from internvideo.tasks.parts import Parts
 from internvideo.tasks.unmasked_teacher.losses import (
     IGNORED,
     Negatives,
@@ -48,11 +52,52 @@ from internvideo.video.masks import (
 )
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
+from internvideo.world import vocabulary as world_words
+from internvideo.zoo import load_clip_teacher
+from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
 
-__all__ = ["LOSSES", "UMTMultimodalPretraining"]
+__all__ = ["LossWeights", "UMTMultimodalConfig", "UMTMultimodalPretraining", "build"]
 
-LOSSES: tuple[str, ...] = ("uta", "vtc", "vtm", "mlm")
-"""Alignment with the teacher, contrast, matching, hidden words."""
+
+@config_class
+class LossWeights:
+    """Factors of the losses; 0: left out."""
+
+    uta: NonNegative = Field(default=1.0, description="agreement with the teacher")
+    vtc: NonNegative = Field(default=1.0, description="contrast of clips and captions")
+    vtm: NonNegative = Field(default=1.0, description="whether a clip and a caption match")
+    mlm: NonNegative = Field(default=1.0, description="hidden words")
+
+    def __post_init__(self) -> None:
+        if not any((self.uta, self.vtc, self.vtm, self.mlm)):
+            raise ValueError("task.weights are all 0; expected a number above 0 for one of them")
+
+
+@config_class
+class UMTMultimodalConfig:
+    """Second stage of the unmasked teacher, and its fine-tuning, with a `UMTMultimodal`."""
+
+    kind: Literal["umt-multimodal"] = "umt-multimodal"
+    teacher: str | None = Field(
+        default=None, description="an image CLIP: a model name, a file or a directory"
+    )
+    teacher_interval: Positive = Field(
+        default=1.0, description="distance of the aligned layers, counted from the teacher's last"
+    )
+    bert: str | None = Field(
+        default=None, description="a plain BERT from which the text tower starts: file or directory"
+    )
+    mask: PlaceRule = Field(default="attention", description="how the visible places are drawn")
+    video_mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.8, description="share of the places of a frame that is hidden from the student"
+    )
+    image_mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.5, description="the same for clips of one frame"
+    )
+    word_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5, description="share of the words that is hidden"
+    )
+    weights: LossWeights = Field(default_factory=LossWeights)
 
 
 class UMTMultimodalPretraining(nn.Module):
@@ -64,49 +109,30 @@ class UMTMultimodalPretraining(nn.Module):
     Args:
         model: the two towers and their fusion.
         preprocessing: frames per clip, resolution and pixel statistics, for student and teacher.
+        config: masks, layers and losses.
         teacher: for a model without one of its own; None makes a task that can hold weights.
         augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
-        mask: how the visible places are drawn, see `draw_visible_places`.
-        video_mask_ratio: share of the places of a frame that is hidden from the student.
-        image_mask_ratio: the same for clips of one frame.
-        word_ratio: share of the words that is hidden.
-        weights: factors of the four `LOSSES`, by default all 1; one with 0 is left out.
-        teacher_interval: distance of the teacher's layers that are aligned, counted from its last.
 
     Raises:
-        ConfigError: weights of other names, teacher and student that do not fit together, or masks
-            that hide all.
+        ConfigError: losses that the model has no head for, or teacher and student that do not fit
+            together.
     """
 
     def __init__(
         self,
         model: UMTMultimodal,
         preprocessing: Preprocessing,
+        config: UMTMultimodalConfig,
         *,
         teacher: CLIPTeacher | None = None,
         augmentation: Augmentation | None = None,
-        mask: PlaceRule = "attention",
-        video_mask_ratio: float = 0.8,
-        image_mask_ratio: float = 0.5,
-        word_ratio: float = 0.5,
-        weights: Mapping[str, float] | None = None,
-        teacher_interval: float = 1.0,
     ) -> None:
         super().__init__()
+        _check_heads(config.weights, model)
         self.model = model
         self.preprocessing = preprocessing
+        self.config = config
         self.input = TrainingInput(preprocessing, augmentation)
-        self.mask: PlaceRule = mask
-        self.video_mask_ratio = video_mask_ratio
-        self.image_mask_ratio = image_mask_ratio
-        self.word_ratio = word_ratio
-        self.weights: dict[str, float] = dict(weights or dict.fromkeys(LOSSES, 1.0))
-        _check_weights(self.weights, model)
-        for name, ratio in (("video", video_mask_ratio), ("image", image_mask_ratio)):
-            if not 0 <= ratio < 1:
-                raise ConfigError(f"task.{name}_mask_ratio is {ratio:g}; expected 0 up to below 1")
-        if not 0 < word_ratio <= 1:
-            raise ConfigError(f"task.word_ratio is {word_ratio:g}; expected above 0, at most 1")
         teacher = teacher or model.clip_teacher
         self._teaching = (
             None
@@ -115,7 +141,7 @@ class UMTMultimodalPretraining(nn.Module):
                 teacher,
                 target_width=model.config.vision.target_width,
                 num_targets=model.config.vision.num_targets,
-                interval=teacher_interval,
+                interval=config.teacher_interval,
                 key="model.vision",
             )
         )
@@ -141,9 +167,9 @@ class UMTMultimodalPretraining(nn.Module):
         row: dict[str, Any] = self.input.prepare(torch.from_numpy(sample.frames), rng)
         row["tokens"] = self.model.tokenizer(caption)[0]
         row["caption_id"] = caption_ids([caption])[0]
-        if self.weights["mlm"]:
+        if self.config.weights.mlm:
             hidden = hide_words(
-                row["tokens"], self.model.tokenizer, probability=self.word_ratio, rng=rng
+                row["tokens"], self.model.tokenizer, probability=self.config.word_ratio, rng=rng
             )
             row |= {"hidden_tokens": hidden.tokens, "hidden_words": hidden.words}
         return [row]
@@ -151,12 +177,13 @@ class UMTMultimodalPretraining(nn.Module):
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weighted sum of the losses, each of them, and the accuracy of the contrast."""
         video = self.input.finish(batch)
-        ratio = self.image_mask_ratio if video.shape[2] == 1 else self.video_mask_ratio
-        if not ratio and not self.weights["uta"]:
+        config = self.config
+        ratio = config.image_mask_ratio if video.shape[2] == 1 else config.video_mask_ratio
+        if not ratio and not config.weights.uta:
             return self.losses(video, batch)
         seen = self.observe(video)
         num_visible = num_visible_places(seen.attention.shape[2], ratio)
-        places = draw_visible_places(seen.attention, num_visible, rule=self.mask)
+        places = draw_visible_places(seen.attention, num_visible, rule=config.mask)
         return self.losses(video, batch, seen, places)
 
     def observe(self, video: Float[Tensor, "b c t y x"]) -> Observation:
@@ -182,12 +209,12 @@ class UMTMultimodalPretraining(nn.Module):
             places: which places of each frame stay visible.
             negatives: partners for the matching; None draws them.
         """
-        model, weights, parts = self.model, self.weights, {}
+        model, weights, parts = self.model, self.config.weights, {}
         visible = None
         if seen is not None and places is not None:
             visible = flat_places(places, seen.attention.shape[2])
-        features = model.vision_encoder(video, visible=visible, align=bool(weights["uta"]))
-        if weights["uta"]:
+        features = model.vision_encoder(video, visible=visible, align=bool(weights.uta))
+        if weights.uta:
             if seen is None or places is None or visible is None:
                 raise ConfigError("task.weights.uta needs what the teacher saw, and the places")
             answers = model.vision_encoder.answers(features, visible)
@@ -199,19 +226,19 @@ class UMTMultimodalPretraining(nn.Module):
         contrast = blockwise_contrast(
             of_video, of_text, temperature, ids=ids, group=training_group()
         )
-        if weights["vtc"]:
+        if weights.vtc:
             parts["vtc"] = contrast.loss
-        if weights["vtm"]:
+        if weights.vtm:
             if negatives is None:
                 similarity = of_video.detach() @ of_text.detach().T / temperature.detach()
                 negatives = draw_negatives(similarity, ids)
             parts["vtm"] = self._matching_loss(features, text, ids, negatives)
-        if weights["mlm"]:
+        if weights.mlm:
             hidden = model.read(batch["hidden_tokens"])
             fused = model.text_encoder.fuse(hidden.tokens, hidden.shown, features.tokens)
             words = batch["hidden_words"]
             parts["mlm"] = word_loss(model.text_encoder.predict_words(fused), words)
-        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        total = torch.stack([getattr(weights, name) * part for name, part in parts.items()]).sum()
         return {"loss": total, **parts, "accuracy": contrast.accuracy}
 
     def _matching_loss(
@@ -232,13 +259,42 @@ class UMTMultimodalPretraining(nn.Module):
         return F.cross_entropy(logits, matching_labels(ids, negatives), ignore_index=IGNORED)
 
 
-def _check_weights(weights: Mapping[str, float], model: UMTMultimodal) -> None:
-    if weights.keys() != set(LOSSES) or min(weights.values()) < 0 or not any(weights.values()):
-        raise ConfigError(
-            f"task.weights are {dict(weights)}; expected numbers from 0 on, not all 0, for "
-            f"{', '.join(LOSSES)}"
-        )
-    if weights["uta"] and model.vision_encoder.clip_decoder is None:
+def build(config: UMTMultimodalConfig, parts: Parts) -> UMTMultimodalPretraining:
+    """Build the task of a recipe; the towers start from `init`, the text tower from `bert`.
+
+    Raises:
+        ConfigError: losses, teacher and model that do not fit together.
+        CheckpointError: weights that cannot be read, or do not fit.
+    """
+    parts.refuse(config.kind, "init_labels")
+    fields: dict[str, Any] = {}
+    if isinstance(vocabulary := parts.model.get("vocabulary"), str):
+        pieces = _word_pieces(vocabulary)
+        text = {**parts.model.get("text", {}), "vocab_size": len(pieces)}
+        fields = {"vocabulary": list(pieces), "text": text}
+    model = parts.build_model(config.kind, ("unmasked-teacher/multimodal",), fields=fields)
+    if parts.with_weights and config.bert is not None:
+        load_text_start(model, config.bert)
+    if parts.init is not None:
+        load_multimodal_start(model, parts.init)
+    teacher = None
+    if parts.with_weights and config.teacher is not None:
+        teacher = load_clip_teacher(config.teacher)
+    return UMTMultimodalPretraining(
+        model, parts.preprocessing, config, teacher=teacher, augmentation=parts.augmentation
+    )
+
+
+def _word_pieces(vocabulary: str) -> tuple[str, ...]:
+    """Return the pieces of a `vocab.txt`, or the words of the procedural world as pieces."""
+    if vocabulary != "world":
+        return read_vocabulary(vocabulary)
+    return SPECIAL_TOKENS + world_words()
+
+
+def _check_heads(weights: LossWeights, model: UMTMultimodal) -> None:
+    """Refuse losses that the model has no head for."""
+    if weights.uta and model.vision_encoder.clip_decoder is None:
         raise ConfigError("task.weights.uta needs model.alignment: true, or must be 0")
-    if weights["mlm"] and model.text_encoder.cls is None:
+    if weights.mlm and model.text_encoder.cls is None:
         raise ConfigError("task.weights.mlm needs model.text.masked_lm: true, or must be 0")

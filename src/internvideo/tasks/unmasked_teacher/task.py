@@ -9,15 +9,20 @@ Li et al., 2023, arXiv 2303.16058, first stage: no pixels, no text, no labels.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
+from internvideo.config import Fraction, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.unmasked_teacher import AlignmentLoss, UnmaskedTeacher, alignment_loss
+from internvideo.tasks.parts import Parts
 from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
 from internvideo.video.augment import Augmentation
 from internvideo.video.masks import (
@@ -28,8 +33,29 @@ from internvideo.video.masks import (
 )
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
+from internvideo.zoo import load_clip_teacher
 
-__all__ = ["UnmaskedTeacherPretraining"]
+__all__ = ["UnmaskedTeacherConfig", "UnmaskedTeacherPretraining", "build"]
+
+
+@config_class
+class UnmaskedTeacherConfig:
+    """Alignment of the visible tokens with a frozen image CLIP, by an `UnmaskedTeacher` student."""
+
+    kind: Literal["unmasked-teacher"] = "unmasked-teacher"
+    teacher: str = Field(description="an image CLIP: a model name, a file or a directory")
+    teacher_interval: Positive = Field(
+        default=1.0, description="distance of the aligned layers, counted from the teacher's last"
+    )
+    mask: PlaceRule = Field(
+        default="attention",
+        description="attention: what the teacher looks at stays visible; tube: the same places in "
+        "all frames; random: any places; equally many in each frame",
+    )
+    mask_ratio: Fraction = Field(
+        default=0.8, description="share of the places of a frame that is hidden from the student"
+    )
+    loss: AlignmentLoss = Field(default="cosine", description="between unit vectors")
 
 
 class UnmaskedTeacherPretraining(nn.Module):
@@ -42,12 +68,8 @@ class UnmaskedTeacherPretraining(nn.Module):
         model: the student.
         teacher: None makes a task that can hold weights, but not train.
         preprocessing: frames per clip, resolution and pixel statistics, for student and teacher.
+        config: masks, layers and loss.
         augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
-        mask: "attention" keeps what the teacher looks at, "tube" the same places in all frames,
-            "random" any places; equally many in each frame.
-        mask_ratio: share of the places of a frame that is hidden from the student.
-        loss: "cosine" (the paper), "mse" or "smooth-l1", all between unit vectors.
-        teacher_interval: distance of the teacher's layers that are aligned, counted from its last.
 
     Raises:
         ConfigError: teacher and student do not fit together, or the mask leaves nothing hidden.
@@ -58,24 +80,20 @@ class UnmaskedTeacherPretraining(nn.Module):
         model: UnmaskedTeacher,
         teacher: CLIPTeacher | None,
         preprocessing: Preprocessing,
+        config: UnmaskedTeacherConfig,
         *,
         augmentation: Augmentation | None = None,
-        mask: PlaceRule = "attention",
-        mask_ratio: float = 0.8,
-        loss: AlignmentLoss = "cosine",
-        teacher_interval: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
+        self.config = config
         self.input = TrainingInput(preprocessing, augmentation)
-        self.mask: PlaceRule = mask
-        self.mask_ratio = mask_ratio
-        self.loss: AlignmentLoss = loss
         places = model.config.encoder.grid[1] * model.config.encoder.grid[2]
-        if not 0 < int(places * mask_ratio) < places:
+        if not 0 < int(places * config.mask_ratio) < places:
             raise ConfigError(
-                f"task.mask_ratio {mask_ratio} of the {places} places of a frame hides none or all"
+                f"task.mask_ratio {config.mask_ratio} of the {places} places of a frame hides none "
+                "or all"
             )
         self._teaching = (
             None
@@ -84,7 +102,7 @@ class UnmaskedTeacherPretraining(nn.Module):
                 teacher,
                 target_width=model.config.target_width,
                 num_targets=model.config.num_targets,
-                interval=teacher_interval,
+                interval=config.teacher_interval,
             )
         )
 
@@ -105,8 +123,8 @@ class UnmaskedTeacherPretraining(nn.Module):
         """Return the distance of student and teacher at the visible places."""
         video = self.input.finish(batch)
         seen = self.observe(video)
-        num_visible = num_visible_places(seen.attention.shape[2], self.mask_ratio)
-        places = draw_visible_places(seen.attention, num_visible, rule=self.mask)
+        num_visible = num_visible_places(seen.attention.shape[2], self.config.mask_ratio)
+        places = draw_visible_places(seen.attention, num_visible, rule=self.config.mask)
         return {"loss": self.align(video, seen, places)}
 
     def observe(self, video: Float[Tensor, "b c t y x"]) -> Observation:
@@ -120,4 +138,21 @@ class UnmaskedTeacherPretraining(nn.Module):
         """Return the loss of the student that sees only `places` of each frame."""
         targets = self.teacher.targets(seen, places)
         answers = self.model(video, flat_places(places, seen.attention.shape[2]))
-        return alignment_loss(answers, targets, self.loss)
+        return alignment_loss(answers, targets, self.config.loss)
+
+
+def build(config: UnmaskedTeacherConfig, parts: Parts) -> UnmaskedTeacherPretraining:
+    """Build the task of a recipe; the student's encoder starts from `init`.
+
+    Raises:
+        ConfigError: teacher and student do not fit together.
+        CheckpointError: weights that cannot be read, or do not fit.
+    """
+    parts.refuse(config.kind, "init_labels")
+    model = parts.build_model(config.kind, ("unmasked-teacher/pretraining",))
+    teacher = load_clip_teacher(config.teacher) if parts.with_weights else None
+    task = UnmaskedTeacherPretraining(
+        model, teacher, parts.preprocessing, config, augmentation=parts.augmentation
+    )
+    parts.start_encoder(model)
+    return task

@@ -12,64 +12,35 @@ cosines of a video with them become the score of a class:
 The sentences are embedded once per set of classes. Any `DualEncoder` will do: ViCLIP,
 InternVideo-MM.
 
-Nothing is trained here, so of the three verbs of a task there are two, `evaluate` and `predict`;
-training is `internvideo.tasks.contrastive.task`.
-
 Letters: b clips, k classes, p sentences (in all, or of a class), e joint dimension.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from internvideo.metrics import dual_softmax, top_k_accuracy
-from internvideo.results import Classification
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from internvideo.errors import ConfigError, DataError
+from internvideo.errors import ConfigError
+from internvideo.evaluation.classification import Classification
+from internvideo.evaluation.engine import Answerer, Batch
+from internvideo.evaluation.ranking import dual_softmax, top_k_accuracy
+from internvideo.evaluation.text import Ensemble, embed_sentences, warn_of_unknown_words
 from internvideo.models.dual_encoder import DualEncoder
-from internvideo.models.tokenizer import WordTokenizer, trim_padding
-from internvideo.tasks.zero_shot.prompting import Ensemble, Prompts
+from internvideo.tasks.zero_shot.prompting import Prompts
 from internvideo.video.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    from internvideo.video import Video
 
 __all__ = [
     "ZeroShotClassifier",
     "class_embeddings",
     "class_weights",
-    "embed_sentences",
     "prompt_probabilities",
+    "ranking_metrics",
     "zero_shot_metrics",
 ]
-
-_log = logging.getLogger(__name__)
-_TEXT_BATCH = 256
-
-
-@torch.inference_mode()
-def embed_sentences(model: DualEncoder, texts: Sequence[str]) -> Float[Tensor, "p e"]:
-    """Return the unit-norm embedding of each text, on the device of the model.
-
-    Args:
-        model: in evaluation mode.
-        texts: at least one.
-    """
-    device = model.temperature().device
-    return torch.cat(
-        [
-            model.encode_text(
-                trim_padding(model.tokenizer(texts[start : start + _TEXT_BATCH])).to(device)
-            ).float()
-            for start in range(0, len(texts), _TEXT_BATCH)
-        ]
-    )
 
 
 def class_embeddings(
@@ -121,59 +92,54 @@ def prompt_probabilities(
     return logits.softmax(dim=-1).mean(dim=1)
 
 
+def ranking_metrics(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> dict[str, float]:
+    """Return `top1`, `top5` and `avg` = (top1 + top5) / 2, in percent."""
+    top1, top5 = (top_k_accuracy(scores, labels, k) for k in (1, 5))
+    return {"top1": top1, "top5": top5, "avg": round((top1 + top5) / 2, 3)}
+
+
 def zero_shot_metrics(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> dict[str, float]:
-    """Return `top1`, `top5`, `avg` = (top1 + top5) / 2 in percent, plain and after dual softmax."""
-    metrics: dict[str, float] = {}
-    for suffix, matrix in (("", scores), ("_dsl", dual_softmax(scores))):
-        top1, top5 = (top_k_accuracy(matrix, labels, k) for k in (1, 5))
-        metrics |= {
-            f"top1{suffix}": top1,
-            f"top5{suffix}": top5,
-            f"avg{suffix}": round((top1 + top5) / 2, 3),
-        }
-    return metrics
+    """Return `ranking_metrics`, plain and (`…_dsl`) after the dual softmax over all videos."""
+    reranked = ranking_metrics(dual_softmax(scores), labels)
+    return {
+        **ranking_metrics(scores, labels),
+        **{f"{name}_dsl": value for name, value in reranked.items()},
+    }
 
 
-class ZeroShotClassifier:
+class ZeroShotClassifier(Answerer[Classification]):
     """Classifies videos by sentences.
 
     Args:
         model: a ViCLIP, an InternVideo-MM, or another `DualEncoder` that is an `nn.Module`; it is
             put into evaluation mode.
-        preprocessing: how a video becomes clips, from the model's card.
+        protocol: how a video becomes clips, from the model's card.
         prompts: the sentences of each class, see `prompting.class_prompts`.
         ensemble: how the sentences of a class are joined, see the module's docstring.
         renormalize: see `class_embeddings`; for "cosine" only.
         logit_scale: factor of the cosines in front of the softmax; None is the model's own
             1 / temperature, the official demo of ViCLIP has 100.
         name: name of the model, for the results.
+        warned: unknown words that the user was warned of.
 
     Raises:
         ConfigError: the ensemble "probability" with classes of different numbers of sentences.
-
-    Example:
-        >>> classifier = ZeroShotClassifier(
-        ...     model, preprocessing, class_prompts(["abseiling", "air drumming"])
-        ... )  # doctest: +SKIP
-        >>> classifier.predict(Video("clip.mp4")).label  # doctest: +SKIP
-        'abseiling'
     """
 
     def __init__(
         self,
         model: DualEncoder,
-        preprocessing: Preprocessing,
+        protocol: Preprocessing,
         prompts: Prompts,
         *,
         ensemble: Ensemble = "cosine",
         renormalize: bool = False,
         logit_scale: float | None = None,
         name: str = "",
+        warned: set[str] | None = None,
     ) -> None:
-        if isinstance(model, torch.nn.Module):
-            model.eval()
+        super().__init__(cast(nn.Module, model).eval(), protocol)
         self.model = model
-        self.preprocessing = preprocessing
         self.prompts = prompts
         self.labels = tuple(prompts)
         self.ensemble = ensemble
@@ -182,7 +148,8 @@ class ZeroShotClassifier:
         )
         self.name = name
         self.weights = self._weights(renormalize=renormalize)
-        self._warn_of_unknown_words()
+        texts = (text for sentences in prompts.values() for text in sentences)
+        warn_of_unknown_words(model, texts, name=name, warned=set() if warned is None else warned)
 
     def _weights(self, *, renormalize: bool) -> Float[Tensor, "*p k e"]:
         """Return one vector a class, or for the ensemble of probabilities one a sentence."""
@@ -197,20 +164,7 @@ class ZeroShotClassifier:
         texts = [text for turn in zip(*self.prompts.values(), strict=True) for text in turn]
         return embed_sentences(self.model, texts).unflatten(0, (-1, len(self.labels)))
 
-    def _warn_of_unknown_words(self) -> None:
-        tokenizer = self.model.tokenizer
-        if not isinstance(tokenizer, WordTokenizer):
-            return
-        texts = " ".join(text for sentences in self.prompts.values() for text in sentences)
-        if unknown := tokenizer.unknown_words(texts):
-            _log.warning(
-                "%s knows %d words; not among them, and read as one unknown word: %s",
-                self.name or "the model",
-                len(tokenizer.vocabulary),
-                ", ".join(unknown),
-            )
-
-    @torch.inference_mode()
+    @torch.no_grad()
     def scores(self, clips: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:
         """Return the mean cosine of each clip with the sentences of each class, or its probability.
 
@@ -228,36 +182,21 @@ class ZeroShotClassifier:
             return scores
         return (self.logit_scale * scores).softmax(dim=-1)
 
-    def predict(self, video: Video) -> Classification:
-        """Classify one video; the scores of several views are averaged."""
-        scores = self.scores(self.preprocessing.load(video)).mean(dim=0)
-        return Classification.from_scores(
-            video.name,
-            self.labels,
-            scores.tolist(),
-            self.probabilities(scores).tolist(),
-            model=self.name,
-            protocol=self.preprocessing.describe(),
-        )
-
-    def evaluate(
-        self, batches: Iterable[tuple[Float[Tensor, "b c t y x"], Int[Tensor, "b"]]]
-    ) -> dict[str, float]:
-        """Return `zero_shot_metrics` over batches of (clips, class indices).
-
-        Raises:
-            DataError: there are no clips, or a class index is outside the classes.
-        """
-        scores, labels = [], []
-        for clips, label in batches:
-            scores.append(self.scores(clips).cpu())
-            labels.append(label.cpu())
-        if not scores:
-            raise DataError("nothing to evaluate: no clips were given")
-        label = torch.cat(labels)
-        if int(label.min()) < 0 or int(label.max()) >= len(self.labels):
-            raise DataError(
-                f"class indices reach from {int(label.min())} to {int(label.max())}, but there are "
-                f"{len(self.labels)} classes"
+    def answer(self, batch: Batch) -> list[Classification]:
+        """Return the classes of each video; the scores of several views are averaged."""
+        described = self.protocol.describe()
+        found = []
+        for video, views in batch.each(self.scores):
+            scores = views.mean(dim=0)
+            shares = self.probabilities(scores)
+            found.append(
+                Classification.from_scores(
+                    video.name,
+                    self.labels,
+                    scores.tolist(),
+                    shares.tolist(),
+                    model=self.name,
+                    protocol=described,
+                )
             )
-        return zero_shot_metrics(torch.cat(scores), label)
+        return found

@@ -1,140 +1,252 @@
-"""How well sentences recognise labelled videos, video by video, and what was said of each.
+"""How well sentences recognise labelled videos, video by video.
 
-    source ──► scores "v k" of all views of a video (`answering`) ──► their mean ──► rank of the
-    true class ──► predictions.jsonl, one line a video ──► ZeroShotReport
+    source ──► scores "v k" of all views of a video ──► their mean ──► rank of the true class
+           ──► predictions.jsonl, one line a video ──► ZeroShotReport
 
-The scores of all videos are kept too (n x k float32), for the dual softmax over them.
+The scores of all videos are kept too (n x k), for the dual softmax over them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import torch
-from internvideo.metrics import dual_softmax, top_k_accuracy
-from internvideo.results import VideoPrediction, ZeroShotReport
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from internvideo.errors import DataError
-from internvideo.evaluation.engine import Line, Running, answer_videos, gathered
-from internvideo.evaluation.predictions import stored_scores
-from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.data.samples import EvaluationSource
+from internvideo.errors import ConfigError
+from internvideo.evaluation.accuracy import VideoPrediction
+from internvideo.evaluation.data import AnnotatedData, open_videos
+from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
+from internvideo.evaluation.ranking import dual_softmax
+from internvideo.evaluation.report import answered_and_failures
+from internvideo.evaluation.text import Ensemble, prompt_rule
+from internvideo.formats.class_names import ClassNames
+from internvideo.tasks.task import Option
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, ranking_metrics
+from internvideo.tasks.zero_shot.prompting import (
+    DEFAULT_TEMPLATES,
+    Prompts,
+    class_prompts,
+    described_classes,
+    find_templates,
+    readable_name,
+)
+from internvideo.tasks.zero_shot.report import ZeroShotReport
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.world import action_prompts
+from internvideo.zoo.labels import label_maps, label_names
+from internvideo.zoo.load import LoadedModel
 
-if TYPE_CHECKING:
-    from internvideo.data.samples import EvaluationSource
-
-__all__ = ["evaluate_zero_shot"]
-
-_BEST = 5
-_DIGITS = 8
-_RUNNING = Running()
+__all__ = ["LabelledVideos", "evaluate", "open_labelled"]
 
 
-def evaluate_zero_shot(
-    classifier: ZeroShotClassifier, source: EvaluationSource, *, running: Running = _RUNNING
-) -> ZeroShotReport:
-    """Measure a model on labelled videos by the sentences of their classes.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledVideos:
+    """Videos, and what their classes are called.
 
-    A video that cannot be read is never left out in silence: it is listed in the report's
-    `failures`, and counts as a miss in its `top1_of_all`.
+    Attributes:
+        source: the videos with the numbers of their classes.
+        labels: names of the classes in the order of their numbers.
+        described: the texts of each class, where the user describes it; then templates are put
+            around these.
+        sentences: whole sentences of each class, which need no template.
+    """
+
+    source: EvaluationSource
+    labels: tuple[str, ...]
+    described: Prompts | None = None
+    sentences: Prompts | None = None
+
+
+def open_labelled(data: AnnotatedData, protocol: Preprocessing) -> LabelledVideos:
+    """Return the videos of an annotation list, of a folder of one folder a class, or of the world.
+
+    `data.labels` is a file of one class a line, a json object name → label or sentences (any
+    language), or the id of a label map such as "kinetics-400/alphabetical". The sentences of the
+    world are held out of the captions that models of the world are trained on.
+
+    Raises:
+        DataError: the list or the labels cannot be used.
+        ConfigError: nothing says what the classes are called, or two lists of them differ.
+    """
+    if data.is_world:
+        return _world(data)
+    known = data.labels in label_maps()
+    file = None if data.labels is None or known else Path(data.labels)
+    source = open_videos(data.with_class_list(file), protocol)
+    names = source.class_names
+    if known:
+        names = _agreeing(label_names(str(data.labels)), names, data.path)
+    elif names is None and file is not None:
+        names = ClassNames.read(file).names
+    if names is None:
+        raise ConfigError(
+            f"{data.path} has numbers for classes; say what they are called by --labels FILE (one "
+            f"a line, in the order of the numbers) or --labels {label_maps()[0]}"
+        )
+    described = None if file is None else described_classes(file)
+    kind = data.with_class_list(file).format
+    return LabelledVideos(
+        source=source,
+        labels=names,
+        described=described or {name: (readable_name(name, kind or ""),) for name in names},
+    )
+
+
+def _world(data: AnnotatedData) -> LabelledVideos:
+    source = data.world_source()
+    actions = source.world.style.actions
+    # Equally many for each action, as the ensemble of probabilities needs them.
+    limit = min(len(action_prompts(action)) for action in actions)
+    return LabelledVideos(
+        source=source,
+        labels=actions,
+        sentences={action: tuple(action_prompts(action, limit=limit)) for action in actions},
+    )
+
+
+class SentencePredictor(Answerer[VideoPrediction]):
+    """Ranks the true class of a video among classes that are told in sentences.
 
     Args:
-        classifier: the model, its protocol, and the sentences; labels of the source count them.
-        source: the videos; each is decoded once, whatever the number of classes.
-        running: batch size, workers, and the file of the answers, whose `scores` are the mean
-            cosines (or probabilities) of all classes.
+        classifier: the model, its protocol, and the sentences.
+        source: whose labels count them.
+    """
+
+    def __init__(self, classifier: ZeroShotClassifier, source: EvaluationSource) -> None:
+        super().__init__(classifier.network, classifier.protocol)
+        self.classifier = classifier
+        self.source = source
+
+    def answer(self, batch: Batch) -> list[VideoPrediction]:
+        """Return the classes of each video by their score, averaged over its views."""
+        found = []
+        for video, views in batch.each(self.classifier.scores):
+            scores = views.mean(dim=0)
+            found.append(
+                VideoPrediction.from_order(
+                    # Of equal scores the last class comes first, as in the reference.
+                    scores.argsort(stable=True).flip(0).tolist(),
+                    self.classifier.probabilities(scores).tolist(),
+                    scores.tolist(),
+                    index=video.index,
+                    video=video.name,
+                    label=cast(int, self.source.label(video.index)),
+                    num_views=len(views),
+                )
+            )
+        return found
+
+    def from_json(self, line: dict[str, Any]) -> VideoPrediction:
+        """Return the prediction of a line, with the scores that the dual softmax needs."""
+        return VideoPrediction.from_dict(line, with_scores=True)
+
+    def identity(self) -> dict[str, Any]:
+        """Return also the sentences of the classes, and how they are joined."""
+        classes = [[name, *texts] for name, texts in self.classifier.prompts.items()]
+        text = json.dumps(classes, ensure_ascii=False)
+        return {
+            **super().identity(),
+            "classes": hashlib.sha256(text.encode()).hexdigest(),
+            "ensemble": self.classifier.ensemble,
+        }
+
+
+def evaluate(
+    model: LoadedModel,
+    videos: LabelledVideos,
+    *,
+    loop: EvalLoop,
+    templates: Annotated[
+        str | Path | Sequence[str] | None,
+        Option("action16, single, doing, none; 'a clip of {}'; or a file.", flags=("-t",)),
+    ] = None,
+    rule: Annotated[Ensemble | None, Option("How the sentences of a class are joined.")] = None,
+) -> ZeroShotReport:
+    """Measure how well a model recognises classes that it is told in words.
+
+    The classes come from --labels: a file of one a line in the order of their numbers, or a json
+    object from the name in the data to a label, or to sentences, in any language. A file of
+    --templates has a sentence a line, with {} for the label.
+
+    Args:
+        model: with a text tower, and with the protocol to use.
+        videos: from `open_labelled`.
+        loop: how the evaluation runs.
+        templates: sentences around the class names, see `prompting.find_templates`. None is
+            "action16" around English names, and nothing around names in another script or around
+            descriptions; the world has sentences of its own.
+        rule: how the sentences of a class are joined; None is the rule of the model's family.
 
     Raises:
         DataError: no videos, or a label that is not one of the classes.
-        ConfigError: the file of the answers is one of another evaluation.
+        ConfigError: no text tower, unusable labels or templates, or the folder holds another
+            evaluation.
     """
-    if not len(source):
-        raise DataError("there are no videos to evaluate: the list is empty")
-    source.check_labels(len(classifier.labels))
-    rows = {index: torch.tensor(row) for index, row in stored_scores(running.predictions)}
-    labels = classifier.labels
-
-    def to_line(index: int, scores: Float[Tensor, "v k"]) -> Line:
-        mean = scores.mean(dim=0)
-        rows[index] = mean
-        return _line(classifier, source, index, mean, num_views=len(scores))
-
-    lines = answer_videos(
-        cast(nn.Module, classifier.model),
-        classifier.scores,
-        to_line,
-        source,
-        classifier.preprocessing,
-        evaluation=_identity(classifier, source, running),
-        running=running,
+    videos.source.check_labels(len(videos.labels))  # before the text tower reads all sentences
+    family = prompt_rule(model.architecture)
+    prompts, described = _prompts(videos, templates, clean=family.clean)
+    classifier = ZeroShotClassifier(
+        model.two_towers,
+        model.protocol,
+        prompts,
+        ensemble=rule or family.ensemble,
+        name=model.name,
     )
-    for part in gathered(rows, running.fabric):
-        rows |= part
-    answered = [line for line in lines if "error" not in line]
+    answered = loop.run(SentencePredictor(classifier, videos.source), videos.source)
+    predictions, failures = answered_and_failures(answered)
+    reranked: dict[str, float] = {}
+    if predictions:
+        scores = dual_softmax(torch.tensor([each.scores for each in predictions]))
+        reranked = ranking_metrics(scores, torch.tensor([each.label for each in predictions]))
     return ZeroShotReport(
-        labels=labels,
-        predictions=tuple(VideoPrediction.from_dict(line) for line in answered),
-        failures=tuple((line["video"], line["error"]) for line in lines if "error" in line),
-        protocol=classifier.preprocessing.describe(),
-        model=classifier.name,
-        sentences=tuple(classifier.prompts[labels[0]]),
+        labels=classifier.labels,
+        predictions=tuple(predictions),
+        failures=failures,
+        protocol=classifier.protocol.describe(),
+        model=model.name,
+        templates=described,
+        sentences=tuple(prompts[classifier.labels[0]]),
         ensemble=classifier.ensemble,
-        dual_softmax=_reranked(rows, answered),
+        dual_softmax=reranked,
     )
 
 
-def _identity(
-    classifier: ZeroShotClassifier, source: EvaluationSource, running: Running
-) -> dict[str, Any]:
-    """Return what makes two evaluations the same one; nothing where none can be continued."""
-    if running.predictions is None:
-        return {}
-    said = json.dumps(
-        [[name, *texts] for name, texts in classifier.prompts.items()], ensure_ascii=False
-    )
+def _prompts(
+    videos: LabelledVideos, templates: str | Path | Sequence[str] | None, *, clean: bool
+) -> tuple[Prompts, str]:
+    """Return the sentences of every class, and what to call them."""
+    if templates is None and videos.sentences is not None:
+        return videos.sentences, "held-out sentences of the world"
+    texts = videos.described or {label: (label,) for label in videos.labels}
+    if templates is None:
+        one_english_name = all(len(each) == 1 and each[0].isascii() for each in texts.values())
+        templates = DEFAULT_TEMPLATES if one_english_name else "none"
+    named = [templates] if isinstance(templates, str | Path) else templates
+    described, filled = ", ".join(map(str, named)), find_templates(templates)
+    if max(len(each) for each in texts.values()) == 1:
+        by_text = class_prompts([each[0] for each in texts.values()], filled, clean=clean)
+        return dict(zip(texts, by_text.values(), strict=True)), described
     return {
-        "protocol": classifier.preprocessing.to_dict(),
-        "weights": weights_sha256(cast(nn.Module, classifier.model)),
-        "classes": hashlib.sha256(said.encode()).hexdigest(),
-        "ensemble": classifier.ensemble,
-        "num_videos": len(source),
-        "first_video": source.key(0),
-    }
+        name: tuple(
+            sentence
+            for text in each
+            for sentence in class_prompts([text], filled, clean=clean)[text]
+        )
+        for name, each in texts.items()
+    }, described
 
 
-def _line(
-    classifier: ZeroShotClassifier,
-    source: EvaluationSource,
-    index: int,
-    scores: Float[Tensor, " k"],
-    *,
-    num_views: int,
-) -> Line:
-    # Of equal scores the last class comes first, as in the reference and in `metrics`.
-    order = scores.argsort(stable=True).flip(0).tolist()
-    shares = classifier.probabilities(scores)
-    label = cast(int, source.label(index))
-    prediction = VideoPrediction(
-        index=index,
-        video=source.key(index),
-        label=label,
-        rank=order.index(label),
-        best=tuple(order[:_BEST]),
-        probabilities=tuple(round(float(shares[each]), _DIGITS) for each in order[:_BEST]),
-        num_views=num_views,
-    )
-    return {**prediction.to_dict(), "scores": [round(each, _DIGITS) for each in scores.tolist()]}
-
-
-def _reranked(rows: dict[int, Tensor], answered: list[Line]) -> dict[str, float]:
-    """Return the numbers after the dual softmax; nothing where no video could be read."""
-    if not answered:
-        return {}
-    scores = dual_softmax(torch.stack([rows[line["index"]] for line in answered]))
-    labels = torch.tensor([line["label"] for line in answered])
-    top1, top5 = (top_k_accuracy(scores, labels, k) for k in (1, 5))
-    return {"top1": top1, "top5": top5, "avg": round((top1 + top5) / 2, 3)}
+def _agreeing(names: tuple[str, ...], others: tuple[str, ...] | None, data: str) -> tuple[str, ...]:
+    """Return the names of a label map; the data must not number its classes in another way."""
+    if others is not None and tuple(others) != names:
+        raise ConfigError(
+            f"{data} names {len(others)} classes, the label map {len(names)}, and they are not the "
+            "same in the same order; leave out --labels, or give the class list of the data"
+        )
+    return names

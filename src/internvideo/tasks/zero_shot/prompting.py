@@ -1,8 +1,7 @@
 """From class names to sentences: published templates, files of your own, and the rules of families.
 
 A class is described by one or several sentences; most often by templates in which `{}` stands for
-its name. The models of a family are evaluated by one rule (`PROMPT_RULES`), which also says how the
-cosines of a class's sentences become its score; see `zero_shot`.
+its name.
 """
 
 from __future__ import annotations
@@ -10,24 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from internvideo.errors import ConfigError, DataError, UnknownNameError, did_you_mean
 from internvideo.models.tokenizer import clean_caption
 
 __all__ = [
     "DEFAULT_TEMPLATES",
-    "PROMPT_RULES",
-    "Ensemble",
-    "PromptRule",
     "Prompts",
     "class_prompts",
     "described_classes",
     "find_templates",
-    "prompt_rule",
     "prompt_templates",
     "readable_name",
 ]
@@ -35,41 +29,9 @@ __all__ = [
 Prompts: TypeAlias = Mapping[str, Sequence[str]]
 """The sentences of each class."""
 
-Ensemble: TypeAlias = Literal["cosine", "probability"]
-
 DEFAULT_TEMPLATES = "action16"
 """Published for Kinetics-400/600/700 and Something-Something v1/v2; other lists of actions, such as
 UCF101 and HMDB51, are asked in the same words."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PromptRule:
-    """How the models of a family are told the classes, and how the sentences are joined.
-
-    Attributes:
-        ensemble: "cosine": a class scores the mean of its cosines; "probability": softmax over the
-            classes for each template, then the mean over the templates.
-        clean: whether sentences are lower-cased and lose their punctuation (`clean_caption`).
-    """
-
-    ensemble: Ensemble = "cosine"
-    clean: bool = True
-
-
-PROMPT_RULES: dict[str, PromptRule] = {
-    "viclip": PromptRule(),
-    "openai-clip": PromptRule(),
-    "internvideo-mm": PromptRule(ensemble="probability", clean=False),
-}
-"""The rules that made the published numbers, by the architecture of the model."""
-
-
-def prompt_rule(architecture: str) -> PromptRule:
-    """Return the rule of an architecture of the zoo ("internvideo-mm", "viclip").
-
-    Two-tower models without a published rule get ViCLIP's.
-    """
-    return PROMPT_RULES.get(architecture.partition("/")[0], PROMPT_RULES["viclip"])
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["ZeroShotReport"]
+
+_SHOWN_CLASSES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class ZeroShotReport(RecognitionReport):
         sentences: some of them, for the first class.
         ensemble: how the sentences of a class were joined: "cosine" or "probability".
         dual_softmax: `top1`, `top5` and `avg` after the dual softmax over all videos, see
-            `metrics.dual_softmax`; it needs all of them at once, so it is no number for one video.
+            `ranking.dual_softmax`; it needs all of them at once, so it is no number for one video.
     """
 
     templates: str = ""
@@ -36,27 +38,27 @@ class ZeroShotReport(RecognitionReport):
         """The mean of top-1 and top-5, as ViCLIP's tables have it ("AVG")."""
         return (self.top1 + self.top5) / 2
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data: that of a `RecognitionReport`, the sentences, the further numbers."""
-        whole = super().to_dict()
+    def numbers(self) -> dict[str, Any]:
+        """Return those of a `RecognitionReport` after the sentences and the further numbers."""
         return {
-            **{name: whole.pop(name) for name in ("model", "data", "protocol")},
             "templates": self.templates,
             "sentences": list(self.sentences),
             "ensemble": self.ensemble,
             "average": self.average,
             "dual_softmax": dict(self.dual_softmax),
-            **whole,
+            **super().numbers(),
         }
 
-    def __rich__(self) -> Table:
-        from rich.markup import escape
-
-        table = super().__rich__()
-        table.add_section()
-        table.add_row("mean of top-1 and top-5", f"{self.average:.2f} %")
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the rows of the table."""
+        yield from super().rows()
+        yield ()
+        yield "mean of top-1 and top-5", f"{self.average:.2f} %"
         names = {"top1": "top-1", "top5": "top-5", "avg": "their mean"}
         for name, value in self.dual_softmax.items():
-            table.add_row(f"{names[name]} after dual softmax over all videos", f"{value:.2f} %")
-        table.add_row(escape(f"sentences: {self.templates}"), str(len(self.sentences)))
-        return table
+            yield f"{names[name]} after dual softmax over all videos", f"{value:.2f} %"
+        yield f"sentences: {self.templates}", str(len(self.sentences))
+
+    def details(self, *, complete: bool) -> Table:
+        """Return a row for each class, of many classes the hardest unless all are asked for."""
+        return self.class_table(most=None if complete else _SHOWN_CLASSES)

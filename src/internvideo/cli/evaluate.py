@@ -1,0 +1,287 @@
+"""`internvideo evaluate …`: how well a model does what it is for; a verb for each task."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from internvideo.cli.options import Card, Device
+from internvideo.cli.terminal import (
+    command_help,
+    failure_list,
+    note_line,
+    output_file,
+    output_folder,
+    progress_bar,
+    stdout_console,
+)
+from internvideo.cli.verbs import make_verb, room_help
+from internvideo.errors import ConfigError, DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from internvideo.evaluation.report import Report
+    from internvideo.pipeline import VideoModel
+    from internvideo.recipe import Recipe
+    from internvideo.tasks.task import Task
+
+__all__ = ["build_app"]
+
+_DEFAULT = "recognition"
+
+_HELP = """Measure a model on annotated videos.
+
+`internvideo evaluate RECIPE|MODEL` measures a classifier, as `evaluate recognition` does.
+
+Examples:
+  internvideo evaluate runs/mine/model --data test.csv --views center
+  internvideo evaluate zero-shot viclip-l14 --data my-videos/
+  internvideo evaluate multiple-choice viclip-l14 --data msrvtt_mc_test.jsonl
+  torchrun --nproc-per-node 4 -m internvideo evaluate runs/mine -d test.csv --out results/
+"""
+
+
+class _OrRecognition(TyperGroup):
+    """A group in which a line that names no task belongs to recognition."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        known = {*self.commands, "--help", "-h"}
+        if first not in known and not _mistyped(first, list(self.commands)):
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+def _mistyped(word: str, commands: list[str]) -> bool:
+    """Tell whether a word was meant to be one of the commands."""
+    close = difflib.get_close_matches(word, commands, n=1, cutoff=0.8)
+    return bool(close) and not Path(word).exists()
+
+
+def build_app() -> typer.Typer:
+    """Return the group with a verb for each task that is measured."""
+    from internvideo.tasks.registry import TASKS
+
+    app = typer.Typer(
+        cls=_OrRecognition,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help=command_help(_HELP),
+    )
+    for task in TASKS:
+        if task.evaluate is None:
+            continue
+        verb = make_verb(_runner(task), task.evaluate, skip=("loop",))
+        text = room_help(task.evaluate, task.evaluate_examples, command=f"evaluate {task.name}")
+        app.command(task.name, help=text)(verb)
+        for alias in task.aliases:
+            app.command(alias, help=text, hidden=True)(verb)
+    return app
+
+
+def _runner(task: Task) -> Any:
+    def run(
+        subject: Annotated[
+            str,
+            typer.Argument(
+                metavar="MODEL|RECIPE", help="Name, file, folder or hub id of a model; or a recipe."
+            ),
+        ],
+        overrides: Annotated[
+            list[str] | None,
+            typer.Argument(metavar="[KEY=VALUE]...", help="Values of the recipe to replace."),
+        ] = None,
+        checkpoint: Annotated[
+            str | None,
+            typer.Option(
+                "--checkpoint",
+                "-c",
+                help="For a recipe: run directory, model folder or weight file.",
+            ),
+        ] = None,
+        data: Annotated[
+            str | None,
+            typer.Option("--data", "-d", help="Annotation list or folder; or the word world."),
+        ] = None,
+        kind: Annotated[
+            str | None,
+            typer.Option("--format", "-f", help="Format of --data, where not told by it."),
+        ] = None,
+        root: Annotated[
+            str | None, typer.Option(help="Folder of the videos; by default that of --data.")
+        ] = None,
+        labels: Annotated[
+            str | None,
+            typer.Option(
+                "--labels",
+                "-l",
+                help="Class list (any language), or e.g. kinetics-400/alphabetical.",
+            ),
+        ] = None,
+        split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+        num_clips: Annotated[
+            int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
+        ] = None,
+        seed: Annotated[int | None, typer.Option(min=0, help="For --data world.")] = None,
+        classes: Annotated[
+            str | None,
+            typer.Option(
+                help="Put a classifier's outputs in this order, e.g. kinetics-400/alphabetical."
+            ),
+        ] = None,
+        protocol: Annotated[
+            str | None, typer.Option(help="Another input protocol, e.g. viclip-eval.")
+        ] = None,
+        card: Card = None,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                "--out",
+                "-o",
+                help="Folder for report.json and predictions.jsonl; goes on after a stop.",
+            ),
+        ] = None,
+        plot: Annotated[Path | None, typer.Option(help="Draw the result into this file.")] = None,
+        details: Annotated[
+            bool, typer.Option("--details", "--per-class", help="Print the longer table as well.")
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+        strict: Annotated[
+            bool, typer.Option("--strict", help="Fail when a video cannot be read.")
+        ] = False,
+        batch_size: Annotated[int, typer.Option(min=1, help="Views at once in the model.")] = 16,
+        workers: Annotated[int, typer.Option(min=0, help="Videos decoded at once.")] = 2,
+        device: Device = "auto",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        _prepare_outputs(out, plot)
+        recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
+        loaded, name = _load(
+            recipe, checkpoint or subject, device=device, card=card, labels=classes
+        )
+        if protocol is not None:
+            loaded = loaded.with_preprocessing(protocol)
+        from internvideo.evaluation.data import AnnotatedData
+
+        with progress_bar("evaluating", unit="videos") as bar:
+            if recipe is not None:
+                given = {"data": data, "classes": classes, "protocol": protocol, "labels": labels}
+                from internvideo.recipe.run import evaluate_recipe
+
+                _refuse(subject, given)
+                report = evaluate_recipe(
+                    recipe, loaded, task, batch_size=batch_size, num_workers=workers,
+                    directory=out, progress=bar, name=name, options=options or {},
+                )  # fmt: skip
+            else:
+                report = loaded.evaluate(
+                    AnnotatedData(
+                        path=data or "", format=kind, root=root, labels=labels, split=split,
+                        num_clips=num_clips, seed=seed,
+                    ),
+                    task.name, batch_size=batch_size, num_workers=workers, directory=out,
+                    progress=bar, name=name, **(options or {}),
+                )  # fmt: skip
+        code = _show(report, as_json=as_json, plot=plot, strict=strict, details=details)
+        raise typer.Exit(code)
+
+    return run
+
+
+def _recipe(
+    subject: str, overrides: list[str], *, checkpoint: str | None, data: str | None
+) -> Recipe | None:
+    """Return the recipe that the subject is, or None where it is a model."""
+    from internvideo.recipe import find_recipe, load_recipe
+
+    is_file = Path(subject).suffix in (".yaml", ".yml")
+    try:
+        is_model = not is_file and Path(subject).exists()
+        if not is_model:
+            find_recipe(subject)
+    except UnknownNameError:
+        if checkpoint is not None or is_file:
+            raise
+        is_model = True
+    if not is_model:
+        if checkpoint is None:
+            raise ConfigError(
+                f"{subject} is a recipe: give --checkpoint with the weights to measure, such as "
+                f"--checkpoint runs/{Path(subject).stem}"
+            )
+        return load_recipe(subject, overrides)
+    if overrides:
+        raise ConfigError(f"{overrides[0]!r} changes a recipe, but {subject} is a model")
+    if checkpoint is not None:
+        raise ConfigError(
+            f"--checkpoint goes with a recipe, but {subject} is a file or folder; give it alone "
+            "and the videos by --data"
+        )
+    if data is None:
+        raise ConfigError(f"on which videos is {subject} to be measured? give --data ANNOTATIONS")
+    return None
+
+
+def _load(
+    recipe: Recipe | None, source: str, *, device: str, card: str | None, labels: str | None
+) -> tuple[VideoModel, str | None]:
+    """Return the model, and how a report names it: as the user did, unless a card does."""
+    from internvideo.pipeline import load
+
+    loaded = load(source, device=device, card=card, labels=labels)
+    if recipe is not None:
+        return loaded, f"{recipe.name} ({source})"
+    return loaded, None if loaded.card else source
+
+
+def _refuse(subject: str, given: Mapping[str, Any]) -> None:
+    names = ", ".join(f"--{name}" for name, value in given.items() if value is not None)
+    if names:
+        raise ConfigError(
+            f"{names} belongs to a model, but {subject} is a recipe, which says that itself; "
+            "override its keys, such as evaluation.data.annotations=val.csv"
+        )
+
+
+def _prepare_outputs(out: Path | None, plot: Path | None) -> None:
+    """Check that the results can be written, before the work.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if plot is not None:
+        from internvideo.evaluation.pictures import check_picture
+
+        output_file(check_picture(plot))
+    if out is not None:
+        output_folder(out)
+
+
+def _show(report: Report, *, as_json: bool, plot: Path | None, strict: bool, details: bool) -> int:
+    """Print a report and what could not be read; return the exit code.
+
+    Raises:
+        DataError: no video could be read.
+    """
+    failures = list(report.failures)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        return 1 if strict and failures else 0
+    for note in report.notes():
+        note_line(note)
+    if as_json:
+        print(report.to_json())
+    else:
+        stdout_console().print(report)
+        if (more := report.details(complete=details)) is not None:
+            stdout_console().print(more)
+    if plot is not None:
+        report.plot(plot)
+    code = failure_list(failures, total=report.num_answered + len(failures))
+    if failures and not report.num_answered:
+        raise DataError(f"no video of {report.data} can be read, so nothing was measured")
+    return code if strict else 0

@@ -1,0 +1,106 @@
+"""Annotated videos as a user names them: a list or folder in any format, or the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from internvideo.data.build import ListKind, open_list
+from internvideo.data.samples import EvaluationSource
+from internvideo.data.world import EVALUATION_SEED, WorldSource
+from internvideo.errors import ConfigError
+from internvideo.formats.detect import detect_kind
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.world import World
+
+__all__ = ["AnnotatedData", "open_videos"]
+
+_WORLD = "world"
+_WORLD_CLIPS = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnnotatedData:
+    """Annotated videos as a user names them.
+
+    Attributes:
+        path: the annotation file or folder, or "world" for clips of the procedural world.
+        format: of the annotations; None tells it from their content.
+        root: folder or address of the videos; None is the folder of the annotations.
+        labels: the class list, or the id of a label map.
+        split: for files that hold several.
+        num_clips: for the world.
+        seed: likewise.
+    """
+
+    path: str
+    format: str | None = None
+    root: str | None = None
+    labels: str | None = None
+    split: str | None = None
+    num_clips: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.is_world:
+            for option, value in (("num-clips", self.num_clips), ("seed", self.seed)):
+                if value is not None:
+                    raise ConfigError(
+                        f"--{option} belongs to --data world, but the data is {self.path}"
+                    )
+            return
+        if self.num_clips is not None and self.num_clips < 1:
+            raise ConfigError(f"num_clips must be at least 1, got {self.num_clips}")
+        for option in ("format", "root", "labels", "split"):
+            if getattr(self, option) is not None:
+                raise ConfigError(
+                    f"--{option} belongs to a list or folder; the world is rendered and knows its "
+                    "classes (a folder of that name is given as ./world)"
+                )
+
+    @property
+    def is_world(self) -> bool:
+        """Whether the clips are those of the procedural world."""
+        return self.path == _WORLD
+
+    @property
+    def name(self) -> str:
+        """What a report calls the data."""
+        if not self.is_world:
+            return self.path
+        source = self.world_source()
+        return f"{source.num_clips} clips of the world, seed {source.world.seed}"
+
+    def with_class_list(self, labels: Path | None) -> AnnotatedData:
+        """Return the same videos with their format told, and with classes from this file.
+
+        Where captions are expected elsewhere, they are the classes here (ViCLIP's zero-shot sets).
+
+        Raises:
+            DataError: the format cannot be told.
+        """
+        path = Path(self.path)
+        kind = self.format or detect_kind(path)
+        if kind == "captions" and self.format is None and path.suffix in (".json", ".csv"):
+            kind = "labelled"
+        return replace(self, format=kind, labels=None if labels is None else str(labels))
+
+    def world_source(self) -> WorldSource:
+        """Return the clips of the world, which are rendered when they are read."""
+        seed = EVALUATION_SEED if self.seed is None else self.seed
+        return WorldSource(World(seed=seed), num_clips=self.num_clips or _WORLD_CLIPS)
+
+
+def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSource:
+    """Open annotated videos of any format, or of the world.
+
+    Raises:
+        DataError: the annotations cannot be used; the line is named.
+        ConfigError: an unknown format, or an option that it does not have.
+    """
+    if data.is_world:
+        return data.world_source()
+    path = Path(data.path)
+    kind: ListKind = data.format or detect_kind(path)  # type: ignore[assignment]
+    labels = None if data.labels is None else Path(data.labels)
+    return open_list(kind, path, protocol=protocol, root=data.root, labels=labels, split=data.split)

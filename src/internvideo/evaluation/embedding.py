@@ -1,0 +1,125 @@
+"""One vector of unit length for a video, whatever kind of model there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.engine import Answerer, Batch, Seen
+from internvideo.evaluation.videos import ask_videos
+from internvideo.models.classifier import VideoClassifier
+from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.probe import ProbeClassifier
+from internvideo.models.videomae import VideoMAE
+from internvideo.video.opening import AnyVideo
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.zoo.load import LoadedModel
+
+__all__ = ["VideoEmbedder", "embed_frames", "embed_videos"]
+
+_BATCH_CLIPS = 16
+
+
+class VideoEmbedder(Answerer[Tensor]):
+    """Embeds videos; the vectors of several views of one are averaged.
+
+    Args:
+        model: of the zoo, with the protocol to use.
+
+    Raises:
+        ConfigError: the model has no video encoder.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__(model.model, model.protocol)
+        self.embed = partial(clip_vectors, model.model, name=model.name)
+
+    def answer(self, batch: Batch) -> list[Float[Tensor, " d"]]:
+        """Return a vector of unit length for each video."""
+        return [F.normalize(rows.mean(dim=0), dim=0) for _, rows in batch.each(self.embed)]
+
+
+def embed_videos(
+    model: LoadedModel, videos: Iterable[AnyVideo]
+) -> Iterator[Float[Tensor, " d"] | VideoError]:
+    """Yield a vector of unit length for each video, or why it cannot be read."""
+    return (vector for _, vector in ask_videos(VideoEmbedder(model), videos))
+
+
+def embed_frames(
+    model: LoadedModel, frames: UInt8[Tensor, "b t h w c"], *, fps: float | None
+) -> Float[Tensor, "b d"]:
+    """Return a vector of unit length for each clip of a batch of raw frames, its views averaged.
+
+    Args:
+        model: of the zoo, with the protocol to use.
+        frames: RGB clips of equal shape; they are resized together.
+        fps: their frame rate, for a protocol that counts in seconds.
+
+    Raises:
+        ConfigError: the model has no video encoder, or the protocol needs the frame rate.
+    """
+    embedder = VideoEmbedder(model)
+    protocol = embedder.protocol
+    views = [
+        (torch.from_numpy(picked), crop)
+        for picked in protocol.sample(frames.shape[1], fps)
+        for crop in range(protocol.num_crops)
+    ]
+    means = []
+    for clips in frames.split(_BATCH_CLIPS):
+        rows = []
+        for picked, crop in views:
+            seen = Seen("", _one_view(clips, protocol, picked, crop))
+            [(_, vectors)] = Batch.of(embedder.network, [seen], len(clips)).each(embedder.embed)
+            rows.append(vectors)
+        means.append(torch.stack(rows).mean(dim=0))
+    return F.normalize(torch.cat(means), dim=1)
+
+
+def _one_view(
+    frames: UInt8[Tensor, "b t h w c"], protocol: Preprocessing, picked: Tensor, crop: int
+) -> Float[Tensor, "b c p y x"]:
+    """Return one view of each clip of a batch: the picked frames through one crop."""
+    chosen = rearrange(frames[:, picked], "b p h w c -> (b p) h w c")
+    resized = protocol.resize(chosen, crop_index=crop)
+    return protocol.normalize(rearrange(resized, "(b p) y x c -> b p y x c", p=len(picked)))
+
+
+def clip_vectors(
+    model: nn.Module, clips: Float[Tensor, "b c t y x"], *, name: str
+) -> Float[Tensor, "b d"]:
+    """Return a vector of unit length for each clip, in float32.
+
+    Two-tower models embed into the space of their sentences; classifiers give the feature in front
+    of their head, encoders their class token or the mean of their tokens.
+
+    Args:
+        model: of the zoo.
+        clips: normalised, on the device of the model.
+        name: of the model, for messages.
+
+    Raises:
+        ConfigError: the model has no video encoder.
+    """
+    encoder: Any = model
+    if isinstance(model, DualEncoder):
+        vectors = model.encode_video(clips)
+    elif isinstance(model, VideoClassifier):
+        vectors = model.pool(model.forward_features(clips))
+    elif isinstance(model, VideoMAE | ProbeClassifier):
+        vectors = model.encoder(clips).pool("mean")
+    elif hasattr(model, "forward_features"):
+        features = encoder.forward_features(clips)
+        vectors = features.pool("mean") if features.cls is None else features.cls
+    else:
+        raise ConfigError(f"{name} gives no embeddings of videos")
+    return F.normalize(vectors.float(), dim=1)

@@ -1,0 +1,103 @@
+"""What a recipe gives a task to build from, and how its model is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from internvideo.config import config_from_dict, config_to_dict, merged
+from internvideo.errors import ConfigError, did_you_mean
+from internvideo.video.augment import Augmentation
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.world import vocabulary
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES
+from internvideo.zoo.load import load_encoder_weights
+
+__all__ = ["Parts"]
+
+_WORLD = "world"
+_SPECIAL_TOKENS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a recipe gives an objective to build from.
+
+    Attributes:
+        model: the section `model`.
+        preprocessing: the input protocol.
+        augmentation: of training clips; None resizes as the protocol does.
+        init: where the weights start from, as `load_model` takes it.
+        init_labels: keep the head of `init`, its rows in the order of this label map.
+        with_weights: False reads no file: the weights come from elsewhere, nothing trains.
+    """
+
+    model: Mapping[str, Any]
+    preprocessing: Preprocessing
+    augmentation: Augmentation | None = None
+    init: str | None = None
+    init_labels: str | None = None
+    with_weights: bool = True
+
+    def build_model(
+        self,
+        task: str,
+        models: Sequence[str],
+        architectures: Sequence[Architecture] = ARCHITECTURES,
+        fields: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the model of the section `model`, with fresh weights.
+
+        Args:
+            task: name of the task, for messages.
+            models: ids of the architectures that may be built; the first is the usual one.
+            architectures: where they are looked up.
+            fields: what the task adds to the section.
+
+        Raises:
+            ConfigError: another architecture, size or field than there is.
+        """
+        values = {**self.model, **(fields or {})}
+        name = values.pop("architecture", models[0])
+        known = {each.id: each for each in architectures if each.id in models}
+        if name not in known:
+            raise ConfigError(
+                f"model.architecture {name!r} of a {task} task is not one of "
+                f"{', '.join(models)}.{did_you_mean(str(name), models)}"
+            )
+        architecture = known[name]
+        return architecture.model(_model_config(architecture, values))
+
+    def start_encoder(self, model: nn.Module) -> None:
+        """Give the encoder of a model the weights of `init`, if there is one."""
+        if self.init is not None:
+            load_encoder_weights(model, self.init)
+
+    def refuse(self, task: str, *names: str) -> None:
+        """Refuse sections of the recipe that the task would not use.
+
+        Raises:
+            ConfigError: one of them is given.
+        """
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ConfigError(f"the task {task!r} takes no {name}; remove it")
+
+
+def _model_config(architecture: Architecture, values: Mapping[str, Any]) -> Any:
+    """Return a model's configuration: the given fields on those of its `size`."""
+    values = dict(values)
+    size = values.pop("size", None)
+    if size is not None:
+        if size not in architecture.sizes:
+            raise ConfigError(f"model.size {size!r} is not one of {', '.join(architecture.sizes)}")
+        values = merged(config_to_dict(architecture.sizes[size]), values)
+    if values.get("vocabulary") == _WORLD:
+        words = vocabulary()
+        values["vocabulary"] = list(words)
+        values["text"] = {**values.get("text", {}), "vocab_size": len(words) + _SPECIAL_TOKENS}
+    return config_from_dict(architecture.config, values)

@@ -1,0 +1,131 @@
+"""What a classifier says of a user's videos: its own classes, or some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
+from internvideo.evaluation.classification import Classification
+from internvideo.evaluation.engine import Answerer, Batch
+from internvideo.evaluation.timeline import ActionTimeline
+from internvideo.evaluation.videos import Cut, Partial, label_timelines, label_videos
+from internvideo.tasks.task import Option
+from internvideo.video.opening import AnyVideo
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.zoo.load import LoadedModel
+
+__all__ = ["ClassNamer", "predict"]
+
+
+class ClassNamer(Answerer[Classification]):
+    """Names what is in a video, with classes of a classifier.
+
+    Args:
+        model: the classifier.
+        protocol: how a video is looked at.
+        labels: some of the classes; None is all.
+
+    Raises:
+        UnknownNameError: a label is not one of the classes.
+        ConfigError: not a classifier, or an empty list of labels.
+    """
+
+    def __init__(
+        self, model: LoadedModel, protocol: Preprocessing, labels: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(model.model, protocol)
+        own = model.class_names
+        if own is None:
+            raise ConfigError(
+                f"{model.name} has no classes of its own; give a classifier, such as "
+                "videomae-b16-k400"
+            )
+        self.name = model.name
+        self.chosen = list(range(len(own))) if labels is None else _places(labels, own, model.name)
+        self.labels = [own[place] for place in self.chosen]
+
+    def answer(self, batch: Batch) -> list[Classification]:
+        """Return the classes of each video; the softmax is averaged over its views."""
+        described = self.protocol.describe()
+        found = []
+        for video, shares in batch.each(lambda clips: _softmax(self.network, clips)):
+            chosen = shares.mean(dim=0)[self.chosen].tolist()
+            found.append(
+                Classification.from_scores(
+                    video.name, self.labels, chosen, chosen, model=self.name, protocol=described
+                )
+            )
+        return found
+
+
+def predict(
+    model: LoadedModel,
+    videos: Iterable[AnyVideo],
+    *,
+    labels: Annotated[
+        Sequence[str] | None,
+        Option("Only these classes; repeat it, or give a file.", flags=("-l",), from_files=True),
+    ] = None,
+    top_k: Annotated[
+        int, Option("Best answers for each video or window.", flags=("-k",), minimum=1)
+    ] = 5,
+    stream: Annotated[bool, Option("Answer window by window, for videos of any length.")] = False,
+    window: Annotated[
+        float | None, Option("Length of a window in seconds; by default that of the model's clip.")
+    ] = None,
+    stride: Annotated[
+        float | None,
+        Option("Seconds from one window to the next; by default the length of a window."),
+    ] = None,
+    in_frames: Annotated[
+        bool, Option("--window and --stride count frames, not seconds.", flags=("--frames",))
+    ] = False,
+) -> Iterator[Classification | ActionTimeline | Partial | VideoError]:
+    """Name the actions in videos, with the classes of the model.
+
+    The model looks at each video in the way that it was made for: so many clips and crops, whose
+    answers are averaged. With --stream, the video is cut into windows that are answered one after
+    the other while it is decoded; in the table, neighbours with the same answer are one row. Memory
+    does not grow with the length of the video.
+
+    Args:
+        model: a classifier.
+        videos: what a user calls a video; those that cannot be read give their error.
+        labels: some of the classes.
+        top_k: best answers for each video or window.
+        stream: answer window by window.
+        window: see `Cut`; this and the next for `stream` only.
+        stride: see `Cut`.
+        in_frames: see `Cut`.
+
+    Raises:
+        ConfigError: not a classifier, or an impossible value.
+    """
+    namer = ClassNamer(model, model.protocol, labels)
+    cut = Cut(window=window, stride=stride, in_frames=in_frames)
+    if not stream:
+        cut.refuse()
+        return label_videos(namer, videos, top_k=top_k)
+    return label_timelines(namer, videos, cut, model=model.name, top_k=top_k)
+
+
+def _softmax(network: nn.Module, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
+    return network(clips).float().softmax(dim=1)
+
+
+def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:
+    """Return the outputs of a classifier that these labels name."""
+    places = {label: number for number, label in enumerate(own)}
+    for label in labels:
+        if label not in places:
+            raise UnknownNameError(
+                f"{name} has no class {label!r}.{did_you_mean(label, own)} A classifier answers "
+                "with its own classes; a ViCLIP takes any sentence"
+            )
+    if not labels:
+        raise ConfigError("no labels: give at least one, or none at all for every class")
+    return [places[label] for label in dict.fromkeys(labels)]

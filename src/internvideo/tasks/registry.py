@@ -1,0 +1,63 @@
+"""All tasks. A new one is a room and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from internvideo.errors import UnknownNameError, did_you_mean
+from internvideo.tasks import (
+    captioning,
+    contrastive,
+    masked,
+    multiple_choice,
+    recognition,
+    unmasked_teacher,
+    zero_shot,
+)
+from internvideo.tasks.task import Objective, Task
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES
+
+__all__ = ["TASKS", "all_architectures", "find_objective", "find_task", "objectives"]
+
+TASKS: tuple[Task, ...] = (
+    masked.TASK,
+    contrastive.TASK,
+    unmasked_teacher.TASK,
+    recognition.TASK,
+    zero_shot.TASK,
+    multiple_choice.TASK,
+    captioning.TASK,
+)
+
+
+def find_task(name: str) -> Task:
+    """Return the task of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    known = {spelling: task for task in TASKS for spelling in (task.name, *task.aliases)}
+    if name not in known:
+        names = [task.name for task in TASKS]
+        raise UnknownNameError(
+            f"unknown task {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}"
+        )
+    return known[name]
+
+
+def objectives() -> Iterator[Objective[Any]]:
+    """Yield everything that can be trained."""
+    for task in TASKS:
+        yield from task.objectives
+
+
+def find_objective(config: Any) -> Objective[Any]:
+    """Return the objective that a `task:` section is the configuration of."""
+    return next(each for each in objectives() if type(config) is each.config)
+
+
+def all_architectures() -> tuple[Architecture, ...]:
+    """Return the architectures of the zoo, and those that only a task's room has."""
+    return (*ARCHITECTURES, *(each for task in TASKS for each in task.architectures))

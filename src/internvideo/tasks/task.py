@@ -1,0 +1,179 @@
+"""What a task is: the record that its room fills in, and that everything else asks.
+
+A room says in `__init__.py`
+
+    TASK = Task(
+        name="recognition",
+        objectives=(Objective(config=SupervisedConfig, models=("videomae/classifier",), …),),
+        evaluate=evaluate,            # model, annotated videos → Report
+        predict=predict,              # model, a user's videos → answers
+    )
+
+and `registry.TASKS` lists the records. Recipes take their `task:` section from the objectives'
+configs, the command makes `evaluate NAME` and `predict NAME` from the signatures of the two
+functions, and a training run is measured by what its objective names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from internvideo.data.samples import ClipSource, EvaluationSource
+from internvideo.evaluation.data import AnnotatedData, open_videos
+from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.pictures import check_picture
+from internvideo.evaluation.report import Report
+from internvideo.tasks.parts import Parts
+from internvideo.train.loop import Task as TrainableTask
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.load import LoadedModel
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = [
+    "PLOT",
+    "AnswerFile",
+    "Clips",
+    "Measure",
+    "Objective",
+    "Option",
+    "Task",
+]
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What the command says of a parameter, as its `Annotated` metadata.
+
+    Attributes:
+        help: one sentence.
+        flags: spellings other than that of the name, such as "-k".
+        minimum: of a number.
+        from_files: a value that names a file, or is `@FILE`, stands for the lines of the file.
+    """
+
+    help: str
+    flags: tuple[str, ...] = ()
+    minimum: float | None = None
+    from_files: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFile:
+    """A kind of file that answers can be written to.
+
+    Attributes:
+        option: name of the command's option, such as "plot".
+        help: one sentence on it.
+        suffix: of the files of several answers, which get the names of their videos.
+        write: writes one answer.
+        check: returns the path of one file, or refuses its ending.
+    """
+
+    option: str
+    help: str
+    suffix: str
+    write: Callable[[Any, Path], object]
+    check: Callable[[Path], Path] = lambda path: path
+
+
+PLOT = AnswerFile(
+    "plot",
+    "Draw the answer into this file; for several videos, into this folder.",
+    ".png",
+    lambda answer, path: answer.plot(path),
+    check_picture,
+)
+
+
+class Clips(Protocol):
+    """Makes the training clips of an objective from those of the recipe."""
+
+    def __call__(
+        self,
+        task: TrainableTask,
+        source: EvaluationSource,
+        directory: Path,
+        *,
+        num_workers: int,
+        fabric: Fabric,
+    ) -> ClipSource:
+        """Return the clips to train on."""
+        ...
+
+
+class Measure(Protocol):
+    """Measures a model in a training run, or at its end."""
+
+    def __call__(
+        self, model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop, quick: bool
+    ) -> Report:
+        """Return a report; `quick` looks at one central view of each video."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Generic[C]):
+    """Something that can be trained.
+
+    Attributes:
+        config: the section `task:` of a recipe; a config class with the name as `kind`.
+        models: ids of the architectures that it trains; the first is the usual one.
+        build: from the section and the other parts of the recipe to a task for the loop.
+        labelled: whether every clip needs one of the model's classes.
+        clips: makes the training clips of those of the recipe, where the same ones are seen in
+            every epoch; None takes them as they are.
+        measure: measures the model on the way and at the end; None is never measured.
+    """
+
+    config: type[C]
+    models: tuple[str, ...]
+    build: Callable[[C, Parts], TrainableTask]
+    labelled: bool = False
+    clips: Clips | None = None
+    measure: Measure | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the task in recipes."""
+        return self.config.__dataclass_fields__["kind"].default  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task, as its room describes it.
+
+    Attributes:
+        name: as the command spells it, such as "multiple-choice".
+        aliases: other spellings of its verbs.
+        objectives: what can be trained.
+        architectures: of networks that only this room has.
+        open: from what a user names to the annotated videos that `evaluate` takes.
+        evaluate: model, annotated videos, `loop` → Report; further keyword-only parameters are
+            options of the command, described by `Option`.
+        predict: model, videos → an answer each, in order, or the VideoError of one that cannot be
+            read; an answer has `to_json`, and as a table `__rich__`. Further parameters as above.
+        evaluate_examples: command lines.
+        predict_examples: likewise.
+        default_model: what `predict` asks where no model is named.
+        files: kinds of files that the answers of `predict` can be written to.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    objectives: tuple[Objective[Any], ...] = ()
+    architectures: tuple[Architecture, ...] = ()
+    open: Callable[[AnnotatedData, Preprocessing], Any] = open_videos
+    evaluate: Callable[..., Report] | None = None
+    predict: Callable[..., Iterator[Any]] | None = None
+    evaluate_examples: tuple[str, ...] = ()
+    predict_examples: tuple[str, ...] = ()
+    default_model: str | None = None
+    files: tuple[AnswerFile, ...] = field(default=())

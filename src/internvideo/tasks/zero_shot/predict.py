@@ -1,0 +1,91 @@
+"""Which of a user's sentences fits a video best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.classification import Classification
+from internvideo.evaluation.text import prompt_rule
+from internvideo.evaluation.videos import label_videos
+from internvideo.tasks.task import Option
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
+from internvideo.tasks.zero_shot.prompting import class_prompts, find_templates
+from internvideo.video.opening import AnyVideo
+from internvideo.zoo.load import LoadedModel
+
+__all__ = ["predict", "sentence_classifier"]
+
+
+def sentence_classifier(
+    model: LoadedModel,
+    labels: Sequence[str] | None,
+    templates: str | Path | Sequence[str] = "none",
+    *,
+    warned: set[str] | None = None,
+) -> ZeroShotClassifier:
+    """Return what classifies videos by these labels, by the rule of the model's family.
+
+    Args:
+        model: with a text tower, and with the protocol to use.
+        labels: any sentences.
+        templates: sentences around each label, see `find_templates`.
+        warned: unknown words that the user was warned of.
+
+    Raises:
+        ConfigError: no text tower, no labels, or unusable ones.
+    """
+    towers = model.two_towers
+    if labels is None:
+        raise ConfigError(
+            f"{model.name} answers with labels that you give: pass some sentences, such as "
+            "'something grows'; --labels on the command line, one by one or as a file"
+        )
+    rule = prompt_rule(model.architecture)
+    prompts = class_prompts(tuple(labels), find_templates(templates), clean=rule.clean)
+    return ZeroShotClassifier(
+        towers, model.protocol, prompts, ensemble=rule.ensemble, name=model.name, warned=warned
+    )
+
+
+def predict(
+    model: LoadedModel,
+    videos: Iterable[AnyVideo],
+    *,
+    labels: Annotated[
+        Sequence[str] | None,
+        Option(
+            "A label; repeat it. A file, or @FILE, gives one label a line.",
+            flags=("-l",),
+            from_files=True,
+        ),
+    ] = None,
+    templates: Annotated[
+        str,
+        Option(
+            "Sentences around each label: none, single ('A video of {}'), action16 (the 16 of the "
+            "papers), one of your own such as 'a clip of {}', or a file of one a line."
+        ),
+    ] = "none",
+    top_k: Annotated[
+        int | None, Option("Show only the best K answers.", flags=("-k",), minimum=1)
+    ] = None,
+) -> Iterator[Classification | VideoError]:
+    """Say which of your labels fits each video best.
+
+    The probabilities are shares among the labels that you give, so give at least two: they say
+    which fits best, never that one is true.
+
+    Args:
+        model: with a text tower.
+        videos: what a user calls a video; those that cannot be read give their error.
+        labels: any sentences.
+        templates: sentences around each label.
+        top_k: best answers that are kept; None is all.
+
+    Raises:
+        ConfigError: no text tower, no labels, or unusable ones.
+    """
+    return label_videos(sentence_classifier(model, labels, templates), videos, top_k=top_k)
