@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +10,11 @@ import typer
 
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import failure_list, output_folder, progress_bar, stdout_console
-from internvideo.formats import WRITABLE
+from internvideo.formats import WRITABLE, find_format
 
 __all__ = ["demo", "world"]
 
-
 _SHOWN_FILES = 10
-
-
-# An enum makes a typo an error of usage that names the formats.
-DatasetFormat = Enum("DatasetFormat", {name: name for name in WRITABLE}, type=str)
-_KINETICS = DatasetFormat("kinetics")
 
 
 def world(
@@ -31,8 +24,9 @@ def world(
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another world.")] = 0,
     fmt: Annotated[
-        DatasetFormat, typer.Option("--format", "-f", help="Format of the annotations.")
-    ] = _KINETICS,
+        str,
+        typer.Option("--format", "-f", help=f"Of the annotations: {', '.join(WRITABLE)}."),
+    ] = "kinetics",
     size: Annotated[
         int,
         typer.Option(
@@ -55,6 +49,7 @@ def world(
       internvideo world --out ssv2/ --format ssv2
       internvideo world --out retrieval/ --format msrvtt --seed 5
     """
+    find_format(fmt, WRITABLE)
     output_folder(out)
     from internvideo.data import write_world
     from internvideo.world import World
@@ -63,7 +58,7 @@ def world(
         written = write_world(
             out,
             num_clips,
-            kind=fmt.value,
+            kind=fmt,
             world=World(seed=seed, size=size, num_frames=num_frames),
             workers=workers or os.cpu_count() or 1,
             progress=advance,
