@@ -56,7 +56,7 @@ def reconstruct(
     """
     from internvideo.models.videomae import VideoMAE
     from internvideo.pipeline import load
-    from internvideo.tasks.pretraining import viewer
+    from internvideo.tasks.masked import viewer
     from internvideo.video.opening import open_video
 
     output_file(viewer.check_ending(out))

@@ -15,7 +15,7 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import vocabulary
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES
-from internvideo.zoo.load import load_encoder_weights
+from internvideo.zoo.transfer import load_encoder_weights
 
 __all__ = ["Parts"]
 
@@ -28,46 +28,43 @@ class Parts:
     """What a recipe gives an objective to build from.
 
     Attributes:
+        task: name of the task, for messages.
+        models: ids of the architectures that it trains; the first is the usual one.
         model: the section `model`.
         preprocessing: the input protocol.
         augmentation: of training clips; None resizes as the protocol does.
         init: where the weights start from, as `load_model` takes it.
         init_labels: keep the head of `init`, its rows in the order of this label map.
         with_weights: False reads no file: the weights come from elsewhere, nothing trains.
+        architectures: where `models` are looked up.
     """
 
+    task: str
+    models: Sequence[str]
     model: Mapping[str, Any]
     preprocessing: Preprocessing
     augmentation: Augmentation | None = None
     init: str | None = None
     init_labels: str | None = None
     with_weights: bool = True
+    architectures: Sequence[Architecture] = ARCHITECTURES
 
-    def build_model(
-        self,
-        task: str,
-        models: Sequence[str],
-        architectures: Sequence[Architecture] = ARCHITECTURES,
-        fields: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def build_model(self, fields: Mapping[str, Any] | None = None) -> Any:
         """Return the model of the section `model`, with fresh weights.
 
         Args:
-            task: name of the task, for messages.
-            models: ids of the architectures that may be built; the first is the usual one.
-            architectures: where they are looked up.
             fields: what the task adds to the section.
 
         Raises:
             ConfigError: another architecture, size or field than there is.
         """
         values = {**self.model, **(fields or {})}
-        name = values.pop("architecture", models[0])
-        known = {each.id: each for each in architectures if each.id in models}
+        name = values.pop("architecture", self.models[0])
+        known = {each.id: each for each in self.architectures if each.id in self.models}
         if name not in known:
             raise ConfigError(
-                f"model.architecture {name!r} of a {task} task is not one of "
-                f"{', '.join(models)}.{did_you_mean(str(name), models)}"
+                f"model.architecture {name!r} of a {self.task} task is not one of "
+                f"{', '.join(self.models)}.{did_you_mean(str(name), self.models)}"
             )
         architecture = known[name]
         return architecture.model(_model_config(architecture, values))
@@ -75,9 +72,9 @@ class Parts:
     def start_encoder(self, model: nn.Module) -> None:
         """Give the encoder of a model the weights of `init`, if there is one."""
         if self.init is not None:
-            load_encoder_weights(model, self.init)
+            load_encoder_weights(model, self.init, architectures=self.architectures)
 
-    def refuse(self, task: str, *names: str) -> None:
+    def refuse(self, *names: str) -> None:
         """Refuse sections of the recipe that the task would not use.
 
         Raises:
@@ -85,7 +82,7 @@ class Parts:
         """
         for name in names:
             if getattr(self, name) is not None:
-                raise ConfigError(f"the task {task!r} takes no {name}; remove it")
+                raise ConfigError(f"the task {self.task!r} takes no {name}; remove it")
 
 
 def _model_config(architecture: Architecture, values: Mapping[str, Any]) -> Any:
@@ -100,4 +97,4 @@ def _model_config(architecture: Architecture, values: Mapping[str, Any]) -> Any:
         words = vocabulary()
         values["vocabulary"] = list(words)
         values["text"] = {**values.get("text", {}), "vocab_size": len(words) + _SPECIAL_TOKENS}
-    return config_from_dict(architecture.config, values)
+    return config_from_dict(architecture.config, values, source="model")

@@ -20,7 +20,8 @@ from internvideo.tasks.recognition.supervised import SupervisedRecognition
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.optim import build_optimizer
 from internvideo.train.schedules import Schedule
-from internvideo.train.step import Objective, StepReport, optimizer_step
+from internvideo.train.step import StepReport, optimizer_step
+from internvideo.train.task import Objective
 from internvideo.video.preprocessing import Preprocessing
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from internvideo.tasks.contrastive.task import MODELS, ContrastiveConfig, build
+from internvideo.tasks.contrastive.task import ContrastiveConfig, build
 from internvideo.tasks.task import Objective, Task
 
 __all__ = ["TASK"]
 
 TASK = Task(
     name="contrastive",
-    objectives=(Objective(config=ContrastiveConfig, models=MODELS, build=build),),
+    objectives=(
+        Objective(config=ContrastiveConfig, models=("viclip", "internvideo-mm"), build=build),
+    ),
 )

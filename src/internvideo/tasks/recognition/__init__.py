@@ -12,7 +12,6 @@ from internvideo.tasks.recognition.features import cached_clips
 from internvideo.tasks.recognition.predict import predict
 from internvideo.tasks.recognition.probe import ProbeConfig, build_probe
 from internvideo.tasks.recognition.supervised import (
-    CLASSIFIERS,
     SupervisedConfig,
     build_supervised,
 )
@@ -26,7 +25,11 @@ TASK = Task(
     objectives=(
         Objective(
             config=SupervisedConfig,
-            models=CLASSIFIERS,
+            models=(
+                "videomae/classifier",
+                "unmasked-teacher/classifier",
+                "uniformerv2/classifier",
+            ),
             build=build_supervised,
             labelled=True,
             measure=measure,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.config import Fraction, config_class
 from internvideo.data.samples import Sample
@@ -18,6 +18,7 @@ from internvideo.errors import ConfigError
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.recognition.supervised import class_label
+from internvideo.train.task import TrainableTask
 from internvideo.video.preprocessing import Preprocessing
 
 __all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build_probe"]
@@ -50,7 +51,7 @@ class FeatureSample(Sample):
     features: Float[Tensor, "*n d"] | None = None
 
 
-class ProbeRecognition(nn.Module):
+class ProbeRecognition(TrainableTask[ProbeClassifier]):
     """Trains the head of a `ProbeClassifier` on clips with a class each.
 
     Args:
@@ -99,10 +100,10 @@ def build_probe(config: ProbeConfig, parts: Parts) -> ProbeRecognition:
         ConfigError: a section that a probe does not use, or fields of the head in `model`.
         CheckpointError: the weights of `init` do not fit.
     """
-    parts.refuse(config.kind, "augmentation", "init_labels")
+    parts.refuse("augmentation", "init_labels")
     head = {"head": config.head, "batch_norm": config.batch_norm, "num_heads": config.num_heads}
     if twice := head.keys() & parts.model.keys():
         raise ConfigError(f"model.{min(twice)} belongs to the task of a probe: task.{min(twice)}")
-    model = parts.build_model(config.kind, ("videomae/probe",), fields=head)
+    model = parts.build_model(head)
     parts.start_encoder(model)
     return ProbeRecognition(model, parts.preprocessing, config)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.config import Fraction, Positive, config_class
 from internvideo.data.samples import Sample
@@ -24,6 +24,7 @@ from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.unmasked_teacher import AlignmentLoss, UnmaskedTeacher, alignment_loss
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.masks import (
     PlaceRule,
@@ -58,7 +59,7 @@ class UnmaskedTeacherConfig:
     loss: AlignmentLoss = Field(default="cosine", description="between unit vectors")
 
 
-class UnmaskedTeacherPretraining(nn.Module):
+class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
     """Trains an `UnmaskedTeacher` student.
 
     The teacher is no part of the module: it has nothing to train, every process keeps all of it,
@@ -148,8 +149,8 @@ def build(config: UnmaskedTeacherConfig, parts: Parts) -> UnmaskedTeacherPretrai
         ConfigError: teacher and student do not fit together.
         CheckpointError: weights that cannot be read, or do not fit.
     """
-    parts.refuse(config.kind, "init_labels")
-    model = parts.build_model(config.kind, ("unmasked-teacher/pretraining",))
+    parts.refuse("init_labels")
+    model = parts.build_model()
     teacher = load_clip_teacher(config.teacher) if parts.with_weights else None
     task = UnmaskedTeacherPretraining(
         model, teacher, parts.preprocessing, config, augmentation=parts.augmentation
