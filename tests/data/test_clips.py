@@ -137,7 +137,7 @@ def test_frames_of_a_folder_are_opened_by_their_names(folder, tmp_path):
         num_frames=20,
     )
     assert numbers(open_entry(part).frames([0, 19, 19])) == [10, 29, 29]
-    with pytest.raises(VideoError, match=r"img_00053.jpg: no such frame; the annotation counts 60"):
+    with pytest.raises(VideoError, match=r"img_00051.jpg: no such frame; the annotation counts 60"):
         source(folder, tmp_path, "SomethingV2 frames 60 3", "something-something").read_views(
             0, PROTOCOL
         )

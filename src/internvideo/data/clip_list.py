@@ -69,7 +69,7 @@ class ClipEntry:
     @property
     def is_image(self) -> bool:
         """Whether this is a still image, which is a video of one frame."""
-        return is_image(self.path)
+        return self.template is None and is_image(self.path)
 
 
 class _Texts:

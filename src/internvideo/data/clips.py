@@ -6,15 +6,14 @@ import numpy as np
 
 from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import ClipSampling, Part, part_frames
-from internvideo.data.numbered_frames import NumberedFrames
 from internvideo.data.samples import ClipViews, Sample
-from internvideo.data.still_image import StillImage
 from internvideo.errors import VideoError
 from internvideo.video import Preprocessing, Video
 from internvideo.video.frames import Window
 from internvideo.video.preprocessing import FrameSource
+from internvideo.video.rawframes import FrameFiles
 
-__all__ = ["VideoListSource", "entry_part", "open_entry"]
+__all__ = ["VideoListSource", "entry_part", "frame_files", "open_entry"]
 
 
 class VideoListSource:
@@ -65,7 +64,7 @@ class VideoListSource:
         with self.open(index) as video:
             return _views(entry, video, protocol, whole_video=self.whole_videos)
 
-    def open(self, index: int) -> Video | NumberedFrames | StillImage:
+    def open(self, index: int) -> Video:
         """Open the whole video of a clip.
 
         Raises:
@@ -100,19 +99,18 @@ class VideoListSource:
         self.clips.check_labels(num_classes)
 
 
-def open_entry(entry: ClipEntry) -> Video | NumberedFrames | StillImage:
-    """Open the video, the numbered frame files or the still image of an entry."""
-    if entry.template is None and entry.is_image:
-        return StillImage(entry.path)
+def open_entry(entry: ClipEntry) -> Video:
+    """Open the video, the frame files or the still image of an entry."""
+    if entry.template is None:
+        return Video(entry.path, still=entry.is_image)
+    return Video(entry.path, pattern=frame_files(entry) or _glob_of(entry.template))
+
+
+def frame_files(entry: ClipEntry) -> FrameFiles | None:
+    """Return the frame files of an entry, where the annotation counts them."""
     if entry.template is None or entry.num_frames is None:
-        pattern = None if entry.template is None else _glob_of(entry.template)
-        return Video(entry.path, pattern=pattern)
-    return NumberedFrames(
-        entry.path,
-        template=entry.template,
-        first_frame=entry.first_frame,
-        num_frames=entry.num_frames,
-    )
+        return None
+    return FrameFiles(template=entry.template, first=entry.first_frame, count=entry.num_frames)
 
 
 def _glob_of(template: str) -> str:
@@ -147,8 +145,8 @@ def _sample(
     sampling: ClipSampling | None,
 ) -> Sample:
     """Draw the frames and the caption of one training clip and decode it."""
-    part = None if isinstance(video, StillImage) else entry_part(entry, video)
-    if isinstance(video, StillImage):
+    part = None if entry.is_image else entry_part(entry, video)
+    if entry.is_image:
         indices = np.zeros(1, np.int64)
     elif sampling is not None:
         indices = sampling.indices(video.num_frames, video.fps, rng, entry.path, part=part)

@@ -24,7 +24,6 @@ from internvideo.data.shard_index import (
     scan_tar,
 )
 from internvideo.data.shard_storage import CachedShards, Shards
-from internvideo.data.still_image import StillImage
 from internvideo.errors import DataError, VideoError
 from internvideo.files import write_whole
 from internvideo.video import Preprocessing, Video
@@ -82,7 +81,7 @@ class ShardSource(VideoListSource):
         self.storage = storage
         self.window = window
 
-    def open(self, index: int) -> Video | StillImage:
+    def open(self, index: int) -> Video:
         """Fetch the video or image of a clip.
 
         Raises:
@@ -93,7 +92,7 @@ class ShardSource(VideoListSource):
         if size == 0:
             raise VideoError(f"{shard}: member {member!r} is empty")
         data, name = self.storage.read(shard, offset, size), f"{shard}/{member}"
-        return StillImage(data, name=name) if is_image(member) else Video(data, name=name)
+        return Video(data, still=is_image(member), name=name)
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """Return the permutation of an epoch: shards at random, clips at random within a window.
