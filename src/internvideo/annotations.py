@@ -57,7 +57,7 @@ class Track:
     boxes: tuple[Box | None, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """A question about a video, or a turn of a conversation.
 

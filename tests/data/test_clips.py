@@ -141,7 +141,7 @@ def test_frames_of_a_folder_are_opened_by_their_names(folder, tmp_path):
         source(folder, tmp_path, "SomethingV2 frames 60 3", "something-something").read_views(
             0, PROTOCOL
         )
-    with pytest.raises(VideoError, match="no such folder of frames"):
+    with pytest.raises(VideoError, match="gone: no such file or folder"):
         source(folder, tmp_path, "gone 60 3", "something-something").read_views(0, PROTOCOL)
 
 

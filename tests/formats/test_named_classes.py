@@ -8,7 +8,6 @@ import pytest
 
 from internvideo.data.build import read_list
 from internvideo.errors import ConfigError, DataError
-from internvideo.formats import something_something
 from internvideo.formats.class_names import ClassNames
 
 
@@ -117,9 +116,6 @@ def test_lists_of_frame_folders_follow_the_first_folder(tmp_path):
     clips = read_list("something-something", path)
     assert (clips[1].template, clips[1].first_frame) == ("{:05d}.jpg", 0)
     assert "{:05d}.jpg, from 0 on" in clips.description
-    found = something_something.read(path, tmp_path, template="frame{:03d}.png", first_frame=7)
-    named = list(found.records)
-    assert named[0].template.format(named[0].first_frame) == "frame007.png"
     with pytest.raises(DataError, match=":2: expected 'folder total_frames label'"):
         read_list("something-something", write(tmp_path / "x.txt", "a 4 5\nb 7"))
     videos = read_list("something-something", write(tmp_path / "v.txt", "a b.webm 5\n"))

@@ -27,6 +27,11 @@ NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
 _NONE, _NAN = NO_LABEL, float("nan")
+_COLUMNS = {
+    **{name: ("i", np.int32) for name in ("line", "label", "num_frames", "first_frame")},
+    **{name: ("d", np.float64) for name in ("start", "end", "duration")},
+    **{"caption_end": ("q", np.int64), "template": ("I", np.uint32), "still": ("b", np.bool_)},
+}
 _WHOLE: tuple[Segment | None, ...] = (None,)
 
 
@@ -134,7 +139,6 @@ class ClipList(Sequence[ClipEntry]):
         self.description = description
         self.class_names = class_names
         self.copying = copying
-        self._templates: list[str | None] = []
         self.bad_lines: list[BadLine] = []
         self._fill(records)
         if not len(self):
@@ -165,54 +169,36 @@ class ClipList(Sequence[ClipEntry]):
         return clips
 
     def _fill(self, records: Iterable[VideoAnnotation | BadLine]) -> None:
-        paths, captions, caption_ends = _TextsBuilder(), _TextsBuilder(), array("q")
-        line, label, num_frames, first_frame = (array("i") for _ in range(4))
-        start, end, duration = (array("d") for _ in range(3))
-        templates: dict[str | None, int] = {}
-        template_of, still = array("I"), array("b")
+        paths, captions, templates = _TextsBuilder(), _TextsBuilder(), dict[str | None, int]()
+        columns = {name: array(code) for name, (code, _) in _COLUMNS.items()}
+        append = {name: column.append for name, column in columns.items()}
         for video in records:
             if isinstance(video, BadLine):
                 self.bad_lines.append(video)
                 continue
-            is_still = video.template is None and is_image(video.path)
+            still = video.template is None and is_image(video.path)
             template = templates.setdefault(video.template, len(templates))
             for part in video.segments or _WHOLE:
-                own = video if part is None or part.label is None else part
-                for column, value in (
-                    (line, video.line),
-                    (label, own.label),
-                    (num_frames, video.num_frames),
-                    (first_frame, video.first_frame),
-                ):
-                    column.append(_NONE if value is None else value)
-                for column, value in (
-                    (start, None if part is None else part.start),
-                    (end, None if part is None else part.end),
-                    (duration, video.duration),
-                ):
-                    column.append(_NAN if value is None else value)
+                label = video.label if part is None or part.label is None else part.label
+                start, end = (None, None) if part is None else (part.start, part.end)
+                paths.add(video.path)
                 for caption in (part and part.captions) or video.captions:
                     captions.add(caption)
-                paths.add(video.path)
-                caption_ends.append(len(captions.ends))
-                template_of.append(template)
-                still.append(is_still)
-        self._paths, self._captions = paths.texts(), captions.texts()
-        self._templates = list(templates)
-        columns = {
-            "line": np.array(line, np.int32),
-            "label": np.array(label, np.int32),
-            "num_frames": np.array(num_frames, np.int32),
-            "first_frame": np.array(first_frame, np.int32),
-            "start": np.array(start, np.float64),
-            "end": np.array(end, np.float64),
-            "duration": np.array(duration, np.float64),
-            "caption_end": np.array(caption_ends, np.int64),
-            "template": np.array(template_of, np.uint32),
-            "still": np.array(still, np.bool_),
-        }
+                append["line"](video.line)
+                append["label"](_NONE if label is None else label)
+                append["num_frames"](_NONE if video.num_frames is None else video.num_frames)
+                append["first_frame"](video.first_frame)
+                append["start"](_NAN if start is None else start)
+                append["end"](_NAN if end is None else end)
+                append["duration"](_NAN if video.duration is None else video.duration)
+                append["caption_end"](len(captions.ends))
+                append["template"](template)
+                append["still"](still)
+        self._paths, self._captions, self._templates = paths.texts(), captions.texts(), [*templates]
         # A column that says the same of every clip is kept as one value that all rows share.
-        self._columns = {name: _folded(column) for name, column in columns.items()}
+        self._columns = {
+            name: _folded(np.array(columns[name], dtype)) for name, (_, dtype) in _COLUMNS.items()
+        }
 
     def __len__(self) -> int:
         return len(self._paths.ends)
@@ -229,19 +215,17 @@ class ClipList(Sequence[ClipEntry]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} of a list of {len(self)}")
         index = int(index) % len(self)
-        start, end, duration = (self._seconds(n, index) for n in ("start", "end", "duration"))
-        first_frame = self._number("first_frame", index)
         return ClipEntry(
             path=self.path(index),
             label=self._number("label", index),
-            start=start,
-            end=end,
-            duration=duration,
+            start=self._seconds("start", index),
+            end=self._seconds("end", index),
+            duration=self._seconds("duration", index),
             captions=self._captions_of(index),
             num_frames=self._number("num_frames", index),
-            first_frame=1 if first_frame is None else first_frame,
+            first_frame=int(self._columns["first_frame"][index]),
             template=self._templates[int(self._columns["template"][index])],
-            line=self._number("line", index) or 0,
+            line=int(self._columns["line"][index]),
         )
 
     def path(self, index: int) -> str:

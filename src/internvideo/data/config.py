@@ -6,7 +6,7 @@ Each class is one kind of `data:` and opens its own source; no reader is importe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -82,18 +82,8 @@ class ListData:
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the file and return its clips."""
-        from internvideo.data.build import open_list
-
-        return open_list(
-            self.kind,
-            self.annotations,
-            protocol=protocol,
-            sampling=sampling,
-            root=self.root,
-            labels=self.labels,
-            split=self.split,
-            skip_bad=self.skip_bad,
-        )
+        options = {"root": self.root, "labels": self.labels, "split": self.split}
+        return _open_list(self, protocol, sampling, **options)
 
 
 @config_class
@@ -110,17 +100,7 @@ class CaptionData:
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the table and return its clips."""
-        from internvideo.data.build import open_list
-
-        return open_list(
-            "captions",
-            self.annotations,
-            protocol=protocol,
-            sampling=sampling,
-            root=self.root,
-            columns=self.columns,
-            skip_bad=self.skip_bad,
-        )
+        return _open_list(self, protocol, sampling, root=self.root, columns=self.columns)
 
 
 @config_class
@@ -150,17 +130,19 @@ class MSRVTTData:
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the json and return its clips."""
-        from internvideo.data.build import open_list
+        return _open_list(self, protocol, sampling, root=self.videos, split=self.split)
 
-        return open_list(
-            "msrvtt",
-            self.annotations,
-            protocol=protocol,
-            sampling=sampling,
-            root=self.videos,
-            split=self.split,
-            skip_bad=self.skip_bad,
-        )
+
+def _open_list(
+    data: ListData | CaptionData | MSRVTTData,
+    protocol: Preprocessing,
+    sampling: ClipSampling | None,
+    **options: Any,
+) -> EvaluationSource:
+    from internvideo.data.build import open_list
+
+    given = {"protocol": protocol, "sampling": sampling, "skip_bad": data.skip_bad, **options}
+    return open_list(data.kind, data.annotations, **given)
 
 
 _OneData = Annotated[

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -163,7 +163,10 @@ def _write_part(
             "fps": encoding.fps,
             **scaled_truth(scene, encoding.scale),
             "captions": captions,
-            "questions": [asdict(item) for item in world.questions(scene)],
+            "questions": [
+                {"question": each.question, "answer": each.answer, "kind": each.kind}
+                for each in world.questions(scene)
+            ],
         }
         annotation = annotate(
             world,

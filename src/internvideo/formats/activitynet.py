@@ -49,17 +49,11 @@ def looks_like(file: Glimpse) -> bool:
 def read(
     path: Path, root: Path | str, *, labels: Path | None = None, split: str | None = None
 ) -> Annotations:
-    """Read an ActivityNet json, one record a video, or a list of parts, one record a part.
+    """Read a json, one record a video, or a list of parts, one record a part.
 
-    Args:
-        path: the annotation file.
-        root: folder of the videos, `v_{id}.mp4` or `{id}.mp4` or another ending, or in folders
-            below.
-        labels: the class list; by default the classes of the json in alphabetical order.
-        split: "training", "validation" or "testing" of a json (the short names will do).
-
-    Raises:
-        DataError: a line of another shape, a part that ends before it begins, an unknown class.
+    Videos are `v_{id}.mp4` or `{id}.mp4` or another ending, or in folders below `root`. The classes
+    are by default those of the json in alphabetical order; the splits of a json are "training",
+    "validation" and "testing" (the short names will do).
     """
     if path.suffix.lower() == ".json":
         return _read_database(path, root, labels, split)

@@ -48,11 +48,7 @@ def looks_like(file: Glimpse) -> bool:
 def read(path: Path, root: Path | str, *, columns: CaptionColumns | None = None) -> Annotations:
     """Read a table of captioned clips: csv, tsv, json lines, a json list, parquet or SQLite.
 
-    Args:
-        path: the file; a SQLite file has a table `annos(id, video or image, caption)` and is only
-            read.
-        root: paths are below this.
-        columns: which columns say what.
+    A SQLite file has a table `annos(id, video or image, caption)` and is only read.
 
     Raises:
         DataError: no such columns, or no row that can be used.

@@ -27,14 +27,9 @@ def read(
 ) -> Annotations:
     """Read a folder that has one folder of videos for each class.
 
-    Args:
-        path: the folder. What is in a class's folder and below it counts, also folders of images.
-        root: must be the same folder, the videos are where they are.
-        labels: the class list; by default the names of the folders in alphabetical order.
-        split: a folder below `path` that holds the classes, such as "test".
-
-    Raises:
-        DataError: no folders with videos, or one that is not in the class list.
+    What is in a class's folder and below it counts, also folders of images. The classes are by
+    default the names of the folders in alphabetical order; a split is a folder below `path` that
+    holds the classes, such as "test". The videos are where they are: `root` is `path`.
     """
     if str(root) != str(path):
         raise DataError(f"{path} is a folder of classes and holds the videos; leave out {root}")

@@ -46,9 +46,6 @@ def read(
         root: folder of the class folders.
         labels: a class list in another order.
         split: "train" or "test", with the number of the split: "train1", "test3"; 1 by default.
-
-    Raises:
-        DataError: no split, no such files, or a line of another shape.
     """
     folder = path if path.is_dir() else path.parent
     which, wanted = _wanted(path, split)

@@ -35,24 +35,13 @@ def looks_like(file: Glimpse) -> bool:
     """Tell whether lines end with the first frame and the count, and perhaps a label."""
     if file.fewest == 2:
         # A total of -1 is a video. Else lines start with frame 0 or 1: no clip has so few frames.
-        pairs = [numbers for numbers in file.trailing if len(numbers) > 1]
-        return any("-1" in numbers for numbers in file.trailing) or all(
-            numbers[-2] in ("0", "1") for numbers in pairs
-        )
+        firsts = {numbers[-2] for numbers in file.trailing}
+        return firsts <= {"0", "1"} or any("-1" in numbers for numbers in file.trailing)
     return file.fewest == 3
 
 
-def read(path: Path, root: Path | str, *, template: str = _OTHER_TEMPLATE) -> Annotations:
-    """Read a hybrid list.
-
-    Args:
-        path: the list.
-        root: paths are relative to this.
-        template: how frames are named in folders that are neither Something-Something nor AVA.
-
-    Raises:
-        DataError: a line of another shape, or an impossible count.
-    """
+def read(path: Path, root: Path | str) -> Annotations:
+    """Read a hybrid list."""
     lines = list(numbered_lines(path))
     # A path may end with a number too, so that only all lines together tell if there are labels.
     counts = [len(trailing_numbers(line, 3).numbers) for _, line in lines]
@@ -68,7 +57,7 @@ def read(path: Path, root: Path | str, *, template: str = _OTHER_TEMPLATE) -> An
             whole_number(text, path=path, number=number, what=what)
             for text, what in zip(fields.numbers, ("start", "total", "label"), strict=False)
         ]
-        return _entry(path, number, fields.path, values, template)
+        return _entry(path, number, fields.path, values)
 
     return Annotations(
         records=parsed(lines, entry),
@@ -78,9 +67,7 @@ def read(path: Path, root: Path | str, *, template: str = _OTHER_TEMPLATE) -> An
     )
 
 
-def _entry(
-    path: Path, number: int, video: str, values: list[int], template: str
-) -> VideoAnnotation:
+def _entry(path: Path, number: int, video: str, values: list[int]) -> VideoAnnotation:
     start, total = values[:2]
     label = values[2] if len(values) > 2 and values[2] >= 0 else None  # -1: not known
     if total == _VIDEO:
@@ -90,7 +77,7 @@ def _entry(
             f"{path}:{number}: start {start} and total {total}; expected the first frame and the "
             f"number of frames, or {_VIDEO} for a video file"
         )
-    named = next((name for text, name in _TEMPLATES.items() if text in video), template)
+    named = next((name for text, name in _TEMPLATES.items() if text in video), _OTHER_TEMPLATE)
     return VideoAnnotation(
         path=video,
         label=label,

@@ -52,16 +52,7 @@ def read(
 
     The official csv (`label,youtube_id,time_start,time_end,split`) names files as the usual
     downloaders do, `{youtube_id}_{time_start:06d}_{time_end:06d}.mp4`, directly in the folder or
-    in one folder for each class.
-
-    Args:
-        path: the annotation file.
-        root: videos are relative to this.
-        labels: the class list, for the official csv; by default `labels.txt` beside it.
-        split: for an official csv that holds several.
-
-    Raises:
-        DataError: a line without a label or with another delimiter, an unknown class.
+    in one folder for each class. Its classes are by default in `labels.txt` beside it.
     """
     first, line = next(numbered_lines(path))
     header = next(csv.reader([line]))

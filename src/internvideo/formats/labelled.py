@@ -53,16 +53,8 @@ def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotat
 
     The csv may have a header (file or path or video, label or class), and tabs in place of commas.
     The json is what ViCLIP's zero-shot sets are (`k400_act_val.json`: the caption is the class;
-    a video may be a list of its frame files). Where labels are numbers, they count from 0.
-
-    Args:
-        path: the list.
-        root: folder of the videos.
-        labels: the class list; by default the labels that occur, in alphabetical order, or none
-            where labels are numbers.
-
-    Raises:
-        DataError: not such a list, or a label that is not in the class list.
+    a video may be a list of its frame files). Where labels are numbers, they count from 0. The
+    classes are by default the labels that occur, in alphabetical order, or none for numbers.
     """
     rows = list(_json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path))
     said = [row[1] for _, row in rows if isinstance(row, tuple)]

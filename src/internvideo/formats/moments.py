@@ -31,13 +31,8 @@ def looks_like(file: Glimpse) -> bool:
 def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotations:
     """Read one csv of Moments in Time; it has no header, and what follows the label is votes.
 
-    Args:
-        path: the csv.
-        root: folder of the class folders (`training/`, `validation/`).
-        labels: the class list, lines `label,number`; by default `moments_categories.txt` beside.
-
-    Raises:
-        DataError: a line of another shape, an unknown class.
+    `root` is the folder of the class folders (`training/`, `validation/`); the class list has lines
+    `label,number` and is by default `moments_categories.txt` beside the csv.
     """
     classes = ClassNames.find(labels, path.parent, _CLASS_FILES)
 

@@ -30,15 +30,10 @@ def looks_like(file: Glimpse) -> bool:
 
 
 def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotations:
-    """Read the captioned videos of one split.
+    """Read the captioned videos of one split ("train", "validate" or "test").
 
-    Args:
-        path: the json: `videos` (video_id, split) and `sentences` (video_id, caption).
-        root: folder of the videos, named by their ids.
-        split: "train", "validate" or "test".
-
-    Raises:
-        DataError: not an MSR-VTT json, or no captioned video in the split.
+    The json has `videos` (video_id, split) and `sentences` (video_id, caption); the videos are
+    named by their ids.
     """
     data = read_json(path)
     try:

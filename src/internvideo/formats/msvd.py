@@ -44,13 +44,7 @@ def looks_like(file: Glimpse) -> bool:
 def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotations:
     """Read the captioned clips of one split, or of all.
 
-    Args:
-        path: the file of sentences.
-        root: folder of the videos.
-        split: "train", "val" or "test", from `{split}_list.txt` beside the file; None is all clips.
-
-    Raises:
-        DataError: no file of MSVD, or no list of the split.
+    The splits "train", "val" and "test" are in `{split}_list.txt` beside the file of sentences.
     """
     bad: list[BadLine] = []
     captions: dict[str, list[str]] = {}

@@ -38,13 +38,6 @@ def read(path: Path, root: Path | str) -> Annotations:
 
     Rows of LSMDC that lack a field, and three clips whose videos are broken, are left out as in the
     published evaluation: they are the bad lines.
-
-    Args:
-        path: the file.
-        root: folder of the videos.
-
-    Raises:
-        DataError: a row that is no question; its line is named.
     """
     lsmdc = path.suffix.lower() in (".csv", ".tsv")
     bad: list[BadLine] = []

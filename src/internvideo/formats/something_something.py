@@ -61,36 +61,22 @@ def looks_like(file: Glimpse) -> bool:
     return file.fewest == 2
 
 
-def read(
-    path: Path,
-    root: Path | str,
-    *,
-    labels: Path | None = None,
-    template: str | None = None,
-    first_frame: int | None = None,
-) -> Annotations:
+def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotations:
     """Read Something-Something annotations in any of their forms.
 
-    Args:
-        path: the annotation file.
-        root: folder of the videos or frame folders.
-        labels: the class list of the official files; by default `labels.json` beside a json and
-            `something-something-v1-labels.csv` beside a csv.
-        template: how frame files are named; by default what the first folder that is there shows.
-        first_frame: number of the first frame file; by default what that folder shows.
-
-    Raises:
-        DataError: a line of another shape, an unknown class, a class in words without a list.
+    The class list of the official files is by default `labels.json` beside a json and
+    `something-something-v1-labels.csv` beside a csv. The first folder of frames that is there shows
+    how frame files are named, and the number of the first.
     """
     if path.suffix.lower() == ".json":
         return _read_json_list(path, root, labels)
     first = next(numbered_lines(path))[1]
     if ";" in first and trailing_numbers(first, 1).delimiter is None:
-        return _read_v1_csv(path, root, labels, template)
+        return _read_v1_csv(path, root, labels)
     video = Path(trailing_numbers(first, 1).path).suffix.lower() in VIDEO_SUFFIXES
     if video:
         return kinetics.read(path, root, labels=labels)
-    return _read_frame_list(path, root, labels, (template, first_frame))
+    return _read_frame_list(path, root, labels)
 
 
 def _read_json_list(path: Path, root: Path | str, labels: Path | None) -> Annotations:
@@ -120,9 +106,7 @@ def _read_json_list(path: Path, root: Path | str, labels: Path | None) -> Annota
     )
 
 
-def _read_v1_csv(
-    path: Path, root: Path | str, labels: Path | None, template: str | None
-) -> Annotations:
+def _read_v1_csv(path: Path, root: Path | str, labels: Path | None) -> Annotations:
     classes = ClassNames.find(labels, path.parent, _V1_CLASSES)
 
     def entry(number: int, line: str) -> VideoAnnotation:
@@ -130,8 +114,7 @@ def _read_v1_csv(
         if not folder or not name:
             raise bad_line(path, number, line, "id;label")
         label = classes.index(name, path=path, number=number)
-        naming = template or FRAME_TEMPLATES[1]
-        return VideoAnnotation(path=folder, label=label, template=naming, line=number)
+        return VideoAnnotation(path=folder, label=label, template=FRAME_TEMPLATES[1], line=number)
 
     return Annotations(
         records=parsed(numbered_lines(path), entry),
@@ -142,19 +125,11 @@ def _read_v1_csv(
     )
 
 
-def _read_frame_list(
-    path: Path,
-    root: Path | str,
-    labels: Path | None,
-    naming: tuple[str | None, int | None],
-) -> Annotations:
+def _read_frame_list(path: Path, root: Path | str, labels: Path | None) -> Annotations:
     check = DelimiterCheck(path, _SHAPE)
-    template, first_frame = naming
-    if template is None or first_frame is None:
-        lines = islice(numbered_lines(path), _LOOKED_AT)
-        found = find_template(Path(root) / trailing_numbers(line, 2).path for _, line in lines)
-        template = template or found[0]
-        first_frame = found[1] if first_frame is None else first_frame
+    lines = islice(numbered_lines(path), _LOOKED_AT)
+    folders = (Path(root) / trailing_numbers(line, 2).path for _, line in lines)
+    template, first_frame = find_template(folders)
 
     def entry(number: int, line: str) -> VideoAnnotation:
         fields = trailing_numbers(line, 2)

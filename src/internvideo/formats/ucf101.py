@@ -31,18 +31,10 @@ def looks_like(file: Glimpse) -> bool:
 
 
 def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotations:
-    """Read one list of UCF101.
+    """Read `trainlist0N.txt` or `testlist0N.txt`.
 
     The folder of a video names its class; the number of a train list must agree with it. Labels
-    count from 0.
-
-    Args:
-        path: `trainlist0N.txt` or `testlist0N.txt`.
-        root: folder of the class folders.
-        labels: the class list; by default `classInd.txt` beside the list.
-
-    Raises:
-        DataError: a line of another shape, an unknown class, a number of another class.
+    count from 0. The class list is by default `classInd.txt` beside the list.
     """
     classes = ClassNames.find(labels, path.parent, _CLASS_FILES)
 

@@ -15,7 +15,6 @@ from .clip import generate as generate
 from .encode import Encoding as Encoding
 from .encode import write_mp4 as write_mp4
 from .language import CaptionMix as CaptionMix
-from .language import QuestionAnswer as QuestionAnswer
 from .language import action_prompts as action_prompts
 from .language import color_prompts as color_prompts
 from .language import is_held_out as is_held_out

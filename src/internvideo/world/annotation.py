@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from internvideo.annotations import Question, Segment, Track, VideoAnnotation
+from internvideo.annotations import Segment, Track, VideoAnnotation
 from internvideo.world.actions import action_named
 from internvideo.world.choices import draw_choice
 from internvideo.world.clip import World
@@ -80,10 +80,7 @@ def annotate(
             )
             for actor in scaled_truth(scene, scale)["actors"]
         ),
-        questions=tuple(
-            Question(question=q.question, answer=q.answer, kind=q.kind)
-            for q in world.questions(scene)
-        ),
+        questions=tuple(world.questions(scene)),
         choices=(draw_choice(world, scene),) if choices else (),
     )
 
