@@ -23,7 +23,7 @@ from jaxtyping import UInt8
 from internvideo.annotations import VideoAnnotation
 from internvideo.errors import ConfigError
 from internvideo.formats import WRITABLE, Layout, find_format
-from internvideo.formats.files import write_text
+from internvideo.formats.files import Collection
 from internvideo.world import CaptionMix, Encoding, World, write_mp4
 from internvideo.world.annotation import action_template, annotate, scaled_truth
 from internvideo.world.clip import map_clips
@@ -131,8 +131,9 @@ def write_world(
             progress(len(lines), num_clips)
     actions = world.style.actions
     classes = [action_template(action) for action in actions] if layout.templates else actions
-    truth = write_text(directory / "truth.jsonl", "".join(lines))
-    written = form.load().write(directory, videos, classes=classes, layout=layout)
+    data = Collection(directory=directory, videos=videos, classes=classes, layout=layout)
+    truth = data.write_text("truth.jsonl", lines)
+    written = form.load().write(data)
     return WrittenWorld(
         directory=directory,
         videos=tuple(directory / video.path for video in videos),

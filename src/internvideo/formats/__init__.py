@@ -6,8 +6,8 @@ its record says so,
 - `read(path, root, *, labels, split, columns) -> Annotations`, of the options those that the record
   names; it touches no video, and names the line of whatever it cannot use;
 - `looks_like(file: detect.Glimpse) -> bool`;
-- `write(directory, videos, *, classes, layout) -> list[Path]`: the annotation files for videos that
-  are in `directory` already, as `layout` puts them there.
+- `write(data: files.Collection) -> list[Path]`: the annotation files for videos that are already in
+  a folder, as the layout of the format puts them there.
 
 No module is imported before it is needed.
 """

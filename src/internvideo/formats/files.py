@@ -1,20 +1,26 @@
-"""What the readers share: text with line numbers, csv, json, and a look into the folder."""
+"""What readers and writers share: text with line numbers, csv, json, a look into the folder."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from internvideo.annotations import VideoAnnotation
 from internvideo.errors import DataError, did_you_mean
 from internvideo.video import VIDEO_SUFFIXES
 from internvideo.video.sources import is_url
 
+if TYPE_CHECKING:
+    from internvideo.formats import Layout
+
 __all__ = [
+    "Collection",
     "choose_split",
     "files_by_stem",
     "numbered_lines",
@@ -23,8 +29,6 @@ __all__ = [
     "read_json",
     "read_text",
     "refuse_split",
-    "write_csv",
-    "write_text",
 ]
 
 _SHOWN = 120
@@ -228,15 +232,41 @@ def _videos_in(folder: Path) -> tuple[dict[str, str], list[str]]:
     return videos, sorted(others)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file, making its folder; return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collection:
+    """Annotated videos in a folder, whose annotation files are to be written.
 
+    Attributes:
+        directory: the folder.
+        videos: the videos, with paths below it.
+        classes: names of the labels.
+        layout: how the folder is laid out.
+    """
 
-def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> Path:
-    """Write a csv file with a header; return its path."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    return path
+    directory: Path
+    videos: Sequence[VideoAnnotation]
+    classes: Sequence[str]
+    layout: Layout
+
+    def of(self, split: str) -> list[VideoAnnotation]:
+        """Return the videos of a split."""
+        return [video for video in self.videos if video.split == split]
+
+    def class_of(self, video: VideoAnnotation) -> str:
+        """Return the class of a video that has one."""
+        assert video.label is not None
+        return self.classes[video.label]
+
+    def write_text(self, name: str, lines: Iterable[str]) -> Path:
+        """Write a text file of lines (or parts) that end as they should; return its path."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines), encoding="utf-8")
+        return path
+
+    def write_csv(self, name: str, header: list[str], rows: list[list[str]]) -> Path:
+        """Write a csv file with a header; return its path."""
+        path = self.directory / name
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,10 +12,9 @@ from internvideo.annotations import Annotations, BadLine, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.formats.class_names import ClassNames
 from internvideo.formats.fields import bad_line, parsed, trailing_numbers
-from internvideo.formats.files import numbered_lines, write_text
+from internvideo.formats.files import Collection, numbered_lines
 
 if TYPE_CHECKING:
-    from internvideo.formats import Layout
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["looks_like", "read", "write"]
@@ -100,17 +99,12 @@ def _wanted(path: Path, split: str | None) -> tuple[str, str]:
     return match["which"], match["number"] or (named["split"] if named else "1")
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write the first split, `splits/<class>_test_split1.txt` for each class."""
     written = []
-    for label, name in enumerate(classes):
-        rows = [
-            f"{PurePosixPath(video.path).name} {_CODES[video.split]} \n"
-            for video in videos
-            if video.label == label
-        ]
-        file = layout.place("splits/{snake}_test_split1.txt", 0, name)
-        written.append(write_text(directory / file, "".join(rows)))
+    for label, name in enumerate(data.classes):
+        held = [video for video in data.videos if video.label == label]
+        rows = (f"{PurePosixPath(v.path).name} {_CODES[v.split]} \n" for v in held)
+        file = data.layout.place("splits/{snake}_test_split1.txt", 0, name)
+        written.append(data.write_text(file, rows))
     return written

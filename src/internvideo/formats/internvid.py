@@ -4,47 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from internvideo.annotations import VideoAnnotation
-from internvideo.formats.files import write_text
+from internvideo.formats.files import Collection
 from internvideo.formats.timestamps import format_timestamp
 from internvideo.video.writer import join_videos
-
-if TYPE_CHECKING:
-    from internvideo.formats import Layout
 
 __all__ = ["write"]
 
 _CLIPS_A_VIDEO = 5
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write `internvid_{split}.jsonl`, and `videos/{YoutubeID}.mp4` of five clips each.
 
     Aesthetic_Score and UMT_Score are drawn, they mean nothing here.
     """
-    del classes
-    written = []
-    (directory / "videos").mkdir(exist_ok=True)
-    for split in layout.splits:
-        held = [(place, video) for place, video in enumerate(videos) if video.split == split]
-        rows = []
+    (data.directory / "videos").mkdir(exist_ok=True)
+    written, numbers = [], {video.path: number for number, video in enumerate(data.videos)}
+    for split in data.layout.splits:
+        held, rows = data.of(split), []
         for first in range(0, len(held), _CLIPS_A_VIDEO):
             clips = held[first : first + _CLIPS_A_VIDEO]
-            name, start = clips[0][1].id, 0.0
-            paths = [directory / clip.path for _, clip in clips]
-            join_videos(paths, directory / "videos" / f"{name}.mp4")
-            for place, clip in clips:
+            name, start = clips[0].id, 0.0
+            paths = [data.directory / clip.path for clip in clips]
+            join_videos(paths, data.directory / "videos" / f"{name}.mp4")
+            for clip in clips:
                 end = start + (clip.duration or 0)
-                rows.append(_row(name, place, start, end, clip.captions[0]))
+                rows.append(_row(name, numbers[clip.path], start, end, clip.captions[0]))
                 start = end
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        written.append(write_text(directory / f"internvid_{split}.jsonl", text))
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        written.append(data.write_text(f"internvid_{split}.jsonl", lines))
     return written
 
 

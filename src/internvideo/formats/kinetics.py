@@ -7,7 +7,6 @@ The list serves any data set of one label a video. Fields are separated by space
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +21,14 @@ from internvideo.formats.fields import (
     whole_number,
 )
 from internvideo.formats.files import (
+    Collection,
     choose_split,
     numbered_lines,
     read_csv,
     refuse_split,
-    write_text,
 )
 
 if TYPE_CHECKING:
-    from internvideo.formats import Layout
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["looks_like", "read", "write"]
@@ -118,12 +116,10 @@ def _whole_seconds(text: str, *, path: Path, number: int, what: str) -> int:
     return whole_number(whole, path=path, number=number, what=what)
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write a list `path label` for each split, and the names of the labels as `labels.txt`."""
-    written = []
-    for split in layout.splits:
-        rows = [f"{video.path} {video.label}\n" for video in videos if video.split == split]
-        written.append(write_text(directory / f"{split}.csv", "".join(rows)))
-    return [*written, write_text(directory / "labels.txt", "".join(f"{c}\n" for c in classes))]
+    lists = [
+        data.write_text(f"{split}.csv", (f"{v.path} {v.label}\n" for v in data.of(split)))
+        for split in data.layout.splits
+    ]
+    return [*lists, data.write_text("labels.txt", (f"{name}\n" for name in data.classes))]

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from internvideo.annotations import Annotations, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.formats.files import (
+    Collection,
     choose_split,
     files_by_stem,
     read_json,
-    write_csv,
-    write_text,
 )
 
 if TYPE_CHECKING:
-    from internvideo.formats import Layout
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["looks_like", "read", "write"]
@@ -63,25 +61,22 @@ def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotatio
     return Annotations(records=records(), file=path, root=root, description="MSR-VTT json")
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write `MSRVTT_data.json` and the lists of the 1k-A protocol.
 
     `MSRVTT_train.9k.csv` lists the videos of train and validate, as that protocol trains on both;
     `MSRVTT_JSFUSION_test.csv` has one sentence for every test video.
     """
-    del classes, layout
-    train = [[Path(video.path).stem] for video in videos if video.split != "test"]
+    train = [[Path(video.path).stem] for video in data.videos if video.split != "test"]
     test = [
         [f"ret{place}", f"msr{video.id}", Path(video.path).stem, video.captions[0]]
-        for place, video in enumerate(video for video in videos if video.split == "test")
+        for place, video in enumerate(data.of("test"))
     ]
     header = ["key", "vid_key", "video_id", "sentence"]
     return [
-        write_text(directory / "MSRVTT_data.json", json.dumps(_data(videos), indent=1)),
-        write_csv(directory / "MSRVTT_train.9k.csv", ["video_id"], train),
-        write_csv(directory / "MSRVTT_JSFUSION_test.csv", header, test),
+        data.write_text("MSRVTT_data.json", json.dumps(_data(data.videos), indent=1)),
+        data.write_csv("MSRVTT_train.9k.csv", ["video_id"], train),
+        data.write_csv("MSRVTT_JSFUSION_test.csv", header, test),
     ]
 
 

@@ -9,18 +9,17 @@ and so on, `youtube_mapping.txt` beside the sentences or the videos tells which 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.annotations import Annotations, BadLine, VideoAnnotation
 from internvideo.errors import DataError
-from internvideo.formats.files import files_by_stem, numbered_lines, write_text
+from internvideo.formats.files import Collection, files_by_stem, numbered_lines
 from internvideo.formats.tables import Table
 from internvideo.video.sources import is_url
 
 if TYPE_CHECKING:
-    from internvideo.formats import Layout
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["looks_like", "read", "write"]
@@ -165,27 +164,21 @@ def _finder(path: Path, root: Path | str) -> Callable[[str], str]:
     return find
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write the sentences as text and as pickle, the mapping to the videos, and a list a split."""
-    del classes
-    names = [f"{video.id}_0_{max(round(video.duration or 0), 1)}" for video in videos]
-    named = list(zip(names, videos, strict=True))
-    pickled = directory / "raw-captions.pkl"
+    named = [(f"{v.id}_0_{max(round(v.duration or 0), 1)}", v) for v in data.videos]
     words = {name: [caption.split() for caption in video.captions] for name, video in named}
+    pickled = data.directory / "raw-captions.pkl"
     pickled.write_bytes(pickle.dumps(words, protocol=2))
-    said = (f"{name} {caption}\n" for name, video in named for caption in video.captions)
+    sentences = (f"{name} {caption}\n" for name, video in named for caption in video.captions)
     mapping = (f"{name} {Path(video.path).stem}\n" for name, video in named)
+    lists = [
+        data.write_text(f"{split}_list.txt", (f"{name}\n" for name, v in named if v.split == split))
+        for split in data.layout.splits
+    ]
     return [
-        write_text(directory / "AllVideoDescriptions.txt", "".join(said)),
-        write_text(directory / _MAPPING, "".join(mapping)),
+        data.write_text("AllVideoDescriptions.txt", sentences),
+        data.write_text(_MAPPING, mapping),
         pickled,
-        *(
-            write_text(
-                directory / f"{split}_list.txt",
-                "".join(f"{name}\n" for name, video in named if video.split == split),
-            )
-            for split in layout.splits
-        ),
+        *lists,
     ]

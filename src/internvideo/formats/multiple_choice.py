@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from internvideo.annotations import Annotations, BadLine, Choice, VideoAnnotation
 from internvideo.errors import DataError
-from internvideo.formats.files import files_by_stem, numbered_lines, read_text, write_text
-
-if TYPE_CHECKING:
-    from internvideo.formats import Layout
+from internvideo.formats.files import Collection, files_by_stem, numbered_lines, read_text
 
 __all__ = ["read", "write"]
 
@@ -135,20 +132,11 @@ def _lsmdc_rows(path: Path, root: Path | str) -> Iterator[tuple[str, Choice] | B
         yield names.get(clip, f"{movie}/{clip}.avi"), choice
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write `multiple_choice.jsonl`: `video`, `options`, `answer` (from 0) and `kind`."""
-    del classes, layout
     rows = (
-        {
-            "video": video.path,
-            "options": list(choice.options),
-            "answer": choice.answer,
-            "kind": choice.kind,
-        }
-        for video in videos
-        for choice in video.choices
+        {"video": video.path, "options": c.options, "answer": c.answer, "kind": c.kind}
+        for video in data.videos
+        for c in video.choices
     )
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    return [write_text(directory / "multiple_choice.jsonl", text)]
+    return [data.write_text("multiple_choice.jsonl", (json.dumps(row) + "\n" for row in rows))]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +29,12 @@ from internvideo.formats.fields import (
     trailing_numbers,
     whole_number,
 )
-from internvideo.formats.files import files_by_stem, numbered_lines, read_json, write_text
+from internvideo.formats.files import Collection, files_by_stem, numbered_lines, read_json
 from internvideo.formats.frame_paths import template_of
 from internvideo.video import VIDEO_SUFFIXES
 from internvideo.video.rawframes import is_image
 
 if TYPE_CHECKING:
-    from internvideo.formats import Layout
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["FRAME_TEMPLATES", "find_template", "looks_like", "read", "write"]
@@ -43,6 +42,7 @@ __all__ = ["FRAME_TEMPLATES", "find_template", "looks_like", "read", "write"]
 FRAME_TEMPLATES = ("img_{:05d}.jpg", "{:05d}.jpg", "{:06d}.jpg", "image_{:06d}.jpg", "{:04d}.jpg")
 """How frame files are usually named (SSv2, SSv1, …)."""
 
+_LABELLED = ("train", "validation")
 _SHAPE = "folder total_frames label"
 _WIDTH = re.compile(r"(?<=\{:)0\d+(?=d\})")
 _LOOKED_AT = 100
@@ -196,39 +196,30 @@ def _images_in(folder: Path) -> list[str]:
         return []
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write the files of v2: `train.json`, `validation.json`, `test.json` and `labels.json`.
 
     The classes are templates such as "[Something] moves left", whose blanks the first tracks of a
     video fill. `test.json` has ids alone, `test-answers.csv` the answers (`id;label`). With a
     layout of frames there are lists `id total_frames label` besides, `train_rawframes.txt`, ….
     """
-    names = [_without_brackets(template) for template in classes]
-    splits = {split: [v for v in videos if v.split == split] for split in layout.splits}
-    answers = [f"{video.id};{names[_label(video)]}\n" for video in splits["test"]]
+    names = [_without_brackets(template) for template in data.classes]
+    test = data.of("test")
+    contents: dict[str, Any] = {
+        **{split: [_item(v, data.class_of(v)) for v in data.of(split)] for split in _LABELLED},
+        "test": [{"id": video.id} for video in test],
+        "labels": {name: str(n) for n, name in enumerate(names)},
+    }
     written = [
-        *(
-            _write_json(
-                directory / f"{split}.json",
-                [_item(video, classes[_label(video)]) for video in splits[split]],
-            )
-            for split in ("train", "validation")
-        ),
-        _write_json(directory / "test.json", [{"id": video.id} for video in splits["test"]]),
-        write_text(directory / "test-answers.csv", "".join(answers)),
-        _write_json(directory / "labels.json", {name: str(n) for n, name in enumerate(names)}),
+        data.write_text(f"{name}.json", [json.dumps(c, indent=0, ensure_ascii=False), "\n"])
+        for name, c in contents.items()
     ]
-    for split, held in splits.items() if layout.frames is not None else ():
-        rows = [f"{video.id} {video.num_frames} {video.label}\n" for video in held]
-        written.append(write_text(directory / f"{split}_rawframes.txt", "".join(rows)))
+    answers = (f"{video.id};{_without_brackets(data.class_of(video))}\n" for video in test)
+    written.insert(-1, data.write_text("test-answers.csv", answers))
+    for split in data.layout.splits if data.layout.frames is not None else ():
+        rows = (f"{v.id} {v.num_frames} {v.label}\n" for v in data.of(split))
+        written.append(data.write_text(f"{split}_rawframes.txt", rows))
     return written
-
-
-def _label(video: VideoAnnotation) -> int:
-    assert video.label is not None
-    return video.label
 
 
 def _item(video: VideoAnnotation, template: str) -> dict[str, Any]:
@@ -242,7 +233,3 @@ def _item(video: VideoAnnotation, template: str) -> dict[str, Any]:
 
 def _without_brackets(template: str) -> str:
     return template.replace("[", "").replace("]", "")
-
-
-def _write_json(path: Path, content: Any) -> Path:
-    return write_text(path, json.dumps(content, indent=0, ensure_ascii=False) + "\n")

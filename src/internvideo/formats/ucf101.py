@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,9 @@ from internvideo.annotations import Annotations, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.formats.class_names import ClassNames
 from internvideo.formats.fields import bad_line, parsed, trailing_numbers
-from internvideo.formats.files import numbered_lines, write_text
+from internvideo.formats.files import Collection, numbered_lines
 
 if TYPE_CHECKING:
-    from internvideo.formats import Layout
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["looks_like", "read", "write"]
@@ -60,24 +58,20 @@ def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotat
     )
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write one split: `trainlist01.txt`, `testlist01.txt`, and `classInd.txt` with numbers from 1.
 
     The paths of the lists are below `videos/`.
     """
-    train, test = [], []
-    for video in videos:
-        path = PurePosixPath(video.path).relative_to("videos")
-        assert video.label is not None
-        if video.split == "train":
-            train.append(f"{path} {video.label + 1}\n")
-        else:
-            test.append(f"{path}\n")
-    names = [f"{n} {layout.place('{camel}', 0, c)}\n" for n, c in enumerate(classes, start=1)]
+    numbers = {name: number for number, name in enumerate(data.classes, start=1)}
+    train = (f"{_listed(v)} {numbers[data.class_of(v)]}\n" for v in data.of("train"))
+    names = (f"{n} {data.layout.place('{camel}', 0, name)}\n" for name, n in numbers.items())
     return [
-        write_text(directory / "trainlist01.txt", "".join(train)),
-        write_text(directory / "testlist01.txt", "".join(test)),
-        write_text(directory / "classInd.txt", "".join(names)),
+        data.write_text("trainlist01.txt", train),
+        data.write_text("testlist01.txt", (f"{_listed(v)}\n" for v in data.of("test"))),
+        data.write_text("classInd.txt", names),
     ]
+
+
+def _listed(video: VideoAnnotation) -> str:
+    return video.path.removeprefix("videos/")

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from internvideo.annotations import Annotations, BadLine, Question, Segment, VideoAnnotation
 from internvideo.errors import ConfigError, DataError
-from internvideo.formats.files import write_text
+from internvideo.formats.files import Collection
 from internvideo.formats.tables import open_table
 from internvideo.formats.timestamps import parse_seconds
 
 if TYPE_CHECKING:
-    from internvideo.formats import Layout
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["conversation_text", "looks_like", "read", "write"]
@@ -131,23 +130,20 @@ def conversation_text(
     return f"{system}{_MARK}Human: <Video></Video> {frames} {talk}{_MARK}"
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write a json for each split.
 
     Videos of even number are described in one turn, the others talked about in up to four.
     """
-    del classes
+    talks = [
+        {"video": video.path.removeprefix("videos/"), "QA": _written_turns(number, video)}
+        for number, video in enumerate(data.videos)
+    ]
     written = []
-    for split in layout.splits:
-        talks = [
-            {"video": video.path.removeprefix("videos/"), "QA": _written_turns(number, video)}
-            for number, video in enumerate(videos)
-            if video.split == split
-        ]
-        text = json.dumps(talks, ensure_ascii=False, indent=1)
-        written.append(write_text(directory / f"videochat_{split}.json", text))
+    for split in data.layout.splits:
+        held = [t for t, video in zip(talks, data.videos, strict=True) if video.split == split]
+        text = json.dumps(held, ensure_ascii=False, indent=1)
+        written.append(data.write_text(f"videochat_{split}.json", text))
     return written
 
 

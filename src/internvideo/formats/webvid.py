@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from internvideo.annotations import VideoAnnotation
-from internvideo.formats.files import write_csv
-
-if TYPE_CHECKING:
-    from internvideo.formats import Layout
+from internvideo.formats.files import Collection
 
 __all__ = ["write"]
 
 _HEADER = ["videoid", "contentUrl", "duration", "page_dir", "name"]
 
 
-def write(
-    directory: Path, videos: Sequence[VideoAnnotation], *, classes: Sequence[str], layout: Layout
-) -> list[Path]:
+def write(data: Collection) -> list[Path]:
     """Write `results_world_{split}.csv`; a video is `videos/{page_dir}/{videoid}.mp4`.
 
     `contentUrl` is empty, `duration` is written as `PT00H00M02S`, `name` is the caption.
     """
-    del classes
     return [
-        write_csv(
-            directory / f"results_world_{split}.csv",
-            _HEADER,
-            [_row(video) for video in videos if video.split == split],
-        )
-        for split in layout.splits
+        data.write_csv(f"results_world_{split}.csv", _HEADER, list(map(_row, data.of(split))))
+        for split in data.layout.splits
     ]
 
 
