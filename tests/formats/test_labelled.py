@@ -45,7 +45,7 @@ def test_a_class_list_says_the_order_of_the_folders(folder, tmp_path):
     assert clips.class_names == ("打篮球", "swim", "empty", "fly")
     assert [clip.label for clip in clips] == [1, 0, 0]
     write(labels, "打篮球\nswimm\nempty\n")
-    with pytest.raises(DataError, match=r"'swim' is none of the 3 classes .*mean 'swimm'"):
+    with pytest.raises(DataError, match=r"'swim' is not one of the 3 classes .*mean 'swimm'"):
         read_list("class-folders", folder, labels=labels)
 
 

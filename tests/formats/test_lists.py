@@ -281,7 +281,7 @@ def test_formats_are_told_without_what_lies_beside(tmp_path, name, text, kind):
 
 
 def test_a_table_with_semicolons_is_not_that_of_something_something(tmp_path):
-    with pytest.raises(DataError, match=r"say it with --format .line 1 is 'video;caption'"):
+    with pytest.raises(DataError, match=r"--format .line 1 is 'video;caption'"):
         detect_kind(write(tmp_path / "x.csv", "video;caption\na.mp4;a dog\n"))
 
 

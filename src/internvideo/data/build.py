@@ -178,7 +178,7 @@ def read_multiple_choice(path: Path, *, root: Path | str | None = None) -> Multi
     """Read a file of multiple-choice questions, see `formats.multiple_choice`.
 
     Args:
-        path: the file; its format is told from its content.
+        path: the file; its format follows from its content.
         root: folder of the videos; by default that of the file.
 
     Raises:

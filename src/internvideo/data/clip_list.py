@@ -44,9 +44,9 @@ class ClipEntry:
         label: class number from 0, or None.
         start: start of the annotated part in seconds, or None for the whole video.
         end: its end in seconds.
-        duration: length of the whole video in seconds, where the annotation tells it.
+        duration: length of the whole video in seconds, where the annotation says so.
         captions: sentences about it.
-        num_frames: frames of a folder, where the annotation tells it.
+        num_frames: frames of a folder, where the annotation says so.
         first_frame: number in the name of the first frame file, for `template`.
         template: name of a frame file, such as `img_{:05d}.jpg`; set for folders of frames.
         line: line (or 1-based place) in the annotation file.
@@ -65,7 +65,7 @@ class ClipEntry:
 
     @property
     def key(self) -> str:
-        """What tells the clip from all others of its list."""
+        """A name that no other clip of its list has."""
         if self.start is None:
             return self.path
         end = "" if self.end is None else f"{self.end:.10g}"

@@ -94,7 +94,7 @@ class CaptionData:
     annotations: Path
     root: str | None = _ROOT
     columns: CaptionColumns | None = Field(
-        default=None, description="by default told from the names of the columns"
+        default=None, description="by default found by the names of the columns"
     )
     skip_bad: bool = _SKIP_BAD
 

@@ -22,7 +22,7 @@ class Sample:
         frames: uint8 RGB "t h w c".
         caption: one sentence, or None.
         label: class index, or None.
-        key: what tells the video from all others of its source: its path or member name.
+        key: the name of the video in its source, and of no other: its path or member name.
     """
 
     frames: UInt8[np.ndarray, "t h w c"]
@@ -74,7 +74,7 @@ class EvaluationSource(ClipSource, Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the labels in their order, where the data tells them."""
+        """Names of the labels in their order, where the data names them."""
         ...
 
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:

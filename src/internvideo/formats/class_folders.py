@@ -41,7 +41,7 @@ def read(
     classes = ClassNames(names, folder) if labels is None else ClassNames.read(labels)
     if unknown := [name for name in names if name not in classes]:
         raise DataError(
-            f"{folder}: the folder {unknown[0]!r} is none of the {len(classes)} classes of "
+            f"{folder}: the folder {unknown[0]!r} is not one of the {len(classes)} classes of "
             f"{labels}.{did_you_mean(unknown[0], classes.names, count=1)}"
         )
     return Annotations(

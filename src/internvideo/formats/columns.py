@@ -39,7 +39,7 @@ class CaptionColumns:
         path: path of the video or image, or in json a list of all its frames.
         file: pattern of the path where no column has it, such as `{page_dir}/{videoid}.mp4`.
         caption: a sentence, or in json a list of sentences.
-        start: begin of the clip, in seconds or as HH:MM:SS.mmm.
+        start: start of the clip, in seconds or as HH:MM:SS.mmm.
         end: its end.
         duration: length of the whole video.
         id: what no two rows may share.

@@ -35,11 +35,11 @@ def detect_kind(path: Path) -> str:
     if path.is_dir():
         raise DataError(
             f"{path} is a folder without a folder for each class in it, so that its format "
-            "cannot be told; name the annotation file, or say it with --format"
+            "is not known; name the annotation file, or the format with --format"
         )
     number, line = next(numbered_lines(path))
     raise DataError(
-        f"{path}: its format cannot be told from its content; say it with --format "
+        f"{path}: its content has no known format; name one with --format "
         f"(line {number} is {line[:_SHOWN]!r})"
     )
 

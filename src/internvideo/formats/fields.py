@@ -91,7 +91,7 @@ class DelimiterCheck:
         """Look at the delimiter of one line.
 
         Raises:
-            DataError: it is none of space, comma and tab, or not that of the first line.
+            DataError: it is not a space, comma or tab, or not that of the first line.
         """
         known = ", ".join(_DELIMITERS.values())
         if delimiter not in _DELIMITERS:

@@ -69,14 +69,14 @@ def opened(path: Path, *, errors: str = "strict", newline: str | None = None) ->
 def _why_no_text(path: Path) -> str:
     """Say what a file is that is not text in UTF-8, and what to do."""
     with path.open("rb") as file:
-        begin = file.read(_SHOWN)
+        start = file.read(_SHOWN)
         file.seek(0)
         for magic, (name, command) in _COMPRESSED.items():
-            if begin.startswith(magic):
+            if start.startswith(magic):
                 return f"{path} is compressed ({name}); unpack it first: {command} {path}"
-        if begin.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
             return f"{path} is a text in UTF-16; save it as UTF-8"
-        if b"\0" in begin:
+        if b"\0" in start:
             return f"{path} is not a text file; expected annotations"
         for number, line in enumerate(file, start=1):
             try:

@@ -146,7 +146,7 @@ def _listed(path: Path, split: str) -> list[str]:
 
 
 def _finder(path: Path, root: Path | str) -> Callable[[str], str]:
-    """Return a function that tells the path of a clip's video below the root."""
+    """Return a function from a clip to the path of its video below the root."""
     names = files_by_stem(root)
     places = [path.parent] if is_url(str(root)) else [path.parent, Path(root)]
     mapping = next((place / _MAPPING for place in places if (place / _MAPPING).is_file()), None)

@@ -88,19 +88,19 @@ class Table:
 
 
 def open_table(path: Path) -> Table:
-    """Return an annotation file as rows; what it is, is told by its beginning or its ending.
+    """Return an annotation file as rows; its start or its ending says what it is.
 
     Raises:
         DataError: it is missing, empty, a folder, or of an unknown ending.
     """
     with opened(path, errors="surrogateescape") as file:
-        begin = file.read(_ROWS).lstrip()
-        if not begin:
+        start = file.read(_ROWS).lstrip()
+        if not start:
             raise DataError(f"{path} is empty; check that it was copied completely")
         kind: _Kind | None = _SUFFIXES.get(path.suffix.lower())
         for magic, named in _MAGIC.items():
-            kind = named if begin.startswith(magic) else kind
-        if kind == "json" and begin[0] == "{":
+            kind = named if start.startswith(magic) else kind
+        if kind == "json" and start[0] == "{":
             file.seek(0)
             kind = "jsonl" if _is_json(file.readline(_MAX_LINE)) else "json"
     if kind is None:

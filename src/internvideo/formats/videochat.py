@@ -109,7 +109,7 @@ def conversation_text(
 
     Args:
         turns: the conversation.
-        seconds: times of the sampled frames, told with one decimal.
+        seconds: times of the sampled frames, written with one decimal.
         system: what stands before everything; must be empty or end with a space.
 
     Raises:
