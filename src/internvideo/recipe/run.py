@@ -259,7 +259,7 @@ def evaluate_recipe(
             f"the recipe {recipe.name} names no evaluation.data; add "
             "evaluation.data.kind=kinetics evaluation.data.annotations=val.csv"
         )
-    _check_shape(model, recipe)
+    _check_shape(model, recipe, name or model.name)
     data = recipe.evaluation.data
     source = build_source(recipe.model_copy(update={"data": data, "sampling": None}))
     loop = EvalLoop(
@@ -277,7 +277,7 @@ def evaluate_recipe(
     return report
 
 
-def _check_shape(model: VideoModel, recipe: Recipe) -> None:
+def _check_shape(model: VideoModel, recipe: Recipe, name: str) -> None:
     """Compare the weights with the model of the recipe, which is built without memory."""
     with torch.device("meta"):
         expected: Any = build_task(recipe, with_weights=False).model
@@ -286,7 +286,7 @@ def _check_shape(model: VideoModel, recipe: Recipe) -> None:
     fit = fit_config(shapes, kind, expected.config)
     if not fit.ok:
         raise CheckpointError(
-            f"the weights do not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "
+            f"{name} does not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "
             "weights of this recipe, or change its `model`"
         )
 
