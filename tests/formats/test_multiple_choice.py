@@ -18,7 +18,9 @@ def write(path, *rows):
 
 
 def asked(choices):
-    return [question for group in choices.questions for question in group]
+    """Return the path of the video and the question, for each question."""
+    questions = enumerate(choices.questions)
+    return [(choices.videos.written_path(n), each) for n, several in questions for each in several]
 
 
 def test_msrvtt_finds_the_files_of_its_clips(tmp_path):
@@ -30,7 +32,7 @@ def test_msrvtt_finds_the_files_of_its_clips(tmp_path):
         {"answer": 0, "options": list("fghij"), "clip_name": "video7021", "qid": 1},
     )
     choices = read_multiple_choice(path)
-    assert [(q.path, q.answer, q.line) for q in asked(choices)] == [
+    assert [(path, q.answer, q.line) for path, q in asked(choices)] == [
         ("video7020.mp4", 3, 1),
         ("all/video7021.webm", 0, 2),
     ]
@@ -50,7 +52,7 @@ def test_questions_about_one_video_are_together(tmp_path):
     choices = read_multiple_choice(path)
     assert [clip.path for clip in choices.videos] == [f"{tmp_path}/{n}.mp4" for n in "ab"]
     assert [[q.answer for q in group] for group in choices.questions] == [[1, 0], [2]]
-    assert choices.num_questions == 3
+    assert sum(map(len, choices.questions)) == 3
     assert choices.questions[1][0].kind == "hard"
 
 
@@ -64,7 +66,7 @@ def test_lsmdc_leaves_out_what_the_published_evaluation_does(tmp_path):
         f"1004_Juno_00.00.50.000\ta\tb\tc\td\t{FIVE}\t1",
     )
     choices = read_multiple_choice(path)
-    assert [(q.path, q.answer) for q in asked(choices)] == [
+    assert [(path, q.answer) for path, q in asked(choices)] == [
         ("3001_21_JUMP_STREET/3001_21_JUMP_STREET_00.03.07.077-00.03.07.559.avi", 3),
         ("1004_Juno/1004_Juno_00.00.50.000.avi", 0),
     ]

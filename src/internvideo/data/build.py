@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from internvideo.annotations import BadLine, Choice, VideoAnnotation
+from internvideo.annotations import Choice, VideoAnnotation
 from internvideo.data.clip_list import ClipList
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
@@ -18,7 +18,6 @@ from internvideo.formats.detect import detect_kind
 from internvideo.video import Preprocessing
 
 __all__ = [
-    "ChoiceQuestion",
     "ListKind",
     "MultipleChoice",
     "detect_kind",
@@ -93,6 +92,8 @@ def open_list(
 ) -> VideoListSource:
     """Return the clips of an annotation file.
 
+    The other arguments are those of `read_list`.
+
     Args:
         kind: the format.
         annotations: the file; for HMDB51 the folder of split files.
@@ -100,10 +101,6 @@ def open_list(
         sampling: how the frames of a training clip are drawn; None takes the middle clip of the
             protocol. For a hybrid list without `strides` of its own, Something-Something gets the
             stride 2, as in the published pretraining.
-        root: folder or address of the videos; by default the folder of the annotations.
-        labels: the class list, for formats that name classes in words.
-        split: for files that hold several.
-        columns: which columns say what, for "captions".
         skip_bad: leave out lines that cannot be used, and say how many and why, where otherwise
             the first of them is an error.
 
@@ -143,35 +140,22 @@ def warn_of_bad_lines(clips: ClipList) -> None:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChoiceQuestion(Choice):
-    """A choice with the path of its video, as the file names it."""
-
-    path: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class MultipleChoice:
-    """The questions of one file, by video.
+    """The multiple-choice questions of one file.
 
     Attributes:
         videos: each video once.
         questions: those about each of the videos, in the same order.
-        file: where they were read.
-        description: what was read.
-        left_out: why some rows were left out, as the published evaluation does.
     """
 
     videos: ClipList
-    questions: tuple[tuple[ChoiceQuestion, ...], ...]
-    file: str
-    description: str
-    left_out: tuple[str, ...] = ()
+    questions: tuple[tuple[Choice, ...], ...]
 
     @property
-    def num_questions(self) -> int:
-        """Questions over all videos."""
-        return sum(len(each) for each in self.questions)
+    def left_out(self) -> tuple[str, ...]:
+        """Why some rows were left out, as the published evaluation does."""
+        return tuple(line.message for line in self.videos.bad_lines)
 
 
 def read_multiple_choice(path: Path, *, root: Path | str | None = None) -> MultipleChoice:
@@ -188,24 +172,6 @@ def read_multiple_choice(path: Path, *, root: Path | str | None = None) -> Multi
 
     found = multiple_choice.read(path, root or path.parent)
     records = list(found.records)
+    questions = [video.choices for video in records if isinstance(video, VideoAnnotation)]
     clips = ClipList.read(replace(found, records=records))
-    return MultipleChoice(
-        videos=clips,
-        questions=tuple(
-            tuple(
-                ChoiceQuestion(
-                    path=video.path,
-                    options=choice.options,
-                    answer=choice.answer,
-                    kind=choice.kind,
-                    line=choice.line,
-                )
-                for choice in video.choices
-            )
-            for video in records
-            if isinstance(video, VideoAnnotation)
-        ),
-        file=clips.file,
-        description=clips.description,
-        left_out=tuple(row.message for row in records if isinstance(row, BadLine)),
-    )
+    return MultipleChoice(videos=clips, questions=tuple(questions))

@@ -99,7 +99,7 @@ def test_cleaning_changes_the_words_that_are_read(model, questions, monkeypatch)
     choices = read_multiple_choice(questions)
     shouted = tuple(
         tuple(
-            type(each)(path=each.path, options=tuple(o.upper() + "!" for o in each.options),
+            type(each)(options=tuple(o.upper() + "!" for o in each.options),
                        answer=each.answer)
             for each in asked
         )
