@@ -92,17 +92,11 @@ def open_list(
 ) -> VideoListSource:
     """Return the clips of an annotation file.
 
-    The other arguments are those of `read_list`.
-
-    Args:
-        kind: the format.
-        annotations: the file; for HMDB51 the folder of split files.
-        protocol: the input protocol of the model.
-        sampling: how the frames of a training clip are drawn; None takes the middle clip of the
-            protocol. For a hybrid list without `strides` of its own, Something-Something gets the
-            stride 2, as in the published pretraining.
-        skip_bad: leave out lines that cannot be used, and say how many and why, where otherwise
-            the first of them is an error.
+    The arguments are those of `read_list`, and the input protocol of the model. `sampling` is how
+    the frames of a training clip are drawn; None takes the middle clip of the protocol. For a
+    hybrid list without `strides` of its own, Something-Something gets the stride 2, as in the
+    published pretraining. With `skip_bad`, lines that cannot be used are left out, and a warning
+    says how many and why, where otherwise the first of them is an error.
 
     Raises:
         ConfigError: an unknown format, or an option that it does not have.
