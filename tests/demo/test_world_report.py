@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from internvideo.data import write_world
 from internvideo.data.world import EVALUATION_SEED
 from internvideo.demo.world_report import (
     ClipBatch,
@@ -21,7 +22,6 @@ from internvideo.world import (
     color_prompts,
     is_held_out,
     reversal_of,
-    write_kinetics,
 )
 
 NUM_CLIPS = 56
@@ -173,7 +173,7 @@ def test_the_clips_do_not_depend_on_the_batch():
 
 def test_written_clips_are_the_rendered_ones(tmp_path):
     world = World(seed=SEED, objects=("star", "circle"))
-    written = write_kinetics(tmp_path, 11, world=world, splits=(0.0, 0.0, 1.0))
+    written = write_world(tmp_path, 11, world=world, splits=(0.0, 0.0, 1.0))
     batches = list(written_clips(world, written.videos, batch_size=4))
     assert [len(batch.truths) for batch in batches] == [4, 4, 3]
     frames = torch.cat([batch.frames for batch in batches])

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import internvideo
+from internvideo.data import write_world
 from internvideo.data.world import EVALUATION_SEED
 from internvideo.demo.page import PageContent, ShownVideo, render_page
 from internvideo.demo.pictures import filmstrip, strip_indices
@@ -32,7 +33,7 @@ from internvideo.pipeline import VideoModel, load
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.video import Video
 from internvideo.video.opening import expand_videos
-from internvideo.world import ACTIONS, World, action_named, action_prompts, write_kinetics
+from internvideo.world import ACTIONS, World, action_named, action_prompts
 
 __all__ = ["DemoResult", "default_labels", "run_demo"]
 
@@ -103,7 +104,7 @@ def run_demo(
         raise ConfigError(f"the demo needs a model with a text tower; {model.name} has none")
     world = World(seed=EVALUATION_SEED)
     with clock.stage("painting and encoding the clips"):
-        written = write_kinetics(
+        written = write_world(
             out / "world",
             num_clips,
             world=world,
