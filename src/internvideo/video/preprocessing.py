@@ -359,6 +359,15 @@ PRESETS: dict[str, Preprocessing] = {
         mean=CLIP_MEAN,
         std=CLIP_STD,
     ),
+    "offline-objects": Preprocessing(
+        num_frames=8,
+        sampling="middle",
+        resize_size=256,
+        interpolation="bicubic",
+        antialias=True,
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
     "tal-features": Preprocessing(
         num_frames=16,
         sampling="dense",

@@ -14,6 +14,7 @@ from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
     internvideo_mm,
+    object_words,
     umt_multimodal,
     uniformerv2,
     unmasked_teacher,
@@ -38,6 +39,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     umt_multimodal.RETRIEVAL,
     unmasked_teacher.TEACHER,
     videomae.PROBE,
+    object_words.OBJECT_WORDS,
 )
 """All architectures that the zoo can build, the most specific first."""
 

