@@ -18,7 +18,7 @@ import typer
 from internvideo.cli.answers import prepare_files, show_all
 from internvideo.cli.labels import read_labels
 from internvideo.cli.options import Card, Device, JsonLines, Model, Videos
-from internvideo.cli.terminal import command_help
+from internvideo.cli.terminal import command_help, note_line
 from internvideo.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def load_default(model: str, *, default: str | None, card: str | None, device: s
     from internvideo.pipeline import load
 
     try:
-        return load(model, device=device, card=card)
+        loaded = load(model, device=device, card=card)
     except UnknownNameError:
         if model != default:
             raise
@@ -129,6 +129,9 @@ def load_default(model: str, *, default: str | None, card: str | None, device: s
             f"the default model {default} is not part of this installation; give --model, such as "
             "a folder that `internvideo train` wrote"
         ) from None
+    if model == "auto" and loaded.loaded.card is not None:
+        note_line(f"asked {loaded.name}: {loaded.loaded.card.description}; --model names another")
+    return loaded
 
 
 def add_predict(app: typer.Typer, task: Task, *, name: str, command: str) -> None:
@@ -154,7 +157,7 @@ def add_predict(app: typer.Typer, task: Task, *, name: str, command: str) -> Non
 
         loaded = load_default(model, default=task.default_model, card=card, device=device)
         paths, failures = expand_videos(videos)
-        results = predict(loaded.loaded, paths, **options)
+        results = loaded.predict(task.name, iter(paths), **options)
         code = show_all(
             results, paths, failures, description=task.name, as_json=as_json, targets=targets
         )

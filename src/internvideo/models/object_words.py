@@ -153,10 +153,10 @@ class ObjectWords(VideoEncoder, nn.Module):
         for number, block in enumerate(blocks):
             x = block(x)
             if number in wanted:
-                found[number] = rearrange(x, "(b t) d h w -> b (t h w) d", b=len(video))
+                found[number] = rearrange(x, "(b t) d h w -> b (t h w) d", b=video.shape[0])
         x = self.image_encoder.bn2(self.image_encoder.conv_head(x))
         return VideoFeatures(
-            tokens=rearrange(x, "(b t) d h w -> b (t h w) d", b=len(video)),
+            tokens=rearrange(x, "(b t) d h w -> b (t h w) d", b=video.shape[0]),
             grid=(video.shape[2], *x.shape[2:]),  # type: ignore[arg-type]
             hidden=tuple(found[number] for number in wanted),
         )

@@ -24,6 +24,7 @@ from internvideo.evaluation.text import embed_sentences, warn_of_unknown_words
 from internvideo.evaluation.timeline import ActionWindow
 from internvideo.evaluation.videos import Cut, label_videos, label_windows
 from internvideo.models.tokenizer import Tokenizer
+from internvideo.pipeline.auto import refuse_unknown_words
 from internvideo.pipeline.devices import choose_device
 from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 from internvideo.tasks.captioning.predict import (
@@ -59,10 +60,13 @@ class VideoModel:
     Args:
         loaded: the network with its record, as `zoo.load_model` returns it. It is used where it is,
             and put into evaluation mode.
+        refuse_unknown_words: sentences with words that the model does not know are an error, not a
+            warning; so where a user did not choose the model.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, *, refuse_unknown_words: bool = False) -> None:
         self.loaded = loaded
+        self._refuses = refuse_unknown_words
         self.model: nn.Module = loaded.model.eval()
         self._namers: dict[Any, Answerer[Classification]] = {}
         self._warned_words: set[str] = set()
@@ -101,7 +105,8 @@ class VideoModel:
                     f"{did_you_mean(protocol, PRESETS)}"
                 )
             protocol = PRESETS[protocol]
-        return VideoModel(self.loaded.with_record(preprocessing=protocol))
+        loaded = self.loaded.with_record(preprocessing=protocol)
+        return VideoModel(loaded, refuse_unknown_words=self._refuses)
 
     @property
     def name(self) -> str:
@@ -162,6 +167,7 @@ class VideoModel:
         found = find_task(task)
         if found.predict is None:
             raise ConfigError(f"the task {found.name!r} answers nothing about videos of your own")
+        self._check_words(options.get("labels"))
         several = videos if isinstance(videos, Iterator) else as_list(videos)  # type: ignore[arg-type]
         return found.predict(self.loaded, several, **options)
 
@@ -243,7 +249,8 @@ class VideoModel:
 
         Raises:
             VideoError: the video cannot be read.
-            ConfigError: no labels for a text model, or a model that has neither text nor classes.
+            ConfigError: no labels for a text model, or a model that has neither text nor classes;
+                or `load("auto")` found no model that knows the words of the labels.
         """
         [answer] = self.classify_many([video], labels, top_k=top_k, templates=templates)
         if isinstance(answer, VideoError):
@@ -326,6 +333,7 @@ class VideoModel:
     def _labelling(
         self, labels: tuple[str, ...] | None, templates: str | Path | Sequence[str]
     ) -> Answerer[Classification]:
+        self._check_words(labels)
         if self.tokenizer is not None:
             return sentence_classifier(self.loaded, labels, templates, warned=self._warned_words)
         if self.labels is not None:
@@ -334,6 +342,10 @@ class VideoModel:
             f"{self.name} has neither a text tower nor classes; embed_video works, or load a "
             "ViCLIP or a classifier"
         )
+
+    def _check_words(self, texts: Sequence[str] | None) -> None:
+        if self._refuses and texts is not None:
+            refuse_unknown_words(self.loaded, texts)
 
     # --- embeddings ---------------------------------------------------------------------------
 
@@ -383,6 +395,7 @@ class VideoModel:
         texts = _texts(texts, what="text")
         if not texts:
             raise ConfigError("no texts to embed: give at least one")
+        self._check_words(texts)
         warn_of_unknown_words(towers, texts, name=self.name, warned=self._warned_words)
         return embed_sentences(towers, texts).cpu()
 

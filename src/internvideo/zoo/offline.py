@@ -34,7 +34,7 @@ from internvideo.zoo.kinds.object_words import OBJECT_WORDS
 from internvideo.zoo.renames import Rename, RenameTable
 from internvideo.zoo.resolve import card_preprocessing
 
-__all__ = ["EFFICIENTNET_LITE0", "assemble", "assembled_path", "missing_packages"]
+__all__ = ["EFFICIENTNET_LITE0", "assemble", "installed_path"]
 
 _TEXT_BATCH = 64
 
@@ -60,14 +60,13 @@ EFFICIENTNET_LITE0 = RenameTable(_lite0_lines())
 """From the names of the package to those of timm's `tf_efficientnet_lite0`."""
 
 
-def missing_packages(card: Card) -> tuple[str, ...]:
-    """Return those packages of a model that are not installed."""
-    return tuple(name for name in card.packages if _version(name) is None)
+def installed_path(card: Card) -> Path | None:
+    """Return the folder of a model of packages, None where neither it nor the packages are there.
 
-
-def assembled_path(card: Card) -> Path:
-    """Return the folder in which a model of packages is put together, whether it is there or not."""
-    return environment.cache_directory() / "checkpoints" / card.name
+    The folder itself need not be there yet: `assemble` makes it.
+    """
+    folder = environment.cache_directory() / "checkpoints" / card.name
+    return folder if is_saved_model(folder) or not _missing_packages(card) else None
 
 
 def assemble(card: Card) -> Path:
@@ -77,10 +76,10 @@ def assemble(card: Card) -> Path:
         MissingExtraError: a package is not installed.
         CheckpointError: a package holds something else, or the cache cannot be written.
     """
-    target = assembled_path(card)
+    target = environment.cache_directory() / "checkpoints" / card.name
     if is_saved_model(target):
         return target
-    if missing := missing_packages(card):
+    if missing := _missing_packages(card):
         raise MissingExtraError(
             f"{card.name} is made of packages of which {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not installed; install them with: "
@@ -164,6 +163,10 @@ def _package_file(module: str, pattern: str) -> Path:
     if not found:
         raise CheckpointError(f"the installed package {module} has no file {pattern}")
     return found[0]
+
+
+def _missing_packages(card: Card) -> tuple[str, ...]:
+    return tuple(name for name in card.packages if _version(name) is None)
 
 
 def _version(package: str) -> str | None:
