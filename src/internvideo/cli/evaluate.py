@@ -186,9 +186,7 @@ def _runner(task: Task) -> Any:
                 name = None if loaded.card else subject
                 if protocol is not None:
                     loaded = loaded.with_preprocessing(protocol)
-                report = loaded.evaluate(
-                    videos, task.name, name=name, **running, **(options or {})
-                )
+                report = loaded.evaluate(videos, task.name, name=name, **running, **(options or {}))
         code = _show(report, as_json=as_json, plot=plot, strict=strict, details=details)
         raise typer.Exit(code)
 
