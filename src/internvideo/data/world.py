@@ -16,7 +16,7 @@ from internvideo.errors import DataError
 from internvideo.video import Preprocessing
 from internvideo.world import CaptionMix, Encoding, World
 
-__all__ = ["EVALUATION_SEED", "WorldSource"]
+__all__ = ["EVALUATION_SEED", "PaintedVideo", "WorldSource"]
 
 EVALUATION_SEED = 7_000_001
 """World of all reports; recipes train on small seeds, so no model has seen its clips."""
@@ -70,7 +70,7 @@ class WorldSource:
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
         """Return all views of clip `index`."""
         clip = self.world[self.start + index]
-        views = protocol.load(_Painted(clip.frames))
+        views = protocol.load(PaintedVideo(clip.frames))
         return ClipViews(views, self._actions.index(clip.truth.action), self.key(index))
 
     def key(self, index: int) -> str:
@@ -94,17 +94,19 @@ class WorldSource:
             )
 
 
-class _Painted:
-    """Frames in memory, as a video."""
+class PaintedVideo:
+    """The frames of a clip of the world in memory, as a video."""
 
     fps = float(Encoding().fps)
 
-    def __init__(self, frames: UInt8[np.ndarray, "t h w c"]) -> None:
-        self._frames = torch.from_numpy(frames)
+    def __init__(self, frames: UInt8[np.ndarray, "t h w c"] | UInt8[Tensor, "t h w c"]) -> None:
+        self._frames = torch.as_tensor(frames)
 
     @property
     def num_frames(self) -> int:
+        """How many there are."""
         return len(self._frames)
 
     def frames(self, indices: Sequence[int]) -> UInt8[Tensor, "t h w c"]:
+        """Return some of them."""
         return self._frames[list(indices)]
