@@ -30,8 +30,7 @@ import torch.nn.functional as F
 from harness import Row, report
 from torch import Tensor
 
-from internvideo.models.contrastive import contrastive_loss
-from internvideo.models.contrastive_blocks import blockwise_contrast
+from internvideo.train.contrast import blockwise_contrast, contrastive_loss
 
 TEMPERATURE = 0.05
 TOLERANCE = 1e-5

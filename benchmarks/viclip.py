@@ -26,11 +26,10 @@ from harness import Row, measure, report
 from torch import Tensor, nn
 
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.contrastive import contrastive_loss
-from internvideo.models.contrastive_blocks import blockwise_contrast
 from internvideo.models.tokenizer import trim_padding
 from internvideo.models.viclip import SIZES, ViCLIP, ViCLIPConfig
 from internvideo.models.viclip_vision import ViCLIPVisionConfig
+from internvideo.train.contrast import blockwise_contrast, contrastive_loss
 
 TINY = ViCLIPConfig(
     vision=ViCLIPVisionConfig(

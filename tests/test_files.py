@@ -60,8 +60,8 @@ def test_records_come_back_with_their_offsets_and_one_that_was_cut_off_does_not(
     records.append({"step": 3})
     assert [record for _, record in read_json_lines(path)] == records
     with JsonLinesWriter(path) as writer:
-        writer.append({"step": 5}, {"step": 6})
-        assert [record for _, record in read_json_lines(path)][3:] == [{"step": 5}, {"step": 6}]
+        writer.append({"step": 5})
+        assert [record for _, record in read_json_lines(path)][3:] == [{"step": 5}]
     with path.open("rb") as file:
         for offset, record in read_json_lines(path):
             file.seek(offset)

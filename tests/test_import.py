@@ -22,6 +22,8 @@ HEAVY = (
     "pydantic",
     "yaml",
     "open_clip",
+    "tokenizers",
+    "ftfy",
     "lightning_fabric",
     "sklearn",
     "matplotlib",
@@ -63,7 +65,7 @@ def test_help_loads_nothing_heavy(arguments):
         ("import internvideo as iv; iv.World", {"torch", "torchvision", "av"}),
         (
             "import internvideo as iv; iv.load",
-            {"torchvision", "open_clip", "matplotlib", "sklearn"},
+            {"torchvision", "open_clip", "tokenizers", "matplotlib", "sklearn"},
         ),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from internvideo.results import CaptionSpan, Classification
 
 import internvideo as iv
 import tiny
@@ -17,7 +18,6 @@ from internvideo.models.uniformerv2_classifier import (
 )
 from internvideo.pipeline import VideoModel, choose_device, load
 from internvideo.tasks.captioning.predict import CaptionStyle
-from internvideo.results import CaptionSpan, Classification
 from internvideo.tasks.zero_shot.prompting import prompt_templates
 from internvideo.video import Video, write_video
 from internvideo.video.opening import expand_videos

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from internvideo.results import ActionTimeline
 
 import tiny
 from internvideo import views
 from internvideo.errors import ConfigError, VideoError
 from internvideo.pipeline import VideoModel, load
-from internvideo.results import ActionTimeline
 from internvideo.video import Video, write_video
 from internvideo.video.windows import Spans, window_protocol
 from video.clips import encode, repeat

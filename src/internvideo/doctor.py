@@ -192,12 +192,12 @@ def _torchcodec() -> str:
 
 
 def _storage() -> dict[str, str]:
-    from internvideo.zoo import environment, list_models
+    from internvideo.zoo import environment, find_cards
 
     cache = environment.cache_directory()
     root = next(folder for folder in (cache, *cache.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(root).free / 2**30
-    cards = list_models()
+    cards = find_cards()
     embedded = [card.name for card in cards if card.embedded]
     return {
         "cache": f"{cache} ({free:.0f} GiB free{'' if cache.is_dir() else ', not made yet'})",
@@ -248,9 +248,9 @@ def _decode(path: Path) -> str:
 
 def _run_model(path: Path) -> str:
     from internvideo.pipeline import load
-    from internvideo.zoo import list_models
+    from internvideo.zoo import find_card
 
-    if not any(card.name == "viclip-nano" and card.embedded for card in list_models()):
+    if not find_card("viclip-nano").embedded:
         raise InternVideoError("the embedded model viclip-nano is missing from this installation")
     model = load("viclip-nano")
     answer = model.classify(path, ["something grows", "something stays still"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ _HASH_BLOCK = 1 << 20
 
 
 @contextmanager
-def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, exclusive: bool = False, keep_ending: bool = False) -> Iterator[Path]:
     """Yield the path of a draft, which takes the place of `path` at the end of the block.
 
     A reader sees the old file or the new one. Where the block raises, the draft is deleted and the
@@ -34,11 +35,13 @@ def replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
     Args:
         path: the file; its folder must exist.
         exclusive: no other process writes `path`, and the drafts of killed ones are deleted first.
+        keep_ending: the draft has the ending of the file, by which some writers choose a format.
     """
+    ending = f".part{path.suffix}" if keep_ending else ".part"
     if exclusive:
-        for debris in path.parent.glob(f".{path.name}.*.part"):
+        for debris in path.parent.glob(f".{path.name}.*{ending}"):
             debris.unlink(missing_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}{ending}")
     try:
         yield draft
         draft.replace(path)
@@ -110,9 +113,9 @@ class JsonLinesWriter:
             if self._file.read(1) != b"\n":
                 self._file.write(b"\n")
 
-    def append(self, *records: dict[str, Any]) -> None:
-        """Write some records."""
-        self._file.write("".join(f"{json_text(record)}\n" for record in records).encode())
+    def append(self, record: dict[str, Any]) -> None:
+        """Write a record."""
+        self._file.write(f"{json_text(record)}\n".encode())
         self._file.flush()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from internvideo.cli.application import run
-from internvideo.train.watch import PreemptedError
+from internvideo.train.stop import PreemptedError
 
 TINY = [
     "data.num_clips=8",

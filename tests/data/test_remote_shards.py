@@ -23,7 +23,7 @@ def test_a_server_sends_only_the_bytes_of_a_clip(annotated, shards):
         assert [name for name, _ in server.sent] == ["index.json"]
         server.sent.clear()
         source.read(4, np.random.default_rng(0))
-        assert [size for _, size in server.sent] == [int(source.index.sizes[4])]
+        assert [size for _, size in server.sent] == [int(source.sizes[4])]
         same_clips(source, annotated)
         pattern = f"{server.url}/clips-{{000000..000001}}.tar"
         assert len(open_shards(pattern, protocol=PROTOCOL)) < COUNT

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from data.noisy_videos import COUNT, MAX, PROTOCOL, same_clips
-from internvideo.data import shard_storage, shard_writing
+from internvideo.data import shard_writing
 from internvideo.data.build import read_list
 from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import ClipSampling
@@ -26,6 +26,7 @@ from internvideo.data.clips import VideoListSource
 from internvideo.data.shard_writing import write_shards
 from internvideo.data.shards import expand_braces, open_shards
 from internvideo.errors import ConfigError, DataError, VideoError
+from internvideo.files import sha256_of
 from internvideo.video import Video, write_video
 from internvideo.video.transforms import resize
 
@@ -33,8 +34,8 @@ from internvideo.video.transforms import resize
 def test_shards_give_the_clips_of_the_list(annotated, shards):
     source = open_shards(shards, protocol=PROTOCOL)
     same_clips(source, annotated)
-    assert len(source.index.names) >= 4
-    assert all((shards / name).stat().st_size <= MAX for name in source.index.names)
+    assert len(source.names) >= 4
+    assert all((shards / name).stat().st_size <= MAX for name in source.names)
     assert source.key(0) == "00000000/class v0.0/clip 0_x.mp4"
     source.check_labels(3)
     with pytest.raises(DataError, match="has label 2, outside 0 to 1"):
@@ -52,7 +53,7 @@ def test_what_cannot_be_read_is_listed(annotated, tmp_path):
     assert index["annotations"] == "train.csv"
     for shard in index["shards"]:
         path = tmp_path / shard["name"]
-        assert shard["sha256"] == shard_storage.file_sha256(path)
+        assert shard["sha256"] == sha256_of(path)
         assert shard["bytes"] == path.stat().st_size
     bad = ClipList([annotated[5]], file="bad.csv")
     with pytest.raises(DataError, match=r"none of its 1 videos can be read; the first: .*gone.mp4"):
@@ -213,7 +214,7 @@ def test_what_is_no_shard_is_told(tmp_path):
         open_shards(tmp_path / "gone", protocol=PROTOCOL)
     with pytest.raises(DataError, match=r"no shards \(\*.tar\) in this folder"):
         open_shards(tmp_path, protocol=PROTOCOL)
-    with pytest.raises(DataError, match=r"no shard .*gone.tar"):
+    with pytest.raises(DataError, match=r"gone.tar: not found"):
         open_shards(tmp_path / "gone.tar", protocol=PROTOCOL)
     for content, message in (
         ("{", "is not an index of shards"),
@@ -249,7 +250,7 @@ def test_the_order_keeps_to_a_window_of_shards(shards):
     assert sorted(order) == list(range(COUNT))
     np.testing.assert_array_equal(order, source.order(np.random.default_rng(7)))
     assert order.tolist() != source.order(np.random.default_rng(8)).tolist()
-    seen = [int(source.index.shard_of[index]) for index in order]
+    seen = [int(source.shard_of[index]) for index in order]
     changes = sorted({(seen.index(shard), len(seen) - seen[::-1].index(shard)) for shard in seen})
     alive = [sum(start <= place < end for start, end in changes) for place in range(COUNT)]
     assert max(alive) <= 2
@@ -297,8 +298,7 @@ def test_folders_of_frames_become_videos_and_parts_stay_known(tmp_path, monkeypa
     sampling = ClipSampling(rule="segment", clip_length=5)
     source = open_shards(written.shards[0], protocol=PROTOCOL, sampling=sampling)
     assert source.clips[0].start == 0.1
-    index = source.index
-    data = source.storage.read(index.names[0], int(index.offsets[0]), int(index.sizes[0]))
+    data = source.storage.read(source.names[0], int(source.offsets[0]), int(source.sizes[0]))
     with Video(data) as video:
         means = video.frames(range(10)).float().mean((1, 2, 3))
     assert (means / 10).round().int().tolist() == list(range(5, 15))

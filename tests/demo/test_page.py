@@ -5,12 +5,12 @@ import io
 from html.parser import HTMLParser
 
 import torch
+from internvideo.results import Classification
 from PIL import Image
 
 from internvideo.demo.page import PageContent, ShownVideo, render_page
 from internvideo.demo.pictures import confusion_svg, filmstrip, strip_indices
 from internvideo.demo.report import ActionRow, Rate, WorldReport
-from internvideo.results import Classification
 
 EVIL = "<script>alert('x')</script>\"&'.mp4"
 VOID = {"meta", "img", "br", "input", "link", "hr"}

@@ -108,7 +108,7 @@ def test_fine_tuning_then_evaluation_gives_the_numbers_of_its_predictions(
 
 @pytest.mark.parametrize("head", ["linear", "attentive"])
 def test_probing_trains_on_kept_features(world, tmp_path, capsys, monkeypatch, head):
-    monkeypatch.setattr("internvideo.train.journal.draw_curves", lambda *_: None)
+    monkeypatch.setattr("internvideo.train.log.draw_curves", lambda *_: None)
     file = recipe(
         tmp_path / "probe.yaml",
         world,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from internvideo.train.journal import read_log
 from safetensors.torch import load_file
 
 import internvideo as iv
@@ -17,10 +18,9 @@ from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacher
 from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import build_task
-from internvideo.tasks.unmasked_teacher.multimodal import LOSSES, UMTMultimodalPretraining
-from internvideo.train.journal import read_log
-from internvideo.train.watch import PreemptedError
 from internvideo.recipe.run import run_recipe
+from internvideo.tasks.unmasked_teacher.multimodal import LOSSES, UMTMultimodalPretraining
+from internvideo.train.stop import PreemptedError
 from internvideo.zoo import save_pretrained
 
 TEACHER = CLIPTeacherConfig(

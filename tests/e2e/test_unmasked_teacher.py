@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from internvideo.train.journal import read_log
 from safetensors.torch import load_file
 
 import internvideo as iv
@@ -19,10 +20,9 @@ from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe
-from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
-from internvideo.train.journal import read_log
-from internvideo.train.watch import PreemptedError
 from internvideo.recipe.run import run_recipe
+from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
+from internvideo.train.stop import PreemptedError
 from internvideo.zoo import load_encoder_weights, save_pretrained
 
 TEACHER = CLIPTeacherConfig(

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from internvideo.results import RecognitionReport, VideoPrediction
 from rich.console import Console
 
 from internvideo.errors import DataError
-from internvideo.results import RecognitionReport, VideoPrediction
 from internvideo.evaluation.report import wilson_interval
 
 LABELS = ("a jump", "b [run]", "c swim", "d nap")

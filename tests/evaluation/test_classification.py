@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from internvideo.results import Classification, classification
 from rich.console import Console
 
 from internvideo import errors
-from internvideo.results import Classification, classification
 
 RESULT = Classification.from_scores(
     "clips/dog [1].mp4",

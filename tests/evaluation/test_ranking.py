@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from internvideo.metrics import (
     best_ranks,
     dual_softmax,

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from internvideo.results import ActionTimeline, ActionWindow
 from rich.console import Console
 
-from internvideo.results import ActionTimeline, ActionWindow
 from internvideo.evaluation.timeline import clock
 
 

@@ -11,7 +11,6 @@ from internvideo.errors import ConfigError
 from internvideo.models.caption_decoder import caption_loss
 from internvideo.models.caption_writer import CaptionWriter, write_captions
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.models.internvideo_mm import (
     SIZES,
@@ -24,6 +23,7 @@ from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.tokenizer import CLIPTokenizer, WordTokenizer, trim_padding
 from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
+from internvideo.train.contrast import contrastive_loss
 
 VOCABULARY = ("a", "red", "blue", "star", "disk", "moves", "left", "right")
 TEXT = CLIPTextConfig(vocab_size=12, context_length=9, width=16, depth=2, num_heads=2, embed_dim=6)

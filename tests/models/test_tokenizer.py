@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -91,6 +93,27 @@ def test_clip_decodes_what_it_encodes():
     assert (
         tokenizer.decode(tokenizer.encode("A  playful   Dog &amp; café")) == "a playful dog & café "
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("a<|endoftext|>", [320, 49407]),
+        ("<|StartOfText|> a", [49406, 320]),
+        ("<<|endoftext|>", [24588, 347, 40786, 4160, 91, 285]),  # behind a mark it is text
+    ],
+)
+def test_clip_knows_its_special_tokens_in_a_text(text, ids):
+    assert CLIPTokenizer().encode(text) == ids
+
+
+def test_clip_is_read_without_importing_open_clip():
+    code = (
+        "import sys; from internvideo.models.tokenizer import CLIPTokenizer; "
+        "CLIPTokenizer()('a dog'); print('open_clip' in sys.modules, 'timm' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]
 
 
 def test_clip_cuts_or_refuses_long_texts():

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.models.pooled_vit import PooledVideoViT
 from internvideo.models.tokenizer import CLIPTokenizer, WordTokenizer
 from internvideo.models.viclip import SIZES, ViCLIP, ViCLIPConfig, kept_tokens
 from internvideo.models.viclip_vision import ViCLIPVision, ViCLIPVisionConfig
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
+from internvideo.train.contrast import contrastive_loss
 
 VISION = ViCLIPVisionConfig(
     image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2, embed_dim=6

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import copy
+import pickle
+import unicodedata
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +13,6 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.models.wordpiece import (
     SPECIAL_TOKENS,
     WordPieceTokenizer,
-    basic_tokens,
     read_vocabulary,
 )
 
@@ -64,13 +67,15 @@ def test_texts_worked_by_hand(text, expected):
         ("한국어", ["한국어"]),  # as separate letters, all one word
         ("カタカナ", ["カタカナ"]),  # kana are no ideographs
         ("x—y…z", ["x", "—", "y", "…", "z"]),
+        ("ΟΔΟΣ ΣΑΣ", ["οδος", "σας"]),  # a sigma at the end of a word
+        ("a\U0002b820b", ["a", "\U0002b820", "b"]),  # of the block of ideographs E
     ],
 )
 def test_words_and_marks(text, expected):
-    import unicodedata
-
     folded = [unicodedata.normalize("NFD", word) for word in expected]
-    assert basic_tokens(text) == folded
+    vocabulary = (*SPECIAL_TOKENS, *dict.fromkeys(folded))
+    ids = WordPieceTokenizer(vocabulary, 32).encode(text)
+    assert [vocabulary[number] for number in ids] == folded
 
 
 def test_rows_begin_and_end_and_are_padded_and_cut():
@@ -96,8 +101,6 @@ def test_any_text_gives_a_row(text):
     assert row[0] == CLS
     assert (row == SEP).any()
     assert row.max() < TOKENIZER.vocab_size
-    assert all(word and not word.isspace() for word in basic_tokens(text))
-    assert basic_tokens(" ".join(basic_tokens(text))) == basic_tokens(text)
 
 
 def test_a_vocabulary_is_read_line_by_line(tmp_path):
@@ -145,3 +148,8 @@ def test_without_a_vocabulary_the_way_out_is_told():
     ):
         with pytest.raises(ConfigError, match=r"model\.use_vocabulary"):
             use()
+
+
+def test_a_tokenizer_travels_to_workers_and_is_copied_with_its_model():
+    for copied in (pickle.loads(pickle.dumps(TOKENIZER)), copy.deepcopy(TOKENIZER)):
+        assert torch.equal(copied("unaffable 狗"), TOKENIZER("unaffable 狗"))

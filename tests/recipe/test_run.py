@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from internvideo.train.journal import read_log
 from safetensors.torch import load_file
 
 import internvideo as iv
@@ -98,7 +99,7 @@ def test_a_killed_run_goes_on_with_the_same_command_and_ends_the_same(uninterrup
     assert not (directory / "model").exists(), "the run ended before it could be killed"
 
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "going on from step" in done.stderr
+    assert "resuming from step" in done.stderr
     assert learnt(directory) == learnt(uninterrupted)
     for folder in ("model", "best"):
         assert_same_weights(uninterrupted / folder, directory / folder)

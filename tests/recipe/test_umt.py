@@ -13,7 +13,7 @@ from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import build_preprocessing
 from internvideo.train.optim import build_optimizer, scaled_lr
 from internvideo.train.schedules import Schedule
-from internvideo.zoo import find_card, list_models, save_pretrained
+from internvideo.zoo import find_card, find_cards, save_pretrained
 from internvideo.zoo.labels import k710_rows
 from internvideo.zoo.resolve import card_config, card_preprocessing
 
@@ -51,7 +51,7 @@ def _card_name(name: str) -> str:
 
 
 def test_every_released_classifier_has_its_recipe():
-    cards = list_models(family="Unmasked Teacher")
+    cards = find_cards(family="Unmasked Teacher")
     released = {card.name for card in cards if (card.architecture or "").endswith("/classifier")}
     assert {_card_name(name) for name in NAMES} == released
     assert len(NAMES) == len(released) == 17

@@ -2,27 +2,16 @@ from __future__ import annotations
 
 import errno
 import pickle
-import random
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from internvideo.errors import CheckpointError
-from internvideo.train.checkpoint import load_state, random_state, restore_random_state, save_state
-
-
-def draw():
-    return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
-
-
-def test_the_random_state_survives_the_file(tmp_path):
-    save_state(tmp_path / "a" / "last.ckpt", {"random": random_state()})
-    expected = draw()
-    assert draw() != expected
-    restore_random_state(load_state(tmp_path / "a" / "last.ckpt")["random"])
-    assert draw() == expected
+from internvideo.cli.application import run
+from internvideo.errors import CheckpointError, ConfigError
+from internvideo.train.checkpoint import load_state, only_run, save_state
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
@@ -76,7 +65,7 @@ class FullDisk:
         return self.file.fileno()
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     save_state(path, {"step": 1})
     with monkeypatch.context() as patch:
@@ -92,3 +81,34 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path):
     (tmp_path / ".last.ckpt.4711.part").write_bytes(b"half")
     save_state(tmp_path / "last.ckpt", {"step": 1})
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+HOLD = """
+import multiprocessing, sys, time
+from pathlib import Path
+from internvideo.train.checkpoint import only_run
+with only_run(Path(sys.argv[1])):
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(20,), daemon=True).start()
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path, capsys):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "mine\n"
+        with (
+            pytest.raises(ConfigError, match=rf"process {process.pid} on \S+ is training in"),
+            only_run(tmp_path),
+        ):
+            pass
+        assert run(["train", "world_videomae-nano", "--out", str(tmp_path)]) == 2
+        assert not (tmp_path / "recipe.yaml").exists()
+        assert f"error: process {process.pid} on" in capsys.readouterr().err
+        process.kill()
+        process.wait()
+    with only_run(tmp_path):  # though a data worker outlives it
+        pass

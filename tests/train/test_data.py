@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import platform
 import signal
 import time
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from internvideo.data.samples import Sample
 from internvideo.errors import DataError, VideoError
+from internvideo.train import data
 from internvideo.train.data import (
     Batch,
     ClipDataset,
@@ -211,9 +213,24 @@ def test_a_worker_that_is_not_forked_gets_a_task_without_weights():
     assert len(list(task.parameters())) == 6
 
 
-def test_of_many_reasons_the_first_are_told():
+def test_of_many_reasons_the_first_are_given():
     source = ToySource(broken=frozenset(range(24)))
     error = ClipDataset(source, ToyTask().prepare, seed=0)[0, 0].error
     assert error.count("no video stream") == 3
     assert error.endswith("; …")
     assert "internvideo data check" in error
+
+
+def test_memory_is_given_back_every_few_samples(monkeypatch):
+    reads = []
+    monkeypatch.setattr(data, "_trim_heap", lambda: reads.append(dataset._reads))
+    dataset = ClipDataset(CountingSource(), prepare, seed=1)
+    for _ in range(130):
+        dataset[0, 3]
+    assert reads == [64, 128]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_glibc_can_give_memory_back():
+    assert data._malloc_trim() is not None
+    data._trim_heap()

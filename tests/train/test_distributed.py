@@ -11,14 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from internvideo.train.journal import read_log
-from train.launch import ENVIRONMENT, command, train
+from internvideo.train.log import read_log
+from train.launch import ENVIRONMENT, arguments, command, run_in_turn, run_processes
+
+pytestmark = pytest.mark.slow
 
 # Sums over the batch are taken in another order; nothing else differs.
 LOSS_TOLERANCE = 1e-5
 WEIGHT_TOLERANCE = 1e-5
 
-RECIPE = """
+CLASSES = """
 name: shared
 task: {kind: supervised, mixup: 0, cutmix: 0, repeats: 1}
 model: {num_classes: 28, image_size: 32, num_frames: 16, patch_size: 16, width: 16, depth: 2,
@@ -31,6 +33,23 @@ optim: {lr: 0.01, lr_batch_size: 8, layer_decay: 0.75, clip_grad_norm: 0.5, ema_
         weight_decay_end: 0.2}
 schedule: {rule: videomae, epochs: 2, warmup_epochs: 0.5}
 runtime: {num_workers: 0, log_every: 1, save_every: 3, accelerator: cpu, threads: 1}
+"""
+PAIRS = """
+name: pairs
+task: {kind: contrastive}
+model:
+  vision: {kind: ViCLIPVision, image_size: 32, num_frames: 4, patch_size: 16, width: 32, depth: 1,
+           num_heads: 2, embed_dim: 16, drop_path_rate: 0.0}
+  text: {width: 32, depth: 1, num_heads: 2, context_length: 26, embed_dim: 16}
+  embed_dim: 16
+  vocabulary: world
+  temp_init: 0.07
+preprocessing: {num_frames: 4, sampling: middle, resize_rule: squash, resize_size: 32,
+                crop_size: 32}
+data: {kind: world, num_clips: 32}
+optim: {lr: 0.001, clip_grad_norm: 0.5}
+schedule: {epochs: 1, warmup_epochs: 0.5}
+runtime: {num_workers: 0, log_every: 1, accelerator: cpu, threads: 1}
 """
 
 
@@ -51,34 +70,61 @@ def assert_same_run(expected: Path, actual: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("runs") / "alone", RECIPE)
+def runs(tmp_path_factory):
+    """Return the folder of all runs: by one process, and by two."""
+    root = tmp_path_factory.mktemp("runs")
+    sharded = ["runtime.strategy=fsdp", "runtime.batch_size=2", "runtime.accumulate=2"]
+    alone = [arguments(root / "classes", CLASSES), arguments(root / "pairs", PAIRS)]
+    run_in_turn(alone, root / "alone.py")
+    shared = [
+        arguments(root / "classes-ddp", CLASSES, processes=2),
+        arguments(root / "classes-fsdp", CLASSES, *sharded, processes=2),
+        arguments(root / "pairs-ddp", PAIRS, processes=2),
+        arguments(root / "pairs-fsdp", PAIRS, "runtime.strategy=fsdp", processes=2),
+    ]
+    run_in_turn(shared, root / "shared.py", processes=2)
+    return root
 
 
-def test_two_processes_learn_what_one_learns_with_the_doubled_batch(alone, tmp_path):
-    assert_same_run(alone, train(tmp_path / "ddp", RECIPE, processes=2))
+def test_two_processes_learn_what_one_learns_with_the_doubled_batch(runs):
+    assert_same_run(runs / "classes", runs / "classes-ddp")
 
 
-def test_two_processes_that_share_weights_and_accumulate_learn_the_same(alone, tmp_path):
-    overrides = ["runtime.strategy=fsdp", "runtime.batch_size=2", "runtime.accumulate=2"]
-    directory = train(tmp_path / "sharded", RECIPE, *overrides, processes=2)
-    assert_same_run(alone, directory)
-    state = torch.load(directory / "last.ckpt", weights_only=True)
+def test_two_processes_that_share_weights_and_accumulate_learn_the_same(runs):
+    assert_same_run(runs / "classes", runs / "classes-fsdp")
+    state = torch.load(runs / "classes-fsdp" / "last.ckpt", weights_only=True)
     assert state["task"]["model.head.weight"].shape == (28, 16), "whole tensors, not shards"
 
 
-def test_sigterm_ends_both_processes_at_one_step_and_one_process_goes_on(alone, tmp_path):
+# FSDP2 cannot shard the temperature, a single number: it is averaged beside the shards.
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_contrast_all_their_pairs(runs, strategy):
+    alone, shared = runs / "pairs", runs / f"pairs-{strategy}"
+    curves = [read_log(directory / "log.jsonl") for directory in (alone, shared)]
+    assert len(curves[0]) == 4
+    for one, other in zip(*curves, strict=True):
+        for name in ("loss", "accuracy", "grad_norm"):
+            assert other[name] == pytest.approx(one[name], rel=1e-4), (name, one["step"])
+    weights = [load_file(d / "model" / "model.safetensors") for d in (alone, shared)]
+    assert float(weights[0]["temp"]) != pytest.approx(0.07, abs=1e-5), "it learns"
+    for name, tensor in weights[0].items():
+        assert (weights[1][name] - tensor).abs().max() < 1e-4, name
+
+
+def test_sigterm_ends_both_processes_at_one_step_and_one_process_goes_on(runs, tmp_path):
     directory = tmp_path / "preempted"
+    line = ["-m", "internvideo", *arguments(directory, CLASSES, processes=2)]
     process = subprocess.Popen(
-        command(directory, RECIPE, processes=2), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        command(line, processes=2), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while len(read_log(directory / "log.jsonl")) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=120)
+    _, shown = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "preempted at step" in told
+    assert "preempted at step" in shown
     assert not (directory / "model").exists()
     assert 2 <= torch.load(directory / "last.ckpt", weights_only=True)["step"] < 8
-    assert_same_run(alone, train(directory, RECIPE))
+    run_processes(["-m", "internvideo", *arguments(directory, CLASSES)])
+    assert_same_run(runs / "classes", directory)

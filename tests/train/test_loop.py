@@ -14,15 +14,15 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
 from internvideo.errors import ConfigError, DataError, InternVideoError
-from internvideo.train.journal import read_log
+from internvideo.train.log import read_log
 from internvideo.train.loop import Evaluation, train
-from internvideo.train.watch import PreemptedError
+from internvideo.train.stop import PreemptedError
 from train.toy import ToySource, ToyTask, toy_plan, toy_run
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
-    monkeypatch.setattr("internvideo.train.journal.draw_curves", lambda records, path: None)
+    monkeypatch.setattr("internvideo.train.log.draw_curves", lambda records, path: None)
 
 
 MACHINE = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}
@@ -152,7 +152,7 @@ def test_a_gradient_that_is_not_finite_is_never_saved(tmp_path):
 
 
 def test_sigterm_saves_this_step_and_the_run_goes_on(tmp_path):
-    class Told(ToyTask):
+    class Signalled(ToyTask):
         def training_loss(self, batch):
             if self.calls == 2:
                 send_signal(getpid(), signal.SIGTERM)
@@ -161,15 +161,15 @@ def test_sigterm_saves_this_step_and_the_run_goes_on(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     plan = toy_plan(runtime={"save_every": 100})
     with pytest.raises(PreemptedError, match="preempted at step 3 by SIGTERM; the same") as caught:
-        toy_run(tmp_path / "told", task=Told(), plan=plan)
+        toy_run(tmp_path / "stopped", task=Signalled(), plan=plan)
     assert (caught.value.step, caught.value.signal_number) == (3, 15)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert torch.load(tmp_path / "told" / "last.ckpt")["step"] == 3
-    assert_equal(toy_run(tmp_path / "told", plan=plan), toy_run(tmp_path / "whole", plan=plan))
-    assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
+    assert torch.load(tmp_path / "stopped" / "last.ckpt")["step"] == 3
+    assert_equal(toy_run(tmp_path / "stopped", plan=plan), toy_run(tmp_path / "whole", plan=plan))
+    assert learnt(tmp_path / "stopped") == learnt(tmp_path / "whole")
 
 
-class ToldAtTheEnd(ToyTask):
+class SignalAtTheEnd(ToyTask):
     """Gets a signal in the last step of the first epoch."""
 
     def training_loss(self, batch):
@@ -182,10 +182,10 @@ def test_an_evaluation_that_a_signal_left_no_time_for_is_made_up_for(tmp_path):
     evaluation = Evaluation(measure=weight_sum)
     whole = toy_run(tmp_path / "whole", evaluation=evaluation)
     with pytest.raises(PreemptedError, match="step 6"):
-        toy_run(tmp_path / "told", task=ToldAtTheEnd(), evaluation=evaluation)
-    assert not any("val_score" in record for record in learnt(tmp_path / "told"))
-    assert_equal(toy_run(tmp_path / "told", evaluation=evaluation), whole)
-    assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
+        toy_run(tmp_path / "stopped", task=SignalAtTheEnd(), evaluation=evaluation)
+    assert not any("val_score" in record for record in learnt(tmp_path / "stopped"))
+    assert_equal(toy_run(tmp_path / "stopped", evaluation=evaluation), whole)
+    assert learnt(tmp_path / "stopped") == learnt(tmp_path / "whole")
 
 
 def test_videos_that_cannot_be_read_are_replaced_counted_and_listed(tmp_path, caplog):
@@ -213,7 +213,7 @@ def test_a_run_that_broke_off_lists_each_skipped_video_once(tmp_path):
     assert learnt(tmp_path / "broken") == learnt(tmp_path / "whole")
 
 
-def test_when_nothing_can_be_read_the_reasons_are_told(tmp_path):
+def test_when_nothing_can_be_read_the_reasons_are_given(tmp_path):
     source = ToySource(broken=frozenset(range(24)))
     with pytest.raises(DataError, match=r"10 videos in a row could not be read.*no video stream"):
         toy_run(tmp_path, source=source)
@@ -258,7 +258,7 @@ def test_an_evaluation_that_was_made_up_for_is_logged_once(tmp_path):
     evaluation = Evaluation(measure=weight_sum)
     plan = toy_plan(runtime={"save_every": 100})
     with pytest.raises(PreemptedError, match="step 6"):
-        toy_run(tmp_path, task=ToldAtTheEnd(), plan=plan, evaluation=evaluation)
+        toy_run(tmp_path, task=SignalAtTheEnd(), plan=plan, evaluation=evaluation)
     with pytest.raises(RuntimeError, match="machine is gone"):
         toy_run(tmp_path, task=ToyTask(fails_at=2), plan=plan, evaluation=evaluation)
     toy_run(tmp_path, plan=plan, evaluation=evaluation)
@@ -283,17 +283,17 @@ def test_a_kill_in_an_evaluation_loses_no_step(tmp_path):
 
 
 def test_a_signal_in_the_last_evaluation_ends_the_run_with_all_saved(tmp_path):
-    def told(model):
+    def signalled(model):
         send_signal(getpid(), signal.SIGTERM)
         return weight_sum(model)
 
     plan = toy_plan(schedule={"epochs": 1})
     whole = toy_run(tmp_path / "whole", plan=plan, evaluation=Evaluation(measure=weight_sum))
     with pytest.raises(PreemptedError, match="step 6"):
-        toy_run(tmp_path / "told", plan=plan, evaluation=Evaluation(measure=told))
-    again = toy_run(tmp_path / "told", plan=plan, evaluation=Evaluation(measure=weight_sum))
+        toy_run(tmp_path / "stopped", plan=plan, evaluation=Evaluation(measure=signalled))
+    again = toy_run(tmp_path / "stopped", plan=plan, evaluation=Evaluation(measure=weight_sum))
     assert_equal(again, whole)
-    assert learnt(tmp_path / "told") == learnt(tmp_path / "whole")
+    assert learnt(tmp_path / "stopped") == learnt(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("max_norm", [None, 0.5])

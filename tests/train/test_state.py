@@ -1,27 +1,29 @@
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from internvideo.errors import CheckpointError
-from internvideo.train.average import WeightAverage
-from internvideo.train.checkpoint import save_state
+from internvideo.train.checkpoint import load_state, save_state
 from internvideo.train.meter import Meter
-from internvideo.train.state import RunState, full_weights
+from internvideo.train.optim import WeightAverage
+from internvideo.train.state import TrainState, full_weights, random_state, restore_random_state
 
 
-def state_of(task: nn.Module, *, decay: float | None = None) -> RunState:
+def state_of(task: nn.Module, *, decay: float | None = None) -> TrainState:
     fabric = Fabric(accelerator="cpu", devices=1)
     optimizer = torch.optim.AdamW(task.parameters(), lr=0.1)
     average = WeightAverage(task, decay=decay)
-    return RunState(task, optimizer, average, Meter(fabric), fabric, settings={}, global_batch=4)
+    return TrainState(task, optimizer, average, Meter(fabric), fabric, settings={}, global_batch=4)
 
 
-def step(state: RunState) -> None:
+def step(state: TrainState) -> None:
     state.task(torch.ones(1, 3)).sum().backward()
     state.optimizer.step()
     state.optimizer.zero_grad()
@@ -122,3 +124,15 @@ def test_processes_that_see_different_checkpoints_do_not_go_on(tmp_path, monkeyp
     other.fabric = SimpleNamespace(world_size=2, global_rank=0)
     with pytest.raises(CheckpointError, match=r"the steps are 1, None.*must share"):
         other.resume(tmp_path)
+
+
+def draw():
+    return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+
+
+def test_the_random_state_survives_the_file(tmp_path):
+    save_state(tmp_path / "a" / "last.ckpt", {"random": random_state()})
+    expected = draw()
+    assert draw() != expected
+    restore_random_state(load_state(tmp_path / "a" / "last.ckpt")["random"])
+    assert draw() == expected

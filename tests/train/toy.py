@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from internvideo.data.samples import Sample
 from internvideo.errors import VideoError
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
-from internvideo.train.loop import Evaluation, Plan, build_fabric, train
+from internvideo.train.distribution import build_fabric
+from internvideo.train.loop import Evaluation, Plan, train
+from internvideo.train.task import TrainableTask
 
 WIDTH = 6
 
@@ -53,7 +55,7 @@ class ToyModel(nn.Module):
         return self.head(self.drop(x))[:, 0]
 
 
-class ToyTask(nn.Module):
+class ToyTask(TrainableTask[ToyModel]):
     """Regression of the label; `fails_at` raises, `poison` makes the loss NaN at a step."""
 
     def __init__(

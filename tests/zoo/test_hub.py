@@ -8,11 +8,12 @@ import types
 
 import pytest
 import torch
+from torch import nn
 
 from internvideo.errors import CheckpointError
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import hub
-from internvideo.zoo.hub import Pretrained, Record, save_pretrained
+from internvideo.zoo.hub import LoadedModel, Record, save_pretrained, weights_sha256
 from internvideo.zoo.load import load_model
 from internvideo.zoo.registry import find_card
 from zoo import tiny
@@ -31,7 +32,7 @@ def test_a_model_comes_back_as_it_was(tmp_path, kind):
         "config.json",
         "model.safetensors",
     ]
-    back = Pretrained.from_pretrained(path)
+    back = LoadedModel.from_pretrained(path)
     assert type(back.model) is type(model)
     assert back.model.config == model.config
     assert back.architecture == kind.split(" ")[0]
@@ -46,7 +47,7 @@ def test_a_model_comes_back_as_it_was(tmp_path, kind):
 
 def test_the_weights_do_not_hang_on_the_file(tmp_path):
     path = save_pretrained(tiny.classifier(), tmp_path)
-    back = Pretrained.from_pretrained(path)
+    back = LoadedModel.from_pretrained(path)
     before = back.model.head.weight.clone()
     save_pretrained(tiny.randomised(tiny.classifier(), seed=1), path)  # over the old file
     assert torch.equal(back.model.head.weight, before)
@@ -55,8 +56,8 @@ def test_the_weights_do_not_hang_on_the_file(tmp_path):
 def test_labels_tokenizer_and_card_are_kept(tmp_path):
     card = find_card("videomae-b16-ssv2")
     labels = tuple("abcde")
-    Pretrained(tiny.classifier(), Record(labels=labels, card=card)).save_pretrained(tmp_path / "c")
-    back = Pretrained.from_pretrained(tmp_path / "c")
+    LoadedModel(tiny.classifier(), Record(labels=labels, card=card)).save_pretrained(tmp_path / "c")
+    back = LoadedModel.from_pretrained(tmp_path / "c")
     assert back.labels == labels
     assert back.card == card
     assert back.name == "videomae-b16-ssv2"
@@ -66,15 +67,15 @@ def test_labels_tokenizer_and_card_are_kept(tmp_path):
     assert config["tokenizer"] is None
     save_pretrained(tiny.viclip_nano(), tmp_path / "v")
     assert json.loads((tmp_path / "v" / "config.json").read_text())["tokenizer"] == "WordTokenizer"
-    ids = Pretrained.from_pretrained(tmp_path / "v").tokenizer(["a dog"])
+    ids = LoadedModel.from_pretrained(tmp_path / "v").tokenizer(["a dog"])
     assert torch.equal(ids, tiny.viclip_nano().tokenizer(["a dog"]))
 
 
 def test_without_a_card_a_model_has_the_name_of_its_recipe(tmp_path):
     save_pretrained(tiny.viclip(), tmp_path / "mine", provenance={"recipe": "my-recipe"})
-    assert Pretrained.from_pretrained(tmp_path / "mine").name == "my-recipe"
+    assert LoadedModel.from_pretrained(tmp_path / "mine").name == "my-recipe"
     save_pretrained(tiny.viclip(), tmp_path / "other")
-    assert Pretrained.from_pretrained(tmp_path / "other").name == "viclip"
+    assert LoadedModel.from_pretrained(tmp_path / "other").name == "viclip"
 
 
 def test_the_readme_tells_protocol_and_provenance(tmp_path):
@@ -92,13 +93,13 @@ def test_the_readme_tells_protocol_and_provenance(tmp_path):
 
 def test_dtype_and_device_are_those_asked_for(tmp_path):
     path = save_pretrained(tiny.classifier().half(), tmp_path)
-    assert Pretrained.from_pretrained(path).model.head.weight.dtype == torch.float32
-    back = Pretrained.from_pretrained(path, dtype=torch.bfloat16)
+    assert LoadedModel.from_pretrained(path).model.head.weight.dtype == torch.float32
+    back = LoadedModel.from_pretrained(path, dtype=torch.bfloat16)
     assert {tensor.dtype for tensor in back.model.state_dict().values()} == {torch.bfloat16}
 
 
 def test_whole_numbers_stay_whole_numbers(tmp_path):
-    back = Pretrained.from_pretrained(save_pretrained(tiny.viclip_nano(), tmp_path))
+    back = LoadedModel.from_pretrained(save_pretrained(tiny.viclip_nano(), tmp_path))
     counter = dict(back.model.named_buffers())["text_encoder.norm.num_batches_tracked"]
     assert counter.dtype == torch.int64
 
@@ -136,7 +137,7 @@ def test_a_wrong_configuration_is_told(tmp_path, change, message):
     path = save_pretrained(tiny.classifier(), tmp_path)
     broken(path, change)
     with pytest.raises(CheckpointError, match=message):
-        Pretrained.from_pretrained(path)
+        LoadedModel.from_pretrained(path)
 
 
 def test_missing_and_unreadable_files_are_told(tmp_path):
@@ -160,7 +161,7 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path, value):
     with pytest.raises(
         CheckpointError, match=r"blocks\.1\.mlp\.fc1\.weight holds values that are not"
     ):
-        Pretrained.from_pretrained(path)
+        LoadedModel.from_pretrained(path)
 
 
 def test_a_model_of_another_kind_cannot_be_stored(tmp_path):
@@ -216,7 +217,7 @@ def test_a_hub_id_is_fetched_and_loaded(repository):
     tiny.assert_same_weights(loaded.model, tiny.classifier())
     assert loaded.labels == tuple("abcde")
     assert [name for _, name, _ in asked] == ["config.json", "model.safetensors"]
-    tiny.assert_same_weights(Pretrained.from_pretrained("someone/tiny").model, loaded.model)
+    tiny.assert_same_weights(LoadedModel.from_pretrained("someone/tiny").model, loaded.model)
 
 
 def test_offline_looks_into_the_hubs_cache_only(repository, monkeypatch):
@@ -263,5 +264,22 @@ def test_pushing_uploads_the_three_files(repository, monkeypatch):
             return "https://hub/commit"
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
-    assert Pretrained(tiny.viclip()).push_to_hub("someone/new") == "https://hub/commit"
+    assert LoadedModel(tiny.viclip()).push_to_hub("someone/new") == "https://hub/commit"
     assert uploaded == {"someone/new": ["README.md", "config.json", "model.safetensors"]}
+
+
+def test_equal_weights_have_one_checksum_and_every_change_another():
+    torch.manual_seed(0)
+    one, twin = nn.Linear(3, 2), nn.Linear(3, 2)
+    twin.load_state_dict(one.state_dict())
+    assert weights_sha256(one) == weights_sha256(twin)
+    with torch.no_grad():
+        twin.bias[1] += 1e-6
+    assert weights_sha256(one) != weights_sha256(twin)
+    assert weights_sha256(one.bfloat16()) != weights_sha256(twin)
+
+
+def test_the_names_of_the_weights_count():
+    layer = nn.Linear(2, 2)
+    first, second = nn.ModuleDict({"a": layer}), nn.ModuleDict({"b": layer})
+    assert weights_sha256(first) != weights_sha256(second)

@@ -10,7 +10,7 @@ from internvideo.models.clip_text import CLIPTextEncoder
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.viclip_vision import ViCLIPVision, ViCLIPVisionConfig
 from internvideo.zoo.load import load_model, official_state
-from internvideo.zoo.towers import average_with_start, load_towers
+from internvideo.zoo.starts import average_with_start, load_towers
 from zoo import tiny
 
 

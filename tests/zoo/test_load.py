@@ -2,24 +2,23 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from internvideo.errors import CheckpointError, UnknownNameError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
-from internvideo.models.vit import VideoViT
 from internvideo.zoo import load as loading
 from internvideo.zoo import resolve
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
 from internvideo.zoo.card import Card, Source
-from internvideo.zoo.hub import save_pretrained
+from internvideo.zoo.hub import LoadedModel, save_pretrained
 from internvideo.zoo.labels import index_map, label_names
-from internvideo.zoo.load import (
-    load_encoder_weights,
-    load_model,
-    official_state,
-    reorder_outputs,
-)
+from internvideo.zoo.load import load_model, official_state, reorder_outputs
+from internvideo.zoo.renames import Rename, RenameTable
 from zoo import tiny
 
 CLIP = torch.rand(2, 3, 16, 224, 224, generator=torch.Generator().manual_seed(3))
@@ -224,7 +223,7 @@ def test_an_unknown_source_is_told(source, error, message):
 def clip_state() -> dict[str, torch.Tensor]:
     """Return a tiny image CLIP under its official names."""
     model = tiny.viclip()
-    table = loading.find_architecture("openai-clip").tables["official"]
+    table = find_architecture("openai-clip").tables["official"]
     state = table.to_official(model.state_dict())
     del state["visual.temporal_positional_embedding"]
     state["visual.conv1.weight"] = state["visual.conv1.weight"][:, :, 0]
@@ -303,69 +302,45 @@ def test_labels_of_a_model_without_names_are_taken_as_given(tmp_path):
         load_model(official_file(tmp_path / "v.pth", tiny.viclip()), labels=["a"])
 
 
-def test_a_pretrained_encoder_goes_into_a_classifier(tmp_path):
-    source = tiny.videomae()
-    model = tiny.randomised(tiny.classifier(), seed=9)
-    head, norm = model.head.weight.clone(), model.fc_norm.weight.clone()
-    report = load_encoder_weights(model, official_file(tmp_path / "pt.pth", source))
-    for name, tensor in source.encoder.state_dict().items():
-        if not name.startswith("norm."):
-            assert torch.equal(model.state_dict()[name], tensor), name
-    assert torch.equal(model.head.weight, head)
-    assert torch.equal(model.fc_norm.weight, norm)
-    assert report.head == "fresh"
-    assert set(report.fresh) == {"head.weight", "head.bias", "fc_norm.weight", "fc_norm.bias"}
-    assert {name.partition(".")[0] for name in report.left} == {
-        "mask_token", "encoder_to_decoder", "decoder", "encoder",
-    }  # fmt: skip
-    assert {name for name in report.left if name.startswith("encoder.")} == {
-        "encoder.norm.weight", "encoder.norm.bias",
-    }  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig:
+    image_size: int = 16
+    width: int = 4
 
 
-def test_a_head_is_kept_remapped_or_left_fresh(tmp_path):
-    source = tiny.classifier(5)
-    path = official_file(tmp_path / "ft.pth", source)
-    same = tiny.randomised(tiny.classifier(5), seed=9)
-    assert load_encoder_weights(same, path).head == "kept"
-    tiny.assert_same_weights(same, source)
-    other = tiny.randomised(tiny.classifier(3), seed=9)
-    before = other.head.weight.clone()
-    assert load_encoder_weights(other, path).head == "fresh"
-    assert torch.equal(other.head.weight, before)
-    assert torch.equal(other.fc_norm.weight, source.fc_norm.weight)
-    assert load_encoder_weights(other, path, head_rows=[4, 0, 2]).head == "remapped"
-    assert torch.equal(other.head.weight, source.head.weight[[4, 0, 2]])
+class Toy(nn.Module):
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.grey = nn.Linear(config.width, 1)
 
 
-def test_a_saved_nano_encoder_goes_into_a_viclip(tmp_path):
-    source = tiny.videomae(tiny.STEM)
-    folder = save_pretrained(source, tmp_path / "mae")
-    model = tiny.randomised(tiny.viclip_nano(), seed=9)
-    text = model.text_encoder.text_projection.clone()
-    report = load_encoder_weights(model, folder)
-    encoder: VideoViT = model.vision_encoder.encoder
-    for name, tensor in source.encoder.state_dict().items():
-        assert torch.equal(encoder.state_dict()[name], tensor), name
-    assert torch.equal(model.text_encoder.text_projection, text)
-    assert (report.head, report.fresh) == ("none", ())
-    again = tiny.randomised(tiny.videomae(tiny.STEM), seed=5)
-    load_encoder_weights(again, save_pretrained(model, tmp_path / "clip"))
-    tiny.assert_same_weights(again.encoder, source.encoder)
+TOY = Architecture(
+    id="toy",
+    model=Toy,
+    config=ToyConfig,
+    sizes={"s": ToyConfig()},
+    tables={"official": RenameTable((Rename("shade.{rest}", "grey.{rest}"),))},
+    infer=lambda shapes, base: ToyConfig(width=shapes["grey.weight"][1]),
+    traits=lambda config: {"width": config.width},
+    preset="videomae-kinetics",
+)
 
 
-def test_an_encoder_of_another_shape_is_refused_and_nothing_is_loaded(tmp_path):
-    folder = save_pretrained(tiny.videomae(tiny.STEM), tmp_path / "mae")
-    model = tiny.videomae()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointError, match=r"does not fit the encoder: .*of another shape"):
-        load_encoder_weights(model, folder)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-def test_models_and_files_without_such_an_encoder_are_refused(tmp_path):
-    path = official_file(tmp_path / "v.pth", tiny.viclip())
-    with pytest.raises(CheckpointError, match="holds no VideoViT encoder"):
-        load_encoder_weights(tiny.classifier(), path)
-    with pytest.raises(CheckpointError, match="a ViCLIP like this has no VideoViT encoder"):
-        load_encoder_weights(tiny.viclip(), path)
+def test_an_architecture_of_ones_own_is_stored_and_loaded(tmp_path):
+    known = (*ARCHITECTURES, TOY)
+    model = Toy(ToyConfig(width=6))
+    with pytest.raises(CheckpointError, match="a Toy cannot be stored"):
+        save_pretrained(model, tmp_path)
+    folder = save_pretrained(model, tmp_path / "toy", architectures=known)
+    with pytest.raises(CheckpointError, match="unknown architecture 'toy'"):
+        load_model(folder)
+    torch.save(official_state(model, architectures=known), tmp_path / "official.pth")
+    for source in (folder, tmp_path / "official.pth"):
+        loaded = load_model(source, architectures=known)
+        assert (loaded.architecture, loaded.model.config.width) == ("toy", 6)
+        tiny.assert_same_weights(loaded.model, model)
+    again = loaded.with_record(labels=("dark", "light"))
+    again.save_pretrained(tmp_path / "again")
+    back = LoadedModel.from_pretrained(tmp_path / "again", architectures=known)
+    assert (back.labels, back.architecture) == (("dark", "light"), "toy")

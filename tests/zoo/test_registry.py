@@ -8,29 +8,25 @@ import pytest
 
 from internvideo.errors import UnknownNameError
 from internvideo.zoo import registry
-from internvideo.zoo.registry import find_card, list_models
-
-
-def names(cards):
-    return [card.name for card in cards]
+from internvideo.zoo.registry import find_card, find_cards, list_models
 
 
 def test_patterns_are_those_of_the_shell():
-    assert names(list_models("videomae-b16-*")) == [
+    assert list_models("videomae-b16-*") == [
         "videomae-b16-hybrid-pt",
         "videomae-b16-k400",
         "videomae-b16-k710",
         "videomae-b16-ssv2",
     ]
-    assert names(list_models("VIDEOMAE-?16-K700")) == ["videomae-l16-k700"]
+    assert list_models("VIDEOMAE-?16-K700") == ["videomae-l16-k700"]
     assert list_models("nothing*") == []
     assert len(list_models()) >= 162
 
 
 def test_filters_combine():
-    assert all(card.is_available for card in list_models(available=True))
-    assert not any(card.is_available for card in list_models(available=False))
-    assert names(list_models("*200m", family="viclip", available=True)) == [
+    assert all(card.is_available for card in find_cards(available=True))
+    assert not any(card.is_available for card in find_cards(available=False))
+    assert list_models("*200m", family="viclip", available=True) == [
         "viclip-l14-internvid-200m",
         "viclip-b16-internvid-200m",
     ]
@@ -41,7 +37,14 @@ def test_filters_combine():
 def test_an_alias_finds_the_card_and_is_matched_by_patterns():
     assert find_card("viclip-l14").name == "viclip-l14-internvid-10m-flt"
     assert find_card("ViCLIP-L14") is find_card("viclip-l14-internvid-10m-flt")
-    assert "viclip-l14-internvid-10m-flt" in names(list_models("viclip-l14"))
+    assert "viclip-l14-internvid-10m-flt" in list_models("viclip-l14")
+
+
+def test_a_card_shows_itself_in_a_line():
+    assert repr(find_card("videomae-b16-k400")) == (
+        "Card('videomae-b16-k400', VideoMAE, available, videomae/classifier B)"
+    )
+    assert all("\n" not in repr(card) for card in find_cards())
 
 
 def test_an_unknown_name_suggests_the_nearest():
@@ -72,8 +75,8 @@ def test_folders_with_weights_become_embedded_cards(tmp_path):
 
 
 def test_embedded_models_are_there_and_come_first():
-    embedded = [card for card in list_models() if card.embedded]
-    assert list_models()[: len(embedded)] == embedded
+    embedded = [card for card in find_cards() if card.embedded]
+    assert find_cards()[: len(embedded)] == embedded
     for card in embedded:
         assert (card.directory / "model.safetensors").is_file()
         assert (card.directory / "config.json").is_file()

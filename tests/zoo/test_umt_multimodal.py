@@ -14,7 +14,7 @@ from internvideo.models.unmasked_teacher import UnmaskedTeacher
 from internvideo.zoo import load_model, official_state, save_pretrained
 from internvideo.zoo.registry import find_card
 from internvideo.zoo.resolve import card_config, card_preprocessing
-from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
+from internvideo.zoo.starts import load_multimodal_start, load_text_start
 from internvideo.zoo.verification import verify
 from zoo import tiny
 from zoo.keylists import HERE, read
@@ -153,7 +153,7 @@ def test_the_text_tower_starts_from_a_bert(pretrained, tmp_path, folder):
 def test_starts_that_do_not_fit_are_explained(pretrained, tmp_path):
     model, path = pretrained
     other = UMTMultimodal(replace(model.config, embed_dim=7))
-    with pytest.raises(CheckpointError, match=r"does not fit the model: .*vision_proj"):
+    with pytest.raises(CheckpointError, match=r"does not fit the UMTMultimodal: .*vision_proj"):
         load_multimodal_start(other, path)
     with pytest.raises(CheckpointError, match=r"has none of model\.safetensors"):
         load_text_start(other, tmp_path)

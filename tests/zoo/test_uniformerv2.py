@@ -22,6 +22,7 @@ from internvideo.zoo import (
     resolve,
     save_pretrained,
 )
+from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.card import Card
 from internvideo.zoo.labels import k710_rows, label_names
 from internvideo.zoo.registry import find_card
@@ -73,7 +74,7 @@ def a_card(monkeypatch, **fields) -> Card:
     }
     card = Card(**values)
     size = replace(card_config(find_card("uniformerv2-b16-k400-8f")), global_layers=(1, 2))
-    architecture = loading.find_architecture(card.architecture)
+    architecture = find_architecture(card.architecture)
     monkeypatch.setitem(architecture.sizes, "b16", replace(size, depth=3))
     monkeypatch.setattr(loading, "find_card", lambda name: card)
     monkeypatch.setattr(resolve, "find_card", lambda name: card)
@@ -192,7 +193,7 @@ def test_a_missing_tensor_is_named():
 def clip_state() -> dict[str, torch.Tensor]:
     """Return a tiny image CLIP of the width of these models under its official names."""
     model = tiny.viclip()
-    table = loading.find_architecture("openai-clip").tables["official"]
+    table = find_architecture("openai-clip").tables["official"]
     state = table.to_official(model.state_dict())
     del state["visual.temporal_positional_embedding"]
     state["visual.conv1.weight"] = state["visual.conv1.weight"][:, :, 0]

@@ -13,7 +13,7 @@ from internvideo.errors import CheckpointError, UnknownNameError
 from internvideo.zoo.architectures import find_architecture
 from internvideo.zoo.hub import save_pretrained
 from internvideo.zoo.identify import block_of, convert, identify, strip_prefixes
-from internvideo.zoo.registry import list_models
+from internvideo.zoo.registry import find_cards
 from internvideo.zoo.verification import read_key_list, verify
 from zoo import tiny
 from zoo.keylists import EXPECTED, HERE, KEY_LISTS, PLANNED_LISTS, read
@@ -39,7 +39,7 @@ def test_the_converted_state_is_that_of_the_model(path):
     state = {name: torch.empty(shape, device="meta") for name, shape in read(path).items()}
     fit = identify(read(path))
     ours = {name: tuple(tensor.shape) for name, tensor in convert(state, fit).items()}
-    assert ours == find_architecture(fit.architecture).shapes(fit.config)
+    assert ours == fit.architecture.shapes(fit.config)
 
 
 @pytest.mark.parametrize("path", PLANNED_LISTS, ids=lambda path: path.stem)
@@ -200,7 +200,8 @@ def test_a_prefix_that_belongs_to_the_model_stays():
 def test_names_that_become_one_are_refused():
     with pytest.raises(CheckpointError, match=r"two tensors are named 'head\.bias'"):
         strip_prefixes(
-            {"module.head.bias": 1, "module.head.weight": 2, "head.bias": 3}, "videomae/classifier"
+            {"module.head.bias": 1, "module.head.weight": 2, "head.bias": 3},
+            find_architecture("videomae/classifier"),
         )
 
 
@@ -294,7 +295,7 @@ def test_a_folder_of_this_library_is_compared_with_its_own_configuration(tmp_pat
 
 
 def test_the_embedded_models_verify():
-    for card in list_models(available=True):
+    for card in find_cards(available=True):
         if card.directory is not None:
             assert verify(card.directory).ok
 

@@ -108,7 +108,7 @@ def embed(
 
 def _manifest(video_model: Any) -> dict[str, Any]:
     import internvideo
-    from internvideo.zoo.fingerprint import weights_sha256
+    from internvideo.zoo.hub import weights_sha256
 
     return {
         "model": video_model.name,

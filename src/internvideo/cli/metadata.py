@@ -53,8 +53,7 @@ def filter_clips(
       internvideo data filter all.jsonl news.jsonl --language en --where Type=News
     """
     output_file(out)
-    from internvideo.data.metadata import ClipFilter, Condition
-    from internvideo.data.metadata_filter import filter_metadata
+    from internvideo.data.curation.selection import ClipFilter, Condition, filter_metadata
 
     wanted = ClipFilter(
         min_aesthetic=min_aesthetic,
@@ -88,7 +87,7 @@ def stats(
     """
     if plot is not None:
         output_file(plot)
-    from internvideo.data.metadata_stats import measure_metadata
+    from internvideo.data.curation.stats import measure_metadata
 
     with progress_bar("reading", unit="‰") as advance:
         measured = measure_metadata(metadata, progress=advance)

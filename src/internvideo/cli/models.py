@@ -16,6 +16,7 @@ from internvideo.cli.terminal import (
     stdout_console,
 )
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
+from internvideo.files import replacing
 
 if TYPE_CHECKING:
     from internvideo.zoo.card import Card
@@ -69,9 +70,9 @@ def list_all(
       internvideo models
       internvideo models "videomae-*k400*" --available
     """
-    from internvideo.zoo import list_models
+    from internvideo.zoo import find_cards
 
-    cards = list_models(pattern, family=family, available=True if available else None)
+    cards = find_cards(pattern, family=family, available=True if available else None)
     if not cards:
         raise UnknownNameError(_no_match(pattern))
     if as_json:
@@ -105,7 +106,7 @@ def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")])
     table.add_column()
     table.add_column(overflow="fold")
     for title, value in _card_values(card).items():
-        table.add_row(title.replace("_", " "), escape(_told(value)))
+        table.add_row(title.replace("_", " "), escape(_in_words(value)))
     console = stdout_console()
     console.print(table)
     if citation := bibtex(card):
@@ -187,9 +188,8 @@ def convert_weights(
             raise CheckpointError(
                 f"{loaded.name} has the shape of no released model; leave out --official"
             ) from None
-        part = out.with_name(f".{out.name}.part")
-        torch.save(state, part)
-        part.replace(out)
+        with replacing(out) as draft, draft.open("wb") as file:
+            torch.save(state, file)
     else:
         loaded.save_pretrained(out)
     print(out)
@@ -212,10 +212,8 @@ def average(
     Examples:
       internvideo models average runs/mine/model --start openai-clip-vit-b-16 --out averaged
     """
-    import dataclasses
-
-    from internvideo.zoo import Pretrained, load_model
-    from internvideo.zoo.towers import TwoTowers, average_with_start
+    from internvideo.zoo import average_with_start, load_model
+    from internvideo.zoo.starts import TwoTowers
 
     output_folder(out)
     loaded = load_model(model)
@@ -226,8 +224,7 @@ def average(
     average_with_start(loaded.model, start, weight=weight)
     how = {"averaged": f"{weight:g} of the trained weights, the rest of {start}"}
     provenance = {**loaded.record.provenance, **how}
-    record = dataclasses.replace(loaded.record, provenance=provenance, card=None)
-    Pretrained(loaded.model, record).save_pretrained(out)
+    loaded.with_record(provenance=provenance, card=None).save_pretrained(out)
     print(out)
 
 
@@ -243,9 +240,9 @@ for _verb, _function in {
 
 
 def _no_match(pattern: str) -> str:
-    from internvideo.zoo import list_models
+    from internvideo.zoo import find_cards
 
-    known = [name for card in list_models() for name in (card.name, *card.aliases)]
+    known = [name for card in find_cards() for name in (card.name, *card.aliases)]
     return f"no model matches '{pattern}'.{did_you_mean(pattern, known)}"
 
 
@@ -272,10 +269,10 @@ def _card_values(card: Card) -> dict[str, Any]:
     }
 
 
-def _told(value: Any) -> str:
-    """Return a value of a card in words, one line for each of several."""
+def _in_words(value: Any) -> str:
+    """Return a value of a card as text, one line for each of several."""
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_told(item)}" for key, item in value.items())
+        return "\n".join(f"{key}: {_in_words(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return "\n".join(
             ", ".join(f"{k} {v}" for k, v in item.items() if v is not None)

@@ -53,7 +53,7 @@ def train(
     resolved = load_recipe(recipe, overrides or [])
     directory = output_folder(out or Path("runs") / resolved.name)
     from internvideo.recipe.run import run_recipe
-    from internvideo.train.watch import PreemptedError
+    from internvideo.train.stop import PreemptedError
 
     first = os.environ.get("RANK", "0") == "0"
     try:

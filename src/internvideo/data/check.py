@@ -128,18 +128,35 @@ def check_list(
     if num_classes is None and clips.class_names is not None:
         num_classes = len(clips.class_names)
     problems = [Problem(bad.line, "", "line", bad.message) for bad in clips.bad_lines]
-    opened = _Opened(min_frames, workers, timeout, progress)
-    interrupted = False
+
+    def report(place: int, kind: ProblemKind, message: str) -> None:
+        entry = clips[place]
+        problems.append(Problem(entry.line, entry.path, kind, message))
+
+    num_opened, absent, interrupted = 0, set[int](), False
     try:
-        problems += _label_problems(clips, num_classes)
-        problems += _duplicates(clips)
-        absent: set[int] = set()
+        for place, message in _bad_labels(clips, num_classes):
+            report(place, "label", message)
+        for place, message in _duplicates(clips):
+            report(place, "duplicate", message)
         for place, message in _missing(clips, progress):
+            report(place, "missing", message)
             absent.add(place)
-            problems.append(Problem(clips[place].line, clips.path(place), "missing", message))
-        places = range(0, len(clips), every) if every else ()
-        for problem in opened.problems([clips[p] for p in places if p not in absent]):
-            problems.append(problem)
+        chosen = range(0, len(clips), every) if every else ()
+        chosen = [place for place in chosen if place not in absent]
+        questions = [(clips[place], min_frames) for place in chosen]
+        outcomes = map_with_timeout(_look, questions, workers=workers, timeout=timeout)
+        for num_opened, outcome in enumerate(outcomes, start=1):
+            if outcome.failure == "timeout":
+                report(chosen[outcome.place], "timeout", f"not read within {timeout:g} s")
+            elif outcome.failure is not None:
+                crashed = outcome.failure == "crash"
+                message = "the decoder crashed" if crashed else outcome.failure
+                report(chosen[outcome.place], "corrupt", message)
+            elif outcome.result is not None:
+                report(chosen[outcome.place], *outcome.result)
+            if progress is not None:
+                progress("opening videos", num_opened, len(chosen))
     except KeyboardInterrupt:
         interrupted = True
     labels = Counter(int(label) for label in clips.labels if label >= 0)
@@ -147,7 +164,7 @@ def check_list(
         file=clips.file,
         description=clips.description,
         num_clips=len(clips),
-        num_opened=opened.count,
+        num_opened=num_opened,
         num_captions=clips.num_captions,
         class_counts=dict(sorted(labels.items())),
         empty_classes=tuple(n for n in range(num_classes or 0) if n not in labels),
@@ -156,33 +173,30 @@ def check_list(
     )
 
 
-def _label_problems(clips: ClipList, num_classes: int | None) -> Iterator[Problem]:
+def _bad_labels(clips: ClipList, num_classes: int | None) -> Iterator[tuple[int, str]]:
+    """Yield the place of every clip without a label that can be one, and what is wrong."""
     labels = clips.labels
-    outside = (labels < 0) & (labels != NO_LABEL)
+    outside, classes = (labels < 0) & (labels != NO_LABEL), "labels count from 0"
     if num_classes is not None:
         outside = (labels < 0) | (labels >= num_classes)
-    for place in np.flatnonzero(outside):
-        entry = clips[int(place)]
-        classes = (
-            "; labels count from 0"
-            if num_classes is None
-            else f"; {num_classes} classes are 0 to {num_classes - 1}"
-        )
-        message = "no label" if entry.label is None else f"label {entry.label}{classes}"
-        yield Problem(entry.line, entry.path, "label", message)
+        classes = f"{num_classes} classes are 0 to {num_classes - 1}"
+    for place in np.flatnonzero(outside).tolist():
+        label = clips[place].label
+        yield place, "no label" if label is None else f"label {label}; {classes}"
 
 
-def _duplicates(clips: ClipList) -> Iterator[Problem]:
+def _duplicates(clips: ClipList) -> Iterator[tuple[int, str]]:
+    """Yield the place of every clip that was there before, and on which line."""
     # Eight bytes a clip tell which may be the same; only these are compared.
     hashes = np.fromiter((hash(_identity(entry)) for entry in clips), np.int64, len(clips))
     values, counts = np.unique(hashes, return_counts=True)
     first: dict[tuple[str, ...], tuple[int, int | None]] = {}
-    for place in np.flatnonzero(np.isin(hashes, values[counts > 1])):
-        entry = clips[int(place)]
+    for place in np.flatnonzero(np.isin(hashes, values[counts > 1])).tolist():
+        entry = clips[place]
         line, label = first.setdefault(_identity(entry), (entry.line, entry.label))
         if line != entry.line:
             other = "" if label == entry.label else f" with label {label}, here {entry.label}"
-            yield Problem(entry.line, entry.path, "duplicate", f"also on line {line}{other}")
+            yield place, f"also on line {line}{other}"
 
 
 def _identity(entry: ClipEntry) -> tuple[str, ...]:
@@ -209,34 +223,6 @@ def _why_missing(path: str) -> str:
     if "\\" in path and os.path.exists(path.replace("\\", "/")):  # noqa: PTH110
         return "no such file or folder, but there is one with / in place of \\ in its path"
     return "no such file or folder"
-
-
-@dataclass
-class _Opened:
-    """Opens videos and counts them."""
-
-    min_frames: int
-    workers: int
-    timeout: float
-    progress: Progress | None
-    count: int = 0
-
-    def problems(self, chosen: list[ClipEntry]) -> Iterator[Problem]:
-        questions = [(entry, self.min_frames) for entry in chosen]
-        outcomes = map_with_timeout(_look, questions, workers=self.workers, timeout=self.timeout)
-        for self.count, outcome in enumerate(outcomes, start=1):
-            entry = chosen[outcome.place]
-            if outcome.failure == "timeout":
-                message = f"not read within {self.timeout:g} s"
-                yield Problem(entry.line, entry.path, "timeout", message)
-            elif outcome.failure is not None:
-                message = "the decoder crashed" if outcome.failure == "crash" else outcome.failure
-                yield Problem(entry.line, entry.path, "corrupt", message)
-            elif outcome.result is not None:
-                kind, message = outcome.result
-                yield Problem(entry.line, entry.path, kind, message)
-            if self.progress is not None:
-                self.progress("opening videos", self.count, len(chosen))
 
 
 def _look(question: tuple[ClipEntry, int]) -> tuple[ProblemKind, str] | None:

@@ -13,22 +13,24 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Any
 
-import numpy as np
-
-from internvideo.data.clip_list import ClipEntry, ClipList, is_image
+from internvideo.data.clip_list import ClipEntry, is_image
 from internvideo.data.formats.fields import as_whole_number
 from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import DataError
+from internvideo.files import json_text
 from internvideo.video import VIDEO_SUFFIXES
 from internvideo.video.rawframes import IMAGE_SUFFIXES
 
-__all__ = ["INDEX_NAME", "ShardColumns", "ShardIndex", "json_text", "scan_tar"]
+__all__ = ["FACTS", "INDEX_NAME", "ShardColumns", "index_from_json", "index_to_json", "scan_tar"]
 
 INDEX_NAME = "index.json"
 _FORMAT, _VERSION = "internvideo-shards", 1
+FACTS = ("label", "start", "end", "duration", "captions", "line")
+"""What a shard knows of a clip, as in `ClipEntry`; each as far as it was annotated."""
+
 _MAX_SIDE_BYTES = 1 << 20
 _SHOWN = 120
 
@@ -44,8 +46,7 @@ class ShardColumns:
         members: names of the videos in the tar.
         offsets: where their bytes begin in the tar.
         sizes: number of their bytes.
-        entries: one object a clip with `label`, `start`, `end`, `duration`, `captions`, `line`, as
-            far as they are known.
+        entries: the `FACTS` of each clip, as far as they are known.
     """
 
     name: str
@@ -63,6 +64,12 @@ class ShardColumns:
         self.sizes.append(size)
         self.entries.append(facts)
 
+    def clips(self) -> Iterator[ClipEntry]:
+        """Yield what a clip list says of each; its path is the member name."""
+        for member, facts in zip(self.members, self.entries, strict=True):
+            captions = tuple(facts.get("captions") or ())
+            yield ClipEntry(path=member, **{**facts, "captions": captions})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values; facts that no clip has are left out."""
         names = sorted({name for facts in self.entries for name in facts})
@@ -79,7 +86,7 @@ class ShardColumns:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ShardColumns:
         """Return what `to_dict` gave."""
-        names = [name for name in _FACTS if name in values]
+        names = [name for name in FACTS if name in values]
         return cls(
             name=values["name"],
             num_bytes=values["bytes"],
@@ -92,57 +99,6 @@ class ShardColumns:
                 for place in range(len(values["members"]))
             ],
         )
-
-
-_FACTS = ("label", "start", "end", "duration", "captions", "line")
-
-
-class ShardIndex:
-    """All clips of a set of shards, compactly.
-
-    Attributes:
-        names: file names of the shards.
-        num_bytes: their sizes.
-        sha256: their checksums, None where unknown.
-        clips: the clips, in the order of the shards; the path of each is its member name.
-        shard_of: number of the shard of each clip.
-        offsets: where the bytes of each video begin in its shard.
-        sizes: number of these bytes.
-    """
-
-    def __init__(
-        self,
-        shards: Sequence[ShardColumns],
-        *,
-        file: str,
-        class_names: tuple[str, ...] | None = None,
-    ) -> None:
-        self.names = tuple(shard.name for shard in shards)
-        self.num_bytes = tuple(shard.num_bytes for shard in shards)
-        self.sha256 = tuple(shard.sha256 for shard in shards)
-        self.clips = ClipList(
-            _entries(shards), file=file, description="tar shards", class_names=class_names
-        )
-        counts = [len(shard.members) for shard in shards]
-        self.shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
-        self.offsets = np.concatenate([np.array(s.offsets, np.int64) for s in shards])
-        self.sizes = np.concatenate([np.array(s.sizes, np.int64) for s in shards])
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-
-def _entries(shards: Sequence[ShardColumns]) -> Iterator[ClipEntry]:
-    for shard in shards:
-        for member, facts in zip(shard.members, shard.entries, strict=True):
-            captions = tuple(facts.get("captions") or ())
-            yield ClipEntry(path=member, **{**facts, "captions": captions})
-
-
-def json_text(value: Any) -> str:
-    """Return json that can be encoded; what in the names of files is no UTF-8 is escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def index_to_json(
@@ -203,19 +159,27 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
         DataError: not a plain tar, without videos, or a label that is no number.
     """
     shard = ShardColumns(name=name, num_bytes=num_bytes)
-    samples: dict[str, _Sample] = {}
+    samples: dict[str, dict[str, Any]] = {}
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.isfile():
-                    _take(samples, tar, member, name)
+                    path = PurePosixPath(member.name)
+                    stem, _, extensions = path.name.partition(".")
+                    key = str(path.with_name(stem)) if stem else member.name
+                    extension = extensions.rpartition(".")[2].lower()
+                    _add_member(samples.setdefault(key, {}), tar, member, extension)
     except tarfile.ReadError as error:
         raise DataError(
             f"{name} cannot be read as a tar ({error}); shards must be complete and uncompressed"
         ) from None
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
     for sample in samples.values():
-        if (clip := sample.video or sample.image) is not None:
-            shard.add(*clip, sample.facts)
+        image = sample.pop("image", None)
+        if (place := sample.pop("video", image)) is not None:
+            member, offset, size = place
+            shard.add(member, offset, size, sample)
     if not shard.members:
         raise DataError(
             f"{name} holds no videos or images; known endings: "
@@ -224,47 +188,27 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
     return shard
 
 
-@dataclass(slots=True)
-class _Sample:
-    video: tuple[str, int, int] | None = None
-    image: tuple[str, int, int] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-def _take(
-    samples: dict[str, _Sample], tar: tarfile.TarFile, member: tarfile.TarInfo, shard: str
+def _add_member(
+    sample: dict[str, Any], tar: tarfile.TarFile, member: tarfile.TarInfo, extension: str
 ) -> None:
-    path = PurePosixPath(member.name)
-    stem, _, extensions = path.name.partition(".")
-    key = str(path.with_name(stem)) if stem else member.name
-    extension = extensions.rpartition(".")[2].lower()
-    sample = samples.setdefault(key, _Sample())
+    """Note where the `video` or `image` of a sample is, or the facts that a file beside it has."""
     place = (member.name, member.offset_data, member.size)
     if f".{extension}" in VIDEO_SUFFIXES:
-        if sample.video is not None:
+        if "video" in sample:
             raise DataError(
-                f"{shard}: {sample.video[0]!r} and {member.name!r} are two videos of one sample, "
-                "as their names agree up to the first dot; rename one"
+                f"{sample['video'][0]!r} and {member.name!r} are two videos of one sample, as "
+                "their names agree up to the first dot; rename one"
             )
-        sample.video = place
-        return
-    if is_image(member.name):
-        sample.image = place
-        return
-    if extension not in ("cls", "json", "txt") or member.size > _MAX_SIDE_BYTES:
-        return
-    content = tar.extractfile(member)
-    assert content is not None
-    text = content.read().decode("utf-8-sig", "replace").strip()
-    try:
-        sample.facts |= _facts(extension, text)
-    except json.JSONDecodeError as error:
-        reason = f"not json ({error.msg})"
-    except DataError as error:
-        reason = str(error)
-    else:
-        return
-    raise DataError(f"{shard}: member {member.name!r} cannot be used: {reason}")
+        sample["video"] = place
+    elif is_image(member.name):
+        sample["image"] = place
+    elif extension in ("cls", "json", "txt") and member.size <= _MAX_SIDE_BYTES:
+        content = tar.extractfile(member)
+        assert content is not None
+        try:
+            sample |= _facts(extension, content.read().decode("utf-8-sig", "replace").strip())
+        except DataError as error:
+            raise DataError(f"member {member.name!r} cannot be used: {error}") from None
 
 
 def _facts(extension: str, text: str) -> dict[str, Any]:
@@ -274,7 +218,10 @@ def _facts(extension: str, text: str) -> dict[str, Any]:
         return {"label": label}
     if extension == "txt":
         return {"captions": [text]} if text else {}
-    content = json.loads(text)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not json ({error.msg})") from None
     return _json_facts(content) if isinstance(content, dict) else {}
 
 
@@ -296,8 +243,3 @@ def _json_facts(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(captions, list) and captions and all(isinstance(c, str) for c in captions):
         facts["captions"] = captions
     return facts
-
-
-def shard_path(base: str | Path, name: str) -> str:
-    """Return where a shard is."""
-    return f"{str(base).rstrip('/')}/{name}"

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, TypeVar
 
 from filelock import FileLock
 
-from internvideo.data.shard_index import shard_path
 from internvideo.errors import DataError, VideoError
+from internvideo.files import replacing, sha256_of
+from internvideo.video.sources import is_url
 
-__all__ = ["CachedShards", "LocalShards", "RemoteShards", "ShardStorage", "file_sha256"]
+__all__ = ["CachedShards", "Shards"]
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -25,11 +26,20 @@ _ATTEMPTS = 4
 _FIRST_WAIT = 0.5
 _SILENCE = 60.0
 _HEADER_BLOCK = 1 << 16
-_HASH_BLOCK = 1 << 20
 
 
-class ShardStorage(Protocol):
-    """Where the bytes of shards come from; a copy in another process works."""
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """Shards in a folder or at an address that fsspec knows (https://, s3://, …).
+
+    Only what is read is sent; a copy in another process works.
+    """
+
+    base: str
+
+    def address(self, name: str) -> str:
+        """Return where a shard is."""
+        return f"{self.base.rstrip('/')}/{name}"
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """Return some bytes of a shard.
@@ -37,58 +47,9 @@ class ShardStorage(Protocol):
         Raises:
             VideoError: they cannot be had.
         """
-        ...
-
-    def open(self, name: str) -> tuple[IO[bytes], int]:
-        """Return a seekable file and its size, for scanning.
-
-        Raises:
-            DataError: there is no such shard.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LocalShards:
-    """Shards in a folder."""
-
-    folder: Path
-
-    def read(self, name: str, offset: int, size: int) -> bytes:
-        """Return some bytes of a shard."""
+        address, end = self.address(name), offset + size
         try:
-            with (self.folder / name).open("rb") as file:
-                file.seek(offset)
-                data = file.read(size)
-        except OSError as error:
-            raise VideoError(f"{self.folder / name}: cannot be read ({error.strerror})") from error
-        return _whole(data, size, shard_path(self.folder, name), offset)
-
-    def open(self, name: str) -> tuple[IO[bytes], int]:
-        """Return a file for scanning."""
-        path = self.folder / name
-        try:
-            return path.open("rb"), path.stat().st_size
-        except OSError as error:
-            raise DataError(f"no shard {path} ({error.strerror}); check the pattern") from None
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteShards:
-    """Shards at an address that fsspec knows (https://, s3://, …); only what is read is sent."""
-
-    base: str
-
-    def read(self, name: str, offset: int, size: int) -> bytes:
-        """Return some bytes of a shard."""
-        address = shard_path(self.base, name)
-
-        def fetch() -> bytes:
-            filesystem, path = _filesystem(address)
-            return filesystem.cat_file(path, start=offset, end=offset + size)
-
-        try:
-            data = _with_patience(fetch, address)
+            data = self._asked(name, lambda fs, path: fs.cat_file(path, start=offset, end=end))
         except Exception as error:  # every storage driver raises its own types
             raise VideoError(f"{address}: {_reason(error)}") from error
         if len(data) > size:
@@ -96,20 +57,57 @@ class RemoteShards:
                 f"{address}: the server sends the whole file where a range was asked for; "
                 "set a cache folder, so that shards are fetched once"
             )
-        return _whole(data, size, address, offset)
+        if len(data) < size:
+            raise VideoError(
+                f"{address}: {len(data)} of {size} bytes at {offset}; the shard is shorter than "
+                "its index says: copy it again, or index it again"
+            )
+        return data
 
     def open(self, name: str) -> tuple[IO[bytes], int]:
-        """Return a file for scanning."""
-        address = shard_path(self.base, name)
+        """Return a seekable file and its size, for scanning.
 
-        def fetch() -> tuple[IO[bytes], int]:
-            filesystem, path = _filesystem(address)
-            return filesystem.open(path, "rb", block_size=_HEADER_BLOCK), filesystem.size(path)
-
+        Raises:
+            DataError: there is no such shard.
+        """
         try:
-            return _with_patience(fetch, address)
+            return self._asked(
+                name, lambda fs, path: (fs.open(path, block_size=_HEADER_BLOCK), fs.size(path))
+            )
         except Exception as error:
-            raise DataError(f"{address}: {_reason(error)}") from error
+            raise DataError(f"{self.address(name)}: {_reason(error)}") from error
+
+    def text(self, name: str) -> str | None:
+        """Return what a file beside the shards says; None where there is no such file.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            return self._asked(name, lambda fs, path: fs.cat_file(path)).decode()
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise DataError(f"{self.address(name)}: {_reason(error)}") from error
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a shard to a file on this machine; raises what the storage driver does."""
+        self._asked(name, lambda fs, remote: fs.get_file(remote, str(path)))
+
+    def _asked(self, name: str, ask: Callable[[Any, str], _Result]) -> _Result:
+        """Ask a file system; again after what may pass: broken connections and busy servers."""
+        address, wait = self.address(name), _FIRST_WAIT
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return ask(*_file_system(address))
+            except (FileNotFoundError, PermissionError, ImportError, ValueError):
+                raise
+            except Exception as error:
+                shown = address.partition("?")[0]  # what follows may be a secret
+                _log.info("%s: %s; attempt %d", shown, _reason(error), attempt + 1)
+                time.sleep(wait)
+                wait *= 2
+        return ask(*_file_system(address))
 
 
 class CachedShards:
@@ -126,18 +124,23 @@ class CachedShards:
     def __init__(
         self, base: str, folder: Path, *, max_bytes: int, sha256: dict[str, str] | None = None
     ) -> None:
-        self.base = base
+        self.remote = Shards(base)
         self.max_bytes = max_bytes
         self.sha256 = sha256 or {}
         digest = hashlib.sha256(base.partition("?")[0].encode()).hexdigest()[:12]
         self.folder = Path(folder) / digest
+        self.local = Shards(str(self.folder))
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        """Return some bytes of a shard, fetching it if it is not there."""
+        """Return some bytes of a shard, fetching it if it is not there.
+
+        Raises:
+            VideoError: they cannot be had.
+        """
         for _ in range(_ATTEMPTS):
-            self._present(name)
+            self._provide(name)
             try:
-                return LocalShards(self.folder).read(name, offset, size)
+                return self.local.read(name, offset, size)
             except VideoError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):
                     raise
@@ -148,14 +151,18 @@ class CachedShards:
         )
 
     def open(self, name: str) -> tuple[IO[bytes], int]:
-        """Return a file for scanning."""
+        """Return a seekable file and its size, for scanning.
+
+        Raises:
+            DataError: there is no such shard.
+        """
         try:
-            self._present(name)
+            self._provide(name)
         except VideoError as error:
             raise DataError(str(error)) from error
-        return LocalShards(self.folder).open(name)
+        return self.local.open(name)
 
-    def _present(self, name: str) -> None:
+    def _provide(self, name: str) -> None:
         path = self.folder / name
         try:
             os.utime(path)  # the time of use
@@ -168,28 +175,19 @@ class CachedShards:
                 self._make_room(path)
 
     def _fetch(self, name: str, path: Path) -> None:
-        address = shard_path(self.base, name)
-        partial = path.with_name(f"{path.name}.part")
-
-        def fetch() -> None:
-            filesystem, remote = _filesystem(address)
-            filesystem.get_file(remote, str(partial))
-
+        wanted = self.sha256.get(name)
         try:
-            _with_patience(fetch, address)
-            wanted = self.sha256.get(name)
-            if wanted is not None and file_sha256(partial) != wanted:
-                raise VideoError(
-                    f"{address}: arrived with another SHA-256 than its index says; the shard was "
-                    "changed after it was indexed, or damaged"
-                )
-            partial.replace(path)
+            with replacing(path, exclusive=True) as draft:
+                self.remote.fetch(name, draft)
+                if wanted is not None and sha256_of(draft) != wanted:
+                    raise VideoError(
+                        f"{self.remote.address(name)}: arrived with another SHA-256 than its index "
+                        "says; the shard was changed after it was indexed, or damaged"
+                    )
         except VideoError:
             raise
         except Exception as error:
-            raise VideoError(f"{address}: {_reason(error)}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+            raise VideoError(f"{self.remote.address(name)}: {_reason(error)}") from error
 
     def _make_room(self, newest: Path) -> None:
         kept = []
@@ -208,41 +206,19 @@ class CachedShards:
                 total -= size
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _filesystem(address: str) -> tuple[Any, str]:
+def _file_system(address: str) -> tuple[Any, str]:
     """Return the file system of this process; fsspec keeps one for each process and thread."""
-    from fsspec.core import url_to_fs
+    import fsspec
 
+    if not is_url(address):
+        return fsspec.filesystem("file"), str(Path(address).absolute())
     if not address.startswith(("http://", "https://")):
-        return url_to_fs(address)
+        return fsspec.url_to_fs(address)
     import aiohttp
 
     # By default aiohttp gives up after five minutes, however well the bytes of a shard arrive.
     patience = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-    return url_to_fs(address, client_kwargs={"timeout": patience})
-
-
-def _with_patience(fetch: Callable[[], _Result], address: str) -> _Result:
-    """Try again after what may pass: broken connections and busy servers, not missing files."""
-    wait = _FIRST_WAIT
-    for attempt in range(1, _ATTEMPTS):
-        try:
-            return fetch()
-        except (FileNotFoundError, PermissionError, ImportError, ValueError):
-            raise
-        except Exception as error:
-            _log.info("%s: %s; attempt %d", address.partition("?")[0], _reason(error), attempt + 1)
-            time.sleep(wait)
-            wait *= 2
-    return fetch()
+    return fsspec.url_to_fs(address, client_kwargs={"timeout": patience})
 
 
 def _reason(error: Exception) -> str:
@@ -252,12 +228,3 @@ def _reason(error: Exception) -> str:
         return f"this kind of address needs another package: {error}"
     text = str(error).splitlines()[0] if str(error) else ""
     return f"cannot be read ({type(error).__name__}{': ' if text else ''}{text})"
-
-
-def _whole(data: bytes, size: int, place: str, offset: int) -> bytes:
-    if len(data) != size:
-        raise VideoError(
-            f"{place}: {len(data)} of {size} bytes at {offset}; the shard is shorter than its "
-            "index says: copy it again, or index it again"
-        )
-    return data

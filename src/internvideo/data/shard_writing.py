@@ -18,8 +18,9 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,19 +36,18 @@ from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import Part, part_frames
 from internvideo.data.clips import entry_part, open_entry
 from internvideo.data.numbered_frames import NumberedFrames
-from internvideo.data.shard_index import INDEX_NAME, ShardColumns, index_to_json, json_text
-from internvideo.data.shard_storage import file_sha256
+from internvideo.data.shard_index import FACTS, INDEX_NAME, ShardColumns, index_to_json
 from internvideo.data.still_image import StillImage
 from internvideo.errors import ConfigError, DataError, VideoError
+from internvideo.files import json_text, replacing, sha256_of, write_whole
 from internvideo.video import Video, write_video
 from internvideo.video.sources import resolve_source
 from internvideo.video.transforms import resize_short_side
 
 __all__ = ["LeftOut", "WrittenShards", "write_shards"]
 
-_TAR_BLOCK = 512
 # Four members with headers for long names, each filled up to a block, and the end of the file.
-_OVERHEAD = 32 * _TAR_BLOCK + tarfile.RECORDSIZE
+_OVERHEAD = 32 * tarfile.BLOCKSIZE + tarfile.RECORDSIZE
 _DECODE_BLOCK = 32
 _QUALITY, _JPEG_QUALITY = 18, 95
 _MIN_SHARD = 1 << 16
@@ -120,37 +120,146 @@ def write_shards(
         )
     out.mkdir(parents=True, exist_ok=True)
     plan = _fingerprint(clips, max_bytes, short_side, cut)
-    done, position = _finished(out, plan)
-    writer = _ShardWriter(out, plan, max_bytes, done)
-    kept = len(done)
-    work = partial(_packed, short_side=short_side, cut=cut)
-    entries = (clips[place] for place in range(position, len(clips)))
-    for place, (entry, packed) in enumerate(_mapped(work, entries, workers), start=position):
-        told = replace(entry, start=None, end=None, duration=None) if cut else entry
-        writer.add(place, clips.written_path(place), told, packed)
-        if progress is not None:
-            progress(place + 1, len(clips))
-    writer.finish(len(clips))
-    left_out = tuple(LeftOut(**values) for values in writer.left_out)
-    if not writer.done:
+    shards, left_out, position = _finished(out, plan)
+    kept = len(shards)
+    failures: list[dict[str, Any]] = []
+
+    def readable() -> Iterator[_Clip]:
+        work = partial(_packed, short_side=short_side, cut=cut)
+        entries = (clips[place] for place in range(position, len(clips)))
+        for place, (entry, packed) in enumerate(_mapped(work, entries, workers), start=position):
+            if packed.reason is not None:
+                reason = packed.reason
+                failures.append({"line": entry.line, "path": entry.path, "reason": reason})
+            else:
+                facts = _facts(
+                    replace(entry, start=None, end=None, duration=None) if cut else entry
+                )
+                yield _Clip(place, clips.written_path(place), facts, packed)
+            if progress is not None:
+                progress(place + 1, len(clips))
+
+    source = readable()
+    clip = next(source, None)
+    while clip is not None:
+        shard = ShardColumns(name=f"clips-{len(shards):06d}.tar", num_bytes=0)
+        path = out / shard.name
+        with replacing(path, exclusive=True) as draft:
+            with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as tar:
+                while clip is not None and clip.add_to(tar, shard, max_bytes):
+                    clip = next(source, None)
+            shard.num_bytes, shard.sha256 = draft.stat().st_size, sha256_of(draft)
+        state = {
+            "plan": plan,
+            "next": len(clips) if clip is None else clip.place,
+            "left_out": failures,
+            "shard": shard.to_dict(),
+        }
+        write_whole(path.with_suffix(".json"), json_text(state))
+        shards.append(shard)
+        left_out += failures
+        failures.clear()
+    left_out += failures
+    if not shards:
         raise DataError(
             f"{clips.file}: none of its {len(clips)} videos can be read; the first: "
-            f"{left_out[0].reason}"
+            f"{left_out[0]['reason']}"
         )
     index = index_to_json(
-        writer.done,
+        shards,
         annotations=Path(clips.file).name,
         class_names=clips.class_names,
-        left_out=writer.left_out,
+        left_out=left_out,
     )
-    _write_text(out / INDEX_NAME, index)
+    write_whole(out / INDEX_NAME, index)
     return WrittenShards(
         index=out / INDEX_NAME,
-        shards=tuple(out / shard.name for shard in writer.done),
-        num_clips=sum(len(shard.members) for shard in writer.done),
-        left_out=left_out,
+        shards=tuple(out / shard.name for shard in shards),
+        num_clips=sum(len(shard.members) for shard in shards),
+        left_out=tuple(LeftOut(**values) for values in left_out),
         kept=kept,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """A clip whose video was read: its place in the list, path as written there, and facts."""
+
+    place: int
+    path: str
+    facts: dict[str, Any]
+    packed: _Packed
+
+    def add_to(self, tar: tarfile.TarFile, shard: ShardColumns, max_bytes: int) -> bool:
+        """Put the clip into a shard; False where this is full."""
+        key, facts, data = _member_key(self.place, self.path), self.facts, self.packed.data
+        side = json_text({**facts, "path": self.path}).encode()
+        needed = len(data) + 2 * len(side) + _OVERHEAD
+        if shard.members and tar.offset + needed > max_bytes:
+            return False
+        member = f"{key}{self.packed.suffix}"
+        shard.add(member, _append(tar, member, data), len(data), facts)
+        _append(tar, f"{key}.json", side)
+        if "label" in facts:
+            _append(tar, f"{key}.cls", str(facts["label"]).encode())
+        if len(facts.get("captions", ())) == 1:
+            _append(tar, f"{key}.txt", facts["captions"][0].encode())
+        return True
+
+
+def _append(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add a member; return the offset of its bytes."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+    return tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _finished(out: Path, plan: str) -> tuple[list[ShardColumns], list[dict[str, Any]], int]:
+    """Return the complete shards, what they leave out, and the first clip that is in none."""
+    shards: list[ShardColumns] = []
+    left_out: list[dict[str, Any]] = []
+    position = 0
+    while (state_file := out / f"clips-{len(shards):06d}.json").is_file():
+        try:
+            state = json.loads(state_file.read_text(encoding="utf-8"))
+            known, shard = state["plan"], ShardColumns.from_dict(state["shard"])
+        except (ValueError, KeyError, TypeError, IndexError):
+            break  # cut off by a crash of the machine: this shard is written again
+        if known != plan:
+            raise ConfigError(
+                f"{out} holds shards of other annotations or settings; choose another folder, or "
+                "remove them"
+            )
+        tar = out / shard.name
+        if not tar.is_file() or tar.stat().st_size != shard.num_bytes:
+            break
+        shards.append(shard)
+        left_out += state["left_out"]
+        position = state["next"]
+    return shards, left_out, position
+
+
+def _fingerprint(clips: ClipList, max_bytes: int, short_side: int | None, cut: bool) -> str:
+    digest = hashlib.sha256(f"{max_bytes} {short_side} {cut} ".encode())
+    for place, entry in enumerate(clips):
+        moved = replace(entry, path=clips.written_path(place))  # the same where videos were moved
+        digest.update(repr(moved).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _facts(entry: ClipEntry) -> dict[str, Any]:
+    facts = {name: getattr(entry, name) for name in FACTS}
+    facts["captions"] = list(entry.captions) or None
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _member_key(position: int, path: str) -> str:
+    """Return a unique name that tells the path, without a dot where webdataset would split it."""
+    bare = path.partition("://")[2] or path
+    parts = [part for part in bare.split("/") if part not in ("", ".", "..")]
+    stem = os.path.splitext(parts[-1])[0].replace(".", "_") if parts else ""  # noqa: PTH122
+    return "/".join([f"{position:08d}", *parts[:-1], stem or "clip"])
 
 
 # ---------------------------------------------------------------- one clip
@@ -239,11 +348,9 @@ def _mapped(
             yield entry, work(entry)
         return
     with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
-        waiting: list[tuple[ClipEntry, Future[_Packed]]] = []
-        for entry in islice(entries, 4 * workers):
-            waiting.append((entry, pool.submit(work, entry)))
+        waiting = deque((entry, pool.submit(work, entry)) for entry in islice(entries, 4 * workers))
         while waiting:
-            entry, future = waiting.pop(0)
+            entry, future = waiting.popleft()
             try:
                 packed = future.result()
             except BrokenProcessPool:
@@ -253,145 +360,4 @@ def _mapped(
                     "of the list, and start again"
                 ) from None
             yield entry, packed
-            for following in islice(entries, 1):
-                waiting.append((following, pool.submit(work, following)))
-
-
-# ---------------------------------------------------------------- one shard after the other
-
-
-class _ShardWriter:
-    """Fills one tar after the other; a tar gets its name when it is complete."""
-
-    def __init__(
-        self,
-        out: Path,
-        plan: str,
-        max_bytes: int,
-        done: Sequence[tuple[ShardColumns, list[dict[str, Any]]]],
-    ) -> None:
-        self.out, self.plan, self.max_bytes = out, plan, max_bytes
-        self.done = [shard for shard, _ in done]
-        self.left_out = [failure for _, failures in done for failure in failures]
-        self._failures: list[dict[str, Any]] = []
-        self._tar: tarfile.TarFile | None = None
-        self._shard: ShardColumns | None = None
-
-    def add(self, position: int, path: str, entry: ClipEntry, packed: _Packed) -> None:
-        """Put a clip into the shard, beginning another one where this is full."""
-        if packed.reason is not None:
-            failure = {"line": entry.line, "path": entry.path, "reason": packed.reason}
-            self._failures.append(failure)
-            return
-        facts = _facts(entry)
-        key = _member_key(position, path)
-        side = json_text({**facts, "path": path}).encode()
-        needed = len(packed.data) + 2 * len(side) + _OVERHEAD
-        if self._tar is not None and self._tar.offset + needed > self.max_bytes:
-            self._close(position)
-        if self._tar is None:
-            self._shard = ShardColumns(name=f"clips-{len(self.done):06d}.tar", num_bytes=0)
-            self._tar = tarfile.open(self._partial, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-        assert self._shard is not None
-        offset = self._append(f"{key}{packed.suffix}", packed.data)
-        self._append(f"{key}.json", side)
-        if entry.label is not None:
-            self._append(f"{key}.cls", str(entry.label).encode())
-        if len(entry.captions) == 1:
-            self._append(f"{key}.txt", entry.captions[0].encode())
-        self._shard.add(f"{key}{packed.suffix}", offset, len(packed.data), facts)
-
-    def _append(self, name: str, data: bytes) -> int:
-        assert self._tar is not None
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        self._tar.addfile(info, io.BytesIO(data))
-        return self._tar.offset - -(-len(data) // _TAR_BLOCK) * _TAR_BLOCK
-
-    @property
-    def _partial(self) -> Path:
-        assert self._shard is not None
-        return self.out / f"{self._shard.name}.part"
-
-    def finish(self, position: int) -> None:
-        """Complete the last shard."""
-        if self._tar is not None:
-            self._close(position)
-        self.left_out += self._failures
-
-    def _close(self, position: int) -> None:
-        """Complete a shard; `position` is the first clip that is not in it."""
-        assert self._tar is not None
-        assert self._shard is not None
-        self._tar.close()
-        path = self.out / self._shard.name
-        self._shard.num_bytes = self._partial.stat().st_size
-        self._shard.sha256 = file_sha256(self._partial)
-        self._partial.replace(path)
-        state = {
-            "plan": self.plan,
-            "next": position,
-            "left_out": self._failures,
-            "shard": self._shard.to_dict(),
-        }
-        _write_text(path.with_suffix(".json"), json_text(state))
-        self.left_out += self._failures
-        self.done.append(self._shard)
-        self._failures, self._tar, self._shard = [], None, None
-
-
-def _finished(out: Path, plan: str) -> tuple[list[tuple[ShardColumns, list[dict[str, Any]]]], int]:
-    """Return the shards that are complete, and the first clip that is in none of them."""
-    done: list[tuple[ShardColumns, list[dict[str, Any]]]] = []
-    position = 0
-    while (state_file := out / f"clips-{len(done):06d}.json").is_file():
-        try:
-            state = json.loads(state_file.read_text(encoding="utf-8"))
-            known, shard = state["plan"], ShardColumns.from_dict(state["shard"])
-        except (ValueError, KeyError, TypeError, IndexError):
-            break  # cut off by a crash of the machine: this shard is written again
-        if known != plan:
-            raise ConfigError(
-                f"{out} holds shards of other annotations or settings; choose another folder, or "
-                "remove them"
-            )
-        tar = out / shard.name
-        if not tar.is_file() or tar.stat().st_size != shard.num_bytes:
-            break
-        done.append((shard, state["left_out"]))
-        position = state["next"]
-    return done, position
-
-
-def _fingerprint(clips: ClipList, max_bytes: int, short_side: int | None, cut: bool) -> str:
-    digest = hashlib.sha256(f"{max_bytes} {short_side} {cut} ".encode())
-    for place, entry in enumerate(clips):
-        told = replace(entry, path=clips.written_path(place))  # the same where the videos are moved
-        digest.update(repr(told).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-def _facts(entry: ClipEntry) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "label": entry.label,
-        "start": entry.start,
-        "end": entry.end,
-        "duration": entry.duration,
-        "captions": list(entry.captions) or None,
-        "line": entry.line,
-    }
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _member_key(position: int, path: str) -> str:
-    """Return a unique name that tells the path, without a dot where webdataset would split it."""
-    bare = path.partition("://")[2] or path
-    parts = [part for part in bare.split("/") if part not in ("", ".", "..")]
-    stem = os.path.splitext(parts[-1])[0].replace(".", "_") if parts else ""  # noqa: PTH122
-    return "/".join([f"{position:08d}", *parts[:-1], stem or "clip"])
-
-
-def _write_text(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+            waiting.extend((entry, pool.submit(work, entry)) for entry in islice(entries, 1))

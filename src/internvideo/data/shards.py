@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from internvideo.data.clip_list import is_image
+from internvideo.data.clip_list import ClipList, is_image
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
 from internvideo.data.shard_index import (
     INDEX_NAME,
     ShardColumns,
-    ShardIndex,
     index_from_json,
     scan_tar,
-    shard_path,
 )
-from internvideo.data.shard_storage import CachedShards, LocalShards, RemoteShards, ShardStorage
+from internvideo.data.shard_storage import CachedShards, Shards
 from internvideo.data.still_image import StillImage
 from internvideo.errors import DataError, VideoError
+from internvideo.files import write_whole
 from internvideo.video import Preprocessing, Video
 from internvideo.video.sources import is_url
 
@@ -41,27 +41,43 @@ class ShardSource(VideoListSource):
     """The clips of a set of tar shards.
 
     Args:
-        index: what is where.
+        shards: what is where.
         storage: where the bytes come from.
+        file: what messages call the set.
+        class_names: names of the labels, where they are known.
         protocol: the input protocol of the model.
         sampling: how the frames of a training clip are drawn; None takes the middle clip of the
             protocol.
         window: number of shards that are mixed with each other in an epoch.
         whole_videos: evaluate a part of a video by views of the whole video.
+
+    Attributes:
+        names: file names of the shards.
+        shard_of: number of the shard of each clip.
+        offsets: where the bytes of each video begin in its shard.
+        sizes: number of these bytes.
     """
 
     def __init__(
         self,
-        index: ShardIndex,
-        storage: ShardStorage,
+        shards: Sequence[ShardColumns],
+        storage: Shards | CachedShards,
         protocol: Preprocessing,
         *,
+        file: str,
+        class_names: tuple[str, ...] | None = None,
         sampling: ClipSampling | None = None,
         window: int = 8,
         whole_videos: bool = False,
     ) -> None:
-        super().__init__(index.clips, protocol, sampling=sampling, whole_videos=whole_videos)
-        self.index = index
+        entries = chain.from_iterable(shard.clips() for shard in shards)
+        clips = ClipList(entries, file=file, description="tar shards", class_names=class_names)
+        super().__init__(clips, protocol, sampling=sampling, whole_videos=whole_videos)
+        self.names = tuple(shard.name for shard in shards)
+        counts = [len(shard.members) for shard in shards]
+        self.shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
+        self.offsets = np.concatenate([np.array(shard.offsets, np.int64) for shard in shards])
+        self.sizes = np.concatenate([np.array(shard.sizes, np.int64) for shard in shards])
         self.storage = storage
         self.window = window
 
@@ -71,8 +87,8 @@ class ShardSource(VideoListSource):
         Raises:
             VideoError: its bytes cannot be had; the message names the shard.
         """
-        shard, member = self.index.names[self.index.shard_of[index]], self.clips.path(index)
-        offset, size = int(self.index.offsets[index]), int(self.index.sizes[index])
+        shard, member = self.names[self.shard_of[index]], self.clips.path(index)
+        offset, size = int(self.offsets[index]), int(self.sizes[index])
         if size == 0:
             raise VideoError(f"{shard}: member {member!r} is empty")
         data, name = self.storage.read(shard, offset, size), f"{shard}/{member}"
@@ -83,9 +99,9 @@ class ShardSource(VideoListSource):
 
         It depends on the generator alone, so that an interrupted epoch can be taken up again.
         """
-        ends = np.cumsum(np.bincount(self.index.shard_of, minlength=len(self.index.names)))
+        ends = np.cumsum(np.bincount(self.shard_of, minlength=len(self.names)))
         starts = np.concatenate([[0], ends[:-1]])
-        shards = rng.permutation(len(self.index.names))
+        shards = rng.permutation(len(self.names))
         parts = []
         for first in range(0, len(shards), self.window):
             group = shards[first : first + self.window]
@@ -120,28 +136,23 @@ def open_shards(
         DataError: no such shards, or none with videos.
     """
     base, names = _base_and_names(str(shards))
-    text = _read_index_text(base)
+    storage: Shards | CachedShards = Shards(base)
     indexed: dict[str, ShardColumns] = {}
     class_names = None
-    if text is not None:
-        file = shard_path(base, INDEX_NAME)
-        columns, class_names = index_from_json(text, file=file)
+    if (text := storage.text(INDEX_NAME)) is not None:
+        columns, class_names = index_from_json(text, file=storage.address(INDEX_NAME))
         indexed = {shard.name: shard for shard in columns}
     if names is None:
         names = sorted(indexed) if indexed else _listed(base)
-    storage: ShardStorage
-    if not is_url(base):
-        storage = LocalShards(Path(base))
-    elif cache is None:
-        storage = RemoteShards(base)
-    else:
+    if is_url(base) and cache is not None:
         known = {s.name: s.sha256 for s in indexed.values() if s.sha256 is not None}
         storage = CachedShards(base, cache, max_bytes=cache_bytes, sha256=known)
-    scanned = [indexed.get(name) or _scanned(name, storage) for name in names]
     return ShardSource(
-        ShardIndex(scanned, file=str(shards), class_names=class_names),
+        [indexed.get(name) or _scanned(name, storage) for name in names],
         storage,
         protocol,
+        file=str(shards),
+        class_names=class_names,
         sampling=sampling,
         window=window,
         whole_videos=whole_videos,
@@ -188,23 +199,6 @@ def _base_and_names(shards: str) -> tuple[str, list[str] | None]:
     return base or ".", expand_braces(last)
 
 
-def _read_index_text(base: str) -> str | None:
-    if not is_url(base):
-        path = Path(base) / INDEX_NAME
-        return path.read_text(encoding="utf-8") if path.is_file() else None
-    import fsspec
-
-    address = shard_path(base, INDEX_NAME)
-    try:
-        with fsspec.open(address, "rt", encoding="utf-8") as file:
-            return file.read()  # type: ignore[union-attr]
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # every storage driver raises its own types
-        reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"{address}: cannot be read ({reason})") from error
-
-
 def _listed(base: str) -> list[str]:
     if is_url(base):
         raise DataError(
@@ -219,7 +213,7 @@ def _listed(base: str) -> list[str]:
     return names
 
 
-def _scanned(name: str, storage: ShardStorage) -> ShardColumns:
+def _scanned(name: str, storage: Shards | CachedShards) -> ShardColumns:
     """Scan a shard; what a scan through a cache found is kept there."""
     saved = storage.folder / f"{name}.index" if isinstance(storage, CachedShards) else None
     if saved is not None and saved.is_file():
@@ -228,11 +222,5 @@ def _scanned(name: str, storage: ShardStorage) -> ShardColumns:
     with file:
         shard = scan_tar(file, name=name, num_bytes=size)
     if saved is not None:
-        _write_whole(saved, lambda part: part.write_text(json.dumps(shard.to_dict())))
+        write_whole(saved, json.dumps(shard.to_dict()))
     return shard
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    write(partial)
-    partial.replace(path)

@@ -21,7 +21,7 @@ from internvideo.models.probe import ProbeClassifier
 from internvideo.models.videomae import VideoMAE
 from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["VideoEmbedder", "embed_frames", "embed_videos"]
 

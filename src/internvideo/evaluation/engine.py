@@ -31,7 +31,7 @@ from internvideo.train.config import RuntimeConfig
 from internvideo.train.distribution import build_fabric
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import read_ahead
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.hub import weights_sha256
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

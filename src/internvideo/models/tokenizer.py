@@ -7,16 +7,23 @@ text that is too long is cut to the context length and its last id becomes the e
 
 from __future__ import annotations
 
+import gzip
+import html
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol, runtime_checkable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from internvideo.errors import ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import tokenizers
 
 __all__ = [
     "CLIPTokenizer",
@@ -122,22 +129,13 @@ class CLIPTokenizer:
         ids, as in OpenAI's encoder but unlike open_clip's; pinned by golden `clip-tokenizer`.
         """
         engine, pattern = _clip_engine()
-        ids: list[int] = []
-        for piece in pattern.findall(engine.clean_fn(text)):
-            if piece in _SPECIAL:
-                ids.append(_SPECIAL[piece])
-                continue
-            unicode_bytes = "".join(engine.byte_encoder[byte] for byte in piece.encode("utf-8"))
-            ids.extend(engine.encoder[part] for part in engine.bpe(unicode_bytes).split(" "))
-        return ids
+        pieces = pattern.findall(_clean_for_clip(text))
+        return engine.encode(pieces, is_pretokenized=True).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of byte-pair ids; every word is followed by one space."""
         engine, _ = _clip_engine()
-        names = {number: name for name, number in _SPECIAL.items()}
-        parts = (names.get(number) or engine.decoder[number] for number in ids)
-        data = bytearray(engine.byte_decoder[character] for character in "".join(parts))
-        return data.decode("utf-8", errors="replace").replace("</w>", " ")
+        return engine.decode(list(ids), skip_special_tokens=False)
 
     def __call__(self, texts: str | Sequence[str]) -> Int[Tensor, "b l"]:
         """Tokenize one text or several.
@@ -222,21 +220,46 @@ class WordTokenizer:
         return _padded(rows, self.context_length, self.end_id)
 
 
-_SPECIAL = {
-    "<|startoftext|>": CLIPTokenizer.start_id,
-    "<|endoftext|>": CLIPTokenizer.end_id,
-}
+_SPECIAL = ("<|startoftext|>", "<|endoftext|>")
+_MERGES = 49152 - 256 - 2  # that CLIP uses of the file
+
+
+def _clean_for_clip(text: str) -> str:
+    """Mend broken encodings, resolve HTML entities, collapse blanks and lower-case, as CLIP did."""
+    import ftfy
+
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
 
 
 @cache
-def _clip_engine() -> tuple[Any, Any]:
-    """Return open_clip's encoder and the splitting pattern; importing it costs seconds, so once."""
-    import regex
-    from open_clip.tokenizer import SimpleTokenizer
+def _clip_engine() -> tuple[tokenizers.Tokenizer, Any]:
+    """Return CLIP's byte-pair encoder of words, and the pattern that finds them.
 
-    special = "|".join(regex.escape(name) for name in _SPECIAL)
+    The merges are a file of the installed open_clip, which is not imported: that takes seconds.
+    """
+    import regex
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers
+
+    spec = find_spec("open_clip")
+    assert spec is not None
+    assert spec.origin is not None
+    packed = Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode("utf-8").split("\n")[1 : _MERGES + 1]
+    merges = [(first, second) for first, second in (line.split() for line in lines)]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*letters, *(f"{each}</w>" for each in letters), *(a + b for a, b in merges)]
+    vocabulary = {piece: number for number, piece in enumerate([*pieces, *_SPECIAL])}
+    engine = tokenizers.Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>")
+    )
+    engine.add_special_tokens([tokenizers.AddedToken(each, normalized=False) for each in _SPECIAL])
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    engine.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("</w>", " ")])
+    special = "|".join(map(regex.escape, _SPECIAL))
     words = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-    return SimpleTokenizer(), regex.compile(f"{special}|{words}", regex.IGNORECASE)
+    return engine, regex.compile(f"{special}|{words}", regex.IGNORECASE)
 
 
 def _words(text: str) -> list[str]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
@@ -21,19 +21,17 @@ from torch import Tensor
 
 from internvideo.errors import ConfigError, DataError
 
-__all__ = ["SPECIAL_TOKENS", "WordPieceTokenizer", "basic_tokens", "read_vocabulary"]
+if TYPE_CHECKING:
+    import tokenizers
+
+__all__ = ["SPECIAL_TOKENS", "WordPieceTokenizer", "read_vocabulary"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Padding, unknown word, start, end, hidden word; a vocabulary must have all of them."""
 
-_SPLIT_SPECIAL = re.compile(r"(\[(?:PAD|UNK|CLS|SEP|MASK)\])")
 _MAX_WORD = 100  # characters; a longer word is unknown, as in BERT
-_WHITE = " \t\n\r"
-# Chinese characters are words of their own: the blocks of CJK ideographs, as BERT lists them.
-_IDEOGRAPHS = (
-    (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
-    (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
-)  # fmt: skip
+_SPLIT_SPECIAL = re.compile(r"(\[(?:PAD|UNK|CLS|SEP|MASK)\])")
+_RARE_IDEOGRAPHS = re.compile("[\U0002b820-\U0002b91f]")
 
 
 def read_vocabulary(path: Path | str) -> tuple[str, ...]:
@@ -80,46 +78,29 @@ class WordPieceTokenizer:
             )
         self.context_length = context_length
         self.vocabulary = None if vocabulary is None else tuple(vocabulary)
-        self._ids: dict[str, int] = {}
-        self._vocab_size = vocab_size
-        if self.vocabulary is not None:
-            self._ids = _numbered(self.vocabulary)
-            self._vocab_size = len(self.vocabulary)
+        self.vocab_size = vocab_size if self.vocabulary is None else len(self.vocabulary)
+        self._engine = None if self.vocabulary is None else _engine(self.vocabulary)
 
     @classmethod
     def from_file(cls, path: Path | str, context_length: int) -> WordPieceTokenizer:
         """Return the tokenizer of a vocabulary file, see `read_vocabulary`."""
         return cls(read_vocabulary(path), context_length)
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids."""
-        return self._vocab_size
-
     def special_id(self, token: str) -> int:
         """Return the id of one of `SPECIAL_TOKENS`."""
-        return self._known()[token]
+        return self._known()[0].index(token)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of one text without start and end token.
 
         COMPAT: the name of a special token inside a text becomes that token, as in the reference.
         """
-        ids = self._known()
-        found: list[int] = []
-        for part in _SPLIT_SPECIAL.split(text):
-            if part in SPECIAL_TOKENS:
-                found.append(ids[part])
-                continue
-            for word in basic_tokens(part):
-                found.extend(ids[piece] for piece in self._pieces(word))
-        return found
+        return self._known()[1].encode(_prepared(text)).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words of a row, the pieces put together, without special tokens."""
-        self._known()
-        assert self.vocabulary is not None
-        pieces = [self.vocabulary[number] for number in ids]
+        vocabulary, _ = self._known()
+        pieces = [vocabulary[number] for number in ids]
         words = " ".join(piece for piece in pieces if piece not in SPECIAL_TOKENS)
         return words.replace(" ##", "").removeprefix("##")
 
@@ -137,74 +118,40 @@ class WordPieceTokenizer:
             row[: len(ids)] = torch.tensor(ids)
         return rows
 
-    def _known(self) -> dict[str, int]:
-        if self.vocabulary is None:
+    def _known(self) -> tuple[tuple[str, ...], tokenizers.Tokenizer]:
+        if self.vocabulary is None or self._engine is None:
             raise ConfigError(
                 "this model came without the words of its BERT; give it the vocab.txt of "
                 'bert-base-uncased: model.use_vocabulary("vocab.txt")'
             )
-        return self._ids
-
-    def _pieces(self, word: str) -> Iterator[str]:
-        """Cut a word into the longest known pieces from the left; all or `[UNK]`."""
-        if len(word) > _MAX_WORD:
-            yield "[UNK]"
-            return
-        pieces: list[str] = []
-        start = 0
-        while start < len(word):
-            mark = "##" if start else ""
-            end = next(
-                (e for e in range(len(word), start, -1) if mark + word[start:e] in self._ids), None
-            )
-            if end is None:
-                yield "[UNK]"
-                return
-            pieces.append(mark + word[start:end])
-            start = end
-        yield from pieces
+        return self.vocabulary, self._engine
 
 
-def basic_tokens(text: str) -> list[str]:
-    """Return the words, punctuation marks and Chinese characters of a text, in lower case.
+def _prepared(text: str) -> str:
+    """Clean and lower-case a text where BERT does it in another way than the engine.
 
-    Control characters are deleted and accents taken off.
-
-    >>> basic_tokens("A naïve dog's 狗 walk")
-    ['a', 'naive', 'dog', "'", 's', '狗', 'walk']
+    BERT deletes what its Unicode does not know, knows the final sigma, and takes a few more
+    ideographs for words. Marks that Unicode has had since version 9 stay letters here.
     """
-    spaced = "".join(_replacement(character) for character in text)
-    folded = unicodedata.normalize("NFD", spaced.lower())
-    parts = (_separated(c) for c in folded if unicodedata.category(c) != "Mn")
-    return "".join(parts).split()
+    if text.isascii():
+        return text
+    parts = _SPLIT_SPECIAL.split(text)
+    return "".join(part if part in SPECIAL_TOKENS else _folded(part) for part in parts)
 
 
-@lru_cache(maxsize=1 << 14)
-def _replacement(character: str) -> str:
-    """Return a character as it enters the splitting: blank, spaced, itself, or nothing."""
-    if character in _WHITE or unicodedata.category(character) == "Zs":
-        return " "
-    if character in "\0\ufffd" or unicodedata.category(character).startswith("C"):
-        return ""
-    code = ord(character)
-    if any(first <= code <= last for first, last in _IDEOGRAPHS):
-        return f" {character} "
-    return character
+def _folded(text: str) -> str:
+    spaced = _RARE_IDEOGRAPHS.sub(r" \g<0> ", text)
+    return "".join(c for c in spaced if c in "\t\n\r" or _is_shown(c)).lower()
 
 
-@lru_cache(maxsize=1 << 14)
-def _separated(character: str) -> str:
-    """Return punctuation with blanks around it, anything else as it is.
-
-    All of ASCII that is neither letter, digit nor blank counts as punctuation, also `$` and `^`.
-    """
-    symbol = "!" <= character <= "~" and not character.isalnum()
-    if symbol or unicodedata.category(character).startswith("P"):
-        return f" {character} "
-    return character
+def _is_shown(character: str) -> bool:
+    return character != "\ufffd" and not unicodedata.category(character).startswith("C")
 
 
-def _numbered(vocabulary: tuple[str, ...]) -> dict[str, int]:
+def _engine(vocabulary: tuple[str, ...]) -> tokenizers.Tokenizer:
+    import tokenizers
+    from tokenizers import models, normalizers, pre_tokenizers
+
     if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
         raise ConfigError(f"vocabulary: the special tokens {', '.join(missing)} are missing")
     if vocabulary[0] != "[PAD]":
@@ -213,4 +160,12 @@ def _numbered(vocabulary: tuple[str, ...]) -> dict[str, int]:
     if len(ids) != len(vocabulary):
         repeated = sorted({piece for piece in vocabulary if vocabulary.count(piece) > 1})
         raise ConfigError(f"vocabulary: repeated pieces {', '.join(repeated[:5])}")
-    return ids
+    engine = tokenizers.Tokenizer(
+        models.WordPiece(vocab=ids, unk_token="[UNK]", max_input_chars_per_word=_MAX_WORD)
+    )
+    engine.add_special_tokens(
+        [tokenizers.AddedToken(each, normalized=False) for each in SPECIAL_TOKENS]
+    )
+    engine.normalizer = normalizers.BertNormalizer(lowercase=True)
+    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return engine

@@ -22,6 +22,7 @@ from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.report import Report
 from internvideo.pipeline.devices import choose_device
 from internvideo.pipeline.model import VideoModel
+from internvideo.tasks.registry import all_architectures
 from internvideo.video.opening import AnyVideo
 from internvideo.zoo.load import load_model
 
@@ -65,7 +66,15 @@ def load(
         if dtype not in _DTYPES:
             raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
-    return VideoModel(load_model(source, device=place, dtype=dtype, card=card, labels=labels))
+    loaded = load_model(
+        source,
+        device=place,
+        dtype=dtype,
+        card=card,
+        labels=labels,
+        architectures=all_architectures(),
+    )
+    return VideoModel(loaded)
 
 
 def evaluate(

@@ -34,12 +34,12 @@ from internvideo.tasks.captioning.predict import (
     caption_videos,
 )
 from internvideo.tasks.recognition.predict import ClassNamer
-from internvideo.tasks.registry import find_task
+from internvideo.tasks.registry import all_architectures, find_task
 from internvideo.tasks.zero_shot.predict import sentence_classifier
 from internvideo.video.opening import AnyVideo, as_list
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo.card import Card
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +72,12 @@ class VideoModel:
         cls, source: str | Path, *, device: str | torch.device = "auto"
     ) -> VideoModel:
         """Load a folder written by `save_pretrained`, or a repository of the hub; see `load`."""
-        return cls(LoadedModel.from_pretrained(str(source), device=choose_device(device)))
+        place = choose_device(device)
+        return cls(
+            LoadedModel.from_pretrained(
+                str(source), device=place, architectures=all_architectures()
+            )
+        )
 
     def save_pretrained(self, directory: str | Path) -> Path:
         """Write the weights, `config.json` and a `README.md` to a folder that `load` reads."""
@@ -96,8 +101,7 @@ class VideoModel:
                     f"{did_you_mean(protocol, PRESETS)}"
                 )
             protocol = PRESETS[protocol]
-        record = dataclasses.replace(self.loaded.record, preprocessing=protocol)
-        return VideoModel(LoadedModel(self.model, record))
+        return VideoModel(self.loaded.with_record(preprocessing=protocol))
 
     @property
     def name(self) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from internvideo.models.layers import checkpoint_blocks
 from internvideo.recipe.inputs import build_augmentation, build_preprocessing
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.registry import all_architectures, find_objective
-from internvideo.train.loop import Task
+from internvideo.train.task import TrainableTask
 
 __all__ = ["build_task"]
 
 
-def build_task(recipe: Recipe, *, with_weights: bool = True) -> Task:
+def build_task(recipe: Recipe, *, with_weights: bool = True) -> TrainableTask[nn.Module]:
     """Return the task with its model, started from `recipe.init` where that is given.
 
     Args:

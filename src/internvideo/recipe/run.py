@@ -24,17 +24,16 @@ from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import build_preprocessing, build_source
 from internvideo.recipe.schema import Recipe
-from internvideo.tasks.registry import find_objective
+from internvideo.tasks.registry import all_architectures, find_objective
 from internvideo.tasks.task import Measure, Objective, Task
-from internvideo.train.checkpoint import has_checkpoint
-from internvideo.train.lock import only_run
-from internvideo.train.loop import Evaluation, Plan, build_fabric, train
+from internvideo.train.checkpoint import has_checkpoint, only_run
+from internvideo.train.distribution import build_fabric
+from internvideo.train.loop import Evaluation, Plan, train
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
-from internvideo.zoo.hub import Record
+from internvideo.zoo.hub import LoadedModel, Record
 from internvideo.zoo.identify import fit_config
 from internvideo.zoo.labels import label_names
-from internvideo.zoo.load import LoadedModel
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -138,6 +137,7 @@ class _Saver:
             preprocessing=build_preprocessing(self.recipe),
             labels=names,
             provenance=_provenance(self.recipe),
+            architectures=all_architectures(),
         )
         _replace(draft, directory)
 
@@ -190,7 +190,7 @@ def _evaluation(
     record = Record(preprocessing=build_preprocessing(recipe))
 
     def measured(model: nn.Module) -> dict[str, float]:
-        loaded = LoadedModel(model, record)
+        loaded = LoadedModel(model, record, architectures=all_architectures())
         return measure(loaded, source, loop=_loop(recipe, fabric), quick=True).metrics()
 
     return Evaluation(
@@ -204,7 +204,7 @@ def _final_report(
     recipe: Recipe, measure: Measure, source: EvaluationSource, directory: Path, fabric: Fabric
 ) -> None:
     """Measure the best weights on all views, and write `report.json`."""
-    best = load_model(directory / "best", device=fabric.device)
+    best = load_model(directory / "best", device=fabric.device, architectures=all_architectures())
     loop = _loop(recipe, fabric, directory)
     report = measure(best, source, loop=loop, quick=False)
     data: Any = recipe.evaluation and recipe.evaluation.data
@@ -285,7 +285,8 @@ def _check_shape(model: VideoModel, recipe: Recipe, weights: str | Path) -> None
     with torch.device("meta"):
         expected: Any = build_task(recipe, with_weights=False).model
     shapes = {name: tuple(tensor.shape) for name, tensor in model.model.state_dict().items()}
-    fit = fit_config(shapes, kind_of(expected).id, expected.config)
+    kind = kind_of(expected, architectures=all_architectures())
+    fit = fit_config(shapes, kind, expected.config)
     if not fit.ok:
         raise CheckpointError(
             f"{weights} does not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "

@@ -15,7 +15,7 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import vocabulary
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES
-from internvideo.zoo.load import load_encoder_weights
+from internvideo.zoo.transfer import load_encoder_weights
 
 __all__ = ["Parts"]
 
@@ -72,7 +72,7 @@ class Parts:
     def start_encoder(self, model: nn.Module) -> None:
         """Give the encoder of a model the weights of `init`, if there is one."""
         if self.init is not None:
-            load_encoder_weights(model, self.init)
+            load_encoder_weights(model, self.init, architectures=self.architectures)
 
     def refuse(self, *names: str) -> None:
         """Refuse sections of the recipe that the task would not use.

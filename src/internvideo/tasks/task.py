@@ -27,10 +27,10 @@ from internvideo.evaluation.engine import EvalLoop
 from internvideo.evaluation.pictures import check_picture
 from internvideo.evaluation.report import Report
 from internvideo.tasks.parts import Parts
-from internvideo.train.loop import Task as TrainableTask
+from internvideo.train.task import TrainableTask
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.architecture import Architecture
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -135,7 +135,7 @@ class Objective(Generic[C]):
 
     config: type[C]
     models: tuple[str, ...]
-    build: Callable[[C, Parts], TrainableTask]
+    build: Callable[[C, Parts], TrainableTask[Any]]
     labelled: bool = False
     clips: Clips | None = None
     measure: Measure | None = None

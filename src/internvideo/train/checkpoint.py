@@ -1,58 +1,52 @@
-"""Writing and reading the state of a run: atomic, complete, and never unpickling code."""
+"""The files of a run: written whole, read without executing code, by one run at a time."""
 
 from __future__ import annotations
 
 import logging
 import os
-import random
+import socket
 import zipfile
-from collections.abc import Callable
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from internvideo.errors import CheckpointError
+from internvideo.errors import CheckpointError, ConfigError
+from internvideo.files import replacing
 
 __all__ = [
     "has_checkpoint",
-    "keep_previous",
     "load_state",
     "newest_readable",
-    "random_state",
-    "restore_random_state",
+    "only_run",
     "save_state",
 ]
 
 _LOG = logging.getLogger(__name__)
 
 
-def save_state(
-    path: Path, state: dict[str, Any], *, before_replacing: Callable[[Path], None] | None = None
-) -> None:
+def save_state(path: Path, state: dict[str, Any], *, keep_old_as: Path | None = None) -> None:
     """Write tensors and plain values so that a reader sees the old file or the new one.
 
     Args:
         path: the file.
-        state: what it shall hold.
-        before_replacing: called with `path` once the new content is safely on disk.
+        state: its content.
+        keep_old_as: where the old file goes, once the new content is safely on disk.
 
     Raises:
-        CheckpointError: it cannot be written, for want of space for instance; the old file stays.
+        CheckpointError: it cannot be written (a full disk, for instance); the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for debris in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed here
-        debris.unlink(missing_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if before_replacing is not None:
-            before_replacing(path)
-        partial.replace(path)
+        with replacing(path, exclusive=True) as draft:
+            with draft.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if keep_old_as is not None and path.exists():
+                path.replace(keep_old_as)
     except (OSError, RuntimeError) as error:
         reason = _system_error(error)
         if reason is None:
@@ -61,8 +55,6 @@ def save_state(
             f"cannot write {path}: {reason.strerror}; the one before is kept: make room, and give "
             "the same command again"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
@@ -72,16 +64,10 @@ def _system_error(error: BaseException | None) -> OSError | None:
     return error
 
 
-def keep_previous(path: Path) -> None:
-    """Rename `last.ckpt` to `previous.ckpt`."""
-    if path.exists():
-        path.replace(path.with_name("previous.ckpt"))
-
-
 def newest_readable(directory: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest checkpoint of a run that can be read, and its path; None where is none.
+    """Return the newest checkpoint of a run that can be read, and its path; None without any.
 
-    A broken `last.ckpt` is told and `previous.ckpt` taken instead.
+    In place of a broken `last.ckpt`, of which it warns, it takes `previous.ckpt`.
 
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
@@ -98,7 +84,7 @@ def newest_readable(directory: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def has_checkpoint(directory: Path) -> bool:
-    """Return whether a directory holds a run that can go on, or a broken one."""
+    """Return whether a directory holds a run to resume, or a broken one."""
     return bool(_checkpoints(directory))
 
 
@@ -127,29 +113,45 @@ def load_state(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def random_state() -> dict[str, Any]:
-    """Return the state of every random generator of this process, as plain values."""
-    numpy_state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
-    name, keys, position, has_gauss, cached = numpy_state
-    version, internal, gauss = random.getstate()
-    state = {
-        "python": [version, list(internal), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
+@contextmanager
+def only_run(directory: Path) -> Generator[None]:
+    """Keep other runs out of a run directory, where they would overwrite what this one writes.
+
+    The lock ends with the process, however that ends. Where the file system or the operating system
+    has no locks, nothing is kept out.
+
+    Args:
+        directory: it must exist; the file `.lock` in it names the process.
+
+    Raises:
+        ConfigError: another process trains there.
+    """
+    path = directory / ".lock"
+    # A lock of `fcntl.lockf` belongs to the process: data workers, which may outlive it by seconds,
+    # do not inherit it.
+    with path.open("a+", encoding="utf-8") as file:
+        if not _locked(file.fileno()):
+            file.seek(0)
+            raise ConfigError(
+                f"{file.read().strip() or 'another process'} is training in {directory}; wait for "
+                "it to end, or choose another --out"
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield  # the file stays: to delete it would let two others lock two files of that name
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Put every random generator back to where `random_state` saw it."""
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state(  # noqa: NPY002
-        (name, keys.numpy().astype(np.uint32), position, has_gauss, cached)
-    )
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+def _locked(descriptor: int) -> bool:
+    """Take the lock of an open file; False where another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

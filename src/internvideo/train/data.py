@@ -8,10 +8,12 @@ by another, which (seed, epoch, index) determine as well; the failure travels wi
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from types import MethodType
@@ -20,11 +22,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    Sampler,
+    default_collate,  # type: ignore[no-untyped-def]  # of torch
+)
 
 from internvideo.data.samples import ClipSource, Sample
 from internvideo.errors import DataError, InternVideoError, VideoError
-from internvideo.train.heap import HeapTrimmer
 
 __all__ = [
     "HOST",
@@ -39,10 +45,10 @@ __all__ = [
     "workers_end_on_error",
 ]
 
-Prepare = Callable[[Sample, np.random.Generator], list[dict[str, Any]]]
+Prepare = Callable[[Sample, np.random.Generator], list[dict[str, Tensor]]]
 
 HOST = "host_"
-"""Beginning of the names of tensors that stay on the CPU, where a step can read them at once."""
+"""Prefix of the names of tensors that stay on the CPU, where a step can read them at once."""
 
 _TRIM_EVERY = 64  # samples of one worker
 _MAX_ATTEMPTS = 10
@@ -68,7 +74,7 @@ class Example(NamedTuple):
         error: why there are no rows; the training process raises it.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, Tensor]]
     key: str = ""
     skipped: tuple[SkippedVideo, ...] = ()
     error: str = ""
@@ -81,7 +87,7 @@ class Batch(NamedTuple):
         tensors: what the task's `training_loss` takes; the repeats of a sample are adjacent.
         keys: the sample of each row.
         skipped: the videos that could not be read and were replaced.
-        error: why this is no batch.
+        error: why there is no batch.
     """
 
     tensors: dict[str, Tensor]
@@ -90,24 +96,26 @@ class Batch(NamedTuple):
     error: str = ""
 
 
-class ClipDataset(Dataset):
+class ClipDataset(Dataset[Example]):
     """Reads samples by (epoch, index) and lets the task turn each into tensors (in the worker)."""
 
     def __init__(self, source: ClipSource, prepare: Prepare, *, seed: int) -> None:
         self.source = source
         self.prepare = prepare
         self.seed = seed
-        self._heap = HeapTrimmer(_TRIM_EVERY)
+        self._reads = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Go to a worker that is not forked without the weights: it needs none."""
+        """Leave out the weights, which a worker that is not forked does not need."""
         return {**self.__dict__, "prepare": _without_weights(self.prepare)}
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, place: tuple[int, int]) -> Example:
-        self._heap.tick()
+        self._reads += 1
+        if self._reads % _TRIM_EVERY == 0:
+            _trim_heap()
         epoch, index = place
         skipped: list[SkippedVideo] = []
         for attempt in range(_MAX_ATTEMPTS):
@@ -123,11 +131,11 @@ class ClipDataset(Dataset):
                 # A DataLoader would wrap it into a page of traceback.
                 return Example([], error=str(error))
         reasons = list(dict.fromkeys(video.reason for video in skipped))
-        told = "; ".join(reasons[:_REASONS_SHOWN]) + ("; …" if reasons[_REASONS_SHOWN:] else "")
+        shown = "; ".join(reasons[:_REASONS_SHOWN]) + ("; …" if reasons[_REASONS_SHOWN:] else "")
         return Example(
             [],
             error=f"{_MAX_ATTEMPTS} videos in a row could not be read, giving up (`internvideo "
-            f"data check` looks at a whole list): {told}",
+            f"data check` looks at a whole list): {shown}",
         )
 
     def _replacement(self, index: int, rng: np.random.Generator) -> int:
@@ -138,17 +146,36 @@ class ClipDataset(Dataset):
 def _without_weights(prepare: Prepare) -> Prepare:
     """Return a method of a task and its model as one of bare copies; they may be sharded."""
     task = getattr(prepare, "__self__", None)
-    if not isinstance(task, nn.Module):
+    if not isinstance(prepare, MethodType) or not isinstance(task, nn.Module):
         return prepare
-    bare = _bare(task)
-    bare._modules = {name: child and _bare(child) for name, child in task._modules.items()}
-    return MethodType(prepare.__func__, bare)  # type: ignore[attr-defined]
+    children: dict[str, nn.Module | None] = vars(task)["_modules"]
+    bare = _bare(task, {name: child and _bare(child, {}) for name, child in children.items()})
+    return MethodType(prepare.__func__, bare)
 
 
-def _bare(module: nn.Module) -> nn.Module:
+def _bare(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module:
     bare = copy(module)
-    bare._parameters, bare._buffers, bare._modules = {}, {}, {}
+    vars(bare).update(_parameters={}, _buffers={}, _modules=children)
     return bare
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return the function of glibc; other C libraries have none, and need none."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+def _trim_heap() -> None:
+    """Give freed memory back to the system; it takes milliseconds.
+
+    A decoder frees what it took, but glibc keeps freed pages and, with frames of all sizes coming
+    and going in several threads, ever more of them. Over a run of days that is gigabytes.
+    """
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -174,7 +201,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
             `batches(rng, size)` the global batches.
         batch_size: samples per rank and micro-step.
         accumulate: micro-steps of a step.
-        epochs: number of passes; of a last one that is no whole, the first batches of its order.
+        epochs: number of passes; of a fractional last one, the first batches of its order.
         seed: run seed.
         rank: this process.
         world_size: number of processes.
@@ -245,7 +272,7 @@ def build_loader(
     num_workers: int,
     timeout: float = 0.0,
     pin_memory: bool = False,
-) -> DataLoader:
+) -> DataLoader[Example]:
     """Return the loader of `Batch`es; workers run single-threaded beside the training process.
 
     Args:
@@ -264,13 +291,13 @@ def build_loader(
         timeout=timeout if num_workers else 0,
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
-        worker_init_fn=_begin_worker if num_workers else None,
-        generator=torch.Generator(),  # so that it draws no number from the one of the run
+        worker_init_fn=_start_worker if num_workers else None,
+        generator=torch.Generator(),  # so that it draws no number from that of the run
     )
 
 
 def fetch(batches: Iterator[Batch], device: torch.device | None = None) -> Batch:
-    """Return the next batch, on `device` but for what begins with `host_`.
+    """Return the next batch, on `device` except what has the prefix `host_`.
 
     Raises:
         DataError: a sample that cannot be used.
@@ -280,7 +307,7 @@ def fetch(batches: Iterator[Batch], device: torch.device | None = None) -> Batch
         raise DataError(batch.error)
     if device is None:
         return batch
-    at_once = device.type == "cuda"  # elsewhere a copy that is not waited for is not safe
+    at_once = device.type == "cuda"  # elsewhere it is not safe to read before the copy ends
     tensors = {
         name: tensor if name.startswith(HOST) else tensor.to(device, non_blocking=at_once)
         for name, tensor in batch.tensors.items()
@@ -289,11 +316,11 @@ def fetch(batches: Iterator[Batch], device: torch.device | None = None) -> Batch
 
 
 @contextmanager
-def workers_end_on_error() -> Iterator[None]:
+def workers_end_on_error() -> Generator[None]:
     """End the data workers when the block raises: they ignore signals, and would be waited for.
 
     Raises:
-        DataError: a data worker died or hangs; PyTorch tells that wherever the block is just then.
+        DataError: a data worker died or hangs; PyTorch raises that anywhere in the block.
     """
     try:
         yield
@@ -318,7 +345,7 @@ def _kill_workers() -> None:
                     worker.join(timeout=5)
 
 
-def _begin_worker(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
     torch.set_num_threads(1)
     # Ctrl-C and SIGTERM often reach the whole process group. The training process answers them: it
     # ends its step, which may still need this worker.

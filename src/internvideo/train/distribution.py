@@ -1,13 +1,13 @@
 """Where a run runs: device, precision, and DDP or FSDP2 under `torchrun`, by Lightning Fabric.
 
-With FSDP2 (`fully_shard`) every block of the model is a unit, and what lies outside the blocks is
-one more. Models know nothing of it.
+With FSDP2 (`fully_shard`) every block of the model is a unit, and what is outside of the blocks
+is one more. Models know nothing of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
         ConfigError: a precision or strategy that this machine or this start does not allow.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
@@ -45,12 +45,13 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
             f"runtime.strategy={runtime.strategy} needs several processes: start them with "
             "torchrun --nproc_per_node=N -m internvideo train …"
         )
-    if runtime.accelerator == "gpu" and not _has_gpu():
+    cuda = torch.cuda.is_available()
+    if runtime.accelerator == "gpu" and not (cuda or torch.backends.mps.is_available()):
         raise ConfigError(
             "runtime.accelerator=gpu, but PyTorch finds no GPU here (see `internvideo doctor`); "
             "auto takes what there is"
         )
-    if runtime.precision == "16-mixed" and not _uses_gpu(runtime):
+    if runtime.precision == "16-mixed" and (runtime.accelerator == "cpu" or not cuda):
         raise ConfigError(
             "runtime.precision=16-mixed needs a GPU; choose bf16-mixed or 32-true on a CPU"
         )
@@ -71,17 +72,17 @@ def compile_blocks(model: nn.Module) -> None:
     """Compile every block of a model: as fast as compiling the whole, in a fraction of the time.
 
     Blocks of one class share their code. PyTorch compiles it again for each rate of stochastic
-    depth and each kind of batch, and gives up after a few unless it is told to expect more.
+    depth and each kind of batch, and by default gives up after a few.
     """
     from torch._dynamo import config
 
-    blocks = list(model.block_modules())  # type: ignore[operator]
+    blocks: list[nn.Module] = list(model.block_modules())  # type: ignore[operator]  # any model
     config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))
     config.accumulated_recompile_limit = max(
         config.accumulated_recompile_limit, config.recompile_limit
     )
     for block in blocks:
-        block.compile()
+        block.compile()  # type: ignore[no-untyped-call]  # of torch
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -91,8 +92,8 @@ def local(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def gathered(objective: nn.Module) -> Iterator[None]:
-    """Give every process all weights: parts may be called alone, and not equally often everywhere.
+def gathered(objective: nn.Module) -> Generator[None]:
+    """Give every process all weights: it may call parts alone, and as often as it likes.
 
     Does nothing where the weights are not sharded. Needs memory for the whole model. The weights
     may be exchanged before and after the block, not inside.
@@ -116,29 +117,21 @@ def _sharded_modules(objective: nn.Module) -> list[FSDPModule]:
     return [module for module in objective.modules() if isinstance(module, FSDPModule)]
 
 
-def _uses_gpu(runtime: RuntimeConfig) -> bool:
-    return runtime.accelerator != "cpu" and torch.cuda.is_available()
-
-
-def _has_gpu() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
-
-
 def _strategy(runtime: RuntimeConfig, world_size: int) -> Any:
     if world_size == 1:
         return "auto"
     if runtime.strategy != "fsdp":
         return "ddp"
-    from lightning_fabric.strategies import ModelParallelStrategy
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
     return ModelParallelStrategy(_shard, data_parallel_size=world_size, tensor_parallel_size=1)
 
 
 def _shard(objective: Any, mesh: Any) -> nn.Module:
-    """Shard the blocks, then the rest; called by Fabric when it takes the objective over."""
+    """Shard the blocks, then the rest; called by Fabric in `setup_module`."""
     from torch.distributed.fsdp import fully_shard
 
-    # Fabric leaves moving to the strategy, and this one moves nothing.
+    # Fabric leaves the move to the device to the strategy, and this one does not move.
     objective.to(mesh.device_type)
     processes = mesh["data_parallel"]
     # A single number, such as the temperature of a contrast, cannot be sharded: every process has

@@ -1,9 +1,7 @@
-"""The training loop: fetch, forward, backward, clip, step, log, evaluate, save — and go on.
+"""The training loop: fetch, forward, backward, clip, step, log, evaluate, save — and resume.
 
-The loop knows nothing of tasks. A task is an `nn.Module` that owns the model, turns a sample into
-tensors (`prepare`, run in the data workers) and a batch into `{"loss": …, parts…}`
-(`training_loss`). Devices, precision, DDP and FSDP2 are Lightning Fabric's; start several processes
-with `torchrun`.
+The loop knows of a task what `TrainableTask` says. Devices, precision, DDP and FSDP2 are Lightning
+Fabric's; start several processes with `torchrun`.
 """
 
 from __future__ import annotations
@@ -12,14 +10,13 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from internvideo.data.samples import ClipSource
 from internvideo.errors import DataError
-from internvideo.train.average import WeightAverage
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 from internvideo.train.data import (
     Batch,
@@ -28,45 +25,21 @@ from internvideo.train.data import (
     build_loader,
     workers_end_on_error,
 )
-from internvideo.train.distribution import (
-    build_fabric,
-    compile_blocks,
-    gathered,
-)
-from internvideo.train.journal import Journal
-from internvideo.train.meter import Meter
-from internvideo.train.optim import build_optimizer, scaled_lr
+from internvideo.train.distribution import compile_blocks, gathered
+from internvideo.train.log import RunLog
+from internvideo.train.meter import Meter, SkipList
+from internvideo.train.optim import WeightAverage, build_optimizer, scaled_lr
 from internvideo.train.schedules import Schedule
-from internvideo.train.skips import SkipList
-from internvideo.train.state import Best, RunState, full_weights
-from internvideo.train.step import Objective, optimizer_step
-from internvideo.train.watch import PreemptedError, Watch
+from internvideo.train.state import Best, TrainState, full_weights
+from internvideo.train.step import optimizer_step
+from internvideo.train.stop import PreemptedError, StopSignal
+from internvideo.train.task import LossModule, TrainableTask
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from torch.optim import Optimizer
 
-__all__ = ["Evaluation", "Plan", "Task", "build_fabric", "train"]
-
-
-class Task(Protocol):
-    """What the loop needs of a task (which is also an `nn.Module`)."""
-
-    @property
-    def model(self) -> nn.Module:
-        """Return what is trained and saved."""
-        ...
-
-    def prepare(self, sample: Any, rng: Any) -> list[dict[str, Any]]:
-        """Turn one sample into tensors, one entry a repeat; runs in a data worker.
-
-        What a step reads on the host has a name that begins with `host_` and is left there: a step
-        that asked the device for it would wait.
-        """
-        ...
-
-    def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return `loss` and its named parts."""
-        ...
+__all__ = ["Evaluation", "Plan", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +83,7 @@ class Evaluation:
 
 
 def train(
-    task: Any,
+    task: TrainableTask[nn.Module],
     source: ClipSource,
     plan: Plan,
     directory: Path,
@@ -121,11 +94,11 @@ def train(
     """Train `task.model` on `source`; with a `last.ckpt` in `directory`, continue from it.
 
     Args:
-        task: see `Task`; its parameters are updated in place.
+        task: its parameters are updated in place.
         source: the training clips.
         plan: optimiser, schedule, runtime.
         directory: the run directory: log, checkpoints, plots.
-        fabric: from `build_fabric`.
+        fabric: from `distribution.build_fabric`.
         evaluation: how the model is measured on the way, if at all.
 
     Returns:
@@ -140,20 +113,20 @@ def train(
         InternVideoError: a loss or gradient is not finite; the checkpoint is left as it was.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    run = _begin(task, source, plan, directory, fabric)
+    run = _set_up(task, source, plan, directory, fabric)
     state, schedule, meter, skips = run.state, run.schedule, run.meter, run.skips
     runtime, first_step, total_steps = plan.runtime, run.state.step, run.schedule.total_steps
-    journal = Journal(
+    logger = RunLog(
         directory,
         total_steps=total_steps,
         start_step=first_step,
         active=fabric.is_global_zero,
         wandb_project=runtime.wandb_project,
     )
-    with journal, workers_end_on_error(), Watch(fabric, directory) as watch:
+    with logger, workers_end_on_error(), StopSignal(fabric, directory) as stop:
         if state.unmeasured:
-            _measure(run, evaluation, journal, fabric)
-            state.save(directory)  # lest another stop before the next one measures and logs again
+            _measure(run, evaluation, logger, fabric)
+            state.save(directory)  # so that it is measured and logged once, if the run stops again
         for step in range(first_step, total_steps):
             lr = schedule.apply_(run.optimizer, step)
             batches = meter.fetch(run.batches, runtime.accumulate)
@@ -171,23 +144,23 @@ def train(
 
             last = done == total_steps
             measuring = last or (evaluation is not None and evaluation.is_due(done, schedule))
-            told = watch.observe(done, report, batches)
-            saving = last or bool(told) or done % runtime.save_every == 0
-            if saving or measuring:  # only weights that are known to be good
-                told = watch.settle()
-            journal.advance(done)
+            signal = stop.observe(done, report, batches)
+            saving = last or bool(signal) or done % runtime.save_every == 0
+            if saving or measuring:  # only weights known to be good
+                signal = stop.settle()
+            logger.advance(done)
             if measuring or done % runtime.log_every == 0:
                 skips.flush(done)
                 numbers = {"lr": lr, "skipped": len(skips)}
-                journal.record(done, {**meter.read(), **numbers})
+                logger.log(done, {**meter.read(), **numbers})
             state.unmeasured = measuring and evaluation is not None
-            if saving or told or state.unmeasured:  # an evaluation may be long: nothing is at risk
+            if saving or signal or state.unmeasured:  # before an evaluation, which may be long
                 skips.flush(done)
                 state.save(directory)
-            if told:  # leaves no time for an evaluation: made up for later
-                raise PreemptedError(done, told)
+            if signal:  # leaves no time for an evaluation: the resumed run does it first
+                raise PreemptedError(done, signal)
             if state.unmeasured:
-                _measure(run, evaluation, journal, fabric)
+                _measure(run, evaluation, logger, fabric)
                 state.save(directory)
             if step == first_step:
                 gc.freeze()  # the model and the loader live to the end: spare the collector
@@ -201,15 +174,21 @@ class _Run:
     """What the loop works with."""
 
     objective: nn.Module
-    optimizer: Any
+    optimizer: Optimizer
     schedule: Schedule
-    state: RunState
+    state: TrainState
     batches: Iterator[Batch]
     meter: Meter
     skips: SkipList
 
 
-def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: Fabric) -> _Run:
+def _set_up(
+    task: TrainableTask[nn.Module],
+    source: ClipSource,
+    plan: Plan,
+    directory: Path,
+    fabric: Fabric,
+) -> _Run:
     """Put the parts of a run together and bring them to where it stopped."""
     runtime = plan.runtime
     sampler = EpochBatchSampler(
@@ -229,14 +208,16 @@ def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: F
         )
     if runtime.compile:
         compile_blocks(task.model)
-    objective = fabric.setup_module(Objective(task))
+    objective = fabric.setup_module(LossModule(task))
     objective.train()
     lr = scaled_lr(plan.optim, global_batch_size=sampler.global_batch_size)
-    optimizer = fabric.setup_optimizers(build_optimizer(task, plan.optim, lr=lr))
+    optimizer = cast(  # Fabric makes a subclass of the class of the optimizer
+        "Optimizer", fabric.setup_optimizers(build_optimizer(task, plan.optim, lr=lr))
+    )
     schedule = Schedule(plan.optim, plan.schedule, lr=lr, steps_per_epoch=sampler.steps_per_epoch)
     sampler.total_steps = schedule.total_steps
     meter = Meter(fabric)
-    state = RunState(
+    state = TrainState(
         task,
         optimizer,
         WeightAverage(task, decay=plan.optim.ema_decay),
@@ -267,7 +248,7 @@ def _begin(task: Any, source: ClipSource, plan: Plan, directory: Path, fabric: F
     )
 
 
-def _measure(run: _Run, evaluation: Evaluation | None, journal: Journal, fabric: Fabric) -> None:
+def _measure(run: _Run, evaluation: Evaluation | None, logger: RunLog, fabric: Fabric) -> None:
     """Evaluate the averaged weights, and keep them if they are the best so far."""
     state = run.state
     if evaluation is None:
@@ -275,7 +256,7 @@ def _measure(run: _Run, evaluation: Evaluation | None, journal: Journal, fabric:
     with state.average.in_place():
         run.objective.eval()
         with gathered(run.objective), torch.no_grad():
-            metrics = evaluation.measure(state.task.model)  # type: ignore[arg-type]
+            metrics = evaluation.measure(state.task.model)
         run.objective.train()
         metric, value = next(iter(metrics.items()))
         if state.best is None or value > state.best.value:
@@ -284,5 +265,5 @@ def _measure(run: _Run, evaluation: Evaluation | None, journal: Journal, fabric:
             if fabric.is_global_zero and evaluation.keep is not None:
                 evaluation.keep(weights)
     state.unmeasured = False
-    journal.record(state.step, {f"val_{name}": number for name, number in metrics.items()})
+    logger.log(state.step, {f"val_{name}": number for name, number in metrics.items()})
     run.meter.restart()

@@ -1,17 +1,20 @@
-"""Parameter groups and the optimiser."""
+"""Parameter groups, the optimiser, and a moving average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from internvideo.errors import ConfigError
 from internvideo.train.config import OptimConfig
+from internvideo.train.distribution import local
 
-__all__ = ["build_optimizer", "layer_numbers", "parameter_groups", "scaled_lr"]
+__all__ = ["WeightAverage", "build_optimizer", "layer_numbers", "parameter_groups", "scaled_lr"]
 
 # Tables and scales that are more than one-dimensional and still must not decay (videomae, viclip).
 # A model with another rule says so in its `undecayed_names`.
@@ -109,14 +112,15 @@ def layer_numbers(task: nn.Module) -> dict[str, int]:
     """
     model = getattr(task, "model", task)
     blocks = {id(block) for block in getattr(model, "block_modules", lambda: ())()}
-    prefixes = [f"{name}." for name, module in task.named_modules() if id(module) in blocks]
+    modules = cast("Iterable[tuple[str, nn.Module]]", task.named_modules())
+    prefixes = [f"{name}." for name, module in modules if id(module) in blocks]
     stacks = {prefix.rstrip(".0123456789") for prefix in prefixes}
     if len(stacks) != 1:
         raise ConfigError(
             f"optim.layer_decay needs a model with one stack of blocks; {type(model).__name__} has "
             f"{', '.join(sorted(stacks)) or 'none'}; remove layer_decay"
         )
-    numbers = {}
+    numbers: dict[str, int] = {}
     for name, _ in task.named_parameters():
         block = next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), None)
         if block is not None:
@@ -155,3 +159,51 @@ def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch
         undecayed=getattr(getattr(task, "model", task), "undecayed_names", UNDECAYED_NAMES),
     )
     return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)
+
+
+class WeightAverage:
+    """Exponential moving average of the trainable parameters; with decay None it is the weights.
+
+    Args:
+        task: whose parameters are followed; of a sharded one each process follows its part.
+        decay: what the average keeps of itself at each update.
+    """
+
+    def __init__(self, task: nn.Module, *, decay: float | None) -> None:
+        self.decay = decay
+        self._move_towards: Callable[[list[Tensor], list[Tensor], int], None]
+        self._move_towards = get_ema_multi_avg_fn(decay or 0.0)
+        self._followed: dict[str, nn.Parameter] = {}
+        if decay is not None:
+            self._followed = {n: p for n, p in task.named_parameters() if p.requires_grad}
+        self._average = {name: local(p).clone() for name, p in self._followed.items()}
+
+    def update_(self) -> None:
+        """Move the average towards the weights; call it after every optimiser step."""
+        if self._followed:
+            weights = [local(parameter) for parameter in self._followed.values()]
+            self._move_towards(list(self._average.values()), weights, 0)
+
+    @torch.no_grad()
+    def swap_(self) -> None:
+        """Exchange the average and the weights."""
+        for name, parameter in self._followed.items():
+            weights, average = local(parameter), self._average[name]
+            kept = weights.clone()
+            weights.copy_(average)
+            average.copy_(kept)
+
+    @contextmanager
+    def in_place(self) -> Generator[None]:
+        """Put the averaged weights in the place of the weights inside the block."""
+        self.swap_()
+        try:
+            yield
+        finally:
+            self.swap_()
+
+    @torch.no_grad()
+    def restart_(self) -> None:
+        """Begin again from the weights."""
+        for name, parameter in self._followed.items():
+            self._average[name].copy_(local(parameter))

@@ -100,7 +100,7 @@ def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
     Args:
         step: steps taken before this one, from 0.
         total_steps: length of the run.
-        warmup_steps: length of the warm-up; 0 is none.
+        warmup_steps: length of the warm-up; 0 for no warm-up.
     """
     if step < warmup_steps:
         return step / warmup_steps
@@ -153,10 +153,10 @@ def epoch_cosine(
     Args:
         epoch: epochs before this step, with the share of the one that has begun.
         epochs: length of the run.
-        warmup_epochs: length of the warm-up; 0 is none.
+        warmup_epochs: length of the warm-up; 0 for no warm-up.
         peak: value after the warm-up.
         final: value at the end.
-        start: value at the begin of the warm-up.
+        start: value at the start of the warm-up.
 
     Source: fixture `uniformerv2-lr-cosine`.
     """

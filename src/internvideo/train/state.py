@@ -1,13 +1,14 @@
-"""Everything that a run must not lose: gathered from all processes, written, and put back."""
+"""Everything that a run must not lose: gathered from all processes, written, and restored."""
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,20 +22,23 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from internvideo.errors import CheckpointError, ConfigError
-from internvideo.train.average import WeightAverage
-from internvideo.train.checkpoint import (
-    keep_previous,
-    newest_readable,
-    random_state,
-    restore_random_state,
-    save_state,
-)
+from internvideo.train.checkpoint import newest_readable, save_state
 from internvideo.train.meter import Meter
+from internvideo.train.optim import WeightAverage
+from internvideo.train.task import TrainableTask
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from torch.optim import Optimizer
 
-__all__ = ["Best", "RunState", "check_settings", "full_weights"]
+__all__ = [
+    "Best",
+    "TrainState",
+    "check_settings",
+    "full_weights",
+    "random_state",
+    "restore_random_state",
+]
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 2
@@ -50,26 +54,26 @@ class Best:
     step: int
 
 
-class RunState:
+class TrainState:
     """What a checkpoint holds, and the only place that knows its layout.
 
-    A checkpoint holds whole tensors by name, whatever the processes had of them: it can be gone on
-    with by another number of processes.
+    A checkpoint holds whole tensors by name, however they were sharded, so that another number of
+    processes can resume from it.
 
     Args:
         task: the module that is trained.
-        optimizer: of `fabric.setup_optimizers`.
+        optimizer: from `fabric.setup_optimizers`.
         average: the averaged weights.
         meter: what is summed up for the next log record.
         fabric: the processes of the run.
-        settings: what must not change when the run goes on.
+        settings: what must not change when the run is resumed.
         global_batch: samples a step; must not change either, though the number of processes may.
     """
 
     def __init__(
         self,
-        task: nn.Module,
-        optimizer: Any,
+        task: TrainableTask[nn.Module],
+        optimizer: Optimizer,
         average: WeightAverage,
         meter: Meter,
         fabric: Fabric,
@@ -88,7 +92,7 @@ class RunState:
         self.best: Best | None = None
         self.unmeasured = False  # stopped at a step that was to be evaluated
         self._processes: list[dict[str, Any]] = []
-        self._last_is_broken = False
+        self._last_is_broken = False  # so it must not replace the good `previous.ckpt`
 
     def save(self, directory: Path) -> None:
         """Write `last.ckpt`, keep the one before as `previous.ckpt`; call it in all processes."""
@@ -104,7 +108,7 @@ class RunState:
             "global_batch": self.global_batch,
             "step": self.step,
             "unmeasured": self.unmeasured,
-            "best": None if self.best is None else [*_fields(self.best)],
+            "best": self.best and list(astuple(self.best)),
             "task": full_weights(self.task),
             "optimizer": get_optimizer_state_dict(self.task, self._inner_optimizer, options=_WHOLE),
             "average": self._averaged_weights(),
@@ -112,14 +116,13 @@ class RunState:
             "processes": processes,
         }
         if self.fabric.is_global_zero:
-            path = directory / "last.ckpt"
-            keep = None if self._last_is_broken else keep_previous
-            save_state(path, state, before_replacing=keep)
+            previous = None if self._last_is_broken else directory / "previous.ckpt"
+            save_state(directory / "last.ckpt", state, keep_old_as=previous)
         self._last_is_broken = False
         self.fabric.barrier()
 
     def resume(self, directory: Path) -> None:
-        """Go back to the newest checkpoint that can be read; do nothing where there is none.
+        """Resume from the newest checkpoint that can be read; do nothing without any.
 
         Raises:
             ConfigError: the run in the directory has other settings; the differing keys are named.
@@ -127,7 +130,7 @@ class RunState:
                 weights do not fit.
         """
         found = newest_readable(directory)
-        self._check_same(None if found is None else found[1].get("step"), directory)
+        self._check_shared(None if found is None else found[1].get("step"), directory)
         if found is None:
             return
         path, state = found
@@ -146,8 +149,8 @@ class RunState:
         self._load(state, path)
         self._last_is_broken = path.name != "last.ckpt" and (directory / "last.ckpt").exists()
 
-    def _check_same(self, step: int | None, directory: Path) -> None:
-        """Refuse to go on where other machines have another directory of the same name."""
+    def _check_shared(self, step: int | None, directory: Path) -> None:
+        """Refuse to resume where another machine has another directory of the same name."""
         if self.fabric.world_size == 1:
             return
         steps: list[Any] = [None] * self.fabric.world_size
@@ -159,9 +162,9 @@ class RunState:
             )
 
     def restore_process(self) -> None:
-        """Put back what each process has of its own; call it right before the first step.
+        """Restore what each process has of its own; call it right before the first step.
 
-        With another number of processes than before, each begins a stream of random numbers.
+        With another number of processes than before, each starts a new stream of random numbers.
         """
         if len(self._processes) == self.fabric.world_size:
             own = self._processes[self.fabric.global_rank]
@@ -169,10 +172,12 @@ class RunState:
             self.meter.load_state_dict(own["meter"])
         elif self._processes or self.fabric.global_rank > 0:
             seeds = [torch.initial_seed(), self.step, self.fabric.global_rank]
-            torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+            seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+            torch.manual_seed(seed)  # type: ignore[no-untyped-call]  # of torch
 
     @property
-    def _inner_optimizer(self) -> torch.optim.Optimizer:
+    def _inner_optimizer(self) -> Optimizer:
+        """Return the optimizer inside of Fabric's, whose state is asked for by parameter."""
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def _averaged_weights(self) -> dict[str, Tensor] | None:
@@ -201,7 +206,7 @@ class RunState:
         self.best = None if state["best"] is None else Best(*state["best"])
         self._processes = state["processes"]
         if self.fabric.is_global_zero:
-            _LOG.info("going on from step %d of %s", self.step, path)
+            _LOG.info("resuming from step %d of %s", self.step, path)
 
 
 def full_weights(task: nn.Module) -> dict[str, Tensor]:
@@ -214,7 +219,7 @@ def full_weights(task: nn.Module) -> dict[str, Tensor]:
 
 
 def check_settings(now: Mapping[str, Any], before: Mapping[str, Any], directory: Path) -> None:
-    """Refuse to go on with other settings than the run was started with.
+    """Refuse to resume with other settings than the run was started with.
 
     Raises:
         ConfigError: names every key that differs, with both values.
@@ -240,11 +245,35 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            leaves.update(_flat(value, f"{prefix}{key}."))
+            leaves.update(_flat(cast("Mapping[str, Any]", value), f"{prefix}{key}."))
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves
 
 
-def _fields(best: Best) -> tuple[str, float, int]:
-    return best.metric, best.value, best.step
+def random_state() -> dict[str, Any]:
+    """Return the state of every random generator of this process, as plain values."""
+    numpy_state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+    name, keys, position, has_gauss, cached = numpy_state
+    version, internal, gauss = random.getstate()
+    state = {
+        "python": [version, list(internal), gauss],
+        "numpy": [name, torch.tensor(keys.astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put every random generator back to where `random_state` saw it."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(  # noqa: NPY002
+        (name, keys.numpy().astype(np.uint32), position, has_gauss, cached)
+    )
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,9 @@ from torch.nn.utils import get_total_norm
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from torch.optim import Optimizer
 
-__all__ = ["Objective", "StepReport", "optimizer_step"]
-
-
-class Objective(nn.Module):
-    """A task as a function from a batch to its losses: what Fabric wraps.
-
-    Precision and gradient exchange are tied to the call of a module, and the call of a task's
-    `training_loss` is none.
-    """
-
-    def __init__(self, task: nn.Module) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return `{"loss": …, parts…}`."""
-        return self.task.training_loss(batch)  # type: ignore[operator]
+__all__ = ["StepReport", "optimizer_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +25,7 @@ class StepReport:
         losses: what the task returned, means over the micro-batches.
         loss_of_each: the loss of every micro-batch.
         grad_norm: norm of the whole gradient before clipping; None with a gradient scaler, which
-            lets it overflow now and then, and leaves out such a step.
+            lets it overflow now and then, and skips such a step.
     """
 
     losses: dict[str, Tensor]
@@ -51,7 +36,7 @@ class StepReport:
 def optimizer_step(
     fabric: Fabric,
     objective: nn.Module,
-    optimizer: Any,
+    optimizer: Optimizer,
     batches: Sequence[dict[str, Tensor]],
     *,
     max_norm: float | None = None,
@@ -63,7 +48,7 @@ def optimizer_step(
 
     Args:
         fabric: precision and processes.
-        objective: what `fabric.setup_module` made of an `Objective`.
+        objective: what `fabric.setup_module` made of an `LossModule`.
         optimizer: what `fabric.setup_optimizers` returned, its numbers set for this step.
         batches: the micro-batches.
         max_norm: clip the averaged gradient to this norm.
@@ -72,6 +57,7 @@ def optimizer_step(
     sums: dict[str, Tensor] = {}
     each: list[Tensor] = []
     for number, batch in enumerate(batches, start=1):
+        # (Fabric declares its own class of modules, which is private)
         with fabric.no_backward_sync(objective, enabled=number < count):  # type: ignore[arg-type]
             losses = objective(batch)
             fabric.backward(losses["loss"] / count)
@@ -85,16 +71,16 @@ def optimizer_step(
 
 
 def _clip(
-    fabric: Fabric, objective: nn.Module, optimizer: Any, max_norm: float | None
+    fabric: Fabric, objective: nn.Module, optimizer: Optimizer, max_norm: float | None
 ) -> Tensor | None:
     """Return the norm of the gradient, which is clipped to `max_norm` if that is given."""
     norm: Tensor | None = None
     if max_norm is not None:
         norm = fabric.clip_gradients(
-            objective,  # type: ignore[arg-type]
+            objective,
             optimizer,
             max_norm=max_norm,
-            error_if_nonfinite=False,  # looking would make the host wait; `Watch` finds it
+            error_if_nonfinite=False,  # a look would make the host wait; `StopSignal` finds it
         )
     if getattr(fabric.strategy.precision, "scaler", None) is not None:
         return None

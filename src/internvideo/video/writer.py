@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, VideoError, did_you_mean
+from internvideo.files import replacing
 
 __all__ = ["CODECS", "write_video"]
 
@@ -126,22 +126,19 @@ def write_video(
     if first is None:
         raise VideoError(f"{path.name}: no frames to write")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        _encode(
-            partial,
-            chain([first], pictures),
-            size=first.shape[:2],
-            rate=Fraction(fps).limit_denominator(10_000),
-            encoder=encoder,
-            options={**options, **({"g": str(key_frame_interval)} if key_frame_interval else {})},
-            threads=threads,
-        )
-        partial.replace(path)
+        with replacing(path, keep_ending=True) as draft:
+            _encode(
+                draft,
+                chain([first], pictures),
+                size=first.shape[:2],
+                rate=Fraction(fps).limit_denominator(10_000),
+                encoder=encoder,
+                options=options | ({"g": str(key_frame_interval)} if key_frame_interval else {}),
+                threads=threads,
+            )
     except VideoError as error:
         raise VideoError(f"{path.name}: {error}") from error.__cause__
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

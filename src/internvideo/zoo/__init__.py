@@ -1,7 +1,7 @@
 """The zoo: what has been released, where it is, how it becomes our model, how ours are kept.
 
-Cards (`list_models`, `find_card`) and labels cost nothing to import; torch and the models are
-loaded with the first name that needs them.
+Names, cards and labels (`list_models`, `find_card`) cost nothing to import; torch and the models
+are loaded with the first name that needs them.
 """
 
 import lazy_loader

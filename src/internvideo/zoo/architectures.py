@@ -1,9 +1,12 @@
 """The architectures whose files the library reads.
 
-A new family adds a module to `kinds` and a line to `ARCHITECTURES`.
+A new family adds a module to `kinds` and a line to `ARCHITECTURES`. Whoever has an architecture of
+their own hands `(*ARCHITECTURES, mine)` to `load_model`, `read_directory` and `save_pretrained`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -40,13 +43,15 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 """All architectures that the zoo can build, the most specific first."""
 
 
-def find_architecture(name: str) -> Architecture:
+def find_architecture(
+    name: str, *, architectures: Sequence[Architecture] = ARCHITECTURES
+) -> Architecture:
     """Return the architecture of that id.
 
     Raises:
         UnknownNameError: there is none.
     """
-    known = {each.id: each for each in ARCHITECTURES}
+    known = {each.id: each for each in architectures}
     if name not in known:
         raise UnknownNameError(
             f"unknown architecture {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}"
@@ -54,16 +59,18 @@ def find_architecture(name: str) -> Architecture:
     return known[name]
 
 
-def kind_of(model: nn.Module) -> Architecture:
+def kind_of(
+    model: nn.Module, *, architectures: Sequence[Architecture] = ARCHITECTURES
+) -> Architecture:
     """Return the architecture of a model.
 
     Raises:
-        CheckpointError: the zoo does not know the class of the model.
+        CheckpointError: none has the class of the model.
     """
-    for each in ARCHITECTURES:
+    for each in architectures:
         if type(model) is each.model:
             return each
     raise CheckpointError(
         f"a {type(model).__name__} cannot be stored; the zoo knows"
-        f" {', '.join(each.model.__name__ for each in ARCHITECTURES)}"
+        f" {', '.join(each.model.__name__ for each in architectures)}"
     )

@@ -74,7 +74,7 @@ class Source:
         return unquote(urlsplit(self.url).path.rstrip("/").rpartition("/")[2])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Card:
     """One entry of the zoo.
 
@@ -159,6 +159,11 @@ class Card:
             raise ValueError(f"card {self.name!r}: status {self.status!r}")
         if self.is_available and self.architecture is None:
             raise ValueError(f"card {self.name!r} is available but names no architecture")
+
+    def __repr__(self) -> str:
+        kind = " ".join(each for each in (self.architecture, self.size) if each)
+        parts = (repr(self.name), self.family, self.status, kind)
+        return f"Card({', '.join(part for part in parts if part)})"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, directory: Path | None = None) -> Card:

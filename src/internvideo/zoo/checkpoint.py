@@ -2,7 +2,7 @@
 
     path ──► which format ──► refuse the unsafe or broken ──► tensors ──► unwrap ──► CheckpointFile
 
-The format is told by the content, not by the ending: safetensors, a zip of torch >= 1.6, the
+The content decides the format, not the ending: safetensors, a zip of torch >= 1.6, the
 pickles of torch < 1.6, or a TorchScript archive (whose tensors are read and whose code is left
 alone).
 """
@@ -143,11 +143,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_pickle(path: Path, kind: Format, permit: Collection[str]) -> Any:
     """Run the pickle on torch's restricted interpreter, after a look at what it would import."""
     names = _survey(path, kind)
-    if refused := pickles.refused_globals(names, permit=permit):
+    pairs, refused = pickles.stand_ins(names, permit=permit)
+    if refused:
         raise CheckpointError(_refusal(path, refused[:5]))
-    allowed = torch.serialization.safe_globals(pickles.stand_ins(names, permit=permit))
     try:
-        with allowed, warnings.catch_warnings():
+        with torch.serialization.safe_globals(pairs), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about legacy storages and pickle protocols
             return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "torch")
     except pickle.UnpicklingError as error:

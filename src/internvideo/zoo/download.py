@@ -1,7 +1,8 @@
 """Fetch a weight file once, and be sure that it is whole.
 
 The order of places: a copy that the cache already has, the mirror (`INTERNVIDEO_MIRROR`), then the
-links of the card, live ones first. A transfer that breaks is resumed from its `.part` file; the
+links of the card, live ones first. A transfer that breaks is resumed from its `.part` file as long
+as the server still has that version (`If-Range`, which the download libraries do not ask); the
 finished file is checked (length, checksum when the card knows it, not a web page) and renamed into
 place, so that a file under its final name is always complete. A lock lets two processes ask for the
 same file.
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import logging
 import shutil
 import socket
@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -31,12 +31,13 @@ from internvideo.zoo import environment
 from internvideo.zoo.card import Card, Source
 from internvideo.zoo.registry import is_unique_file_name
 
-__all__ = ["Transfer", "cached_path", "checksum", "download", "fetch"]
+__all__ = ["Transfer", "cached_path", "checksum", "download"]
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
-_NO_LINK = "No public link is known; get it"
+_PAGE_TYPES = ("text/html", "application/xhtml+xml")
 _PAGE_STARTS = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
+_DENIED = "the file is gated; accept its terms in a browser and log in with `hf auth login`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,11 @@ class Transfer:
     timeout: float = 30.0
     progress: bool | None = None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether a person sees the progress."""
+        return sys.stderr.isatty() if self.progress is None else self.progress
+
 
 class _SourceError(Exception):
     """One link did not deliver; the next one may."""
@@ -68,18 +74,16 @@ class _UnknownHostError(_BrokenTransferError):
     """The name of the server leads nowhere: most often there is no network at all."""
 
 
-def cached_path(card: Card, *, cache: Path | None = None) -> Path:
+def cached_path(card: Card) -> Path:
     """Return where the file of a card is kept, whether it is there or not."""
-    root = environment.cache_directory() if cache is None else cache
-    return root / "checkpoints" / card.name / _file_name(card)
+    return environment.cache_directory() / "checkpoints" / card.name / _file_name(card)
 
 
-def download(card: Card, *, cache: Path | None = None, transfer: Transfer | None = None) -> Path:
+def download(card: Card, *, transfer: Transfer | None = None) -> Path:
     """Return the local path of the card's weight file, fetching it when it is not there yet.
 
     Args:
         card: which file.
-        cache: folder instead of the one of `INTERNVIDEO_CACHE`.
         transfer: patience and progress bar.
 
     Raises:
@@ -87,7 +91,7 @@ def download(card: Card, *, cache: Path | None = None, transfer: Transfer | None
             where to put it.
     """
     transfer = transfer or Transfer()
-    target = cached_path(card, cache=cache)
+    target = cached_path(card)
     if target.is_file():
         return target
     if (found := _from_local_mirror(card)) is not None:
@@ -107,7 +111,7 @@ def download(card: Card, *, cache: Path | None = None, transfer: Transfer | None
             if host in unknown:
                 continue
             try:
-                return fetch(source, target, transfer=transfer)
+                return _fetch(source, target, transfer)
             except _UnknownHostError:
                 unknown[host] = None
             except _SourceError as reason:
@@ -119,15 +123,19 @@ def download(card: Card, *, cache: Path | None = None, transfer: Transfer | None
     raise CheckpointError(f"{card.name}: cannot be downloaded{why}. {_by_hand(card, target)}")
 
 
-def fetch(source: Source, target: Path, *, transfer: Transfer) -> Path:
-    """Fetch one link to `target`, resuming what an earlier call left behind.
+def checksum(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
 
-    Raises:
-        CheckpointError: no space on the disk.
-    """
+
+def _fetch(source: Source, target: Path, transfer: Transfer) -> Path:
+    """Fetch one link to `target`, resuming what an earlier call left behind."""
     tag = hashlib.sha256(source.url.encode()).hexdigest()[:10]
     part = target.with_name(f"{target.name}.{tag}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, transfer.attempts + 1):
         try:
             _transfer(source, part, transfer)
@@ -139,7 +147,12 @@ def fetch(source: Source, target: Path, *, transfer: Transfer) -> Path:
             _LOG.warning("%s: %s; trying again", _shown(source.url), reason)
             time.sleep(transfer.backoff * 2 ** (attempt - 1))
         except OSError as error:
-            raise _disk_error(error, part) from error
+            if error.errno == errno.ENOSPC:
+                raise CheckpointError(
+                    f"no space left while writing {part}; free some and run again, the download"
+                    " resumes. INTERNVIDEO_CACHE names another folder."
+                ) from error
+            raise CheckpointError(f"cannot write {part}: {error.strerror or error}") from error
     try:
         _check(source, part)
     except _SourceError:
@@ -150,82 +163,40 @@ def fetch(source: Source, target: Path, *, transfer: Transfer) -> Path:
     return target
 
 
-def checksum(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _transfer(source: Source, part: Path, transfer: Transfer) -> None:
     """Append to `part` until the file is complete."""
-    have = part.stat().st_size if part.is_file() else 0
-    version = _read_version(part) if have else None
-    have = have if version else 0  # without it the rest may belong to another version of the file
+    version = ""
+    if part.is_file() and _version(part).is_file():
+        version = " ".join(_version(part).read_text(encoding="latin-1").split())
+    # Without a version the rest may belong to another file.
+    have = part.stat().st_size if version else 0
     request = _request(source.url)
-    if version:
+    if have:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", version)
     with _open(request, part, transfer) as response:
-        start, total = _span(response, have)
-        _refuse_pages(response)
-        _refuse_full_disk(part, None if total is None else total - start)
-        _write_version(part, response)
-        received = _receive(response, part, start, total, transfer)
-    if total is not None and received != total:
-        raise _BrokenTransferError(f"connection closed after {received} of {total} bytes")
-
-
-def _open(request: urllib.request.Request, part: Path, transfer: Transfer) -> HTTPResponse:
-    try:
-        return _OPENER.open(request, timeout=transfer.timeout)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and request.has_header("Range"):
-            _forget(part)
-            raise _BrokenTransferError("the file changed on the server") from error
-        raise _http_failure(error) from error
-    except (OSError, HTTPException) as error:  # URLError is an OSError
-        reason = getattr(error, "reason", None) or error
-        failure = _UnknownHostError if isinstance(reason, socket.gaierror) else _BrokenTransferError
-        raise failure(str(reason)) from error
-
-
-def _receive(
-    response: HTTPResponse, part: Path, start: int, total: int | None, transfer: Transfer
-) -> int:
-    """Write the body behind the first `start` bytes of `part`; return the bytes it then holds."""
-    received = start
-    with part.open("r+b" if start else "wb") as handle, _bar(part, total, transfer) as advance:
-        handle.seek(start)
-        handle.truncate()
-        advance(start)
-        while True:
-            try:
-                block = response.read(_CHUNK)
-            except (OSError, HTTPException) as error:
-                raise _BrokenTransferError(str(error) or type(error).__name__) from error
-            if not block:
-                return received
-            handle.write(block)
-            received += len(block)
-            advance(len(block))
-
-
-def _span(response: HTTPResponse, have: int) -> tuple[int, int | None]:
-    """Return (first byte of this answer, bytes of the whole file if stated)."""
-    length = response.headers.get("Content-Length")
-    if response.status != 206:
-        return 0, int(length) if length and length.isdigit() else None
-    # "Content-Range: bytes 100-199/200"; the size may be "*"
-    stated = response.headers.get("Content-Range", "").removeprefix("bytes ")
-    first = stated.partition("-")[0]
-    size = stated.rpartition("/")[2]
-    if first != str(have):
-        raise _BrokenTransferError(f"asked for the bytes from {have}, got {stated or 'no range'}")
-    return have, int(size) if size.isdigit() else None
+        if response.status != 206:
+            have = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise _BrokenTransferError(f"the answer does not begin at byte {have}, as asked")
+        if response.headers.get_content_type() in _PAGE_TYPES:
+            raise _SourceError("the server answered with a web page instead of the file")
+        length = response.headers.get("Content-Length", "")
+        total = have + int(length) if length.isdigit() else None
+        _refuse_full_disk(part, 0 if total is None else total - have)
+        etag = response.headers.get("ETag", "W/")
+        version = response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
+        _version(part).write_text(version, encoding="latin-1")
+        with part.open("r+b" if have else "wb") as handle, _bar(part, total, transfer) as advance:
+            handle.seek(have)
+            handle.truncate()
+            advance(have)
+            while block := _read(response):
+                handle.write(block)
+                have += len(block)
+                advance(len(block))
+    if total is not None and have != total:
+        raise _BrokenTransferError(f"connection closed after {have} of {total} bytes")
 
 
 def _address(url: str) -> str:
@@ -236,8 +207,7 @@ def _address(url: str) -> str:
 
 
 def _request(url: str) -> urllib.request.Request:
-    url = _address(url)
-    parts = urlsplit(url)
+    parts = urlsplit(_address(url))
     if parts.scheme not in ("http", "https"):
         raise _SourceError(f"only http and https links are fetched, this is {parts.scheme!r}")
     url = parts._replace(path=quote(parts.path, safe="/%:+,@")).geturl()
@@ -253,58 +223,40 @@ def _hub_token() -> str | None:
     return get_token()
 
 
-def _build_opener() -> urllib.request.OpenerDirector:
-    """Build an opener for http and https alone: no redirect to file:, ftp: or data:."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener
+def _open(request: urllib.request.Request, part: Path, transfer: Transfer) -> HTTPResponse:
+    try:
+        return urllib.request.urlopen(request, timeout=transfer.timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and request.has_header("Range"):
+            _forget(part)
+            raise _BrokenTransferError("the file changed on the server") from error
+        if error.code in (401, 403):
+            raise _SourceError(f"access denied ({error.code}): {_DENIED}") from error
+        if error.code in (404, 410):
+            raise _SourceError(f"the file is not there any more ({error.code})") from error
+        failure = _BrokenTransferError if error.code >= 500 else _SourceError
+        raise failure(f"the server answered {error.code} {error.reason}") from error
+    except (OSError, HTTPException) as error:  # URLError is an OSError
+        reason = getattr(error, "reason", None) or error
+        failure = _UnknownHostError if isinstance(reason, socket.gaierror) else _BrokenTransferError
+        raise failure(str(reason)) from error
 
 
-_OPENER = _build_opener()
+def _read(response: HTTPResponse) -> bytes:
+    try:
+        return response.read(_CHUNK)
+    except (OSError, HTTPException) as error:
+        raise _BrokenTransferError(str(error) or type(error).__name__) from error
 
 
-def _http_failure(error: urllib.error.HTTPError) -> _SourceError:
-    if error.code in (401, 403):
-        return _SourceError(
-            f"access denied ({error.code}): the file is gated; accept its terms in a browser and"
-            " log in with `hf auth login`"
-        )
-    if error.code in (404, 410):
-        return _SourceError(f"the file is not there any more ({error.code})")
-    message = f"the server answered {error.code} {error.reason}"
-    return _BrokenTransferError(message) if error.code >= 500 else _SourceError(message)
-
-
-def _refuse_pages(response: HTTPResponse) -> None:
-    if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise _SourceError("the server answered with a web page instead of the file")
-
-
-def _refuse_full_disk(part: Path, need: int | None) -> None:
+def _refuse_full_disk(part: Path, need: int) -> None:
     free = shutil.disk_usage(part.parent).free
-    if need is not None and need > free:
+    if need > free:
         raise CheckpointError(
             f"no space in {part.parent}: {need / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free."
             " Set INTERNVIDEO_CACHE to a folder with more space."
         )
-
-
-def _disk_error(error: OSError, part: Path) -> CheckpointError:
-    if error.errno == errno.ENOSPC:
-        return CheckpointError(
-            f"no space left while writing {part}; free some and run again, the download resumes."
-            " INTERNVIDEO_CACHE names another folder."
-        )
-    return CheckpointError(f"cannot write {part}: {error.strerror or error}")
 
 
 def _check(source: Source, part: Path) -> None:
@@ -322,48 +274,28 @@ def _check(source: Source, part: Path) -> None:
         raise _SourceError(f"sha256 is {actual}, expected {source.sha256}")
 
 
-# Beside the part file lies a note: which version of the remote file it belongs to.
-
-
-def _marker(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _read_version(part: Path) -> str | None:
-    try:
-        return json.loads(_marker(part).read_text(encoding="utf-8"))["version"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _write_version(part: Path, response: HTTPResponse) -> None:
-    """Keep the validator of the remote file; without one a broken transfer starts from zero."""
-    etag = response.headers.get("ETag", "")
-    version = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
-    _marker(part).write_text(json.dumps({"version": version}), encoding="utf-8")
+def _version(part: Path) -> Path:
+    """Return the note beside a part: to which version (ETag, or date) of the file it belongs."""
+    return part.with_name(f"{part.name}.version")
 
 
 def _forget(part: Path) -> None:
     part.unlink(missing_ok=True)
-    _marker(part).unlink(missing_ok=True)
+    _version(part).unlink(missing_ok=True)
 
 
 def _file_name(card: Card) -> str:
     if card.file_name is not None:
         return card.file_name
-    if card.files:
-        return card.files[0].file_name
-    return f"{card.name}.pth"
+    return card.files[0].file_name if card.files else f"{card.name}.pth"
 
 
 def _mirror_names(card: Card) -> list[str]:
     """Return the relative paths under which a mirror may keep the file of a card."""
     name = _file_name(card)
-    names = [f"{card.name}/{name}", f"{card.name}{Path(name).suffix}"]
-    for each in dict.fromkeys([name, *(source.file_name for source in card.files)]):
-        if is_unique_file_name(each):
-            names.append(each)
-    return names
+    others = dict.fromkeys([name, *(source.file_name for source in card.files)])
+    unique = [each for each in others if is_unique_file_name(each)]
+    return [f"{card.name}/{name}", f"{card.name}{Path(name).suffix}", *unique]
 
 
 def _from_local_mirror(card: Card) -> Path | None:
@@ -379,33 +311,28 @@ def _from_local_mirror(card: Card) -> Path | None:
 def _candidates(card: Card) -> list[Source]:
     """Return what to try, in order: the mirror's names, then the links of the card."""
     mirror = environment.mirror()
+    if mirror is None or "://" not in mirror:
+        return list(card.files)
+    known = {source.file_name: source for source in card.files}
     mirrored = []
-    if mirror is not None and "://" in mirror:
-        known = {source.file_name: source for source in card.files}
-        for name in _mirror_names(card):
-            twin = known.get(name.rpartition("/")[2])
-            mirrored.append(
-                Source(
-                    url=f"{mirror.rstrip('/')}/{name}",
-                    status="unchecked",
-                    sha256=twin.sha256 if twin else None,
-                    size=twin.size if twin else None,
-                )
-            )
-    return mirrored + list(card.files)
+    for name in _mirror_names(card):
+        twin = known.get(name.rpartition("/")[2])
+        sha256, size = (twin.sha256, twin.size) if twin else (None, None)
+        url = f"{mirror.rstrip('/')}/{name}"
+        mirrored.append(Source(url=url, status="unchecked", sha256=sha256, size=size))
+    return [*mirrored, *card.files]
 
 
 def _by_hand(card: Card, target: Path) -> str:
     """Say where a person can get the file and where the library will find it."""
-    places = [source.url for source in card.sources if source.status != "gone"]
-    where = f"Get it by hand ({places[0]}{_others(card, places)})" if places else _NO_LINK
+    links = [source.url for source in card.sources if source.status != "gone"]
+    more = len(links) - 1
+    others = "another link" if more == 1 else f"one of {more} other links"
+    where = "No public link is known; get it"
+    if links:
+        see = f", or {others} in `internvideo models show {card.name}`" if more else ""
+        where = f"Get it by hand ({links[0]}{see})"
     return f"{where} and put it at {target}, or give the path of the file in place of the name."
-
-
-def _others(card: Card, places: list[str]) -> str:
-    more = len(places) - 1
-    links = "another link" if more == 1 else f"one of {more} other links"
-    return f", or {links} in `internvideo models show {card.name}`" if more else ""
 
 
 def _shown(url: str) -> str:
@@ -424,18 +351,14 @@ def _locked(target: Path) -> Iterator[None]:
             f"cannot create {target.parent}: {error.strerror}; set INTERNVIDEO_CACHE to a folder"
             " that can be written"
         ) from error
-    with FileLock(target.with_name(target.name + ".lock")):
+    with FileLock(target.with_name(f"{target.name}.lock")):
         yield
-
-
-def _is_shown(transfer: Transfer) -> bool:
-    return sys.stderr.isatty() if transfer.progress is None else transfer.progress
 
 
 def _announce(card: Card, transfer: Transfer) -> None:
     """Tell the licence before anything is fetched."""
     message = f"{card.name}: licence {card.licence or 'not stated'}"
-    if _is_shown(transfer):
+    if transfer.is_shown:
         from rich.console import Console
 
         Console(stderr=True).print(message, markup=False)
@@ -443,11 +366,8 @@ def _announce(card: Card, transfer: Transfer) -> None:
 
 
 @contextmanager
-def _bar(part: Path, total: int | None, transfer: Transfer):
+def _bar(part: Path, total: int | None, transfer: Transfer) -> Iterator[Callable[[int], object]]:
     """Yield a function that takes the number of bytes that came in."""
-    if not _is_shown(transfer):
-        yield lambda _count: None
-        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -458,6 +378,10 @@ def _bar(part: Path, total: int | None, transfer: Transfer):
     )
 
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    shown = Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not transfer.is_shown
+    )
+    with shown as bar:
         task = bar.add_task(part.name.rsplit(".", 2)[0], total=total)
         yield lambda count: bar.advance(task, count)

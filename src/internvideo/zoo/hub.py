@@ -1,4 +1,6 @@
-"""A model as it is stored and shared: `model.safetensors`, `config.json` and `README.md`.
+"""A model with its record, and the folder in which both are stored and shared.
+
+The folder holds `model.safetensors`, `config.json` and `README.md`.
 
 `config.json` holds all that is needed to use the weights: the kind of model and its configuration,
 the input protocol, the class names in the order of the outputs, the tokenizer, and how the weights
@@ -7,12 +9,13 @@ were made.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,13 +30,14 @@ from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
 from internvideo.models.dual_encoder import DualEncoder
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
-from internvideo.zoo.architectures import find_architecture, kind_of
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES, find_architecture, kind_of
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
-from internvideo.zoo.identify import fit_config
+from internvideo.zoo.identify import compare
 
 __all__ = [
-    "Pretrained",
+    "LoadedModel",
     "Record",
     "assign_weights",
     "fetch_repository",
@@ -41,6 +45,7 @@ __all__ = [
     "read_config",
     "read_directory",
     "save_pretrained",
+    "weights_sha256",
 ]
 
 _FORMAT = "internvideo/1"
@@ -64,18 +69,38 @@ class Record:
     card: Card | None = None
 
 
-class Pretrained(ModelHubMixin, library_name="internvideo", tags=["video", "internvideo"]):
+class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "internvideo"]):
     """A model with its record; `save_pretrained`, `push_to_hub` and `from_pretrained` keep both.
 
     Args:
-        network: a model that the zoo knows (`internvideo.zoo.architectures`).
+        network: a model of one of the architectures.
         record: what belongs to the weights.
+        architectures: those that it can be of.
+
+    Raises:
+        CheckpointError: it is of none of them.
     """
 
-    def __init__(self, network: nn.Module, record: Record | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        record: Record | None = None,
+        *,
+        architectures: Sequence[Architecture] = ARCHITECTURES,
+    ) -> None:
         self.model = network
         self.record = record or Record()
-        self.architecture = kind_of(network).id
+        self._kind = kind_of(network, architectures=architectures)
+
+    def with_record(self, **fields: Any) -> LoadedModel:
+        """Return the same weights with other values of some fields of their record."""
+        record = replace(self.record, **fields)
+        return LoadedModel(self.model, record, architectures=(self._kind,))
+
+    @property
+    def architecture(self) -> str:
+        """Id of the kind of model, e.g. "videomae/classifier"."""
+        return self._kind.id
 
     @property
     def card(self) -> Card | None:
@@ -174,7 +199,8 @@ class Pretrained(ModelHubMixin, library_name="internvideo", tags=["video", "inte
         token: str | bool | None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
-    ) -> Pretrained:
+        architectures: Sequence[Architecture] = ARCHITECTURES,
+    ) -> LoadedModel:
         directory = Path(model_id)
         if not directory.is_dir():
             directory = fetch_repository(
@@ -185,8 +211,7 @@ class Pretrained(ModelHubMixin, library_name="internvideo", tags=["video", "inte
                 local_files_only=local_files_only or environment.is_offline(),
                 token=token,
             )
-        network, record = read_directory(directory, device=device, dtype=dtype)
-        return cls(network, record)
+        return read_directory(directory, device=device, dtype=dtype, architectures=architectures)
 
     def _readme(self) -> str:
         card = self.card
@@ -224,26 +249,32 @@ def save_pretrained(
     preprocessing: Preprocessing | None = None,
     labels: tuple[str, ...] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
 ) -> Path:
     """Write a model to a folder that `load` and `from_pretrained` read.
 
     Raises:
-        CheckpointError: the zoo does not know this kind of model.
+        CheckpointError: the model is of none of the architectures.
     """
     record = Record(preprocessing=preprocessing, labels=labels, provenance=provenance or {})
-    Pretrained(model, record).save_pretrained(directory)
+    LoadedModel(model, record, architectures=architectures).save_pretrained(directory)
     return Path(directory)
 
 
 def read_directory(
-    directory: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> tuple[nn.Module, Record]:
+    directory: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
+) -> LoadedModel:
     """Read a folder written by `save_pretrained`.
 
     Args:
         directory: holds `config.json` and `model.safetensors`.
         device: where the weights go.
         dtype: of the floating-point weights; None is float32.
+        architectures: those that the model can be of.
 
     Raises:
         CheckpointError: a file is missing, of another library, or does not fit the configuration.
@@ -252,8 +283,8 @@ def read_directory(
     weights = directory / _WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{directory} has no {_WEIGHTS}")
-    kind, config = read_config(directory)
-    network = find_architecture(kind).build(config)
+    architecture, config = read_config(directory, architectures=architectures)
+    network = architecture.build(config)
     try:
         preprocessing = values.get("preprocessing")
         record = Record(
@@ -264,10 +295,9 @@ def read_directory(
         )
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{directory / _CONFIG}: {error}") from error
-    assign_weights(
-        network, read_checkpoint(weights).state, source=weights, device=device, dtype=dtype
-    )
-    return network, record
+    state = read_checkpoint(weights).state
+    assign_weights(network, state, source=weights, device=device, dtype=dtype)
+    return LoadedModel(network, record, architectures=architectures)
 
 
 def assign_weights(
@@ -286,8 +316,11 @@ def assign_weights(
     Raises:
         CheckpointError: names or shapes differ, or a weight is not a finite number.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    fit = fit_config(shapes, kind_of(network).id, network.config)
+    own = network.state_dict()
+    fit = compare(
+        {name: tuple(tensor.shape) for name, tensor in state.items()},
+        {name: tuple(tensor.shape) for name, tensor in own.items()},
+    )
     if not fit.ok:
         raise CheckpointError(f"{source} does not fit {type(network).__name__}: {fit.explain()}")
     copied = {}
@@ -310,6 +343,18 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from network.named_buffers()
 
 
+def weights_sha256(network: nn.Module) -> str:
+    """Return a checksum of all tensors of a model under their names: which numbers gave a result?
+
+    It does not depend on the device.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def is_saved_model(directory: Path) -> bool:
     """Tell whether a folder was written by `save_pretrained` of this library."""
     try:
@@ -319,7 +364,9 @@ def is_saved_model(directory: Path) -> bool:
     return isinstance(values, dict) and "kind" in values and "format" in values
 
 
-def read_config(directory: Path) -> tuple[str, Any]:
+def read_config(
+    directory: Path, *, architectures: Sequence[Architecture] = ARCHITECTURES
+) -> tuple[Architecture, Any]:
     """Return the architecture and the model configuration of a folder written by this library.
 
     Raises:
@@ -327,8 +374,8 @@ def read_config(directory: Path) -> tuple[str, Any]:
     """
     values = _read_json(directory / _CONFIG)
     try:
-        architecture = find_architecture(values["kind"])
-        return architecture.id, config_from_dict(architecture.config, values["config"])
+        architecture = find_architecture(values["kind"], architectures=architectures)
+        return architecture, config_from_dict(architecture.config, values["config"])
     except (ConfigError, KeyError, UnknownNameError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{directory / _CONFIG}: {reason}") from error

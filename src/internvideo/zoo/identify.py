@@ -1,4 +1,4 @@
-"""Which model a set of tensors belongs to, told by names and shapes alone.
+"""Which model a set of tensors belongs to, judged by names and shapes alone.
 
     names and shapes ──► layout and prefix ──► configuration ──► compare with the meta model
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, TypeVar
@@ -20,12 +20,14 @@ from torch import Tensor
 
 from internvideo.errors import CheckpointError
 from internvideo.zoo.architecture import Architecture
-from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
+from internvideo.zoo.architectures import ARCHITECTURES
 from internvideo.zoo.shapes import Shapes
 
 __all__ = [
+    "Comparison",
     "Fit",
     "block_of",
+    "compare",
     "convert",
     "fit_config",
     "fit_to",
@@ -45,24 +47,16 @@ _MAX_NEAREST = 40  # comparing texts takes time, and nobody reads more suggestio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Comparison:
     """How a set of tensors compares with a model.
 
     Attributes:
-        architecture: id of the architecture.
-        layout: which official naming the tensors have.
-        config: configuration of the model.
-        stripped: prefixes taken off the names.
         names: name of each tensor of the file → our name.
         missing: our names that the file lacks.
         unexpected: names in the file that the model has no place for.
         mismatched: our name → (shape in the file, shape in the model).
     """
 
-    architecture: str
-    layout: str
-    config: Any
-    stripped: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
@@ -106,21 +100,39 @@ class Fit:
         return "; ".join(parts) or "everything fits"
 
 
-def identify(shapes: Shapes) -> Fit:
+@dataclass(frozen=True, kw_only=True)
+class Fit(Comparison):
+    """The model that a set of tensors belongs to, and how they compare.
+
+    Attributes:
+        architecture: the kind of model.
+        layout: which official naming the tensors have.
+        config: configuration of the model.
+        stripped: prefixes taken off the names.
+    """
+
+    architecture: Architecture
+    layout: str
+    config: Any
+    stripped: tuple[str, ...] = ()
+
+
+def identify(shapes: Shapes, *, architectures: Sequence[Architecture] = ARCHITECTURES) -> Fit:
     """Find the architecture that a set of tensors fits best, and compare.
 
     Args:
         shapes: name of each tensor → its shape.
+        architectures: what it can be, the most specific first.
 
     Raises:
         CheckpointError: the tensors look like none of the known architectures; the message names a
             planned one when they look like that.
     """
     scored = []
-    for architecture in ARCHITECTURES:
+    for architecture in architectures:
         for layout in architecture.tables:
-            stripped, names = _stripped(shapes, architecture.id, layout)
-            score = _overlap({_generic(n) for n in names.values()}, architecture.id, layout)
+            stripped, names = _stripped(shapes, architecture, layout)
+            score = _overlap({_generic(n) for n in names.values()}, architecture, layout)
             suits = architecture.suits is None or architecture.suits(
                 {name: shapes[old] for old, name in names.items()}
             )
@@ -136,46 +148,50 @@ def identify(shapes: Shapes) -> Fit:
     return _compare(shapes, architecture, layout, base=None)
 
 
-def fit_to(shapes: Shapes, architecture_id: str, *, base: Any) -> Fit:
+def fit_to(shapes: Shapes, architecture: Architecture, *, base: Any) -> Fit:
     """Compare a set of tensors with one architecture; `base` gives what shapes do not tell.
 
     Raises:
         CheckpointError: the tensors do not tell a configuration of this architecture.
     """
-    architecture = find_architecture(architecture_id)
     fits = [
         _compare(shapes, architecture, layout, base=base)
         for layout in architecture.tables
-        if _overlap(_generics_of(shapes, architecture_id, layout), architecture_id, layout)
+        if _overlap(_generics_of(shapes, architecture, layout), architecture, layout)
     ]
     if not fits:
-        raise CheckpointError(f"no tensor has a name of {architecture_id}")
+        raise CheckpointError(f"no tensor has a name of {architecture.id}")
     return min(fits, key=lambda fit: fit.num_problems)
 
 
 def convert(state: Mapping[str, Tensor], fit: Fit) -> dict[str, Tensor]:
     """Return the tensors of a file under our names, as `fit` found them to belong."""
     _, official = strip_prefixes(state, fit.architecture, layout=fit.layout)
-    return find_architecture(fit.architecture).to_ours(official, fit.layout)
+    return fit.architecture.to_ours(official, fit.layout)
 
 
-def fit_config(shapes: Shapes, architecture_id: str, config: Any) -> Fit:
+def fit_config(shapes: Shapes, architecture: Architecture, config: Any) -> Fit:
     """Compare tensors that have our names with the model of a known configuration."""
-    expected = find_architecture(architecture_id).shapes(config)
-    missing, unexpected, mismatched = _differences(shapes, expected)
-    return Fit(
-        architecture=architecture_id,
-        layout="official",
-        config=config,
-        names={name: name for name in shapes},
-        missing=missing,
-        unexpected=unexpected,
-        mismatched=mismatched,
+    found = compare(shapes, architecture.shapes(config))
+    return Fit(architecture=architecture, layout="official", config=config, **vars(found))
+
+
+def compare(found: Shapes, expected: Shapes) -> Comparison:
+    """Compare the tensors of a file with those of a model, both under our names."""
+    return Comparison(
+        names={name: name for name in found},
+        missing=tuple(name for name in expected if name not in found),
+        unexpected=tuple(name for name in found if name not in expected),
+        mismatched={
+            name: (tuple(found[name]), tuple(shape))
+            for name, shape in expected.items()
+            if name in found and tuple(found[name]) != tuple(shape)
+        },
     )
 
 
 def strip_prefixes(
-    state: Mapping[str, _Value], architecture_id: str, *, layout: str = "official"
+    state: Mapping[str, _Value], architecture: Architecture, *, layout: str = "official"
 ) -> tuple[tuple[str, ...], dict[str, _Value]]:
     """Take off what wrappers put in front of the names, where that makes them names of the model.
 
@@ -185,7 +201,7 @@ def strip_prefixes(
     Raises:
         CheckpointError: two names would become one.
     """
-    stripped, names = _stripped(state, architecture_id, layout)
+    stripped, names = _stripped(state, architecture, layout)
     renamed: dict[str, _Value] = {}
     for old, new in names.items():
         if new in renamed:
@@ -205,48 +221,33 @@ def _compare(shapes: Shapes, architecture: Architecture, layout: str, *, base: A
     table = architecture.tables[layout]
     try:
         state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-        stripped, official = strip_prefixes(state, architecture.id, layout=layout)
+        stripped, official = strip_prefixes(state, architecture, layout=layout)
         ours = {n: tuple(t.shape) for n, t in architecture.to_ours(official, layout).items()}
         config = architecture.infer(ours, base)
         expected = architecture.shapes(config)
     except (RuntimeError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"the shapes make no sense: {str(error).splitlines()[0]}") from error
-    _, short = _stripped(shapes, architecture.id, layout)
+    _, short = _stripped(shapes, architecture, layout)
     names = {old: table.name_to_ours(new) for old, new in short.items()}
     given = {new: old for old, new in names.items()}
-    missing, unexpected, mismatched = _differences(ours, expected)
+    found = compare(ours, expected)
     return Fit(
-        architecture=architecture.id,
+        architecture=architecture,
         layout=layout,
         config=config,
         stripped=stripped,
         names=names,
-        missing=missing,
-        unexpected=tuple(given.get(name, name) for name in unexpected),
-        mismatched=mismatched,
-    )
-
-
-def _differences(
-    found: Shapes, expected: Shapes
-) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """Return missing names, unexpected names, and (found, expected) shapes where they differ."""
-    return (
-        tuple(name for name in expected if name not in found),
-        tuple(name for name in found if name not in expected),
-        {
-            name: (tuple(found[name]), tuple(shape))
-            for name, shape in expected.items()
-            if name in found and tuple(found[name]) != tuple(shape)
-        },
+        missing=found.missing,
+        unexpected=tuple(given.get(name, name) for name in found.unexpected),
+        mismatched=found.mismatched,
     )
 
 
 def _stripped(
-    names: Iterable[str], architecture_id: str, layout: str
+    names: Iterable[str], architecture: Architecture, layout: str
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the prefixes that most names have before a name of the model, and the new names."""
-    known = _known_generics(architecture_id, layout)
+    known = _known_generics(architecture, layout)
     plain = {name: _without_wrappers(name) for name in names}
     chains: Counter[tuple[str, ...]] = Counter()
     for name in plain.values():
@@ -281,9 +282,8 @@ def _generic(name: str) -> str:
 
 
 @cache
-def _known_generics(architecture_id: str, layout: str) -> frozenset[str]:
+def _known_generics(architecture: Architecture, layout: str) -> frozenset[str]:
     """Return the official tensor names of an architecture, every number replaced by `#`."""
-    architecture = find_architecture(architecture_id)
     smallest = next(iter(architecture.sizes.values()))
     table = architecture.tables[layout]
     return frozenset(
@@ -291,13 +291,13 @@ def _known_generics(architecture_id: str, layout: str) -> frozenset[str]:
     )
 
 
-def _generics_of(names: Iterable[str], architecture_id: str, layout: str) -> set[str]:
-    return {_generic(name) for name in _stripped(names, architecture_id, layout)[1].values()}
+def _generics_of(names: Iterable[str], architecture: Architecture, layout: str) -> set[str]:
+    return {_generic(name) for name in _stripped(names, architecture, layout)[1].values()}
 
 
-def _overlap(generics: set[str], architecture_id: str, layout: str) -> float:
+def _overlap(generics: set[str], architecture: Architecture, layout: str) -> float:
     """Return the share of names, of file and model together, that both have."""
-    known = _known_generics(architecture_id, layout)
+    known = _known_generics(architecture, layout)
     return len(generics & known) / len(generics | known)
 
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from internvideo.errors import CheckpointError
 
-__all__ = ["globals_of", "refused_globals", "stand_ins"]
+__all__ = ["globals_of", "stand_ins"]
 
 # Containers of options, by class name: each package has its own copy of them.
 _OPTION_CLASSES = {
@@ -65,29 +65,24 @@ def globals_of(file: IO[bytes], *, programs: int = 1) -> set[str]:
     return found
 
 
-def refused_globals(names: Collection[str], *, permit: Collection[str] = ()) -> list[str]:
-    """Return the globals that are neither torch's own, nor harmless, nor permitted."""
-    allowed = _torch_globals()
-    return sorted(
-        name
-        for name in names
-        if name not in allowed and name not in permit and _stand_in(name) is None
-    )
+def stand_ins(
+    names: Collection[str], *, permit: Collection[str] = ()
+) -> tuple[list[Any], list[str]]:
+    """Return (stand-in, `module.name`) pairs for torch's `safe_globals`, and the refused names.
 
-
-def stand_ins(names: Collection[str], *, permit: Collection[str] = ()) -> list[Any]:
-    """Return (stand-in, `module.name`) pairs for `torch.serialization.safe_globals`."""
-    allowed = _torch_globals()
-    pairs = []
-    for name in sorted(set(names) - allowed):
+    Refused is what is neither torch's own, nor harmless, nor permitted.
+    """
+    pairs, refused = [], []
+    for name in sorted(set(names) - _torch_globals()):
         replacement = _Anything if name in permit else _stand_in(name)
-        if replacement is not None:
+        if replacement is None:
+            refused.append(name)
+            continue
+        if replacement is not argparse.Namespace:
             # torch finds a permitted global by identity of the class: every name gets its own
-            unique = type(replacement.__name__, (replacement,), {})
-            pairs.append(
-                (argparse.Namespace if replacement is argparse.Namespace else unique, name)
-            )
-    return pairs
+            replacement = type(replacement.__name__, (replacement,), {})
+        pairs.append((replacement, name))
+    return pairs, refused
 
 
 def _imports(file: IO[bytes]) -> Iterator[str]:
@@ -105,18 +100,14 @@ def _imports(file: IO[bytes]) -> Iterator[str]:
             case "EXT1" | "EXT2" | "EXT4":
                 yield f"copyreg extension {argument}"
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[_number(argument)] = strings[-1] if strings else None
+                memo[int(argument or 0)] = strings[-1] if strings else None
             case "MEMOIZE":
                 memo[len(memo)] = strings[-1] if strings else None
             case "GET" | "BINGET" | "LONG_BINGET":
-                strings.append(memo.get(_number(argument)))
+                strings.append(memo.get(int(argument or 0)))
             case name if name in _STRINGS:
                 strings.append(str(argument))
         del strings[:-4]
-
-
-def _number(argument: Any) -> int:
-    return int(argument)
 
 
 def _modern(module: str, name: str) -> str:

@@ -11,7 +11,15 @@ from pathlib import Path
 from internvideo.errors import UnknownNameError, did_you_mean
 from internvideo.zoo.card import Card
 
-__all__ = ["all_cards", "bibtex", "families", "find_card", "is_unique_file_name", "list_models"]
+__all__ = [
+    "all_cards",
+    "bibtex",
+    "families",
+    "find_card",
+    "find_cards",
+    "is_unique_file_name",
+    "list_models",
+]
 
 _HERE = Path(__file__).parent
 _CARDS = _HERE / "cards"
@@ -40,8 +48,15 @@ def families() -> tuple[str, ...]:
 
 def list_models(
     pattern: str = "*", *, family: str | None = None, available: bool | None = None
+) -> list[str]:
+    """List the names of the models, as `load` and `find_card` take them; see `find_cards`."""
+    return [card.name for card in find_cards(pattern, family=family, available=available)]
+
+
+def find_cards(
+    pattern: str = "*", *, family: str | None = None, available: bool | None = None
 ) -> list[Card]:
-    """List the cards whose name or alias matches a shell pattern.
+    """Return the cards whose name or alias matches a shell pattern.
 
     Args:
         pattern: e.g. "videomae-*" or "*k400*"; upper and lower case are equal.

@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
-from internvideo.zoo.architectures import find_architecture
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import CheckpointFile
 from internvideo.zoo.hub import fetch_repository, is_saved_model
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_RUNS = "runs"  # where `internvideo train` puts a run that is not told otherwise
+_RUNS = "runs"  # where `internvideo train` puts a run unless it is given another place
 _WEIGHT_ENDINGS = {".pth", ".pt", ".pyth", ".ckpt", ".bin", ".safetensors"}
 
 
@@ -90,7 +91,7 @@ def _model_of_run(path: Path) -> Path:
 
 def candidates(fit: Fit) -> tuple[Card, ...]:
     """Return the cards of released models that a file of these names and shapes can be."""
-    architecture = find_architecture(fit.architecture)
+    architecture = fit.architecture
     traits = architecture.traits(fit.config)
     return tuple(
         card
@@ -98,11 +99,11 @@ def candidates(fit: Fit) -> tuple[Card, ...]:
         if card.architecture == architecture.id
         and card.is_available
         and not card.embedded
-        and architecture.traits(card_config(card)) == traits
+        and architecture.traits(card_config(card, architectures=(architecture,))) == traits
     )
 
 
-def card_config(card: Card) -> Any:
+def card_config(card: Card, *, architectures: Sequence[Architecture] = ARCHITECTURES) -> Any:
     """Return the model configuration that a card stands for.
 
     Raises:
@@ -113,7 +114,7 @@ def card_config(card: Card) -> Any:
             f"{card.name} is known, but the library does not implement it yet ({card.description});"
             " `internvideo models` shows what is available"
         )
-    architecture = find_architecture(card.architecture)
+    architecture = find_architecture(card.architecture, architectures=architectures)
     if card.size is None or card.size not in architecture.sizes:
         raise CheckpointError(f"card {card.name}: {card.architecture} has no size {card.size!r}")
     return _replace(architecture.sizes[card.size], card.config)
@@ -133,7 +134,7 @@ def card_labels(card: Card) -> tuple[str, ...] | None:
 
 def default_preprocessing(fit: Fit) -> Preprocessing:
     """Return the protocol of a file without a card: the usual one at the model's own size."""
-    architecture, config = find_architecture(fit.architecture), fit.config
+    architecture, config = fit.architecture, fit.config
     preset = architecture.preset_of(config) if architecture.preset_of else architecture.preset
     usual = PRESETS[preset]
     for part in ("encoder", "vision"):
@@ -146,7 +147,12 @@ def default_preprocessing(fit: Fit) -> Preprocessing:
     )
 
 
-def fit_file(file: CheckpointFile, card: Card | None) -> tuple[Fit, Card | None]:
+def fit_file(
+    file: CheckpointFile,
+    card: Card | None,
+    *,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
+) -> tuple[Fit, Card | None]:
     """Compare a file with the card it should be, or find out what it is.
 
     Without a card, one is chosen when the file, or its folder, has the name of a released model.
@@ -155,14 +161,14 @@ def fit_file(file: CheckpointFile, card: Card | None) -> tuple[Fit, Card | None]
         CheckpointError: the file is not that model, or none that the library knows.
     """
     if card is not None:
-        return _fit_card(file, card), card
+        return _fit_card(file, card, architectures), card
     try:
-        fit = identify(file.shapes)
+        fit = identify(file.shapes, architectures=architectures)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path}: {error}") from error
     if not fit.ok:
         raise CheckpointError(
-            f"{file.path} is nearest to {fit.architecture}, but does not fit: {fit.explain()}"
+            f"{file.path} is nearest to {fit.architecture.id}, but does not fit: {fit.explain()}"
         )
     named = [
         each
@@ -172,14 +178,14 @@ def fit_file(file: CheckpointFile, card: Card | None) -> tuple[Fit, Card | None]
     ]
     if len(named) != 1:
         return fit, None
-    return _fit_card(file, named[0]), named[0]
+    return _fit_card(file, named[0], architectures), named[0]
 
 
-def _fit_card(file: CheckpointFile, card: Card) -> Fit:
-    expected = card_config(card)
-    architecture = find_architecture(str(card.architecture))
+def _fit_card(file: CheckpointFile, card: Card, architectures: Sequence[Architecture]) -> Fit:
+    expected = card_config(card, architectures=architectures)
+    architecture = find_architecture(str(card.architecture), architectures=architectures)
     try:
-        fit = fit_to(file.shapes, architecture.id, base=expected)
+        fit = fit_to(file.shapes, architecture, base=expected)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path} is not {card.name}: {error}") from error
     wanted, found = architecture.traits(expected), architecture.traits(fit.config)

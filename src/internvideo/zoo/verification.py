@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.config import config_to_dict
 from internvideo.errors import CheckpointError
-from internvideo.zoo.architectures import find_architecture
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.hub import is_saved_model, read_config
 from internvideo.zoo.identify import Fit, block_of, fit_config, fit_to, guess_planned, identify
@@ -109,31 +111,38 @@ class Verification:
         return Group(Text(self.message), table)
 
 
-def verify(source: str | Path | Shapes, *, architecture: str | None = None) -> Verification:
+def verify(
+    source: str | Path | Shapes,
+    *,
+    architecture: str | None = None,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
+) -> Verification:
     """Tell which model a checkpoint or a key list is.
 
     Args:
         source: path of a checkpoint, a folder or a key list; or a mapping name → shape.
         architecture: compare with this one instead of the nearest.
+        architectures: those that the file can be of.
 
     Raises:
         CheckpointError: the file cannot be read, or is not safe to read.
         UnknownNameError: no such architecture.
     """
-    label, shapes, wrapper, stated = _read(source)
+    label, shapes, wrapper, stated = _read(source, architectures)
     counts = {
         "source": label,
         "num_tensors": len(shapes),
-        "num_parameters": sum(_product(shape) for shape in shapes.values()),
+        "num_parameters": sum(prod(shape) for shape in shapes.values()),
         "wrapper": wrapper,
     }
     try:
         if stated is not None and architecture is None:
             fit = fit_config(shapes, *stated)
         elif architecture is None:
-            fit = identify(shapes)
+            fit = identify(shapes, architectures=architectures)
         else:
-            fit = fit_to(shapes, find_architecture(architecture).id, base=None)
+            wanted = find_architecture(architecture, architectures=architectures)
+            fit = fit_to(shapes, wanted, base=None)
     except CheckpointError as error:
         return Verification(ok=False, message=f"{label}: {error}", **counts)
     return _answer(fit, counts, planned=guess_planned(shapes))
@@ -170,8 +179,8 @@ def read_key_list(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def _read(
-    source: str | Path | Shapes,
-) -> tuple[str, dict[str, tuple[int, ...]], str, tuple[str, Any] | None]:
+    source: str | Path | Shapes, architectures: Sequence[Architecture]
+) -> tuple[str, dict[str, tuple[int, ...]], str, tuple[Architecture, Any] | None]:
     """Return (label, shapes, wrapper, stated architecture and configuration)."""
     if isinstance(source, Mapping):
         return "the given list", {name: tuple(shape) for name, shape in source.items()}, "", None
@@ -183,7 +192,7 @@ def _read(
     file = read_checkpoint(path)
     stated = None
     if path.name == "model.safetensors" and is_saved_model(path.parent):
-        stated = read_config(path.parent)
+        stated = read_config(path.parent, architectures=architectures)
     return str(source), file.shapes, file.wrapper, stated
 
 
@@ -200,10 +209,9 @@ def _is_text(path: Path) -> bool:
 
 
 def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verification:
-    architecture = find_architecture(fit.architecture)
-    size = architecture.size_of(fit.config)
+    size = fit.architecture.size_of(fit.config)
     cards = tuple(card.name for card in candidates(fit))
-    what = f"{fit.architecture}{f' {size}' if size else ''}"
+    what = f"{fit.architecture.id}{f' {size}' if size else ''}"
     if (classes := getattr(fit.config, "num_classes", None)) is not None:
         what += f", {classes} classes"
     if fit.ok:
@@ -214,7 +222,7 @@ def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verific
             message += f". It looks like {planned}, which is planned"
     return Verification(
         ok=fit.ok,
-        architecture=fit.architecture,
+        architecture=fit.architecture.id,
         size=size,
         layout=fit.layout,
         cards=cards,
@@ -226,10 +234,3 @@ def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verific
         message=message,
         **counts,
     )
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from golden.adapters.viclip import vision_config
 from golden.case import Case
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.contrastive_blocks import blockwise_contrast
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.tasks.contrastive.task import ContrastivePretraining
 from internvideo.train.config import OptimConfig, ScheduleConfig
+from internvideo.train.contrast import blockwise_contrast
 from internvideo.train.optim import build_optimizer
 from internvideo.train.schedules import Schedule
 from internvideo.video.preprocessing import Preprocessing
@@ -56,7 +56,7 @@ def check_learning_rates(case: Case) -> None:
 def check_two_processes(case: Case) -> None:
     """The reference keeps a slice of the gradient on each rank; the slices are the whole of ours.
 
-    tests/models/test_contrastive_blocks.py shows that our processes compute what one computes.
+    tests/train/test_contrast.py shows that our processes compute what one computes.
     """
     sides = {}
     for side in ("video", "text"):

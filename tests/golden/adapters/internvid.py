@@ -9,10 +9,10 @@ import pytest
 
 from golden.case import Case
 from internvideo.data.build import read_list
+from internvideo.data.curation.rows import MetadataColumns
+from internvideo.data.curation.selection import diverse_choice
+from internvideo.data.curation.stats import measure_metadata
 from internvideo.data.formats.videochat import Conversation, conversation_text, read_conversations
-from internvideo.data.metadata import MetadataColumns
-from internvideo.data.metadata_filter import diverse_choice
-from internvideo.data.metadata_stats import measure_metadata
 
 
 def internvid_data(case: Case) -> None:

@@ -10,9 +10,9 @@ from golden.case import Case
 from internvideo.models import clip_init
 from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderConfig, caption_loss
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.internvideo_mm import SIZES, InternVideoMM, InternVideoMMConfig, context
 from internvideo.models.uniformerv2 import UniFormerV2Config
+from internvideo.train.contrast import contrastive_loss
 from internvideo.train.optim import parameter_groups
 from internvideo.zoo.kinds.internvideo_mm import OFFICIAL
 

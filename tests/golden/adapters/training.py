@@ -15,12 +15,13 @@ from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.tubelets import split_mask
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import VideoViTConfig
-from internvideo.tasks.recognition.supervised import SupervisedRecognition
 from internvideo.tasks.masked.task import MaskedPretraining
+from internvideo.tasks.recognition.supervised import SupervisedRecognition
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.optim import build_optimizer
 from internvideo.train.schedules import Schedule
-from internvideo.train.step import Objective, StepReport, optimizer_step
+from internvideo.train.step import StepReport, optimizer_step
+from internvideo.train.task import Objective
 from internvideo.video.preprocessing import Preprocessing
 
 

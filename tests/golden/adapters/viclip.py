@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from internvideo.results import Classification
+from internvideo.tasks.classification import prompting, zero_shot
 
 from golden.case import Case
 from internvideo import metrics
 from internvideo.errors import DataError
 from internvideo.models import clip_init
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder
-from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.tokenizer import CLIPTokenizer, clean_caption, padding_mask
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig, kept_tokens
 from internvideo.models.viclip_vision import ViCLIPVisionConfig
-from internvideo.results import Classification
-from internvideo.tasks.classification import prompting, zero_shot
+from internvideo.train.contrast import contrastive_loss
 from internvideo.train.schedules import cosine_value, warmup_cosine
 from internvideo.video import sampling
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import io
 import json
 
-from rich.console import Console
-
 from internvideo.results import CaptionSpan, VideoCaptions
+from rich.console import Console
 
 ANSWER = VideoCaptions(
     video="film.mp4",

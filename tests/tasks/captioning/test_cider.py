@@ -5,7 +5,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from internvideo.metrics import cider, exact_match
 
 WORDS = ("a", "red", "blue", "star", "ring", "moves", "left", "up")

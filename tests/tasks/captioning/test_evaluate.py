@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from internvideo.results import CaptionedVideo, CaptioningReport
 
 from internvideo.cli.application import run
 from internvideo.errors import ConfigError, DataError
@@ -15,7 +16,6 @@ from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.pipeline import load
-from internvideo.results import CaptionedVideo, CaptioningReport
 from internvideo.tasks.captioning.report import Fact
 from internvideo.video.preprocessing import PRESETS
 from internvideo.world import Encoding, World, plain_caption, vocabulary, write_mp4

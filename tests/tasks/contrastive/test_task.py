@@ -11,13 +11,13 @@ from torch.utils.data import default_collate
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.contrastive import contrastive_loss
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.tasks.contrastive.task import ContrastivePretraining, caption_loss
 from internvideo.train.config import OptimConfig
+from internvideo.train.contrast import contrastive_loss
 from internvideo.train.optim import build_optimizer
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing

@@ -10,8 +10,8 @@ import tiny
 from internvideo.data.clips import VideoListSource
 from internvideo.data.formats.multiple_choice import read_multiple_choice
 from internvideo.errors import ConfigError
-from internvideo.pipeline import load
 from internvideo.evaluation.engine import Running
+from internvideo.pipeline import load
 from internvideo.tasks.multiple_choice.evaluate import (
     choice_scores,
     evaluate_multiple_choice,

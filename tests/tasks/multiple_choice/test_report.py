@@ -4,9 +4,8 @@ import io
 import json
 
 import pytest
-from rich.console import Console
-
 from internvideo.results import ChoiceAnswer, MultipleChoiceReport
+from rich.console import Console
 
 
 def answer(chosen: int, *, kind: str = "", options: int = 4) -> ChoiceAnswer:

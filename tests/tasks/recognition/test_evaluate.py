@@ -11,9 +11,9 @@ import torch
 import tiny
 from internvideo.data.clips import ClipViews
 from internvideo.errors import ConfigError, DataError, VideoError
+from internvideo.evaluation.predictions import read_predictions
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.tasks.recognition.evaluate import center_view, evaluate_classifier
-from internvideo.evaluation.predictions import read_predictions
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import load_model
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from internvideo.tasks.classification import supervised
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
-from internvideo.tasks.classification import supervised
 from internvideo.tasks.recognition.supervised import SupervisedRecognition
 from internvideo.video.augment import AUGMENTATIONS
 from internvideo.video.mixup import draw_mixup, mix_clips

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from internvideo.tasks.pretraining import unmasked_teacher as module
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
-from internvideo.tasks.pretraining import unmasked_teacher as module
 from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
 from internvideo.video.augment import AUGMENTATIONS
 from internvideo.video.preprocessing import Preprocessing

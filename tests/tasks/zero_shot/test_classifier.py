@@ -10,13 +10,13 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
-from internvideo.tasks.zero_shot.prompting import class_prompts, prompt_templates
 from internvideo.tasks.zero_shot.classifier import (
     ZeroShotClassifier,
     class_embeddings,
     prompt_probabilities,
     zero_shot_metrics,
 )
+from internvideo.tasks.zero_shot.prompting import class_prompts, prompt_templates
 from internvideo.video.preprocessing import Preprocessing
 
 WORDS = ("a", "an", "red", "star", "moves", "left", "right", "action", "of")

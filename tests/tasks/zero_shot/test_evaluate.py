@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from internvideo.metrics import dual_softmax, top_k_accuracy
 
 import tiny
 from internvideo.data.clips import ClipViews
 from internvideo.errors import ConfigError, DataError, VideoError
-from internvideo.metrics import dual_softmax, top_k_accuracy
-from internvideo.pipeline import VideoModel, load
 from internvideo.evaluation.engine import Running
-from internvideo.tasks.zero_shot.prompting import class_prompts
+from internvideo.evaluation.predictions import read_predictions
+from internvideo.pipeline import VideoModel, load
 from internvideo.tasks.zero_shot.classifier import zero_shot_metrics
 from internvideo.tasks.zero_shot.evaluate import evaluate_zero_shot
-from internvideo.evaluation.predictions import read_predictions
+from internvideo.tasks.zero_shot.prompting import class_prompts
 
 ACTIONS = [f"something {verb}" for verb in ("grows", "shrinks", "moves left", "moves up", "blinks",
                                             "bounces", "stays still")]  # fmt: skip

@@ -5,9 +5,9 @@ import json
 import logging
 
 import pytest
+from internvideo.results import VideoPrediction, ZeroShotReport
 from rich.console import Console
 
-from internvideo.results import VideoPrediction, ZeroShotReport
 from internvideo.evaluation.accuracy import class_table
 
 

@@ -17,7 +17,7 @@ from internvideo.tasks.captioning.report import CaptionedVideo, CaptioningReport
 from internvideo.tasks.task import Option
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import Scene, action_named, plain_caption
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["CaptionedVideos", "evaluate", "open_captioned"]
 

@@ -20,7 +20,7 @@ from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo, name_of
 from internvideo.video.windows import window_protocol
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["CaptionStyle", "CaptionWriter", "caption_spans", "caption_videos", "predict"]
 

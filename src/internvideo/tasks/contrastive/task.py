@@ -11,30 +11,30 @@ are no negatives of each other. Clips of one frame are still images.
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
-from internvideo.models.collectives import training_group
-from internvideo.models.contrastive import caption_ids
-from internvideo.models.contrastive_blocks import Exchange, blockwise_contrast
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
 from internvideo.models.viclip import ViCLIP
 from internvideo.tasks.parts import Parts
+from internvideo.train.collectives import training_group
+from internvideo.train.contrast import Exchange, blockwise_contrast, caption_ids
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
-from internvideo.zoo.towers import load_towers
+from internvideo.zoo.starts import load_towers
 
 __all__ = ["ContrastiveConfig", "ContrastivePretraining", "build", "caption_loss"]
 
@@ -81,7 +81,7 @@ def caption_loss(logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b l"]) -> Flo
     return F.cross_entropy(logits.float().flatten(0, 1), following.flatten(), ignore_index=-100)
 
 
-class ContrastivePretraining(nn.Module):
+class ContrastivePretraining(TrainableTask[TwoTowers]):
     """Trains a `ViCLIP` or an `InternVideoMM` on captioned clips.
 
     Args:
@@ -125,7 +125,7 @@ class ContrastivePretraining(nn.Module):
 
     # --- in the data worker -------------------------------------------------------------------
 
-    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Any]]:
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return uint8 frames "t h w c", token ids, an id of the caption, and what was drawn.
 
         Equal captions get equal ids: in the loss they are positives of each other. `cut` tells that

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.config import Fraction, config_class
 from internvideo.data.samples import Sample
@@ -25,6 +25,7 @@ from internvideo.tasks.masked.masking import (
     draw_mask,
 )
 from internvideo.tasks.parts import Parts
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
@@ -53,7 +54,7 @@ class MaskedConfig:
     )
 
 
-class MaskedPretraining(nn.Module):
+class MaskedPretraining(TrainableTask[VideoMAE]):
     """Trains a `VideoMAE` to predict the pixels of masked tokens.
 
     Args:

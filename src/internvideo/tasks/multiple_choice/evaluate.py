@@ -33,7 +33,7 @@ from internvideo.evaluation.text import embed_sentences, prompt_rule
 from internvideo.models.tokenizer import clean_caption
 from internvideo.tasks.multiple_choice.report import ChoiceAnswer, MultipleChoiceReport
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["OptionChooser", "choice_scores", "evaluate", "open_choices"]
 

@@ -20,7 +20,7 @@ from internvideo.evaluation.report import answered_and_failures
 from internvideo.tasks.recognition.merge import ViewLogits, best_classes, merge_views
 from internvideo.tasks.task import Option
 from internvideo.video.preprocessing import Preprocessing, Sampling
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["ClassPredictor", "center_view", "evaluate", "measure"]
 

@@ -29,7 +29,7 @@ from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.recognition.evaluate import center_view
 from internvideo.tasks.recognition.probe import FeatureSample, ProbeRecognition
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.zoo.fingerprint import weights_sha256
+from internvideo.zoo.hub import weights_sha256
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

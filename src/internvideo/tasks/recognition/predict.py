@@ -16,7 +16,7 @@ from internvideo.evaluation.videos import Cut, Partial, label_timelines, label_v
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["ClassNamer", "predict"]
 

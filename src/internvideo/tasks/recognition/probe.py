@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.config import Fraction, config_class
 from internvideo.data.samples import Sample
@@ -18,6 +18,7 @@ from internvideo.errors import ConfigError
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.recognition.supervised import class_label
+from internvideo.train.task import TrainableTask
 from internvideo.video.preprocessing import Preprocessing
 
 __all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build_probe"]
@@ -50,7 +51,7 @@ class FeatureSample(Sample):
     features: Float[Tensor, "*n d"] | None = None
 
 
-class ProbeRecognition(nn.Module):
+class ProbeRecognition(TrainableTask[ProbeClassifier]):
     """Trains the head of a `ProbeClassifier` on clips with a class each.
 
     Args:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
@@ -24,12 +24,14 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.models.classifier import VideoClassifier
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.tasks.parts import Parts
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.mixup import draw_mixup, mix_clips, mix_labels
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.zoo.labels import k710_rows
-from internvideo.zoo.load import load_encoder_weights, load_model
+from internvideo.zoo.load import load_model
+from internvideo.zoo.transfer import load_encoder_weights
 
 __all__ = [
     "SupervisedConfig",
@@ -63,7 +65,7 @@ class SupervisedConfig:
         return self.mixup_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
 
 
-class SupervisedRecognition(nn.Module):
+class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifier]):
     """Trains a classifier of videos on clips with a class each.
 
     Args:

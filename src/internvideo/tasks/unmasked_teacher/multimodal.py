@@ -19,15 +19,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.config import NonNegative, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
-from internvideo.models.collectives import training_group
-from internvideo.models.contrastive import caption_ids
-from internvideo.models.contrastive_blocks import blockwise_contrast
 from internvideo.models.features import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
 from internvideo.models.umt_multimodal import TextTokens, UMTMultimodal
@@ -43,6 +40,9 @@ from internvideo.tasks.unmasked_teacher.losses import (
     word_loss,
 )
 from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
+from internvideo.train.collectives import training_group
+from internvideo.train.contrast import blockwise_contrast, caption_ids
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.masks import (
     PlaceRule,
@@ -54,7 +54,7 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.world import vocabulary as world_words
 from internvideo.zoo import load_clip_teacher
-from internvideo.zoo.umt_start import load_multimodal_start, load_text_start
+from internvideo.zoo.starts import load_multimodal_start, load_text_start
 
 __all__ = ["LossWeights", "UMTMultimodalConfig", "UMTMultimodalPretraining", "build"]
 
@@ -100,7 +100,7 @@ class UMTMultimodalConfig:
     weights: LossWeights = Field(default_factory=LossWeights)
 
 
-class UMTMultimodalPretraining(nn.Module):
+class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
     """Trains a `UMTMultimodal` on captioned clips and images (clips of one frame).
 
     The teacher is the one that the model holds, or else a given one that is no part of the module:
@@ -155,7 +155,7 @@ class UMTMultimodalPretraining(nn.Module):
         """
         return of_task(self._teaching).teacher
 
-    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Any]]:
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return frames "t h w c", token ids, the same with hidden words, and an id of the caption.
 
         Raises:
@@ -164,7 +164,7 @@ class UMTMultimodalPretraining(nn.Module):
         if not sample.caption:
             raise DataError("a clip without a caption cannot be used for training with text")
         caption = clean_caption(sample.caption)
-        row: dict[str, Any] = self.input.prepare(torch.from_numpy(sample.frames), rng)
+        row = self.input.prepare(torch.from_numpy(sample.frames), rng)
         row["tokens"] = self.model.tokenizer(caption)[0]
         row["caption_id"] = caption_ids([caption])[0]
         if self.config.weights.mlm:

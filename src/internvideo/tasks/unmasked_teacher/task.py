@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.config import Fraction, Positive, config_class
 from internvideo.data.samples import Sample
@@ -24,6 +24,7 @@ from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.unmasked_teacher import AlignmentLoss, UnmaskedTeacher, alignment_loss
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
+from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.masks import (
     PlaceRule,
@@ -58,7 +59,7 @@ class UnmaskedTeacherConfig:
     loss: AlignmentLoss = Field(default="cosine", description="between unit vectors")
 
 
-class UnmaskedTeacherPretraining(nn.Module):
+class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
     """Trains an `UnmaskedTeacher` student.
 
     The teacher is no part of the module: it has nothing to train, every process keeps all of it,

@@ -39,8 +39,8 @@ from internvideo.tasks.zero_shot.prompting import (
 from internvideo.tasks.zero_shot.report import ZeroShotReport
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import action_prompts
+from internvideo.zoo.hub import LoadedModel
 from internvideo.zoo.labels import label_maps, label_names
-from internvideo.zoo.load import LoadedModel
 
 __all__ = ["LabelledVideos", "evaluate", "open_labelled"]
 

@@ -14,7 +14,7 @@ from internvideo.tasks.task import Option
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.tasks.zero_shot.prompting import class_prompts, find_templates
 from internvideo.video.opening import AnyVideo
-from internvideo.zoo.load import LoadedModel
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["predict", "sentence_classifier"]
 

@@ -1,8 +1,14 @@
-"""The loss of `contrastive.contrastive_loss` for large batches and several processes.
+"""Video-text contrast: the symmetric cross-entropy with several possible positives.
 
-The B x B matrix `S = v tᵀ / temperature` is never held. It is computed by blocks of rows, of which
-only the log-sum-exp of the rows and of the columns stay; the backward pass computes each block
-again. Both directions of the loss come from the same block:
+`S = v tᵀ / temperature` of unit vectors; the target of row i is uniform over all j with the same
+sample id, so a caption that occurs twice in a batch is not its own negative. The loss is the mean
+of the video→text and the text→video cross-entropy, as in ViCLIP (arXiv 2307.06942); with distinct
+ids it is the InfoNCE loss of CLIP. `contrastive_loss` says it in four lines, for one process;
+`blockwise_contrast` computes the same for large batches and several processes.
+
+There the B x B matrix S is never held. It is computed by blocks of rows, of which only the
+log-sum-exp of the rows and of the columns stay; the backward pass computes each block again. Both
+directions of the loss come from the same block:
 
     loss = ½ mean_i lse_j S_ij + ½ mean_j lse_i S_ij − mean_i Σ_j y_ij S_ij
     ∂loss/∂S_ij = (exp(S_ij − row_i) + exp(S_ij − column_j) − 2 y_ij) / 2B
@@ -24,16 +30,19 @@ gradient is 1 / w of this one. AdamW, which is blind to a constant factor, hides
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-from internvideo.models.collectives import (
+from internvideo.train.collectives import (
     gather_rows,
     group_rank,
     group_size,
@@ -43,11 +52,60 @@ from internvideo.models.collectives import (
     total,
 )
 
-__all__ = ["Contrast", "Exchange", "blockwise_contrast"]
+__all__ = [
+    "Contrast",
+    "Exchange",
+    "blockwise_contrast",
+    "caption_ids",
+    "contrastive_loss",
+    "contrastive_targets",
+]
 
 Exchange = Literal["gather", "ring"]
 
 _BLOCK = 1 << 22  # numbers of S at a time: 16 MB
+
+
+def caption_ids(captions: Sequence[str]) -> Int[Tensor, "b"]:
+    """Return one id per caption, equal for equal captions, in any batch and on any machine.
+
+    >>> first, second, third = caption_ids(["a red star", "a digit", "a red star"]).tolist()
+    >>> first == third != second
+    True
+    """
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in captions]
+    return torch.tensor(
+        [int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64
+    )
+
+
+def contrastive_targets(ids: Int[Tensor, "b"]) -> Float[Tensor, "b b"]:
+    """Return the target distribution of each row: uniform over the samples with the same id."""
+    same = (ids[:, None] == ids[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)
+
+
+def contrastive_loss(
+    video: Float[Tensor, "b d"],
+    text: Float[Tensor, "b d"],
+    temperature: float | Float[Tensor, ""],
+    *,
+    ids: Int[Tensor, "b"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return the symmetric contrastive loss of a batch of pairs.
+
+    Args:
+        video: unit-norm video embeddings.
+        text: unit-norm text embeddings; row i belongs to video i.
+        temperature: the similarities are divided by it.
+        ids: sample ids; pairs with equal ids are positives of each other. None: all are distinct.
+    """
+    logits = video.float() @ text.float().T / temperature
+    if ids is None:
+        target = torch.arange(len(logits), device=logits.device)
+    else:
+        target = contrastive_targets(ids)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 class Contrast(NamedTuple):
@@ -208,12 +266,19 @@ class _Gradients:
             of_text.addmm_(weights.T, self.video[part])
 
 
+class _Context(FunctionCtx):
+    """What `forward` leaves for `backward`."""
+
+    saved_tensors: tuple[Tensor, ...]
+    batch: _Batch
+
+
 class _BlockwiseContrast(torch.autograd.Function):
     """See the module's docstring; the arguments are those of `blockwise_contrast`, in float32."""
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: _Context,
         video: Tensor,
         text: Tensor,
         temperature: Tensor,
@@ -238,17 +303,17 @@ class _BlockwiseContrast(torch.autograd.Function):
         sums = total(torch.stack([partial, rows.found.float().sum()]), group)
         loss, accuracy = sums / len(batch.all_ids)
         ctx.save_for_backward(rows.video, text, temperature, rows.lse, columns)
-        ctx.batch = batch  # type: ignore[attr-defined]
+        ctx.batch = batch
         ctx.mark_non_differentiable(accuracy)
         return loss, accuracy
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, of_loss: Tensor, _: Tensor
+    def backward(  # type: ignore[override]  # the base takes any
+        ctx: _Context, of_loss: Tensor, _: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
-        video, text, temperature, lse, columns = ctx.saved_tensors  # type: ignore[attr-defined]
-        batch: _Batch = ctx.batch  # type: ignore[attr-defined]
+        video, text, temperature, lse, columns = ctx.saved_tensors
+        batch = ctx.batch
         of_text = torch.zeros_like(text)
         with torch.autocast(video.device.type, enabled=False):
             gradients = _Gradients(video, lse, batch)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import math
 from pathlib import Path
 
 import pytest
@@ -12,8 +10,82 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from internvideo.models.contrastive import contrastive_loss
-from internvideo.models.contrastive_blocks import blockwise_contrast
+from internvideo.train.contrast import (
+    blockwise_contrast,
+    caption_ids,
+    contrastive_loss,
+    contrastive_targets,
+)
+from train.launch import run_processes
+
+# --- the plain loss ---------------------------------------------------------------------------
+
+
+def unit(*shape: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
+
+
+def test_targets_are_uniform_over_equal_ids():
+    targets = contrastive_targets(torch.tensor([7, 3, 7, 5]))
+    assert targets.tolist() == [[0.5, 0, 0.5, 0], [0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 0, 1]]
+
+
+def test_identical_embeddings_give_the_logarithm_of_the_batch_size():
+    same = F.normalize(torch.ones(8, 4), dim=-1)
+    assert contrastive_loss(same, same, 0.07).item() == pytest.approx(math.log(8), rel=1e-6)
+
+
+def test_the_loss_is_the_formula_of_the_reference():
+    video, text, ids = unit(5, 6, seed=0), unit(5, 6, seed=1), torch.tensor([0, 1, 0, 2, 1])
+    similarity = (video @ text.T / 0.1).double()
+    targets = contrastive_targets(ids).double()
+    expected = 0.0
+    for matrix in (similarity, similarity.T):
+        expected -= (targets * matrix.log_softmax(1)).sum(1).mean() / 2
+    torch.testing.assert_close(
+        contrastive_loss(video, text, 0.1, ids=ids).double(), expected, rtol=1e-6, atol=1e-6
+    )
+
+
+@given(st.integers(1, 8), st.integers(0, 1000))
+@settings(max_examples=25)
+def test_distinct_ids_equal_no_ids(size, seed):
+    video, text = unit(size, 5, seed=seed), unit(size, 5, seed=seed + 1)
+    plain = contrastive_loss(video, text, 0.2)
+    named = contrastive_loss(video, text, 0.2, ids=torch.arange(size) * 3 - 4)
+    torch.testing.assert_close(plain, named)
+    torch.testing.assert_close(plain, contrastive_loss(text, video, 0.2))
+
+
+def test_a_repeated_caption_is_not_its_own_negative():
+    video = unit(4, 8, seed=0)
+    video[1] = video[0]
+    plain, joint = (
+        contrastive_loss(video, video, 0.01, ids=ids) for ids in (None, torch.tensor([0, 0, 1, 2]))
+    )
+    assert joint.item() == pytest.approx(plain.item(), abs=1e-5)  # both halves of the pair tie
+    apart = video.clone()
+    apart[1] = F.normalize(video[0] + 0.3 * unit(8, seed=5), dim=0)
+    separated = contrastive_loss(apart, apart, 0.01, ids=torch.tensor([0, 0, 1, 2]))
+    assert separated > joint  # equal captions want equal embeddings
+
+
+def test_caption_ids_are_stable_across_batches():
+    first = caption_ids(["a red star", "ein Stern ★", "a red star"])
+    again = caption_ids(["ein Stern ★", "a red star"])
+    assert first[0] == first[2] == again[1]
+    assert first[1] == again[0]
+    assert first[0] != first[1]
+    assert first.dtype == torch.int64
+
+
+def test_low_precision_features_are_compared_in_float32():
+    video, text = unit(4, 8, seed=0).bfloat16(), unit(4, 8, seed=1).bfloat16()
+    assert contrastive_loss(video, text, torch.tensor(0.01)).dtype == torch.float32
+
+
+# --- the same by blocks -----------------------------------------------------------------------
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 NAMES = ("loss", "video", "text", "temperature")
@@ -76,8 +148,8 @@ def test_gradients_are_those_of_finite_differences():
             moved[index] = moved[index] + sign * 1e-4 * direction.double()
             losses.append(contrastive_loss_in_double(*moved, ids=ids))
         slope = (losses[0] - losses[1]) / 2e-4
-        told = (found[name].double() * direction).sum()
-        torch.testing.assert_close(told, slope, rtol=1e-3, atol=1e-5, msg=name)
+        along = (found[name].double() * direction).sum()
+        torch.testing.assert_close(along, slope, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def contrastive_loss_in_double(video, text, temperature, *, ids):
@@ -131,26 +203,23 @@ def test_another_exchange_is_refused():
 PROCESSES = Path(__file__).with_name("contrast_processes.py")
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def spread(request, tmp_path_factory):
-    """Return what several processes computed, by the name of their case."""
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory):
+    """Return what all of three processes, two of them and one alone computed, by case."""
     directory = tmp_path_factory.mktemp("contrast")
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={request.param}"]
-    line = [sys.executable, *launch, str(PROCESSES), str(directory)]
-    root = str(PROCESSES.parents[1])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
-    done = subprocess.run(line, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_processes([str(PROCESSES), str(directory)], processes=3)
     return {path.stem: load_file(path) for path in directory.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", ["gather", "ring"])
 @pytest.mark.parametrize("repeated", ["distinct", "repeated"])
-def test_processes_compute_what_one_computes(spread, exchange, repeated):
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_compute_what_one_computes(spread, exchange, repeated, processes):
     """The towers are linear maps under DDP; every process saw its own part of the batch."""
-    told, alone = spread[f"{exchange}-{repeated}"], spread[f"alone-{repeated}"]
-    assert told.keys() == alone.keys()
+    shared, alone = spread[f"{exchange}-{repeated}-{processes}"], spread[f"alone-{repeated}"]
+    assert shared.keys() == alone.keys()
     assert len(alone) == 5
     assert all(alone[name].abs().sum() > 1e-3 for name in alone if name.startswith("grad."))
     for name, expected in alone.items():
-        torch.testing.assert_close(told[name], expected, **TOLERANCE, msg=f"{exchange} {name}")
+        torch.testing.assert_close(shared[name], expected, **TOLERANCE, msg=f"{exchange} {name}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -15,9 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from internvideo.models.collectives import training_group
-from internvideo.models.contrastive import contrastive_loss
-from internvideo.models.contrastive_blocks import blockwise_contrast
+from internvideo.train.collectives import training_group
+from internvideo.train.contrast import blockwise_contrast, contrastive_loss
 
 SIZE, WIDTH = 12, 7
 
@@ -51,36 +52,43 @@ def main(directory: Path) -> None:
     dist.init_process_group("gloo")
     draw = torch.Generator().manual_seed(0)
     video, text = torch.randn(2, SIZE, WIDTH, generator=draw)
-    rank, world = dist.get_rank(), dist.get_world_size()
-    part = slice(rank * SIZE // world, (rank + 1) * SIZE // world)
+    groups = {3: training_group(), 2: dist.new_group([1, 2])}  # two with other ranks in the run
     for name, ids in (("distinct", None), ("repeated", torch.arange(SIZE) % 5)):
-        if rank == 0:
-            store(directory / f"alone-{name}", Towers(), (video, text), partial(alone, ids=ids))
-        for exchange in ("gather", "ring"):
+        if dist.get_rank() == 0:
+            known = partial(alone, ids=ids)
+            store(directory / f"alone-{name}", Towers(), (video, text), known)
+        for exchange, (world, group) in product(("gather", "ring"), groups.items()):
+            if (rank := dist.get_rank(group)) < 0:
+                continue
+            part = slice(rank * SIZE // world, (rank + 1) * SIZE // world)
             spread = partial(
                 blockwise_contrast,
                 ids=None if ids is None else ids[part],
-                group=training_group(),
+                group=group,
                 exchange=exchange,
                 block=2 * SIZE,
             )
-            towers = DistributedDataParallel(Towers())
-            store(directory / f"{exchange}-{name}", towers, (video[part], text[part]), spread)
+            towers = DistributedDataParallel(Towers(), process_group=group)
+            path = directory / f"{exchange}-{name}-{world}"
+            # The last one writes, so that what is shared is shown.
+            store(path if rank == world - 1 else None, towers, (video[part], text[part]), spread)
             del towers
     gc.collect()  # what DDP leaves in cycles holds threads of the group
     dist.barrier()
     dist.destroy_process_group()
 
 
-def store(path: Path, towers: nn.Module, inputs: tuple[Tensor, Tensor], loss_of) -> None:
-    """Compute loss and gradients; the last process writes, so that what is shared is shown."""
+def store(
+    path: Path | None, towers: nn.Module, inputs: tuple[Tensor, Tensor], loss_of: Callable
+) -> None:
+    """Compute loss and gradients, and write them to a file if there is one."""
     loss, accuracy = towers(*inputs, loss_of)
     loss.backward()
-    if dist.get_rank() != (0 if path.stem.startswith("alone") else dist.get_world_size() - 1):
-        return
     inner = getattr(towers, "module", towers)
     gradients = {f"grad.{name}": p.grad for name, p in inner.named_parameters()}
-    save_file({"loss": loss.detach(), "accuracy": accuracy, **gradients}, f"{path}.safetensors")
+    if path is not None:
+        tensors = {"loss": loss.detach(), "accuracy": accuracy, **gradients}
+        save_file(tensors, f"{path}.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Exchange of rows between processes: gather, scatter of sums, and one step round a ring.
 
 `group` is a process group of `torch.distributed` or None, which is one process alone: then nothing
-is sent, and the functions return what they got. None of them is differentiable; who calls them
-sends the gradients back.
+is sent, and the functions return their argument. None of them is differentiable; the caller sends
+the gradients back.
 
-Letters: n rows of a process, w processes.
+Letters: n rows of a process, w processes. Newer versions of torch deprecate two names used here;
+the oldest one that is supported has no others.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def gather_rows(
     if group is None:
         return rows
     gathered = rows.new_empty(group_size(group) * len(rows), *rows.shape[1:])
-    dist.all_gather_into_tensor(gathered, rows.contiguous(), group=group)
+    dist.all_gather_into_tensor(gathered, rows.contiguous(), group=group)  # type: ignore[deprecated]
     return gathered
 
 
@@ -63,7 +64,7 @@ def scatter_sum(
     if group is None:
         return rows
     own = rows.new_empty(len(rows) // group_size(group), *rows.shape[1:])
-    dist.reduce_scatter_tensor(own, rows.contiguous(), group=group)
+    dist.reduce_scatter_tensor(own, rows.contiguous(), group=group)  # type: ignore[deprecated]
     return own
 
 
@@ -95,7 +96,7 @@ def pass_on(tensors: Sequence[Tensor], group: dist.ProcessGroup | None) -> list[
     following = dist.get_global_rank(group, (rank + 1) % size)
     previous = dist.get_global_rank(group, (rank - 1) % size)
     received = [torch.empty_like(tensor) for tensor in tensors]
-    operations = []
+    operations: list[dist.P2POp] = []
     for tag, (own, other) in enumerate(zip(tensors, received, strict=True)):
         operations.append(dist.P2POp(dist.isend, own.contiguous(), following, group, tag))
         operations.append(dist.P2POp(dist.irecv, other, previous, group, tag))

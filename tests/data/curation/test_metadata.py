@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from internvideo.cli.application import run
-from internvideo.data import metadata_files, metadata_stats
-from internvideo.data.metadata import ClipFilter, Condition, MetadataColumns
-from internvideo.data.metadata_filter import diverse_choice, filter_metadata
-from internvideo.data.metadata_stats import LENGTH_EDGES, QUANTILES, measure_metadata
+from internvideo.data.curation import rows, stats
+from internvideo.data.curation.rows import MetadataColumns
+from internvideo.data.curation.selection import (
+    ClipFilter,
+    Condition,
+    diverse_choice,
+    filter_metadata,
+)
+from internvideo.data.curation.stats import LENGTH_EDGES, QUANTILES, measure_metadata
 from internvideo.data.timestamps import format_timestamp
 from internvideo.errors import ConfigError, DataError
 
@@ -77,7 +82,7 @@ FILTERS = [
 )
 @pytest.mark.parametrize(("wanted", "kept"), FILTERS)
 def test_rows_are_taken_as_they_are(tmp_path, monkeypatch, kinds, wanted, kept):
-    monkeypatch.setattr(metadata_files, "_ROWS", 5)  # several blocks
+    monkeypatch.setattr(rows, "_ROWS", 5)  # several blocks
     source = write_rows(tmp_path / f"in{kinds[0]}", ROWS)
     out, seen = tmp_path / f"out{kinds[1]}", []
     report = filter_metadata(source, out, wanted, progress=lambda *args: seen.append(args))
@@ -145,13 +150,13 @@ def test_what_a_filter_cannot_do(tmp_path):
             "no column with the aesthetic .*; the columns are YoutubeID,",
         ),
         (ClipFilter(languages=("en",)), "no column with the language"),
+        (ClipFilter(min_duration=1), "no column with the start"),
         (ClipFilter(where=(Condition.parse("kind=1"),)), "no column 'kind'.* Did you mean 'Kind'"),
     ):
         with pytest.raises(DataError, match=message):
             filter_metadata(path, out, wanted)
         assert not out.exists()
         assert not list(tmp_path.glob("*.part"))
-    assert filter_metadata(path, out, ClipFilter(min_duration=1)).num_bad == 1
     with pytest.raises(ConfigError, match="is the file that is read"):
         filter_metadata(path, path, ClipFilter())
     with pytest.raises(ConfigError, match=r"expected the ending .jsonl"):
@@ -172,12 +177,12 @@ def test_what_a_filter_cannot_do(tmp_path):
 
 @pytest.mark.parametrize("kind", [".jsonl", ".parquet"])
 def test_a_diverse_part_is_the_published_draw(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(metadata_files, "_ROWS", 7)
-    rows = [row(number, YoutubeID=NAMES[number % 5 % 3]) for number in range(40)]
-    source, out = write_rows(tmp_path / f"in{kind}", rows), tmp_path / f"out{kind}"
+    monkeypatch.setattr(rows, "_ROWS", 7)
+    clips = [row(number, YoutubeID=NAMES[number % 5 % 3]) for number in range(40)]
+    source, out = write_rows(tmp_path / f"in{kind}", clips), tmp_path / f"out{kind}"
     wanted = ClipFilter(min_duration=4)
     report = filter_metadata(source, out, wanted, diverse=10)
-    taken = rows[3:]
+    taken = clips[3:]
     drawn = diverse_choice(np.unique([r["YoutubeID"] for r in taken], return_inverse=True)[1], 10)
     assert len(set(drawn.tolist())) == 10
     assert read_rows(out) == [taken[place] for place in sorted(drawn)]
@@ -202,8 +207,9 @@ def test_the_name_of_a_video_is_its_first_eleven_characters():
 
 @pytest.mark.parametrize("kind", [".jsonl", ".parquet"])
 def test_stats_count_everything_once(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(metadata_files, "_ROWS", 5)
-    monkeypatch.setattr(metadata_stats, "_MERGE_AT", 2)
+    monkeypatch.setattr(rows, "_ROWS", 5)
+    monkeypatch.setattr(stats, "_FOLD_AT", 2)
+    monkeypatch.setattr(stats, "_MERGE_AT", 2)
     measured = measure_metadata(write_rows(tmp_path / f"in{kind}", ROWS))
     assert (measured.num_rows, measured.num_clips, measured.num_videos) == (12, 12, 3)
     lengths = [1 + number for number in range(12)]

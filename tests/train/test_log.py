@@ -5,24 +5,25 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from internvideo.errors import ConfigError, MissingExtraError
-from internvideo.train.journal import Journal, describe, read_log
+from internvideo.train.log import RunLog, describe, draw_curves, read_log
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
-    monkeypatch.setattr("internvideo.train.journal.draw_curves", lambda records, path: None)
+    monkeypatch.setattr("internvideo.train.log.draw_curves", lambda *_: None)
 
 
-def test_a_resumed_journal_drops_what_will_be_written_again(tmp_path):
-    with Journal(tmp_path, total_steps=10, start_step=0) as journal:
-        journal.record(2, {"loss": 3.0})
-        journal.record(4, {"loss": 2.0})
+def test_a_resumed_log_drops_what_will_be_written_again(tmp_path):
+    with RunLog(tmp_path, total_steps=10, start_step=0) as log:
+        log.log(2, {"loss": 3.0})
+        log.log(4, {"loss": 2.0})
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')  # cut off by a kill
-    with Journal(tmp_path, total_steps=10, start_step=2) as journal:
-        journal.record(4, {"loss": 2.5})
+    with RunLog(tmp_path, total_steps=10, start_step=2) as log:
+        log.log(4, {"loss": 2.5})
     assert read_log(tmp_path / "log.jsonl") == [
         {"step": 2, "loss": 3.0},
         {"step": 4, "loss": 2.5},
@@ -31,10 +32,10 @@ def test_a_resumed_journal_drops_what_will_be_written_again(tmp_path):
 
 
 def test_the_table_gets_a_column_when_a_new_number_comes(tmp_path):
-    with Journal(tmp_path, total_steps=3, start_step=0) as journal:
-        journal.record(1, {"loss": 3.0})
-        journal.record(1, {"val_top1": 50.0})
-        journal.record(2, {"loss": 2.0})
+    with RunLog(tmp_path, total_steps=3, start_step=0) as log:
+        log.log(1, {"loss": 3.0})
+        log.log(1, {"val_top1": 50.0})
+        log.log(2, {"loss": 2.0})
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert rows == [
         {"step": "1", "loss": "3.0", "val_top1": ""},
@@ -44,9 +45,9 @@ def test_the_table_gets_a_column_when_a_new_number_comes(tmp_path):
 
 
 def test_only_the_first_process_writes(tmp_path):
-    with Journal(tmp_path, total_steps=1, start_step=0, active=False) as journal:
-        journal.record(1, {"loss": 1.0})
-        journal.advance(1)
+    with RunLog(tmp_path, total_steps=1, start_step=0, active=False) as log:
+        log.log(1, {"loss": 1.0})
+        log.advance(1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -60,12 +61,12 @@ def test_the_line_says_when_data_are_the_bottleneck(tmp_path, capsys):
         "lr": 1e-3,
         "skipped": 0,
     }
-    with Journal(tmp_path, total_steps=4, start_step=0) as journal:
-        journal.record(2, numbers)
+    with RunLog(tmp_path, total_steps=4, start_step=0) as log:
+        log.log(2, numbers)
     line = "loss 0.5  lr 0.001  120 clips/s  waited 12 ms a step  1.25 GiB"
-    told = capsys.readouterr().err
-    assert told.startswith(f"step 2/4  {line}  ETA 0:00:0")
-    assert told.count("\n") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"step 2/4  {line}  ETA 0:00:0")
+    assert shown.count("\n") == 1
     assert describe({**numbers, "data_wait": 0.43, "skipped": 3}) == (
         f"{line}  3 videos skipped  data loading is the bottleneck (43% of the time): "
         "raise runtime.num_workers"
@@ -74,9 +75,9 @@ def test_the_line_says_when_data_are_the_bottleneck(tmp_path, capsys):
 
 def test_tensorboard_events_are_written(tmp_path):
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with Journal(tmp_path, total_steps=3, start_step=0) as journal:
-        journal.record(1, {"loss": 3.0})
-        journal.record(2, {"loss": 2.0})
+    with RunLog(tmp_path, total_steps=3, start_step=0) as log:
+        log.log(1, {"loss": 3.0})
+        log.log(2, {"loss": 2.0})
     events = accumulators.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 3.0), (2, 2.0)]
 
@@ -85,7 +86,7 @@ def test_weights_and_biases_is_optional_and_goes_on_with_the_same_run(tmp_path, 
     monkeypatch.setitem(sys.modules, "wandb", None)
     with (
         pytest.raises(MissingExtraError, match=r"internvideo\[wandb\]"),
-        Journal(tmp_path, total_steps=3, start_step=0, wandb_project="p"),
+        RunLog(tmp_path, total_steps=3, start_step=0, wandb_project="p"),
     ):
         pass
     begun, logged, ended = [], [], []
@@ -99,8 +100,8 @@ def test_weights_and_biases_is_optional_and_goes_on_with_the_same_run(tmp_path, 
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
     for start in (0, 1):
-        with Journal(tmp_path, total_steps=3, start_step=start, wandb_project="p") as journal:
-            journal.record(start + 1, {"loss": 3.0})
+        with RunLog(tmp_path, total_steps=3, start_step=start, wandb_project="p") as log:
+            log.log(start + 1, {"loss": 3.0})
     assert logged == [(1, {"loss": 3.0}), (2, {"loss": 3.0})]
     assert ended == [0, 0]
     assert begun[0]["id"] == begun[1]["id"]
@@ -108,21 +109,21 @@ def test_weights_and_biases_is_optional_and_goes_on_with_the_same_run(tmp_path, 
 
 
 def test_a_disk_that_is_full_on_resuming_does_not_cost_the_log(tmp_path, monkeypatch):
-    with Journal(tmp_path, total_steps=10, start_step=0) as journal:
-        journal.record(2, {"loss": 3.0})
+    with RunLog(tmp_path, total_steps=10, start_step=0) as log:
+        log.log(2, {"loss": 3.0})
     before = (tmp_path / "log.jsonl").read_text()
 
     def full(*_, **__):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_text", full)
-        with pytest.raises(OSError), Journal(tmp_path, total_steps=10, start_step=2):  # noqa: PT011
+        patch.setattr("pathlib.Path.replace", full)
+        with pytest.raises(OSError), RunLog(tmp_path, total_steps=10, start_step=2):  # noqa: PT011
             pass
     assert (tmp_path / "log.jsonl").read_text() == before
 
 
-def test_somebody_who_is_not_logged_in_is_told(tmp_path, monkeypatch):
+def test_somebody_who_is_not_logged_in_reads_how_to(tmp_path, monkeypatch):
     class NotLoggedInError(Exception): ...
 
     def init(**_):
@@ -132,6 +133,26 @@ def test_somebody_who_is_not_logged_in_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", module)
     with (
         pytest.raises(ConfigError, match=r"wandb_project=p: No API key configured. Use `wandb log"),
-        Journal(tmp_path, total_steps=3, start_step=0, wandb_project="p"),
+        RunLog(tmp_path, total_steps=3, start_step=0, wandb_project="p"),
     ):
         pass
+
+
+def test_every_number_gets_its_plot(tmp_path):
+    records = [
+        {"step": step, "loss": 1 / step, "lr": 0.1, "data_wait_ms": 3.0, "skipped": 0}
+        for step in (1, 2, 3)
+    ]
+    path = draw_curves(records, tmp_path / "a.png")
+    assert path == tmp_path / "a.png"
+    two = Image.open(path).size
+    measured = [{"step": 2, "val_top1": 10.0}, {"step": 3, "val_top1": 20.0}]
+    four = [{**record, "memory_gib": 1.0, "skipped": 1} for record in records]
+    five = Image.open(draw_curves(four + measured, tmp_path / "b.png")).size
+    assert five[0] == two[0]
+    assert five[1] == 2 * two[1], "five plots are two rows of three"
+
+
+def test_without_records_there_is_no_picture(tmp_path):
+    assert draw_curves([], tmp_path / "a.png") is None
+    assert not (tmp_path / "a.png").exists()

@@ -1,9 +1,8 @@
-"""What every process must know of a step: is a number not finite anywhere, was the run told to end?
+"""Why a run must stop: a signal, or a number that is not finite, in any of its processes.
 
-Three flags of each process are put together by one small all-reduce a step. A process on the CPU
-reads them at once; on an accelerator they are read one step later, when they have long arrived, so
-that the host never waits for the device. All processes read the same flags at the same step, and
-so stop at the same step.
+One small all-reduce a step combines three flags of each process. On the CPU they are read at once;
+on an accelerator one step later, when they have long arrived, so that the host never waits for the
+device. All processes read the same flags at the same step, and so stop at the same step.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,15 +29,15 @@ from internvideo.train.step import StepReport
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PreemptedError", "Watch"]
+__all__ = ["PreemptedError", "StopSignal"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# torchrun passes on what it is told; a cluster that tells all processes reaches each of ours twice.
+# torchrun passes signals on; from a cluster that signals all processes, ours get each one twice.
 _ECHO_S = 5.0
 
 
 class PreemptedError(RuntimeError):
-    """The run was told to end by a signal; its state is saved.
+    """A signal ended the run; its state is saved.
 
     Attributes:
         step: steps taken.
@@ -49,54 +48,50 @@ class PreemptedError(RuntimeError):
         self.step = step
         self.signal_number = signal_number
         name = signal.Signals(signal_number).name
-        super().__init__(f"preempted at step {step} by {name}; the same command goes on")
+        super().__init__(f"preempted at step {step} by {name}; the same command resumes it")
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
     step: int
     flags: Tensor
-    arrived: Any
+    arrived: torch.cuda.Event | None
     batches: Sequence[Batch]
     losses: Sequence[Tensor]
 
 
-class Watch(AbstractContextManager):
+class StopSignal(AbstractContextManager["StopSignal"]):
     """Catches SIGTERM, the first SIGINT, and losses or gradients that are not finite.
 
     Args:
         fabric: the processes of the run.
-        directory: the run directory, for the batch that made a loss not finite.
+        directory: the run directory, where the batch of a loss that is not finite is saved.
     """
 
     def __init__(self, fabric: Fabric, directory: Path) -> None:
         self.fabric = fabric
         self.directory = directory
-        self._step = self._signal = self._told = 0
-        self._noted = 0.0
+        self._step = 0
+        self._received = self._agreed = 0  # signals: of this process, and known to all of them
+        self._received_at = 0.0
         self._launched = "TORCHELASTIC_RUN_ID" in os.environ
         self._old: dict[int, Any] = {}
         self._pending: _Pending | None = None
         self._late = fabric.device.type != "cpu"
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            self._old = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._old = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._restore()
-        if error is None and self._signal and not self._told:
+        if kind is None and self._received and not self._agreed:
             # It came in the last evaluation, after which all was saved.
-            raise PreemptedError(self._step, self._signal)
+            raise PreemptedError(self._step, self._received)
 
     def observe(self, step: int, report: StepReport, batches: Sequence[Batch]) -> int:
-        """Post the flags of a step, and return the signal that some process has got, or 0.
+        """Post the flags of a step, and return the signal that some process has received, or 0.
 
         On an accelerator the answer is about the step before.
 
@@ -116,13 +111,13 @@ class Watch(AbstractContextManager):
         newest, self._pending = self._pending, None
         return self._read(newest)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not self._signal:
-            self._signal, self._noted = number, now
+        if not self._received:
+            self._received, self._received_at = number, now
             if not self._launched:
                 self._restore()  # a second signal ends the process at once
-        elif now - self._noted > _ECHO_S:
+        elif now - self._received_at > _ECHO_S:
             self._restore()
             os.kill(os.getpid(), number)
 
@@ -136,8 +131,8 @@ class Watch(AbstractContextManager):
         bad_loss = ~torch.stack([loss.isfinite() for loss in report.loss_of_each]).all()
         norm = report.grad_norm
         bad_norm = torch.zeros_like(bad_loss) if norm is None else ~norm.isfinite()
-        told = torch.full((), float(self._signal), device=device)
-        flags = torch.stack([told, bad_loss.float(), bad_norm.float()])
+        received = torch.full((), float(self._received), device=device)
+        flags = torch.stack([received, bad_loss.float(), bad_norm.float()])
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
         arrived = None
@@ -149,17 +144,17 @@ class Watch(AbstractContextManager):
 
     def _read(self, pending: _Pending | None) -> int:
         if pending is None:
-            return self._told
+            return self._agreed
         if pending.arrived is not None:
             pending.arrived.synchronize()
-        told, bad_loss, bad_norm = pending.flags.tolist()
+        received, bad_loss, bad_norm = map(int, pending.flags)
         if bad_loss or bad_norm:
-            self._refuse(pending, in_loss=bool(bad_loss))
-        self._told = max(self._told, int(told))
-        return self._told
+            self._fail(pending, in_loss=bool(bad_loss))
+        self._agreed = max(self._agreed, received)
+        return self._agreed
 
-    def _refuse(self, pending: _Pending, *, in_loss: bool) -> None:
-        """Save the batch, unless the number of another process alone was bad, and stop."""
+    def _fail(self, pending: _Pending, *, in_loss: bool) -> None:
+        """Save the batch, unless only the number of another process was bad, and raise."""
         losses = [float(loss) for loss in pending.losses]
         rank = self.fabric.global_rank if self.fabric.world_size > 1 else None
         name = f"nonfinite-step{pending.step}{'' if rank is None else f'-rank{rank}'}.pt"

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from internvideo.errors import InternVideoError
 from internvideo.train.data import Batch
 from internvideo.train.step import StepReport
-from internvideo.train.watch import PreemptedError, Watch
+from internvideo.train.stop import PreemptedError, StopSignal
 
 
 def report(loss: float, norm: float | None = 1.0) -> StepReport:
@@ -24,25 +24,25 @@ def batch(name: str) -> list[Batch]:
 
 
 @pytest.fixture
-def watch(tmp_path):
-    return Watch(Fabric(accelerator="cpu", devices=1), tmp_path)
+def stop(tmp_path):
+    return StopSignal(Fabric(accelerator="cpu", devices=1), tmp_path)
 
 
 @pytest.fixture
-def late(watch):
-    """A watch as on an accelerator, where flags are read when they have arrived."""
-    watch._late = True
-    return watch
+def late(stop):
+    """One as on an accelerator, where flags are read when they have arrived."""
+    stop._late = True
+    return stop
 
 
-def test_on_the_cpu_a_bad_step_is_told_at_once(watch, tmp_path):
-    assert watch.observe(1, report(0.5), batch("a")) == 0
+def test_on_the_cpu_a_bad_step_stops_at_once(stop, tmp_path):
+    assert stop.observe(1, report(0.5), batch("a")) == 0
     with pytest.raises(InternVideoError, match="loss not finite at step 2"):
-        watch.observe(2, report(float("inf")), batch("b"))
+        stop.observe(2, report(float("inf")), batch("b"))
     assert torch.load(tmp_path / "nonfinite-step2.pt")["keys"] == [["b", "b"]]
 
 
-def test_on_an_accelerator_it_is_told_a_step_later_with_its_own_batch(late, tmp_path):
+def test_on_an_accelerator_it_stops_a_step_later_with_its_own_batch(late, tmp_path):
     assert late.observe(1, report(float("nan")), batch("bad")) == 0
     with pytest.raises(InternVideoError, match="loss not finite at step 1"):
         late.observe(2, report(0.5), batch("good"))
@@ -56,16 +56,16 @@ def test_before_weights_are_saved_the_newest_step_is_looked_at(late):
         late.settle()
 
 
-def test_with_a_gradient_scaler_only_the_loss_counts(watch):
-    assert watch.observe(1, report(0.5, norm=None), batch("a")) == 0
+def test_with_a_gradient_scaler_only_the_loss_counts(stop):
+    assert stop.observe(1, report(0.5, norm=None), batch("a")) == 0
 
 
-def test_the_first_signal_is_noted_and_a_second_one_is_not_caught(watch):
+def test_the_first_signal_is_noted_and_a_second_one_is_not_caught(stop):
     before = signal.getsignal(signal.SIGINT)
-    with watch:
+    with stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is before
-        assert watch.observe(1, report(0.5), batch("a")) == signal.SIGINT
+        assert stop.observe(1, report(0.5), batch("a")) == signal.SIGINT
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -77,24 +77,24 @@ def test_a_signal_stays_known_until_the_newest_step_is_settled(late):
         assert late.settle() == signal.SIGTERM
 
 
-def test_a_signal_in_the_last_evaluation_is_not_lost(watch):
+def test_a_signal_in_the_last_evaluation_is_not_lost(stop):
     with contextlib.ExitStack() as stack:
         stack.enter_context(pytest.raises(PreemptedError, match="preempted at step 3 by SIGTERM"))
-        stack.enter_context(watch)
-        watch.observe(3, report(0.5), batch("a"))
+        stack.enter_context(stop)
+        stop.observe(3, report(0.5), batch("a"))
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_what_torchrun_passes_on_is_the_same_signal(watch, monkeypatch):
-    watch._launched = True
+def test_what_torchrun_passes_on_is_the_same_signal(stop, monkeypatch):
+    stop._launched = True
     clock = iter([10.0, 10.2, 20.0])
-    monkeypatch.setattr("internvideo.train.watch.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("internvideo.train.stop.time.monotonic", lambda: next(clock))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background: ignored
     try:
-        with watch:
+        with stop:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)  # from torchrun
-            assert watch.observe(1, report(0.5), batch("a")) == signal.SIGINT
+            assert stop.observe(1, report(0.5), batch("a")) == signal.SIGINT
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)  # somebody is in a hurry
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,1 @@
+"""Metadata of clip collections such as InternVid: rows.py → selection.py (filter) and stats.py."""

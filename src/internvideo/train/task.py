@@ -1,0 +1,59 @@
+"""What the loop needs of a task, and the module that it makes of one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from internvideo.data.samples import Sample
+
+__all__ = ["LossModule", "TrainableTask"]
+
+Model = TypeVar("Model", bound=nn.Module, covariant=True)
+
+
+class TrainableTask(nn.Module, ABC, Generic[Model]):
+    """A model with what it is trained for: samples become tensors, batches of them a loss.
+
+    Attributes:
+        model: what is trained, evaluated and saved.
+    """
+
+    model: Model
+
+    @abstractmethod
+    def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
+        """Turn one sample into tensors, one entry a repeat; runs in a data worker.
+
+        What a step reads on the host has a name that begins with `host_` and is left there: a step
+        that asked the device for it would wait.
+
+        Args:
+            sample: one decoded clip.
+            rng: where every random choice is drawn from.
+
+        Raises:
+            DataError: the sample cannot be used for this task; it ends the run.
+        """
+
+    @abstractmethod
+    def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return `loss`, a scalar to minimise, and its named parts, which are logged."""
+
+
+class LossModule(nn.Module):
+    """A task as a function from a batch to its losses: what Fabric wraps.
+
+    Precision and gradient exchange are tied to the call of a module; `training_loss` is a method.
+    """
+
+    def __init__(self, task: TrainableTask[nn.Module]) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return `{"loss": …, parts…}`."""
+        return self.task.training_loss(batch)
