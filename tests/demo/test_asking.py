@@ -50,9 +50,7 @@ def test_a_clip_is_read_once_for_all_models(monkeypatch):
         return torch.from_numpy(WORLD[number].frames)
 
     models = [Watcher(tiny.PROTOCOL), Watcher(tiny.MULTI_VIEW)]
-    found = ask_clips(
-        models, WORLD, NUM_CLIPS, read, progress=lambda *step: steps.append(step)
-    )
+    found = ask_clips(models, WORLD, NUM_CLIPS, read, progress=lambda *step: steps.append(step))
     assert sorted(reads) == list(range(NUM_CLIPS))
     assert steps == [(done, NUM_CLIPS) for done in range(1, NUM_CLIPS + 1)]
     views = tiny.MULTI_VIEW.num_clips * tiny.MULTI_VIEW.num_crops

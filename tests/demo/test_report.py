@@ -114,7 +114,7 @@ def test_a_report_as_data_and_as_table():
     assert data["prompts_per_action"] >= 8
     table = report.__rich__()
     assert table.row_count == len(report.rates)
-    assert list(table.columns[1].cells)[0] == "100.0%"
+    assert next(iter(table.columns[1].cells)) == "100.0%"
 
 
 def test_every_measure_is_explained():

@@ -13,7 +13,7 @@ from internvideo.demo.recognition import Picture, Recognition
 from internvideo.demo.report import MEASURES, ActionRow, Rate, WorldReport
 from internvideo.evaluation.classification import Classification
 
-__all__ = ["PageContent", "ShownVideo", "render_page"]
+__all__ = ["PageContent", "ShownVideo", "recognition_section", "render_page"]
 
 _STYLE = Path(__file__).with_name("page.css")
 _ANSWERS = 4
@@ -73,7 +73,7 @@ def render_page(content: PageContent) -> str:
         _clips(content.clips),
         _actions(content.report),
         _confusion(content.report),
-        _recognition(content.recognition) if content.recognition else "",
+        recognition_section(content.recognition) if content.recognition else "",
         _reproduce(content),
     ]
     body = "\n".join(section for section in sections if section)
@@ -243,7 +243,7 @@ is often an action taken for its own time reversal.</p>
 <div class="scroll">{confusion_svg(report.labels, report.confusion.tolist())}</div></section>"""
 
 
-def _recognition(recognition: Recognition) -> str:
+def recognition_section(recognition: Recognition) -> str:
     """Return the section about the classifier: rates, labels saved, a clip filled in."""
     report = recognition.report
     parts = [
