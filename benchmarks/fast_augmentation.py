@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from harness import machine
-from internvideo.train.journal import read_log
 from rich.console import Console
 from rich.table import Table
 
 from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
+from internvideo.train.log import read_log
 from internvideo.world import World, write_kinetics
 
 NUM_CLIPS, NUM_LABELLED, WORLD_SEED = 4000, 1000, 77

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from internvideo.train.journal import read_log
 from safetensors.torch import load_file
 
 import internvideo as iv
 from internvideo.errors import CheckpointError, ConfigError, DataError
 from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
-from internvideo.train.journal import read_log
+from internvideo.train.log import read_log
 from internvideo.world import ACTIONS, World, write_kinetics
 
 TINY = [
