@@ -288,9 +288,11 @@ def _check_shape(model: VideoModel, recipe: Recipe, weights: str | Path) -> None
     kind = kind_of(expected, architectures=all_architectures())
     fit = fit_config(shapes, kind, expected.config)
     if not fit.ok:
+        found = model.loaded.architecture
+        why = fit.explain(limit=3) if found == kind.id else f"a {found} is no {kind.id}"
         raise CheckpointError(
-            f"{weights} does not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "
-            "weights of this recipe, or change its `model`"
+            f"{weights} does not fit the model of {recipe.name}: {why}; give weights of this "
+            "recipe, or change its `model`"
         )
 
 
