@@ -88,7 +88,7 @@ def test_answers_come_before_the_video_is_decoded(classifier):
             return noise(len(indices))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "_Frames", lambda _: Counting())
+        patch.setattr(opening, "FramesInMemory", lambda _: Counting())
         answers = classifier.stream_actions(noise(1), window=20, in_frames=True)
         next(answers)
         assert Counting.decoded < 200

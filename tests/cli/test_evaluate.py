@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import tiny
+from internvideo.data import write_world
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
-from internvideo.world import World, write_kinetics
+from internvideo.world import World
 from internvideo.zoo import save_pretrained
 
 NUM_CLASSES = 28
@@ -22,7 +23,7 @@ NUM_CLASSES = 28
 def world(tmp_path_factory) -> Path:
     """A world in the files of Kinetics, with one broken and one missing video in `bad.csv`."""
     root = tmp_path_factory.mktemp("world")
-    write_kinetics(root, 15, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
+    write_world(root, 15, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
     lines = (root / "test.csv").read_text().splitlines()
     (root / "broken.mp4").write_text("no video")
     bad = [lines[0], "broken.mp4 4", lines[1], "gone.mp4 5"]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import tiny
+from internvideo.data import write_world
 from internvideo.pipeline import load
 from internvideo.video import write_video
-from internvideo.world import World, write_kinetics
+from internvideo.world import World
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_a_broken_video_in_a_stream_is_told(call, models, media, tmp_path):
 
 def test_the_default_model_knows_the_actions_of_the_world(call, tmp_path):
     world = World(seed=5)
-    written = write_kinetics(tmp_path, 10, world=world, splits=(0.0, 0.0, 1.0))
+    written = write_world(tmp_path, 10, world=world, splits=(0.0, 0.0, 1.0))
     code, out, err = call("predict", "actions", tmp_path / "videos", "--json")
     assert (code, err) == (0, "")
     answers = {Path(each["video"]).name: each["predictions"] for each in lines(out)}

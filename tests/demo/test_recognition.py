@@ -7,6 +7,7 @@ import torch
 
 import internvideo
 import tiny
+from internvideo.data import write_world
 from internvideo.demo.page import recognition_section
 from internvideo.demo.recognition import (
     Picture,
@@ -16,7 +17,7 @@ from internvideo.demo.recognition import (
 )
 from internvideo.demo.report import world_report
 from internvideo.errors import ConfigError
-from internvideo.world import ACTIONS, World, write_kinetics
+from internvideo.world import ACTIONS, World
 
 WORLD = World(seed=3)
 SCORES = torch.zeros(10, 2, len(ACTIONS))
@@ -81,7 +82,7 @@ def test_the_section_shows_rates_chart_and_picture_escaped():
 
 
 def test_the_pretrained_half_fills_in_a_clip(tmp_path):
-    written = write_kinetics(tmp_path / "world", 1, splits=(0.0, 0.0, 1.0))
+    written = write_world(tmp_path / "world", 1, splits=(0.0, 0.0, 1.0))
     model = internvideo.load("videomae-nano-pretrain", device="cpu")
     picture = draw_reconstruction(model, written.videos[0], tmp_path / "picture.png")
     assert picture.source.startswith("data:image/png;base64,")

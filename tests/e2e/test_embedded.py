@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import internvideo as iv
+from internvideo.data import write_world
 from internvideo.data.world import EVALUATION_SEED
 from internvideo.demo.asking import SentenceScores, ask_clips
 from internvideo.demo.report import world_report
-from internvideo.world import COLORS, World, action_named, action_prompts, write_kinetics
+from internvideo.world import COLORS, World, action_named, action_prompts
 
 CODECS = {
     "h264": "mp4",
@@ -72,7 +73,7 @@ def test_one_frame_is_not_enough(report):
 
 def test_written_to_disk_and_read_back_it_sees_the_same(model, tmp_path):
     world = World(seed=EVALUATION_SEED)
-    written = write_kinetics(tmp_path, 12, world=world, splits=(0.0, 0.0, 1.0))
+    written = write_world(tmp_path, 12, world=world, splits=(0.0, 0.0, 1.0))
     from_files = model.embed_video(list(written.videos))
     frames = torch.stack([torch.from_numpy(world[number].frames) for number in range(12)])
     cosines = (from_files * model.embed_video_batch(frames)).sum(dim=1)

@@ -11,7 +11,8 @@ import torch
 import yaml
 
 from internvideo.cli.application import run
-from internvideo.world import World, write_kinetics
+from internvideo.data import write_world
+from internvideo.world import World
 from internvideo.zoo import load_model
 
 NUM_CLASSES = 28
@@ -27,7 +28,7 @@ ENCODER = {
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    write_kinetics(
+    write_world(
         root, 28, world=World(seed=9, size=32, num_frames=16), splits=(16 / 28, 0.0, 12 / 28)
     )
     return root

@@ -96,7 +96,7 @@ def test_the_saved_model_compares_and_matches(uninterrupted):
     video = torch.randn(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         similarity = model.encode_video(video) @ model.encode_text(ids).T
-        matches = model.match(model.video_tokens(video), model.read(ids))
+        matches = model.match(model.forward_features(video).tokens, model.read(ids))
     assert similarity.abs().max() <= 1
     assert ((matches > 0) & (matches < 1)).all()
 

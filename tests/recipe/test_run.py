@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 import internvideo as iv
+from internvideo.data import write_world
 from internvideo.errors import CheckpointError, ConfigError, DataError
 from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
 from internvideo.train.log import read_log
-from internvideo.world import ACTIONS, World, write_kinetics
+from internvideo.world import ACTIONS, World
 
 TINY = [
     "data.num_clips=48",
@@ -165,7 +166,7 @@ def test_too_few_clips_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def kinetics(tmp_path_factory):
-    return write_kinetics(
+    return write_world(
         tmp_path_factory.mktemp("kinetics"), 12, world=World(seed=0), workers=1
     ).annotations[0]
 

@@ -23,13 +23,13 @@ from internvideo.cli.terminal import (
     progress_bar,
     stdout_console,
 )
-from internvideo.data.kinds import LIST_KINDS
 from internvideo.errors import ConfigError, did_you_mean
+from internvideo.formats import READABLE
 
 if TYPE_CHECKING:
     from internvideo.data.check import CheckReport
     from internvideo.data.clip_list import ClipList
-    from internvideo.data.formats.captions import CaptionColumns
+    from internvideo.formats.columns import CaptionColumns
 
 __all__ = ["app"]
 
@@ -59,7 +59,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        help=f"{', '.join(LIST_KINDS)}; told from the content by default.",
+        help=f"{', '.join(READABLE)}; told from the content by default.",
     ),
 ]
 Root = Annotated[
@@ -237,10 +237,10 @@ def shard(
         strict=not skip_bad,
     )
     output_folder(out)
-    from internvideo.data.build import tell_bad_lines
+    from internvideo.data.build import warn_of_bad_lines
     from internvideo.data.shard_writing import write_shards
 
-    tell_bad_lines(clips)
+    warn_of_bad_lines(clips)
 
     with progress_bar("packing", unit="clips") as advance:
         written = write_shards(
@@ -269,11 +269,11 @@ def _read(
     strict: bool,
 ) -> ClipList:
     from internvideo.data.build import read_list
-    from internvideo.data.detect import detect_kind
+    from internvideo.formats.detect import detect_kind
 
     kind = fmt or ("captions" if columns else detect_kind(annotations))
     return read_list(
-        kind,  # type: ignore[arg-type]
+        kind,
         annotations,
         root=root,
         labels=labels,
@@ -284,7 +284,7 @@ def _read(
 
 
 def _columns(given: list[str] | None) -> CaptionColumns | None:
-    from internvideo.data.formats.captions import CaptionColumns
+    from internvideo.formats.columns import CaptionColumns
 
     if not given:
         return None

@@ -1,36 +1,38 @@
-"""What an annotation file says of each clip, kept so that a million of them fit into memory.
+"""The clips of annotated videos, kept so that a million of them fit into memory.
 
-A `ClipList` looks like a list of `ClipEntry`, but holds a few flat arrays: no Python object for
-each clip, so that data workers that were forked share its pages (counting references to a million
-objects would copy them into every worker), and pickling it for a spawned worker is one block copy.
+A clip is a video, or one of its segments. A `ClipList` looks like a list of `ClipEntry`, but holds
+a few flat arrays: no Python object for each clip, so that data workers that were forked share its
+pages (counting references to a million objects would copy them into every worker), and pickling it
+for a spawned worker is one block copy.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
 
+from internvideo.annotations import Annotations, BadLine, Segment, VideoAnnotation
 from internvideo.errors import DataError
-from internvideo.video.rawframes import IMAGE_SUFFIXES
+from internvideo.video.rawframes import is_image
 from internvideo.video.sources import is_url
 
-__all__ = ["NO_LABEL", "BadLine", "ClipEntry", "ClipList", "is_image"]
+__all__ = ["NO_LABEL", "ClipEntry", "ClipList"]
 
 NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
 _NONE, _NAN = NO_LABEL, float("nan")
-_IMAGE_ENDINGS = tuple(IMAGE_SUFFIXES)
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path or address has the ending of a still image."""
-    return (path.partition("?")[0] if is_url(path) else path).lower().endswith(_IMAGE_ENDINGS)
+_COLUMNS = {
+    **{name: ("i", np.int32) for name in ("line", "label", "num_frames", "first_frame")},
+    **{name: ("d", np.float64) for name in ("start", "end", "duration")},
+    **{"caption_end": ("q", np.int64), "template": ("I", np.uint32), "still": ("b", np.bool_)},
+}
+_WHOLE: tuple[Segment | None, ...] = (None,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +42,11 @@ class ClipEntry:
     Attributes:
         path: video file, folder of frames, or address.
         label: class number from 0, or None.
-        start: begin of the annotated part in seconds, or None for the whole video.
+        start: start of the annotated part in seconds, or None for the whole video.
         end: its end in seconds.
-        duration: length of the whole video in seconds, where the annotation tells it.
+        duration: length of the whole video in seconds, where the annotation says so.
         captions: sentences about it.
-        num_frames: frames of a folder, where the annotation tells it.
+        num_frames: frames of a folder, where the annotation says so.
         first_frame: number in the name of the first frame file, for `template`.
         template: name of a frame file, such as `img_{:05d}.jpg`; set for folders of frames.
         line: line (or 1-based place) in the annotation file.
@@ -63,7 +65,7 @@ class ClipEntry:
 
     @property
     def key(self) -> str:
-        """What tells the clip from all others of its list."""
+        """A name that no other clip of its list has."""
         if self.start is None:
             return self.path
         end = "" if self.end is None else f"{self.end:.10g}"
@@ -72,15 +74,7 @@ class ClipEntry:
     @property
     def is_image(self) -> bool:
         """Whether this is a still image, which is a video of one frame."""
-        return is_image(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line of an annotation file that says nothing usable, and why (file and line included)."""
-
-    line: int
-    message: str
+        return self.template is None and is_image(self.path)
 
 
 class _Texts:
@@ -112,17 +106,16 @@ class _TextsBuilder:
 
 
 class ClipList(Sequence[ClipEntry]):
-    """The clips of one annotation file, compactly.
+    """The clips of annotated videos, compactly: one for each segment of a video that has any.
 
     Args:
-        entries: the clips, in the order of the file; an iterator is read one at a time. Lines that
-            cannot be used come as `BadLine`.
+        records: the videos; an iterator is read one at a time. Lines that cannot be used come as
+            `BadLine`.
         file: the annotation file, for messages.
         root: folder or address that relative paths are below; None leaves paths as they are.
         description: what was read, such as "Kinetics list, separated by a space".
         class_names: names of the labels, in their order, where the format names them.
-        copying: whether the file can be copied without some clips: a clip is a line, or a row of a
-            csv (whose texts may have line ends), or "none" of both.
+        copying: whether the file can be copied without some clips, see `Annotations`.
 
     Attributes:
         bad_lines: the lines that cannot be used.
@@ -133,7 +126,7 @@ class ClipList(Sequence[ClipEntry]):
 
     def __init__(
         self,
-        entries: Iterable[ClipEntry | BadLine],
+        records: Iterable[VideoAnnotation | BadLine],
         *,
         file: Path | str,
         root: Path | str | None = None,
@@ -146,9 +139,8 @@ class ClipList(Sequence[ClipEntry]):
         self.description = description
         self.class_names = class_names
         self.copying = copying
-        self._templates: list[str | None] = []
         self.bad_lines: list[BadLine] = []
-        self._fill(entries)
+        self._fill(records)
         if not len(self):
             if self.bad_lines:
                 raise DataError(self.bad_lines[0].message)
@@ -156,51 +148,57 @@ class ClipList(Sequence[ClipEntry]):
                 f"{file} lists no clips that can be used; check that it is the right file and split"
             )
 
-    def _fill(self, entries: Iterable[ClipEntry | BadLine]) -> None:
-        paths, captions, caption_ends = _TextsBuilder(), _TextsBuilder(), array("q")
-        line, label, num_frames, first_frame = (array("i") for _ in range(4))
-        start, end, duration = (array("d") for _ in range(3))
-        templates: dict[str | None, int] = {}
-        template_of, still = array("I"), array("b")
-        for entry in entries:
-            if isinstance(entry, BadLine):
-                self.bad_lines.append(entry)
+    @classmethod
+    def read(cls, found: Annotations) -> ClipList:
+        """Read the records of an annotation file.
+
+        Raises:
+            DataError: none of them can be used.
+        """
+        clips = cls(
+            found.records,
+            file=found.file,
+            root=found.root,
+            class_names=found.class_names,
+            copying=found.copying,
+        )
+        if found.corrected is not None and (corrected := found.corrected()) is not None:
+            return cls.read(replace(corrected, corrected=None))
+        described = found.description
+        clips.description = described if isinstance(described, str) else described()
+        return clips
+
+    def _fill(self, records: Iterable[VideoAnnotation | BadLine]) -> None:
+        paths, captions, templates = _TextsBuilder(), _TextsBuilder(), dict[str | None, int]()
+        columns = {name: array(code) for name, (code, _) in _COLUMNS.items()}
+        append = {name: column.append for name, column in columns.items()}
+        for video in records:
+            if isinstance(video, BadLine):
+                self.bad_lines.append(video)
                 continue
-            paths.add(entry.path)
-            for column, value in (
-                (line, entry.line),
-                (label, entry.label),
-                (num_frames, entry.num_frames),
-                (first_frame, entry.first_frame),
-            ):
-                column.append(_NONE if value is None else value)
-            for column, value in (
-                (start, entry.start),
-                (end, entry.end),
-                (duration, entry.duration),
-            ):
-                column.append(_NAN if value is None else value)
-            for caption in entry.captions:
-                captions.add(caption)
-            caption_ends.append(len(captions.ends))
-            template_of.append(templates.setdefault(entry.template, len(templates)))
-            still.append(entry.template is None and entry.is_image)
-        self._paths, self._captions = paths.texts(), captions.texts()
-        self._templates = list(templates)
-        columns = {
-            "line": np.array(line, np.int32),
-            "label": np.array(label, np.int32),
-            "num_frames": np.array(num_frames, np.int32),
-            "first_frame": np.array(first_frame, np.int32),
-            "start": np.array(start, np.float64),
-            "end": np.array(end, np.float64),
-            "duration": np.array(duration, np.float64),
-            "caption_end": np.array(caption_ends, np.int64),
-            "template": np.array(template_of, np.uint32),
-            "still": np.array(still, np.bool_),
-        }
+            still = video.template is None and is_image(video.path)
+            template = templates.setdefault(video.template, len(templates))
+            for part in video.segments or _WHOLE:
+                label = video.label if part is None or part.label is None else part.label
+                start, end = (None, None) if part is None else (part.start, part.end)
+                paths.add(video.path)
+                for caption in (part and part.captions) or video.captions:
+                    captions.add(caption)
+                append["line"](video.line)
+                append["label"](_NONE if label is None else label)
+                append["num_frames"](_NONE if video.num_frames is None else video.num_frames)
+                append["first_frame"](video.first_frame)
+                append["start"](_NAN if start is None else start)
+                append["end"](_NAN if end is None else end)
+                append["duration"](_NAN if video.duration is None else video.duration)
+                append["caption_end"](len(captions.ends))
+                append["template"](template)
+                append["still"](still)
+        self._paths, self._captions, self._templates = paths.texts(), captions.texts(), [*templates]
         # A column that says the same of every clip is kept as one value that all rows share.
-        self._columns = {name: _folded(column) for name, column in columns.items()}
+        self._columns = {
+            name: _folded(np.array(columns[name], dtype)) for name, (_, dtype) in _COLUMNS.items()
+        }
 
     def __len__(self) -> int:
         return len(self._paths.ends)
@@ -217,19 +215,17 @@ class ClipList(Sequence[ClipEntry]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} of a list of {len(self)}")
         index = int(index) % len(self)
-        start, end, duration = (self._seconds(n, index) for n in ("start", "end", "duration"))
-        first_frame = self._number("first_frame", index)
         return ClipEntry(
             path=self.path(index),
             label=self._number("label", index),
-            start=start,
-            end=end,
-            duration=duration,
+            start=self._seconds("start", index),
+            end=self._seconds("end", index),
+            duration=self._seconds("duration", index),
             captions=self._captions_of(index),
             num_frames=self._number("num_frames", index),
-            first_frame=1 if first_frame is None else first_frame,
+            first_frame=int(self._columns["first_frame"][index]),
             template=self._templates[int(self._columns["template"][index])],
-            line=self._number("line", index) or 0,
+            line=int(self._columns["line"][index]),
         )
 
     def path(self, index: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from internvideo.data.clip_list import ClipList, is_image
+from internvideo.data.clip_list import ClipList
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
 from internvideo.data.shard_index import (
@@ -24,10 +24,10 @@ from internvideo.data.shard_index import (
     scan_tar,
 )
 from internvideo.data.shard_storage import CachedShards, Shards
-from internvideo.data.still_image import StillImage
 from internvideo.errors import DataError, VideoError
 from internvideo.files import write_whole
 from internvideo.video import Preprocessing, Video
+from internvideo.video.rawframes import is_image
 from internvideo.video.sources import is_url
 
 __all__ = ["DEFAULT_CACHE_BYTES", "ShardSource", "expand_braces", "open_shards"]
@@ -70,8 +70,8 @@ class ShardSource(VideoListSource):
         window: int = 8,
         whole_videos: bool = False,
     ) -> None:
-        entries = chain.from_iterable(shard.clips() for shard in shards)
-        clips = ClipList(entries, file=file, description="tar shards", class_names=class_names)
+        records = chain.from_iterable(shard.records() for shard in shards)
+        clips = ClipList(records, file=file, description="tar shards", class_names=class_names)
         super().__init__(clips, protocol, sampling=sampling, whole_videos=whole_videos)
         self.names = tuple(shard.name for shard in shards)
         counts = [len(shard.members) for shard in shards]
@@ -81,7 +81,7 @@ class ShardSource(VideoListSource):
         self.storage = storage
         self.window = window
 
-    def open(self, index: int) -> Video | StillImage:
+    def open(self, index: int) -> Video:
         """Fetch the video or image of a clip.
 
         Raises:
@@ -92,7 +92,7 @@ class ShardSource(VideoListSource):
         if size == 0:
             raise VideoError(f"{shard}: member {member!r} is empty")
         data, name = self.storage.read(shard, offset, size), f"{shard}/{member}"
-        return StillImage(data, name=name) if is_image(member) else Video(data, name=name)
+        return Video(data, still=is_image(member), name=name)
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """Return the permutation of an epoch: shards at random, clips at random within a window.

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from internvideo.data.clip_sampling import ClipSampling
-from internvideo.data.clips import ClipViews
-from internvideo.data.samples import Sample
+from internvideo.data.samples import ClipViews, Sample
 from internvideo.errors import DataError
 from internvideo.video import Preprocessing
+from internvideo.video.frames import FramesInMemory
 from internvideo.world import CaptionMix, Encoding, World
 
-__all__ = ["EVALUATION_SEED", "PaintedVideo", "WorldSource"]
+__all__ = ["EVALUATION_SEED", "WorldSource"]
 
 EVALUATION_SEED = 7_000_001
 """World of all reports; recipes train on small seeds, so no model has seen its clips."""
@@ -70,7 +65,7 @@ class WorldSource:
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
         """Return all views of clip `index`."""
         clip = self.world[self.start + index]
-        views = protocol.load(PaintedVideo(clip.frames))
+        views = protocol.load(FramesInMemory(clip.frames, fps=float(Encoding().fps)))
         return ClipViews(views, self._actions.index(clip.truth.action), self.key(index))
 
     def key(self, index: int) -> str:
@@ -92,21 +87,3 @@ class WorldSource:
                 f"the world has {len(self._actions)} actions, but the model's head only "
                 f"{num_classes} classes; set model.num_classes: {len(self._actions)}"
             )
-
-
-class PaintedVideo:
-    """The frames of a clip of the world in memory, as a video."""
-
-    fps = float(Encoding().fps)
-
-    def __init__(self, frames: UInt8[np.ndarray, "t h w c"] | UInt8[Tensor, "t h w c"]) -> None:
-        self._frames = torch.as_tensor(frames)
-
-    @property
-    def num_frames(self) -> int:
-        """How many there are."""
-        return len(self._frames)
-
-    def frames(self, indices: Sequence[int]) -> UInt8[Tensor, "t h w c"]:
-        """Return some of them."""
-        return self._frames[list(indices)]

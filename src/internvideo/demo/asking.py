@@ -20,19 +20,20 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from internvideo.data.world import PaintedVideo
 from internvideo.errors import ConfigError
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch, Seen, answers
 from internvideo.pipeline import VideoModel
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
+from internvideo.video.frames import FramesInMemory
 from internvideo.video.read_ahead import read_ahead
-from internvideo.world import ACTIONS, COLORS, World, action_prompts, color_prompts
+from internvideo.world import ACTIONS, COLORS, Encoding, World, action_prompts, color_prompts
 from internvideo.world.scene import Scene
 
 __all__ = ["ClassScores", "ClipScores", "SentenceScores", "ask_clips"]
 
 _BATCH_VIEWS = 64
+_FPS = float(Encoding().fps)
 
 
 class ClipScores(Answerer[Float[Tensor, "2 k"]]):
@@ -52,7 +53,7 @@ class ClipScores(Answerer[Float[Tensor, "2 k"]]):
         """Return the views of a clip, and then of the frame that its own number draws."""
         drawn = int(np.random.default_rng([scene.seed, scene.index]).integers(len(frames)))
         still = frames[drawn].expand_as(frames)
-        views = [self.protocol.load(PaintedVideo(each)) for each in (frames, still)]
+        views = [self.protocol.load(FramesInMemory(each, fps=_FPS)) for each in (frames, still)]
         return Seen(f"clip {scene.index}", torch.cat(views), scene.index)
 
     def answer(self, batch: Batch) -> list[Float[Tensor, "2 k"]]:

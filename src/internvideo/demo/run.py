@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 import internvideo
+from internvideo.data import write_world
 from internvideo.data.world import EVALUATION_SEED
 from internvideo.demo.asking import ClassScores, SentenceScores, ask_clips
 from internvideo.demo.page import PageContent, ShownVideo, render_page
@@ -33,7 +34,7 @@ from internvideo.models.tokenizer import WordTokenizer
 from internvideo.pipeline import VideoModel, load
 from internvideo.video import Video
 from internvideo.video.opening import expand_videos
-from internvideo.world import ACTIONS, World, action_named, write_kinetics
+from internvideo.world import ACTIONS, World, action_named
 
 __all__ = ["default_labels", "run_demo"]
 
@@ -75,7 +76,7 @@ def run_demo(
         model, classifier = load(source, device=device), load(_CLASSIFIER, device=device)
         asked = SentenceScores(model), ClassScores(classifier)
     with _timed("painting and encoding the clips", seconds):
-        written = write_kinetics(
+        written = write_world(
             out / "world",
             num_clips,
             world=world,

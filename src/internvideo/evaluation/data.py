@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from internvideo.data.build import ListKind, open_list
-from internvideo.data.detect import detect_kind
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.world import EVALUATION_SEED, WorldSource
 from internvideo.errors import ConfigError
+from internvideo.formats.detect import detect_kind
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import World
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoFeatures
 from internvideo.models.layers import init_module
 from internvideo.models.positions import sinusoid_table
 from internvideo.models.tubelets import take_tokens

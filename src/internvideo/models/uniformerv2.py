@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions
 from internvideo.models.clip_layers import CLIPBlock, CLIPLayerNorm
-from internvideo.models.features import Intermediates, VideoFeatures
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import drop_path_rates
 from internvideo.models.tubelets import cut_tubelets, tubelet_grid
 from internvideo.models.uniformerv2_blocks import GlobalUniBlock, LocalUniBlock, PositionalConv
@@ -180,7 +180,7 @@ class UniFormerV2Transformer(nn.Module):
             wanted: blocks whose tokens to return too.
         """
         outputs: dict[int, Tensor] = {}
-        video_token = self.temporal_cls_token.to(x.dtype).expand(len(x), -1, -1)
+        video_token = self.temporal_cls_token.to(x.dtype).expand(x.shape[0], -1, -1)
         stages = iter(zip(self.dpe, self.dec, strict=True))
         for index, block in enumerate(self.resblocks):
             x = block(x)
@@ -209,7 +209,7 @@ def _block(config: UniFormerV2Config, drop_path: float) -> CLIPBlock:
     )
 
 
-class UniFormerV2(Intermediates, nn.Module):
+class UniFormerV2(VideoEncoder, nn.Module):
     """The encoder; call it with a normalised clip.
 
     Example:
@@ -219,6 +219,7 @@ class UniFormerV2(Intermediates, nn.Module):
         (torch.Size([1, 768]), torch.Size([1, 1568, 768]), torch.Size([1, 8, 768]))
     """
 
+    capabilities = frozenset({"features", "embed"})
     config: UniFormerV2Config
     # All matrices and tables decay in the published recipes, positions and video token included.
     undecayed_names: ClassVar[frozenset[str]] = frozenset()
@@ -258,7 +259,7 @@ class UniFormerV2(Intermediates, nn.Module):
         """Yield the blocks: the units to checkpoint, compile or shard."""
         yield from self.transformer.resblocks
 
-    def embed(
+    def embed_patches(
         self, video: Float[Tensor, "b c t y x"]
     ) -> tuple[Float[Tensor, "b k n d"], tuple[int, int, int]]:
         """Return the tokens of each time step before the first block, and their grid.
@@ -278,7 +279,7 @@ class UniFormerV2(Intermediates, nn.Module):
         patches = F.linear(pixels, self.conv1.weight.flatten(1))
         x = patches.unflatten(1, (t, h * w)) + positions[1:].to(patches.dtype)
         first = (self.class_embedding + positions[0]).to(x.dtype)
-        return self.ln_pre(torch.cat([first.expand(len(x), t, 1, -1), x], dim=2)), grid
+        return self.ln_pre(torch.cat([first.expand(x.shape[0], t, 1, -1), x], dim=2)), grid
 
     def forward_features(
         self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
@@ -299,7 +300,7 @@ class UniFormerV2(Intermediates, nn.Module):
             ValueError: the frames cannot be cut into patches without remainder.
         """
         wanted = [range(self.config.depth)[layer] for layer in layers]
-        x, grid = self.embed(video)
+        x, grid = self.embed_patches(video)
         x, feature, outputs = self.transformer(x, grid[1:], wanted)
         return VideoFeatures(
             tokens=x[:, :, 1:].flatten(1, 2),
@@ -309,9 +310,7 @@ class UniFormerV2(Intermediates, nn.Module):
             frame_cls=x[:, :, 0],
         )
 
-    def forward(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video)
+    forward = forward_features
 
 
 def _something_something(base: UniFormerV2Config, num_global: int) -> UniFormerV2Config:

@@ -182,11 +182,11 @@ class _CrossAttention(nn.Module):
         q = F.linear(x, to_query, query_bias) * (x.shape[-1] // heads) ** -0.5
         q = rearrange(q, "b m (h e) -> h (b m) e", h=heads)
         q = torch.bmm(q, rearrange(to_key, "(h e) d -> h e d", h=heads))
-        q = rearrange(q, "h (b m) d -> b (m h) d", b=len(x))
+        q = rearrange(q, "h (b m) d -> b (m h) d", b=x.shape[0])
         weights = torch.bmm(q, y.transpose(1, 2)).softmax(dim=-1)
         pooled = rearrange(torch.bmm(weights, y), "b (m h) d -> h (b m) d", h=heads)
         answer = torch.bmm(pooled, rearrange(to_value, "(h e) d -> h d e", h=heads))
-        answer = rearrange(answer, "h (b m) e -> b m (h e)", b=len(x))
+        answer = rearrange(answer, "h (b m) e -> b m (h e)", b=x.shape[0])
         return self.out_proj(answer + value_bias)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions, resize_temporal_positions
 from internvideo.models.clip_layers import CLIPLayerNorm, CLIPTransformer
-from internvideo.models.features import Intermediates, VideoFeatures
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import run_blocks
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
 
@@ -71,8 +71,10 @@ class ViCLIPVisionConfig:
         return self.num_frames // self.tubelet_size, side, side
 
 
-class ViCLIPVision(Intermediates, nn.Module):
+class ViCLIPVision(VideoEncoder, nn.Module):
     """CLIP's image transformer over the patches of all frames of a clip."""
+
+    capabilities = frozenset({"features", "embed"})
 
     def __init__(self, config: ViCLIPVisionConfig) -> None:
         super().__init__()
@@ -166,14 +168,7 @@ class ViCLIPVision(Intermediates, nn.Module):
             hidden=tuple(output[:, 1:] for output in outputs),
         )
 
-    def forward(
-        self,
-        video: Float[Tensor, "b c t y x"],
-        *,
-        visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
-    ) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video, visible=visible)
+    forward = forward_features
 
     def project(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map the class token into the joint space (not normalised)."""

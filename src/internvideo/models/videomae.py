@@ -11,7 +11,7 @@ are visible and m are reconstructed; k values to predict a token; d width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models import vit
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import Block, init_module
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.reconstruction_targets import motion_target, pixel_target, split_motion
@@ -177,7 +178,7 @@ class Decoder(nn.Module):
         return self.head(self.norm(last(x, num_last)))
 
 
-class VideoMAE(nn.Module):
+class VideoMAE(VideoEncoder, nn.Module):
     """Masked autoencoder of video; call it with normalised clips and a mask to get the loss.
 
     Example:
@@ -188,6 +189,8 @@ class VideoMAE(nn.Module):
         torch.Size([1, 1408, 1536])
         >>> output.loss.backward()
     """
+
+    capabilities = frozenset({"features", "embed"})
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -221,6 +224,18 @@ class VideoMAE(nn.Module):
         """Yield the blocks of encoder and decoder: the units to checkpoint, compile or shard."""
         yield from self.encoder.blocks
         yield from self.decoder.blocks
+
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode a whole clip without the decoder; see `VideoViT.forward_features`."""
+        return self.encoder.forward_features(video, layers=layers)
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, TokenSplit]:
+        """Return random clips, and every second place of them as hidden."""
+        places = torch.arange(prod(self.config.mask_grid)).expand(batch, -1)
+        split = TokenSplit(places[:, ::2].contiguous(), places[:, 1::2].contiguous())
+        return (*self.encoder.example_inputs(batch), split)
 
     def decode(
         self,
@@ -259,7 +274,7 @@ class VideoMAE(nn.Module):
             tubelet_size=encoder.tubelet_size,
             patch_size=config.mask_patch,
         )
-        every = torch.arange(prod(grid), device=video.device).expand(len(video), -1)
+        every = torch.arange(prod(grid), device=video.device).expand(video.shape[0], -1)
         # Mask tokens ask for what the encoded ones know: a token that decoded its own places would
         # complete them from the same frame and learn nothing of time (measured: docs/nano.md).
         values = divide_tubelets(

@@ -23,7 +23,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from internvideo.models.features import Intermediates, VideoFeatures
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import Block, drop_path_rates, init_module, run_blocks
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
@@ -200,7 +200,7 @@ class PatchEmbed(nn.Module):
         return tokens
 
 
-class VideoViT(Intermediates, nn.Module):
+class VideoViT(VideoEncoder, nn.Module):
     """Video encoder; call it with a normalised clip to get its `VideoFeatures`.
 
     Example:
@@ -209,6 +209,7 @@ class VideoViT(Intermediates, nn.Module):
         (8, 14, 14)
     """
 
+    capabilities = frozenset({"features", "embed"})
     linear_init: Callable[[Tensor], Tensor] = staticmethod(nn.init.xavier_uniform_)
 
     def __init__(self, config: VideoViTConfig) -> None:
@@ -285,7 +286,7 @@ class VideoViT(Intermediates, nn.Module):
             return self.pos_embed
         return resample_positions(self.pos_embed, self.config.position_grid, grid)
 
-    def embed(
+    def embed_patches(
         self, video: Float[Tensor, "b c t y x"], *, visible: Int[Tensor, "b v"] | None = None
     ) -> Float[Tensor, "b v d"]:
         """Return the tokens before the first block: embedded tubelets plus positions."""
@@ -325,7 +326,7 @@ class VideoViT(Intermediates, nn.Module):
         """
         config = self.config
         index = None if visible is None else visible_index(visible)
-        x, hidden = run_blocks(self.blocks, self.embed(video, visible=index), layers)
+        x, hidden = run_blocks(self.blocks, self.embed_patches(video, visible=index), layers)
         return VideoFeatures(
             tokens=self.norm(x),
             grid=tubelet_grid(
@@ -334,14 +335,13 @@ class VideoViT(Intermediates, nn.Module):
             hidden=hidden,
         )
 
-    def forward(
-        self,
-        video: Float[Tensor, "b c t y x"],
-        *,
-        visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
-    ) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video, visible=visible)
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor]:
+        """Return random clips."""
+        config = self.config
+        shape = (config.num_channels, config.num_frames, config.image_size, config.image_size)
+        return (torch.randn(batch, *shape),)
+
+    forward = forward_features
 
 
 def _select_frames(video: Tensor, index: Tensor, tubelet_size: int) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from internvideo.errors import CheckpointError, ConfigError, DataError, VideoError
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
+from internvideo.models.contract import has
 from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import build_preprocessing, build_source
@@ -127,7 +128,8 @@ class _Saver:
         task.load_state_dict(weights, assign=True)
         labels = self.recipe.init_labels
         names = self.source.class_names if labels is None else label_names(labels)
-        if len(names or ()) != getattr(task.model.config, "num_classes", None):
+        network: nn.Module = task.model
+        if not has(network, "classes") or len(names or ()) != network.config.num_classes:
             names = None
         draft = directory.with_name(f".{directory.name}.part")
         shutil.rmtree(draft, ignore_errors=True)

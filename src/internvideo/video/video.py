@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, VideoError, did_you_mean
+from internvideo.video.rawframes import FrameFiles, RawFramesReader, StillReader
 from internvideo.video.reader import FrameIndexError, Reader
 from internvideo.video.sources import Source, VideoSource, resolve_source
 
@@ -41,7 +42,9 @@ class Video:
         threads: decoder threads. One (the default) costs the least CPU time, the right thing where
             several videos are read at once; 0 lets FFmpeg use the whole machine for this one.
         fps: frames per second of a folder of images, whose files do not say.
-        pattern: which images of a folder are frames, such as `img_*.jpg`.
+        pattern: which images of a folder are frames, such as `img_*.jpg`; `rawframes.FrameFiles`
+            where their names are known and the folder need not be listed.
+        still: the source is one image, a video of one frame.
         name: what messages and results call the video; by default its file name.
 
     Raises:
@@ -64,7 +67,8 @@ class Video:
         backend: Backend = "auto",
         threads: int = 1,
         fps: float = 25.0,
-        pattern: str | None = None,
+        pattern: str | FrameFiles | None = None,
+        still: bool = False,
         name: str | None = None,
     ) -> None:
         if backend not in BACKENDS:
@@ -80,6 +84,7 @@ class Video:
         self._threads = threads
         self._folder_fps = float(fps)
         self._pattern = pattern
+        self._still = still
         self._start()
 
     def _start(self) -> None:
@@ -220,9 +225,9 @@ class Video:
 
     def _open(self) -> Reader:
         path = self._source.path
+        if self._still:
+            return StillReader(self._source)
         if path is not None and path.is_dir():
-            from internvideo.video.rawframes import RawFramesReader
-
             return RawFramesReader(path, fps=self._folder_fps, pattern=self._pattern)
         if self._backend == "torchcodec":
             from internvideo.video.torchcodec_backend import TorchCodecReader

@@ -14,7 +14,6 @@ from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
     internvideo_mm,
-    umt_classifier,
     umt_multimodal,
     uniformerv2,
     unmasked_teacher,
@@ -27,7 +26,7 @@ __all__ = ["ARCHITECTURES", "find_architecture", "kind_of"]
 ARCHITECTURES: tuple[Architecture, ...] = (
     videomae.PRETRAINING,
     unmasked_teacher.PRETRAINING,
-    umt_classifier.CLASSIFIER,
+    unmasked_teacher.CLASSIFIER,
     videomae.CLASSIFIER,
     videomae.ENCODER,
     uniformerv2.CLASSIFIER,

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder, has
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architecture import Architecture
@@ -120,10 +120,9 @@ class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "int
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """The classes of a classifier in the order of its outputs, numbered where unnamed."""
-        count = getattr(self.model.config, "num_classes", None)
-        if count is None:
+        if not has(self.model, "classes"):
             return None
-        return self.labels or tuple(f"class {number}" for number in range(count))
+        return self.labels or tuple(f"class {n}" for n in range(self.model.config.num_classes))
 
     @property
     def protocol(self) -> Preprocessing:
@@ -146,14 +145,14 @@ class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "int
         Raises:
             ConfigError: it has no text tower.
         """
-        if not isinstance(self.model, DualEncoder):
+        if not has(self.model, "text"):
             raise ConfigError(f"{self.name} has no text tower; load a ViCLIP or an InternVideo-MM")
         return self.model
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of a model with a text tower, else None."""
-        return getattr(self.model, "tokenizer", None)
+        return self.model.tokenizer if has(self.model, "text") else None
 
     @property
     def name(self) -> str:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from internvideo.errors import CheckpointError
-from internvideo.models.classifier import VideoClassifier, remap_head
-from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
+from internvideo.models.classifier import remap_head
+from internvideo.models.contract import has
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES, kind_of
 from internvideo.zoo.card import Card
@@ -103,7 +103,7 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
         UnknownNameError: no such label map.
     """
     network = loaded.model
-    if not isinstance(network, VideoClassifier | UniFormerV2Classifier):
+    if not has(network, "classes"):
         raise CheckpointError(f"{loaded.name} is not a classifier, it takes no labels")
     names = label_names(labels) if isinstance(labels, str) else tuple(labels)
     known = detect_order(loaded.labels) if loaded.labels else None
@@ -148,9 +148,9 @@ def official_state(
     return architecture.tables[layout].to_official(network.state_dict())
 
 
-def head_name(model: VideoClassifier | UniFormerV2Classifier) -> str:
+def head_name(model: Any) -> str:
     """Return the name of the linear layer whose outputs are the classes."""
-    return "transformer.proj.2" if isinstance(model, UniFormerV2Classifier) else "head"
+    return next(name for name, module in model.named_modules() if module is model.head)
 
 
 def _download(card: Card, architectures: Sequence[Architecture]) -> Path:
@@ -193,7 +193,7 @@ def _load_path(
     return LoadedModel(network, record, architectures=architectures)
 
 
-def _remap_head(network: VideoClassifier | UniFormerV2Classifier, rows: Sequence[int]) -> None:
+def _remap_head(network: Any, rows: Sequence[int]) -> None:
     weight, bias = remap_head(network.head.weight.detach(), network.head.bias.detach(), rows)
     head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     head.load_state_dict({"weight": weight, "bias": bias}, assign=True)

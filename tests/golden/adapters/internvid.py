@@ -12,7 +12,7 @@ from internvideo.data.build import read_list
 from internvideo.data.curation.rows import MetadataColumns
 from internvideo.data.curation.selection import diverse_choice
 from internvideo.data.curation.stats import measure_metadata
-from internvideo.data.formats.videochat import Conversation, conversation_text, read_conversations
+from internvideo.formats import videochat
 
 
 def internvid_data(case: Case) -> None:
@@ -31,12 +31,11 @@ def internvid_data(case: Case) -> None:
     path = case.path.with_suffix(".videochat.json")
     assert json.loads(path.read_text(encoding="utf-8")) == case.meta["videochat_v1"]
     seconds = [float(second) for second in case.meta["frame_seconds"]]
-    conversations = list(read_conversations(path))
+    conversations = list(videochat.read(path, path.parent).records)
     for talk, expected in zip(conversations, case.meta["videochat_expected_text"], strict=True):
-        assert isinstance(talk, Conversation)
-        assert talk.video == expected["video"]
-        assert len(talk.turns) == expected["turns"]
-        assert conversation_text(talk.turns, seconds) == expected["text"]
+        assert talk.path == expected["video"]
+        assert len(talk.questions) == expected["turns"]
+        assert videochat.conversation_text(talk.questions, seconds) == expected["text"]
 
 
 def has_pyarrow() -> bool:

@@ -142,7 +142,7 @@ def check_losses(case: Case, task: UMTMultimodalPretraining, kind: str) -> None:
 def check_evaluation(case: Case, model: UMTMultimodal) -> None:
     video = rearrange(case.tensors["input.video"], "b t c h w -> b c t h w")
     ids = case.tensors["input.input_ids"]
-    tokens, texts = model.video_tokens(video), model.read(ids)
+    tokens, texts = model.forward_features(video).tokens, model.read(ids)
     case.assert_close(tokens, "output.eval.vision_embeds")
     features = model.vision_encoder(video)
     case.assert_close(model.vision_encoder.pool(features), "output.eval.pooled_vision_embeds")

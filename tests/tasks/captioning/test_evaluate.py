@@ -56,6 +56,8 @@ def model(model_directory):
 class _Knowing(torch.nn.Module):
     """Writes the true caption of every second clip."""
 
+    capabilities = frozenset({"captions"})
+
     def __init__(self, world: World) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import tiny
+from internvideo.data.build import read_multiple_choice
 from internvideo.data.clips import VideoListSource
-from internvideo.data.formats.multiple_choice import read_multiple_choice
 from internvideo.errors import ConfigError
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.tasks.multiple_choice.evaluate import OptionChooser, choice_scores, evaluate
@@ -99,7 +99,7 @@ def test_cleaning_changes_the_words_that_are_read(model, questions, monkeypatch)
     choices = read_multiple_choice(questions)
     shouted = tuple(
         tuple(
-            type(each)(path=each.path, options=tuple(o.upper() + "!" for o in each.options),
+            type(each)(options=tuple(o.upper() + "!" for o in each.options),
                        answer=each.answer)
             for each in asked
         )

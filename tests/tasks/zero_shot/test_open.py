@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 import tiny
+from internvideo.data import write_world
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.text import prompt_rule
 from internvideo.pipeline import VideoModel, load
 from internvideo.tasks.zero_shot.evaluate import LabelledVideos, open_labelled
 from internvideo.tasks.zero_shot.report import ZeroShotReport
-from internvideo.world import ACTIONS, World, action_prompts, is_held_out, write_kinetics
+from internvideo.world import ACTIONS, World, action_prompts, is_held_out
 
 
 def opened(path, labels=None, num_clips: int | None = None) -> LabelledVideos:
@@ -38,7 +39,7 @@ def model(request, tmp_path_factory) -> VideoModel:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    write_kinetics(root, 6, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
+    write_world(root, 6, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
     return root
 
 

@@ -16,6 +16,7 @@ from internvideo.errors import ConfigError, VideoError
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.videos import Cut, ask_videos, ask_windows
 from internvideo.models.caption_writer import CaptionStrategy
+from internvideo.models.contract import has
 from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo, name_of
@@ -77,7 +78,7 @@ class CaptionWriter(Answerer[str]):
     """
 
     def __init__(self, model: LoadedModel, style: CaptionStyle) -> None:
-        if not callable(getattr(model.model, "caption", None)):
+        if not has(model.model, "captions"):
             raise ConfigError(
                 f"{model.name} writes no captions: it has no caption decoder; load "
                 f"{DEFAULT_CAPTIONER} or an InternVideo-MM"

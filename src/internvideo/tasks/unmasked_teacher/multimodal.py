@@ -25,7 +25,7 @@ from internvideo.config import NonNegative, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
 from internvideo.models.umt_multimodal import TextTokens, UMTMultimodal
 from internvideo.models.unmasked_teacher import alignment_loss

@@ -29,7 +29,7 @@ from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.ranking import top_k_accuracy
 from internvideo.evaluation.text import Ensemble, embed_sentences, warn_of_unknown_words
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.tasks.zero_shot.prompting import Prompts
 from internvideo.video.preprocessing import Preprocessing
 
