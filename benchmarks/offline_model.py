@@ -10,6 +10,7 @@ camera: FIR-RGB). A part that is not there is left out. Any model with a text to
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,8 @@ def exercises(model: iv.VideoModel, data: Path) -> Iterator[tuple[str, float, fl
     """Yield what was measured, the result and chance, in percent: which exercise, which thing."""
     entries = json.loads((data / "exercises.json").read_text())
     folders = [data / "exercises" / entry["id"] for entry in entries]
-    videos = model.embed_video(folders)
+    stills = dataclasses.replace(model.preprocessing, num_frames=2)
+    videos = model.with_preprocessing(stills).embed_video(folders)
     similarity = model.embed_text([entry["name"].lower() for entry in entries]) @ videos.T
     for k in (1, 5, 10):
         yield f"exercises: text to clip, R@{k}", recall(similarity, k), 100 * k / len(entries)

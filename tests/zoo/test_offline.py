@@ -62,11 +62,13 @@ def test_the_parts_answer_as_they_do_alone(packages):
     assert on_disk(CARD) is not None
     loaded = load_model("offline-objects")
     assert loaded.card == CARD
-    assert loaded.protocol.crop_size == 224
+    assert loaded.protocol.crop_size == 288
     assert loaded.model.tokenizer.vocabulary == PIECES
     frames = torch.randn(3, 3, 64, 64)
     clip = frames.transpose(0, 1)[None]
-    expected = packages(frames).softmax(dim=-1).mean(dim=0, keepdim=True)
+    expected = (
+        (loaded.model.config.sharpness * packages(frames)).softmax(dim=-1).mean(dim=0, keepdim=True)
+    )
     torch.testing.assert_close(loaded.model.class_probabilities(clip), expected)
     text = ImageNetInfo().index_to_description(207, detailed=True)
     alone = loaded.model.text_encoder(loaded.model.tokenizer([text]))[0]

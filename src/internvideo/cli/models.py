@@ -75,9 +75,9 @@ def list_all(
     """Show the table of all models (the verb may be left out).
 
     Those on this disk come first: "embedded" models are part of the package, "on disk" ones were
-    downloaded. "pip install" ones are made of Python packages, here of the extra `offline`; "available"
-    ones are loaded by name, which downloads them, or from a file; "planned" ones are not
-    implemented yet.
+    downloaded. "pip install" ones are made of Python packages, those of the extra `offline`;
+    "available" ones are loaded by name, which downloads them, or from a file; "planned" ones are
+    not implemented yet.
 
     Examples:
       internvideo models

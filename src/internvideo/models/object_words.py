@@ -40,11 +40,11 @@ class ObjectWordsConfig:
         backbone: an EfficientNet of timm.
         num_classes: of the image classifier.
         text: shape of the sentence encoder; none of its layers looks at a video.
-        image_size: side of a frame in pixels that the weights were made for.
+        image_size: side of a frame in pixels; any will do.
         num_frames: frames of a clip; any number will do.
         context_length: the longest text in tokens.
         vocabulary: the word pieces, `[PAD]` first; None where the model came without them.
-        sharpness: factor of the classifier's logits; below 1 the video is a mixture of more classes.
+        sharpness: factor of the classifier's logits; below 1 a video is a mixture of more classes.
         temp_init: what cosines are divided by, at the start of a training.
     """
 
@@ -69,7 +69,7 @@ class ObjectWordsConfig:
 
 
 class SentenceEncoder(BertFusionEncoder):
-    """A plain BERT; the vector of a text is the mean over its tokens (Reimers and Gurevych 2019)."""
+    """A plain BERT; a text is the mean over its tokens (Reimers and Gurevych 2019)."""
 
     def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b e"]:  # type: ignore[override]
         """Return a float32 vector for each text; id 0 is padding."""
@@ -162,7 +162,7 @@ class ObjectWords(VideoEncoder, nn.Module):
         )
 
     def class_probabilities(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:
-        """Return the probability of each class of the image classifier, the mean over the frames."""
+        """Return the probability of each class of the images, the mean over the frames."""
         frames = self.forward_features(video).per_step()
         logits = self.image_encoder.classifier(frames).float()
         return (self.config.sharpness * logits).softmax(dim=-1).mean(dim=1)
@@ -201,9 +201,11 @@ class ObjectWords(VideoEncoder, nn.Module):
 
 SIZES: dict[str, ObjectWordsConfig] = {
     "lite0-minilm": ObjectWordsConfig(
+        image_size=288,
+        sharpness=0.67,
         text=BertConfig(
             width=384, depth=6, num_heads=12, mlp_hidden=1536, fusion_layer=6, masked_lm=False
-        )
+        ),
     ),
 }
 """EfficientNet-Lite0 of ImageNet's 1000 classes, and the BERT of all-MiniLM-L6-v2."""

@@ -361,8 +361,9 @@ PRESETS: dict[str, Preprocessing] = {
     ),
     "offline-objects": Preprocessing(
         num_frames=8,
-        sampling="middle",
-        resize_size=256,
+        num_crops=3,  # the whole picture, of which a classifier of images has to find the parts
+        resize_size=288,
+        crop_size=288,
         interpolation="bicubic",
         antialias=True,
         mean=(127 / 255,) * 3,

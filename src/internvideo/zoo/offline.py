@@ -40,7 +40,7 @@ _TEXT_BATCH = 64
 
 
 def _lite0_lines() -> tuple[Rename, ...]:
-    """Return the table of EfficientNet-Lite0: blocks are counted through there, by stage in timm."""
+    """Return the lines: blocks are counted through in the package, by stage in timm."""
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     other = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw"}
     other |= {"_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
