@@ -44,9 +44,16 @@ def recall(similarity: Tensor, k: int) -> float:
 def exercises(model: iv.VideoModel, data: Path) -> Iterator[tuple[str, float, float]]:
     """Yield what was measured, the result and chance, in percent: which exercise, which thing."""
     entries = json.loads((data / "exercises.json").read_text())
-    folders = [data / "exercises" / entry["id"] for entry in entries]
-    stills = dataclasses.replace(model.preprocessing, num_frames=2)
-    videos = model.with_preprocessing(stills).embed_video(folders)
+    photographs = [
+        (number, path)
+        for number, entry in enumerate(entries)
+        for path in sorted((data / "exercises" / entry["id"]).glob("*.jpg"))
+    ]
+    stills = model.with_preprocessing(dataclasses.replace(model.preprocessing, num_frames=1))
+    rows = stills.embed_video([path for _, path in photographs])
+    owners = torch.tensor([number for number, _ in photographs])
+    videos = torch.zeros(len(entries), rows.shape[1]).index_add_(0, owners, rows)
+    videos = torch.nn.functional.normalize(videos, dim=1)
     similarity = model.embed_text([entry["name"].lower() for entry in entries]) @ videos.T
     for k in (1, 5, 10):
         yield f"exercises: text to clip, R@{k}", recall(similarity, k), 100 * k / len(entries)

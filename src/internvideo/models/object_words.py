@@ -56,7 +56,7 @@ class ObjectWordsConfig:
     context_length: int = 64
     vocabulary: tuple[str, ...] | None = None
     sharpness: float = 1.0
-    temp_init: float = 0.1
+    temp_init: float = 0.2
 
     def __post_init__(self) -> None:
         if self.text.fusion_layer != self.text.depth or self.text.masked_lm:
