@@ -50,8 +50,8 @@ _SUBJECTS = (
     "buildings and streets",
     "nature and landscape",
     "machines and technology",
-    "a concert or a show on a stage",
     "a room with furniture",
+    "a screen with text",
 )
 
 
