@@ -107,7 +107,7 @@ def uniformerv2_reference(model: UniFormerV2, video: Tensor) -> tuple[Tensor, Te
         x = F.conv3d(video, of["conv1.weight"], stride=(2, 8, 8), padding=(1, 0, 0))
     else:
         x = F.conv3d(video, of["conv1.weight"], stride=(1, 8, 8))
-    t, h, w = x.shape[2:]
+    h, w = x.shape[3:]
     x = rearrange(x, "n d t h w -> (n t) (h w) d")
     first = of["class_embedding"].expand(len(x), 1, -1)
     x = torch.cat([first, x], dim=1) + of["positional_embedding"]
@@ -149,7 +149,7 @@ def uniformerv2_reference(model: UniFormerV2, video: Tensor) -> tuple[Tensor, Te
             keys = rearrange(with_places(x, added), "l (n t) d -> (t l) n d", n=n)
             keys = of.norm(f"{name}.ln_3", keys, single=False)
             query = of.norm(f"{name}.ln_1", token, single=False)
-            rate = global_rates[stage]  # noqa: PLW2901
+            rate = global_rates[stage]
             token = token + drop_path(of.attention(f"{name}.attn", query, keys), rate)
             y = of.norm(f"{name}.ln_2", token, single=False)
             y = of.mlp(f"{name}.mlp", y, config.global_drop_rate)
