@@ -205,7 +205,7 @@ def _listed(base: str) -> list[str]:
             f"{base}: has no {INDEX_NAME}, and an address cannot be listed; name the shards, such "
             f"as {base.rstrip('/')}/clips-{{000000..000123}}.tar"
         )
-    names = sorted(path.name for path in Path(base).glob("*.tar"))
+    names = sorted(path.name for path in Path(base).glob("[!.]*.tar"))
     if not names:
         compressed = next((path.name for path in Path(base).glob("*.tar.*")), None)
         hint = "" if compressed is None else f"; unpack those like {compressed} to .tar first"
