@@ -160,7 +160,10 @@ def test_an_order_that_is_only_likely_is_told_when_the_model_is_loaded(unsure, c
 
 
 def test_an_order_that_is_only_likely_gives_way_to_the_one_that_is_passed(unsure, caplog):
-    likely, passed = load_model(unsure), load_model(unsure, labels="something-something-v2/official")
+    likely, passed = (
+        load_model(unsure),
+        load_model(unsure, labels="something-something-v2/official"),
+    )
     assert len(caplog.messages) == 1, "of the first alone"
     assert passed.labels == label_names("something-something-v2/official")
     assert torch.equal(passed.model.head.weight, likely.model.head.weight)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from internvideo.cli.options import Card, Device
+from internvideo.cli.options import Card, Device, FirstLabel
 from internvideo.cli.terminal import (
     command_help,
     failure_list,
@@ -124,6 +124,7 @@ def _runner(task: Task) -> Any:
             ),
         ] = None,
         split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+        first_label: FirstLabel = 0,
         num_clips: Annotated[
             int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
         ] = None,
@@ -182,7 +183,7 @@ def _runner(task: Task) -> Any:
                 report = loaded.evaluate(
                     AnnotatedData(
                         path=data or "", format=kind, root=root, labels=labels, split=split,
-                        num_clips=num_clips, seed=seed,
+                        first_label=first_label, num_clips=num_clips, seed=seed,
                     ),
                     task.name, batch_size=batch_size, num_workers=workers, directory=out,
                     progress=bar, name=name, **(options or {}),

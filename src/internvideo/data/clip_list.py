@@ -8,6 +8,7 @@ for a spawned worker is one block copy.
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ __all__ = ["NO_LABEL", "ClipEntry", "ClipList"]
 NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
+_LOG = logging.getLogger(__name__)
 _NONE, _NAN = NO_LABEL, float("nan")
 _COLUMNS = {
     **{name: ("i", np.int32) for name in ("line", "label", "num_frames", "first_frame")},
@@ -116,6 +118,7 @@ class ClipList(Sequence[ClipEntry]):
         description: what was read, such as "Kinetics list, separated by a space".
         class_names: names of the labels, in their order, where the format names them.
         copying: whether the file can be copied without some clips, see `Annotations`.
+        first_label: the number of the first class in the file, 0 or 1; here it is always 0.
 
     Attributes:
         bad_lines: the lines that cannot be used.
@@ -133,12 +136,14 @@ class ClipList(Sequence[ClipEntry]):
         description: str = "",
         class_names: tuple[str, ...] | None = None,
         copying: Literal["lines", "rows", "none"] = "lines",
+        first_label: int = 0,
     ) -> None:
         self.file = str(file)
         self.root = None if root is None else str(root)
         self.description = description
         self.class_names = class_names
         self.copying = copying
+        self.first_label = first_label
         self.bad_lines: list[BadLine] = []
         self._fill(records)
         if not len(self):
@@ -149,7 +154,7 @@ class ClipList(Sequence[ClipEntry]):
             )
 
     @classmethod
-    def read(cls, found: Annotations) -> ClipList:
+    def read(cls, found: Annotations, *, first_label: int = 0) -> ClipList:
         """Read the records of an annotation file.
 
         Raises:
@@ -161,9 +166,10 @@ class ClipList(Sequence[ClipEntry]):
             root=found.root,
             class_names=found.class_names,
             copying=found.copying,
+            first_label=first_label,
         )
         if found.corrected is not None and (corrected := found.corrected()) is not None:
-            return cls.read(replace(corrected, corrected=None))
+            return cls.read(replace(corrected, corrected=None), first_label=first_label)
         described = found.description
         clips.description = described if isinstance(described, str) else described()
         return clips
@@ -180,6 +186,9 @@ class ClipList(Sequence[ClipEntry]):
             template = templates.setdefault(video.template, len(templates))
             for part in video.segments or _WHOLE:
                 label = video.label if part is None or part.label is None else part.label
+                if label is not None and (label := label - self.first_label) < 0 < self.first_label:
+                    self.bad_lines.append(self._counts_from_zero(video.line))
+                    continue
                 start, end = (None, None) if part is None else (part.start, part.end)
                 paths.add(video.path)
                 for caption in (part and part.captions) or video.captions:
@@ -199,6 +208,13 @@ class ClipList(Sequence[ClipEntry]):
         self._columns = {
             name: _folded(np.array(columns[name], dtype)) for name, (_, dtype) in _COLUMNS.items()
         }
+
+    def _counts_from_zero(self, line: int) -> BadLine:
+        return BadLine(
+            line,
+            f"{self.file}:{line}: the label is 0, but labels were said to count from 1; leave out "
+            "first_label (classes in words have none)",
+        )
 
     def __len__(self) -> int:
         return len(self._paths.ends)
@@ -255,10 +271,18 @@ class ClipList(Sequence[ClipEntry]):
     def check_labels(self, num_classes: int) -> None:
         """Check that every clip has a label from 0 to `num_classes - 1`.
 
+        Where all classes but the first occur, a warning says that labels may count from 1.
+
         Raises:
             DataError: names the first that has not, with its line and video.
         """
         labels = self.labels
+        if num_classes > 2 and np.array_equal(np.unique(labels), np.arange(1, num_classes)):
+            _LOG.warning(
+                "%s: no clip has the label 0, all others occur; if labels count from 1 there, add "
+                "first_label: 1 to the data (--first-label 1)",
+                self.file,
+            )
         outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
         if not len(outside):
             return
@@ -267,9 +291,15 @@ class ClipList(Sequence[ClipEntry]):
         where = f"{self.file}:{entry.line}: {entry.path!r}"
         if entry.label is None:
             raise DataError(f"{where} has no label{more}; supervised training needs one a clip")
+        if labels.min() == 1 and labels.max() == num_classes:
+            raise DataError(
+                f"{where} has label {entry.label}, outside 0 to {num_classes - 1}{more}; the list "
+                f"counts from 1 to {num_classes}: add first_label: 1 to its data (--first-label 1)"
+            )
         raise DataError(
             f"{where} has label {entry.label}, outside 0 to {num_classes - 1}{more}; labels count "
-            f"from 0: give the model's head more than {num_classes} classes or correct the list"
+            f"from 0: give the model's head more than {num_classes} classes, correct the list, or "
+            "if it counts from 1 add first_label: 1 to its data (--first-label 1)"
         )
 
     @property

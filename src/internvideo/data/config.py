@@ -37,6 +37,7 @@ else:
     _ListKind = Literal[tuple(kind for kind in READABLE if kind not in ("msrvtt", "captions"))]
 
 _ROOT = Field(default=None, description="videos are relative to this folder or address")
+_FIRST_LABEL = Field(default=0, description="what numbers of classes count from in the file")
 _SKIP_BAD = Field(default=False, description="leave out lines that cannot be used")
 
 
@@ -78,12 +79,13 @@ class ListData:
         default=None, description="the class list, for formats that name classes in words"
     )
     split: str | None = Field(default=None, description="for files that hold several splits")
+    first_label: Literal[0, 1] = _FIRST_LABEL
     skip_bad: bool = _SKIP_BAD
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the file and return its clips."""
-        options = {"root": self.root, "labels": self.labels, "split": self.split}
-        return _open_list(self, protocol, sampling, **options)
+        names = ("root", "labels", "split", "first_label")
+        return _open_list(self, protocol, sampling, **{name: getattr(self, name) for name in names})
 
 
 @config_class
@@ -110,12 +112,19 @@ class ShardData:
     kind: Literal["shards"]
     shards: str = Field(description="pattern such as clips-{000000..000123}.tar, or a folder")
     cache: Path | None = Field(default=None, description="where remote shards are kept")
+    first_label: Literal[0, 1] = _FIRST_LABEL
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the index and return the clips."""
         from internvideo.data.shards import open_shards
 
-        return open_shards(self.shards, protocol=protocol, sampling=sampling, cache=self.cache)
+        return open_shards(
+            self.shards,
+            protocol=protocol,
+            sampling=sampling,
+            cache=self.cache,
+            first_label=self.first_label,
+        )
 
 
 @config_class

@@ -29,6 +29,7 @@ class AnnotatedData:
         root: folder or address of the videos; None is the folder of the annotations.
         labels: the class list, or the id of a label map.
         split: for files that hold several.
+        first_label: what numbers of classes count from in the file.
         num_clips: for the world.
         seed: likewise.
     """
@@ -38,6 +39,7 @@ class AnnotatedData:
     root: str | None = None
     labels: str | None = None
     split: str | None = None
+    first_label: int = 0
     num_clips: int | None = None
     seed: int | None = None
 
@@ -103,4 +105,12 @@ def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSourc
     path = Path(data.path)
     kind: ListKind = data.format or detect_kind(path)  # type: ignore[assignment]
     labels = None if data.labels is None else Path(data.labels)
-    return open_list(kind, path, protocol=protocol, root=data.root, labels=labels, split=data.split)
+    return open_list(
+        kind,
+        path,
+        protocol=protocol,
+        root=data.root,
+        labels=labels,
+        split=data.split,
+        first_label=data.first_label,
+    )

@@ -12,7 +12,7 @@ from internvideo.annotations import Annotations, BadLine, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.formats.class_names import ClassNames
 from internvideo.formats.columns import has_captions
-from internvideo.formats.fields import as_whole_number, bad_line, parsed, whole_number
+from internvideo.formats.fields import bad_line, parsed, whole_number
 from internvideo.formats.files import read_text
 from internvideo.formats.frame_paths import frames_annotation
 from internvideo.formats.tables import Table, table_kind
@@ -32,6 +32,7 @@ _LABEL_COLUMNS = (
     *("class_name", "classname", "label_name", "action_label", "caption"),
 )
 _SHAPE, _PART_FIELDS, _SHOWN = "file,label", 4, 120
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?")
 _SEVERAL = re.compile(r"\[?\s*-?\d+(?:\s*[ ;|,]\s*-?\d+)+\s*\]?")
 _Row: TypeAlias = "tuple[str | list[Any], str]"
 
@@ -69,7 +70,7 @@ def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotat
     rows = list(_table_rows(Table(path, kind)) if kind and table else _csv_rows(path))
     said = [row[1] for _, row in rows if isinstance(row, tuple)]
     # One word among numbers is a mistake; it must not make "10" the class after "1".
-    numbered = 2 * sum(as_whole_number(label) is not None for label in said) > len(said)
+    numbered = 2 * sum(_NUMBER.fullmatch(label) is not None for label in said) > len(said)
     if labels is not None:
         classes = ClassNames.read(labels)
     else:
@@ -145,10 +146,13 @@ def _table_rows(table: Table) -> Iterator[tuple[int, _Row | DataError]]:
             yield row.line, DataError(row.message)
             continue
         number, values = row
-        yield number, _pair(values) or DataError(
-            f"{table.path}:{number}: expected an object with 'video' (a path, or the paths of all "
-            f"frames) and 'label' or 'class', got {str(values)[:_SHOWN]!r}"
-        )
+        pair = _pair(values)
+        if pair is None:
+            shape = "an object with 'video' (a path, or the paths of all frames) and 'label'"
+            shown = str(values)[:_SHOWN]
+            yield number, DataError(f"{table.path}:{number}: expected {shape}, got {shown!r}")
+        else:
+            yield number, pair
 
 
 def _pair(values: dict[str, Any]) -> _Row | None:

@@ -119,7 +119,9 @@ def table_kind(path: Path) -> TableKind | None:
             return "json"
         if start[0] == "{" and kind != "jsonl":
             file.seek(0)
-            first = next(line for line in iter(lambda: file.readline(_MAX_LINE), "") if line.strip())
+            first = next(
+                line for line in iter(lambda: file.readline(_MAX_LINE), "") if line.strip()
+            )
             return "jsonl" if _is_json(first) else "json"
     return kind
 
