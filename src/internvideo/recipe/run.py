@@ -21,7 +21,7 @@ from internvideo.errors import CheckpointError, ConfigError, DataError, VideoErr
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
 from internvideo.models.contract import has
-from internvideo.pipeline import VideoModel
+from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import build_task
 from internvideo.recipe.inputs import build_preprocessing, build_source
 from internvideo.recipe.schema import Recipe
@@ -222,32 +222,34 @@ def _final_report(
 
 def evaluate_recipe(
     recipe: Recipe,
-    model: VideoModel,
+    weights: str | Path,
     task: Task,
     *,
+    device: str = "auto",
+    card: str | None = None,
     batch_size: int = 16,
     num_workers: int = 2,
     directory: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-    name: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Report:
     """Measure weights on the evaluation data of the recipe that they were trained by.
 
     Args:
         recipe: names the data and the input protocol.
-        model: the weights; they must be of the shape of the recipe's model.
+        weights: what to load, see `load`; they must be of the shape of the recipe's model.
         task: what is measured; it takes the videos of a recipe as they are.
+        device: see `load`.
+        card: see `load`.
         batch_size: this and the others as in `VideoModel.evaluate`.
         num_workers: as there.
         directory: as there.
         progress: as there.
-        name: as there.
         options: as there.
 
     Raises:
         ConfigError: the recipe trains something that has no measure, or names no data for it.
-        CheckpointError: the weights have another shape than the recipe's model.
+        CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
     objective = find_objective(recipe.task)
@@ -261,7 +263,8 @@ def evaluate_recipe(
             f"the recipe {recipe.name} names no evaluation.data; add "
             "evaluation.data.kind=kinetics evaluation.data.annotations=val.csv"
         )
-    _check_shape(model, recipe, name or model.name)
+    model = load(weights, device=device, card=card)
+    _check_shape(model, recipe, weights)
     data = recipe.evaluation.data
     source = build_source(recipe.model_copy(update={"data": data, "sampling": None}))
     loop = EvalLoop(
@@ -274,12 +277,12 @@ def evaluate_recipe(
     loaded = model.with_preprocessing(build_preprocessing(recipe)).loaded
     report = task.evaluate(loaded, source, loop=loop, **(options or {}))
     shown = getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind
-    report = dataclasses.replace(report, data=str(shown), model=name or report.model)
+    report = dataclasses.replace(report, data=str(shown), model=f"{recipe.name} ({weights})")
     loop.write(report)
     return report
 
 
-def _check_shape(model: VideoModel, recipe: Recipe, name: str) -> None:
+def _check_shape(model: VideoModel, recipe: Recipe, weights: str | Path) -> None:
     """Compare the weights with the model of the recipe, which is built without memory."""
     with torch.device("meta"):
         expected: Any = build_task(recipe, with_weights=False).model
@@ -287,9 +290,11 @@ def _check_shape(model: VideoModel, recipe: Recipe, name: str) -> None:
     kind = kind_of(expected, architectures=all_architectures())
     fit = fit_config(shapes, kind, expected.config)
     if not fit.ok:
+        found = model.loaded.architecture
+        why = fit.explain(limit=3) if found == kind.id else f"a {found} is no {kind.id}"
         raise CheckpointError(
-            f"{name} does not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "
-            "weights of this recipe, or change its `model`"
+            f"{weights} does not fit the model of {recipe.name}: {why}; give weights of this "
+            "recipe, or change its `model`"
         )
 
 
