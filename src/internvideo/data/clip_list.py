@@ -8,9 +8,10 @@ for a spawned worker is one block copy.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
@@ -28,6 +29,7 @@ NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
 _LOG = logging.getLogger(__name__)
+_BLOCK = 8192  # texts that are looked at together
 _NONE, _NAN = NO_LABEL, float("nan")
 _COLUMNS = {
     **{name: ("i", np.int32) for name in ("line", "label", "num_frames", "first_frame")},
@@ -89,6 +91,32 @@ class _Texts:
     def __getitem__(self, index: int) -> str:
         start = int(self.ends[index - 1]) if index else 0
         return self.blob[start : int(self.ends[index])].tobytes().decode("utf-8", "surrogateescape")
+
+    def common_folder(self) -> int:
+        """Return how many bytes all texts begin with in common, up to the last slash of these."""
+        first = self.blob[: self.ends[0]]
+        length = len(first)
+        for starts, ends in self._blocks():
+            length = min(length, int((ends - starts).min()))
+            heads = self.blob[starts[:, None] + np.arange(length)]
+            differing = np.flatnonzero((heads != first[:length]).any(axis=0))
+            length = int(differing[0]) if len(differing) else length
+        slashes = np.flatnonzero(first[:length] == ord("/"))
+        return int(slashes[-1]) + 1 if len(slashes) else 0
+
+    def without(self, start: int) -> Iterator[np.ndarray]:
+        """Yield the bytes and the lengths of all texts without this many bytes at their start."""
+        for starts, ends in self._blocks():
+            kept = np.ones(int(ends[-1] - starts[0]), np.bool_)
+            kept[((starts - starts[0])[:, None] + np.arange(start)).ravel()] = False
+            yield self.blob[starts[0] : ends[-1]][kept]
+            yield ends - starts - start
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for place in range(0, len(self.ends), _BLOCK):
+            ends = self.ends[place : place + _BLOCK]
+            before = self.ends[place - 1] if place else 0
+            yield np.concatenate([[before], ends[:-1]]), ends
 
     @property
     def nbytes(self) -> int:
@@ -320,6 +348,21 @@ class ClipList(Sequence[ClipEntry]):
         ends = self._columns["caption_end"]
         start = int(ends[index - 1]) if index else 0
         return tuple(self._captions[place] for place in range(start, int(ends[index])))
+
+    def digest(self) -> str:
+        """Return a hash of what the clips are: names, parts, labels, captions, in their order.
+
+        The folder that all paths have in common is left out, as is `root`: clips that were moved
+        have the same digest.
+        """
+        digest = hashlib.sha256(f"{len(self)} {self._templates} {self.class_names}".encode())
+        for text in (*self._paths.without(self._paths.common_folder()), self._captions.blob):
+            digest.update(np.ascontiguousarray(text))
+        for name in _COLUMNS:
+            if name != "line":
+                column = self._columns[name]
+                digest.update(column[:1].copy() if column.strides == (0,) else column)
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         return f"ClipList({len(self)} clips of {self.file!r})"

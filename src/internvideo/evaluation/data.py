@@ -55,8 +55,9 @@ class AnnotatedData:
             raise ConfigError(f"num_clips must be at least 1, got {self.num_clips}")
         for option in ("format", "root", "labels", "split", "first_label"):
             if getattr(self, option) is not None:
+                name = option.replace("_", "-")
                 raise ConfigError(
-                    f"--{option.replace('_', '-')} belongs to a list or folder; the world is rendered and knows its "
+                    f"--{name} belongs to a list or folder; the world is rendered and knows its "
                     "classes (a folder of that name is given as ./world)"
                 )
 
