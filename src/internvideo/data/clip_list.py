@@ -357,11 +357,11 @@ class ClipList(Sequence[ClipEntry]):
         """
         digest = hashlib.sha256(f"{len(self)} {self._templates} {self.class_names}".encode())
         for text in (*self._paths.without(self._paths.common_folder()), self._captions.blob):
-            digest.update(np.ascontiguousarray(text))
+            digest.update(np.ascontiguousarray(text).data)
         for name in _COLUMNS:
             if name != "line":
                 column = self._columns[name]
-                digest.update(column[:1].copy() if column.strides == (0,) else column)
+                digest.update((column[:1].copy() if column.strides == (0,) else column).data)
         return digest.hexdigest()
 
     def __repr__(self) -> str:

@@ -37,7 +37,9 @@ else:
     _ListKind = Literal[tuple(kind for kind in READABLE if kind not in ("msrvtt", "captions"))]
 
 _ROOT = Field(default=None, description="videos are relative to this folder or address")
-_FIRST_LABEL = Field(default=0, description="what numbers of classes count from in the file")
+_FirstLabel = Annotated[
+    int, Field(ge=0, le=1, description="what numbers of classes count from in the file")
+]
 _SKIP_BAD = Field(default=False, description="leave out lines that cannot be used")
 
 
@@ -79,7 +81,7 @@ class ListData:
         default=None, description="the class list, for formats that name classes in words"
     )
     split: str | None = Field(default=None, description="for files that hold several splits")
-    first_label: Literal[0, 1] = _FIRST_LABEL
+    first_label: _FirstLabel = 0
     skip_bad: bool = _SKIP_BAD
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
@@ -112,7 +114,7 @@ class ShardData:
     kind: Literal["shards"]
     shards: str = Field(description="pattern such as clips-{000000..000123}.tar, or a folder")
     cache: Path | None = Field(default=None, description="where remote shards are kept")
-    first_label: Literal[0, 1] = _FIRST_LABEL
+    first_label: _FirstLabel = 0
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the index and return the clips."""

@@ -26,8 +26,8 @@ class RunSettings:
         clips: `data.identity.clip_identity` of the sections "data" and "evaluation.data".
     """
 
-    values: Mapping[str, Any] = field(default_factory=dict)
-    clips: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    clips: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def check(self, before: RunSettings, directory: Path, *, extend: bool) -> list[str]:
         """Compare with the settings of the run that is to go on; return what to tell its owner.
@@ -99,8 +99,9 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Return the leaves of nested mappings, and lists of mappings, by their path."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-            value = {str(number): each for number, each in enumerate(value)}
+        listed = cast("list[Any]", value if isinstance(value, list) else [])
+        if listed and all(isinstance(each, Mapping) for each in listed):
+            value = {str(number): each for number, each in enumerate(listed)}
         if isinstance(value, Mapping):
             leaves |= _flat(cast("Mapping[str, Any]", value), f"{prefix}{key}.")
         else:
