@@ -315,9 +315,7 @@ class ExternalTowers(ExternalEncoder):
         """Return random clips, and some texts."""
         return (*super().example_inputs(batch), self.tokenizer(["a clip"] * batch))
 
-    def forward(
-        self, video: Float[Tensor, "b c t y x"], ids: Int[Tensor, "b l"]
-    ) -> ViCLIPOutput:
+    def forward(self, video: Float[Tensor, "b c t y x"], ids: Int[Tensor, "b l"]) -> ViCLIPOutput:
         """Embed a batch of pairs."""
         return ViCLIPOutput(video=self.encode_video(video), text=self.encode_text(ids))
 

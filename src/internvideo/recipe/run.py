@@ -22,7 +22,7 @@ from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
 from internvideo.models.contract import has
 from internvideo.pipeline import VideoModel
-from internvideo.recipe.building import build_task
+from internvideo.recipe.building import build_task, with_external_encoder
 from internvideo.recipe.inputs import build_preprocessing, build_source
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
@@ -64,6 +64,7 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
     task: Any = build_task(recipe)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
@@ -250,6 +251,7 @@ def evaluate_recipe(
         CheckpointError: the weights have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
     if objective not in task.objectives or task.evaluate is None:
         raise ConfigError(

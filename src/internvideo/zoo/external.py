@@ -1,8 +1,8 @@
 """Models of other libraries by name, with their input protocol, classes and tokenizer.
 
-    hf:facebook/vjepa2-vitl-fpc64-256      a repository of the hub, or hf:/a/folder of `transformers`
-    open-clip:ViT-B-32/laion2b_s34b_b79k   a model of open_clip and its weights: a tag, a file, or
-                                           "random"; or open-clip:/a/folder
+    hf:facebook/vjepa2-vitl-fpc64-256      of transformers: a repository of the hub, or hf:/a/folder
+    open-clip:ViT-B-32/laion2b_s34b_b79k   of open_clip: its name, and weights by their tag, a file
+                                           or "random"; or open-clip:/a/folder
 
 What such a model is (`External`) is told by its configuration alone; `load_external` gives it its
 weights. Whatever is saved after that is a folder of this library.
@@ -14,12 +14,12 @@ import contextlib
 import logging
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean, require
 from internvideo.models.external import (
@@ -179,7 +179,9 @@ def _of_transformers(source: str, encoder_only: bool) -> External:
         num_classes=labels and len(labels),
         tokenizer=text,
     )
-    named_labels = labels if labels != tuple(f"LABEL_{n}" for n in range(len(labels or ()))) else None
+    named_labels = (
+        labels if labels != tuple(f"LABEL_{n}" for n in range(len(labels or ()))) else None
+    )
     return External(
         name=source,
         config=described,
@@ -261,7 +263,11 @@ def _transformers_protocol(
             values = getattr(library, kind).from_pretrained(location, **local).to_dict()
             return _processed(values, num_frames)
     size = getattr(config, "image_size", None) or getattr(config, "crop_size", None) or 224
-    known = (("siglip", _HALF, _HALF), ("clip", CLIP_MEAN, CLIP_STD), ("", IMAGENET_MEAN, IMAGENET_STD))
+    known = (
+        ("siglip", _HALF, _HALF),
+        ("clip", CLIP_MEAN, CLIP_STD),
+        ("", IMAGENET_MEAN, IMAGENET_STD),
+    )
     mean, std = next(found for name, *found in known if name in config.model_type)
     _LOG.warning(
         "%s says nothing of its input: %d pixels, mean %s and std %s are assumed",

@@ -19,7 +19,9 @@ def _infer(shapes: Shapes, base: Any) -> Any:
     raise CheckpointError("a model of another library needs its config.json; give its folder")
 
 
-def _kind(name: str, model: type[nn.Module], config: type = external.ExternalConfig) -> Architecture:
+def _kind(
+    name: str, model: type[nn.Module], config: type = external.ExternalConfig
+) -> Architecture:
     return Architecture(
         id=f"external/{name}",
         model=model,
