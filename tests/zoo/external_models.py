@@ -77,7 +77,7 @@ OPEN_CLIP: dict[str, Any] = {
         "text_cfg": {"context_length": 77, "width": 64, "heads": 2, "layers": 2},
     },
     "timm": {
-        "embed_dim": 12,
+        "embed_dim": 64,
         "custom_text": True,
         "init_logit_bias": -10,
         "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "map",
@@ -131,6 +131,7 @@ def save_open_clip(name: str, folder: Path) -> Any:
 
     values = dict(OPEN_CLIP[name])
     cls = open_clip.CustomTextCLIP if values.pop("custom_text", False) else open_clip.CLIP
+    torch.manual_seed(0)
     model = lively(cls(**values))
     folder.mkdir(parents=True)
     save_file(

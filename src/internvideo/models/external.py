@@ -50,12 +50,14 @@ class ExternalTokenizerConfig:
         num_bytes: size of its `tokenizer.json`, which is kept among the weights; 0 is CLIP's
             byte-pair tokenizer, which comes with this library.
         pad_id: fills a row.
+        padding_side: where.
         clean: what `open_clip` does to a text in front of it.
     """
 
     context_length: int
     num_bytes: int = 0
     pad_id: int = 0
+    padding_side: Literal["right", "left"] = "right"
     clean: Literal["none", "whitespace", "lower", "canonicalize"] = "none"
 
 
@@ -111,7 +113,10 @@ class ExternalTokenizer:
         self._engine.enable_truncation(config.context_length)
         pad = self._engine.id_to_token(config.pad_id) or "[PAD]"
         self._engine.enable_padding(
-            length=config.context_length, pad_id=config.pad_id, pad_token=pad
+            direction=config.padding_side,
+            length=config.context_length,
+            pad_id=config.pad_id,
+            pad_token=pad,
         )
         around = self._engine.encode("")
         special = [i for i, seen in zip(around.ids, around.attention_mask, strict=True) if seen]
@@ -161,12 +166,13 @@ class ExternalEncoder(VideoEncoder, nn.Module):
         self.network = self._build()
 
     @property
-    def _library(self) -> Any:
+    def adapter(self) -> Any:
+        """The module that knows the other library."""
         return importlib.import_module(f"internvideo.models.external_{self.config.library}")
 
     def _build(self) -> nn.Module:
         config = self.config
-        return self._library.build(config.network, config.settings, config.num_classes)
+        return self.adapter.build(config.network, config.settings, config.num_classes)
 
     def reset_parameters(self) -> None:
         """Draw all weights anew, as the other library does."""
@@ -183,7 +189,7 @@ class ExternalEncoder(VideoEncoder, nn.Module):
 
     def block_modules(self) -> Iterator[nn.Module]:
         """Yield the blocks of the tower that sees: the units to compile or shard."""
-        yield from blocks_of(self._library.vision_tower(self.network))
+        yield from blocks_of(self.adapter.vision_tower(self.network))
 
     def forward_features(
         self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
@@ -199,7 +205,7 @@ class ExternalEncoder(VideoEncoder, nn.Module):
             CheckpointError: the tower gives no tokens in a grid.
         """
         pixels = video if self.config.takes_clips else self._frames(video)
-        found = self._library.volumes(self.network, pixels, layers)
+        found = self.adapter.volumes(self.network, pixels, layers)
         volumes = [rearrange(v, "(b f) t h w d -> b (f t) h w d", b=len(video)) for v, _ in found]
         *hidden, tokens = [torch.flatten(volume, 1, 3) for volume in volumes]
         t, h, w = volumes[-1].shape[1:4]
@@ -291,7 +297,7 @@ class ExternalTowers(ExternalEncoder):
 
         The result is float32.
         """
-        frames = unit(self._library.image_vectors(self.network, self._frames(video)))
+        frames = unit(self.adapter.image_vectors(self.network, self._frames(video)))
         mean = rearrange(frames, "(b t) e -> b t e", b=len(video)).mean(dim=1)
         return unit(mean) if normalize else mean
 
@@ -303,7 +309,7 @@ class ExternalTowers(ExternalEncoder):
         assert config is not None
         if self.config.fixed_length:  # the padding may have been trimmed
             ids = F.pad(ids, (0, config.context_length - ids.shape[1]), value=config.pad_id)
-        vectors = self._library.text_vectors(self.network, ids, config.pad_id)
+        vectors = self.adapter.text_vectors(self.network, ids, config.pad_id)
         return unit(vectors) if normalize else vectors
 
     def temperature(self) -> Float[Tensor, ""]:

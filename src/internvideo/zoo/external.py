@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import SafetensorError
 from torch import nn
 
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean, require
@@ -27,7 +29,7 @@ from internvideo.models.external import (
     ExternalProbe,
     ExternalTokenizerConfig,
 )
-from internvideo.models.external_transformers import IMAGE_TEXT_KINDS, VIDEO_KINDS, vision_tower
+from internvideo.models.external_transformers import IMAGE_TEXT_KINDS, VIDEO_KINDS
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from internvideo.zoo import environment
@@ -46,6 +48,7 @@ _SUPPORTED = (
     " and image models that take pixel_values (dinov2, dinov3_vit, vit, …)"
 )
 _FAILURES = (
+    SafetensorError,
     OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError,
     pickle.UnpicklingError,
 )  # fmt: skip
@@ -113,7 +116,7 @@ def load_external(
         read = _transformers_weights if config.library == "transformers" else _open_clip_weights
         network = read(found)
         if found.whole != config.network:
-            network = vision_tower(network)
+            network = model.adapter.vision_tower(network)
     model.network = network
     if found.tokenizer:
         model.tokenizer_json = torch.frombuffer(bytearray(found.tokenizer), dtype=torch.uint8)
@@ -164,7 +167,7 @@ def _of_transformers(source: str, encoder_only: bool) -> External:
         )
     tokenizer, text = b"", None
     if two_towers and not encoder_only:
-        tokenizer, text = _tokenizer(source, library, location, local, config.text_config)
+        tokenizer, text = _tokenizer(source, location, config.text_config)
     if two_towers and text is None:
         cls = library.MODEL_MAPPING[type(seen)]
     protocol = _transformers_protocol(source, library, location, local, seen)
@@ -232,12 +235,11 @@ def _transformers_weights(found: External) -> nn.Module:
 
 
 def _tokenizer(
-    source: str, library: Any, location: str, local: Mapping[str, Any], text: Any
+    source: str, location: str, text: Any
 ) -> tuple[bytes, ExternalTokenizerConfig | None]:
     """Return the tokenizer of a text tower; nothing, with a warning, where it cannot be read."""
     try:
-        found = library.AutoTokenizer.from_pretrained(location, **local)
-        content = found.backend_tokenizer.to_str().encode()
+        return _read_tokenizer(location, text.max_position_embeddings)
     except _FAILURES as error:
         _LOG.warning(
             "%s: its tokenizer cannot be read (%s); it is loaded without its text tower",
@@ -245,10 +247,6 @@ def _tokenizer(
             _first_line(error),
         )
         return b"", None
-    longest = min(found.model_max_length, text.max_position_embeddings)
-    return content, ExternalTokenizerConfig(
-        context_length=longest, num_bytes=len(content), pad_id=found.pad_token_id or 0
-    )
 
 
 def _transformers_protocol(
@@ -450,19 +448,9 @@ def _open_clip_tokenizer(
             f"{source}: its tokenizer has options that are not supported: "
             f"{', '.join(options) or 'tokenizer_mode'}"
         )
-    library = require("transformers", extra="transformers")
     location = str(folder) if (folder / "tokenizer.json").is_file() else name
     with _one_line(f"{source}: its tokenizer {location}"):
-        found = library.AutoTokenizer.from_pretrained(
-            location, local_files_only=_local_only(location)
-        )
-        content = found.backend_tokenizer.to_str().encode()
-    return content, ExternalTokenizerConfig(
-        context_length=length,
-        num_bytes=len(content),
-        pad_id=found.pad_token_id or 0,
-        clean=clean,
-    )
+        return _read_tokenizer(location, length, clean=clean)
 
 
 def _open_clip_weights(found: External) -> nn.Module:
@@ -498,10 +486,26 @@ def _open_clip_download(name: str, tag: str) -> str:
 # --- both -------------------------------------------------------------------------------------
 
 
+def _read_tokenizer(
+    location: str, length: int, *, clean: Any = "none"
+) -> tuple[bytes, ExternalTokenizerConfig]:
+    """Return the `tokenizer.json` of a folder or hub id, and how it is used."""
+    library = require("transformers", extra="transformers")
+    found = library.AutoTokenizer.from_pretrained(location, local_files_only=_local_only(location))
+    content = found.backend_tokenizer.to_str().encode()
+    return content, ExternalTokenizerConfig(
+        context_length=min(found.model_max_length, length),
+        num_bytes=len(content),
+        pad_id=found.pad_token_id or 0,
+        padding_side=found.padding_side,
+        clean=clean,
+    )
+
+
 def _folder_or_hub_id(source: str, text: str) -> str:
     """Return the folder, or the hub id, that a name stands for."""
     path = Path(text).expanduser()
-    if path.is_dir():
+    if text and path.is_dir():
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} has no config.json: not a folder of transformers")
         return str(path)
@@ -525,7 +529,7 @@ def _one_line(source: str) -> Iterator[None]:
         raise
     except _FAILURES as error:
         reason = _first_line(error)
-        if type(error).__name__ == "LocalEntryNotFoundError" or "offline" in reason.lower():
+        if isinstance(error, LocalEntryNotFoundError) or "couldn't connect" in reason:
             reason = "it is not in the hub's cache, and the hub is not reachable"
         raise CheckpointError(f"{source} cannot be loaded: {reason}") from error
 
