@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from internvideo.cli.options import Card, Device
+from internvideo.cli.options import Card, Device, FirstLabel
 from internvideo.cli.terminal import (
     command_help,
     failure_list,
@@ -123,6 +123,7 @@ def _runner(task: Task) -> Any:
             ),
         ] = None,
         split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+        first_label: FirstLabel = 0,
         num_clips: Annotated[
             int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
         ] = None,
@@ -161,8 +162,8 @@ def _runner(task: Task) -> Any:
         _prepare_outputs(out, plot)
         recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
         asked = {
-            "format": kind, "root": root, "labels": labels, "split": split, "num_clips": num_clips,
-            "seed": seed,
+            "format": kind, "root": root, "labels": labels, "split": split,
+            "first_label": first_label or None, "num_clips": num_clips, "seed": seed,
         }  # fmt: skip
         with progress_bar("evaluating", unit="videos") as bar:
             running: dict[str, Any] = {
