@@ -87,7 +87,13 @@ def load_model(
         chosen = found
         found = chosen.directory or _download(chosen, architectures)
     loaded = _load_path(found, chosen, device, dtype, architectures)
-    return loaded if labels is None else reorder_outputs(loaded, labels)
+    if labels is not None:
+        return reorder_outputs(loaded, labels)
+    if (card_of := _assumes_labels(loaded)) is not None:
+        _LOG.warning(
+            "%s: the order of its class names is not certain. %s", loaded.name, card_of.labels_note
+        )
+    return loaded
 
 
 def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedModel:
@@ -111,7 +117,8 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
     if not has(network, "classes"):
         raise CheckpointError(f"{loaded.name} is not a classifier, it takes no labels")
     names = label_names(labels) if isinstance(labels, str) else tuple(labels)
-    known = detect_order(loaded.labels) if loaded.labels else None
+    is_known = loaded.labels and _assumes_labels(loaded) is None
+    known = detect_order(loaded.labels or ()) if is_known else None
     wanted = detect_order(names)
     if known is not None and wanted is None:
         raise CheckpointError(
@@ -132,6 +139,13 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
             f"{loaded.name} has {network.config.num_classes} outputs, {len(names)} labels given"
         )
     return loaded.with_record(labels=names)
+
+
+def _assumes_labels(loaded: LoadedModel) -> Card | None:
+    """Return the card of a model whose class names are only the likely ones."""
+    card = loaded.record.card
+    assumed = card is not None and card.labels_assumed and loaded.labels == card_labels(card)
+    return card if assumed else None
 
 
 def official_state(
