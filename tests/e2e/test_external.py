@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from zoo.external_models import save, save_open_clip
 
 import internvideo as iv
 from internvideo.cli.application import run
 from internvideo.data import write_world
 from internvideo.errors import ConfigError
+from internvideo.evaluation.data import AnnotatedData
 from internvideo.models.external import ExternalProbe
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import with_external_encoder
 from internvideo.world import World
+from zoo.external_models import save, save_open_clip
 
 NUM_CLASSES = 28
 
@@ -125,18 +126,26 @@ def test_sentences_and_classes_of_external_models(world, tmp_path, capsys):
     assert answer.label == labels[int(cosines.argmax())]
     assert answer.scores == pytest.approx(sorted(cosines[0].tolist(), reverse=True), abs=1e-5)
     assert run(["classify", video, "--model", source, "-l", "a dog", "-l", "a man"]) == 0
-    report = iv.evaluate(towers, str(world / "test.csv"), "zero-shot")
-    assert 0 <= next(iter(report.metrics().values())) <= 100
-    report = iv.evaluate(towers, "world", "multiple-choice", batch_size=4)
-    assert report.metrics()
+    questions = write_world(
+        tmp_path / "questions",
+        4,
+        kind="multiple-choice",
+        world=World(seed=9, size=32, num_frames=16),
+    )
+    asked = AnnotatedData(path=str(questions.annotations[0]))
+    for task, data in (("zero-shot", AnnotatedData(path="world", num_clips=8)),
+                       ("multiple-choice", asked)):  # fmt: skip
+        report = iv.evaluate(towers, data, task)
+        assert 0 <= next(iter(report.metrics().values())) <= 100
     classifier = iv.load(f"hf:{tmp_path / 'classifier'}")
     assert classifier.labels == tuple(f"action {n}" for n in range(5))
     assert classifier.classify(video)
     [row] = classifier.embed_many([video])
     assert row.shape == (16,)
+    save("dinov2", tmp_path / "dino")
+    dino = iv.load(f"hf:{tmp_path / 'dino'}")
     with pytest.raises(ConfigError, match="neither a text tower nor classes"):
-        save("dinov2", tmp_path / "dino")
-        iv.load(f"hf:{tmp_path / 'dino'}").classify(video, ["a dog"])
+        dino.classify(video, ["a dog"])
     capsys.readouterr()
     assert run(["embed", video, "--model", source, "--out", str(tmp_path / "rows.npz")]) == 0
 

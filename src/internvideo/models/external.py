@@ -265,6 +265,8 @@ class ExternalTowers(ExternalEncoder):
             content = torch.zeros(config.tokenizer.num_bytes, dtype=torch.uint8)
             self.register_buffer("tokenizer_json", content)
 
+    tokenizer_json: Tensor
+
     @property
     def tokenizer(self) -> Tokenizer:
         """Turns texts into ids; read from the weights when it is first asked for."""
@@ -272,7 +274,7 @@ class ExternalTowers(ExternalEncoder):
         assert config is not None
         if self._tokenizer is None:
             self._tokenizer = (
-                ExternalTokenizer(bytes(self.tokenizer_json.tolist()), config)
+                ExternalTokenizer(self.tokenizer_json.cpu().numpy().tobytes(), config)
                 if config.num_bytes
                 else CLIPTokenizer(config.context_length)
             )
