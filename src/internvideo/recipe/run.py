@@ -26,7 +26,7 @@ from internvideo.evaluation.report import Report
 from internvideo.files import write_whole
 from internvideo.models.contract import has
 from internvideo.pipeline import VideoModel, load
-from internvideo.recipe.building import build_task
+from internvideo.recipe.building import build_task, with_external_encoder
 from internvideo.recipe.inputs import build_preprocessing, build_source
 from internvideo.recipe.loading import load_recipe
 from internvideo.recipe.schema import Recipe
@@ -71,6 +71,7 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
     with _with_start(recipe, has_checkpoint(directory) and objective.clips is None) as started:
         task: Any = build_task(started)
@@ -307,6 +308,7 @@ def evaluate_recipe(
         CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
     if objective not in task.objectives or task.evaluate is None:
         raise ConfigError(

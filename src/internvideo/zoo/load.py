@@ -24,6 +24,7 @@ from internvideo.zoo.architectures import ARCHITECTURES, kind_of
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.download import download
+from internvideo.zoo.external import is_external, load_external
 from internvideo.zoo.hub import (
     LoadedModel,
     Record,
@@ -62,7 +63,8 @@ def load_model(
 
     Args:
         source: a name of the zoo, a weight file of any official make, a folder with `config.json`
-            and `model.safetensors`, or a hub id ("organisation/repository").
+            and `model.safetensors`, a hub id ("organisation/repository"), or a model of another
+            library ("hf:organisation/repository", "open-clip:ViT-B-32/openai"), see `external`.
         device: where the weights go.
         dtype: of the floating-point weights; None is float32.
         card: for a weight file: the name of the released model that it is, which brings its
@@ -76,6 +78,9 @@ def load_model(
         UnknownNameError: no such name; the message suggests the nearest.
         CheckpointError: the file cannot be had, is unsafe or broken, or belongs to another model.
     """
+    if is_external(source):
+        loaded = load_external(str(source), device=device, dtype=dtype)
+        return loaded if labels is None else reorder_outputs(loaded, labels)
     chosen = find_card(card) if card is not None else None
     found = look_up(source)
     if isinstance(found, Card):
