@@ -57,7 +57,7 @@ def show_all(
         as_json: print one line of JSON as soon as an answer is there, in place of tables.
         targets: where else answers go.
     """
-    from internvideo.evaluation.videos import Partial
+    from internvideo.evaluation.answer import Partial
 
     total = len(paths) + len(failures)
     answers: list[Any] = []

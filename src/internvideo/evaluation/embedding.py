@@ -67,13 +67,14 @@ def embed_frames(
     embedder = VideoEmbedder(model)
     protocol = embedder.protocol
     views = [
-        (torch.from_numpy(picked), crop)
+        (torch.as_tensor(picked), crop)
         for picked in protocol.sample(frames.shape[1], fps)
         for crop in range(protocol.num_crops)
     ]
-    means = []
-    for clips in frames.split(_BATCH_CLIPS):
-        rows = []
+    means: list[Tensor] = []
+    for start in range(0, len(frames), _BATCH_CLIPS):
+        clips = frames[start : start + _BATCH_CLIPS]
+        rows: list[Tensor] = []
         for picked, crop in views:
             seen = Seen("", _one_view(clips, protocol, picked, crop))
             [(_, vectors)] = Batch.of(embedder.network, [seen], len(clips)).each(embedder.embed)

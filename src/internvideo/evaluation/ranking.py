@@ -5,11 +5,25 @@ Letters: Q queries (rows), C candidates (columns).
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["best_ranks", "dual_softmax", "recall_percent", "retrieval_metrics", "top_k_accuracy"]
+__all__ = [
+    "as_list",
+    "best_ranks",
+    "dual_softmax",
+    "recall_percent",
+    "retrieval_metrics",
+    "top_k_accuracy",
+]
+
+
+def as_list(values: Tensor) -> list[Any]:
+    """Return the numbers of a tensor; `Tensor.tolist` is untyped."""
+    return cast("list[Any]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def best_ranks(scores: Float[Tensor, "q c"], positives: Bool[Tensor, "q c"]) -> Int[Tensor, "q"]:
@@ -57,7 +71,7 @@ def retrieval_metrics(
     several positives the best one counts.
     """
     metrics: dict[str, float] = {}
-    means = []
+    means: list[float] = []
     sides = (("txt", video_to_text, positives), ("img", text_to_video, positives.T))
     for side, scores, wanted in sides:
         ranks = best_ranks(scores, wanted)

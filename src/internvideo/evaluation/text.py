@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Ensemble: TypeAlias = Literal["cosine", "probability"]
-"""How the sentences of a class are joined, see `PromptRule`."""
+"""How the sentences of a class are combined, see `PromptRule`."""
 
 _LOG = logging.getLogger(__name__)
 _TEXT_BATCH = 256
@@ -32,7 +32,7 @@ _TEXT_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptRule:
-    """How the models of a family are told the classes, and how the sentences are joined.
+    """How classes are put into words for the models of a family, and sentences are combined.
 
     Attributes:
         ensemble: "cosine": a class scores the mean of its cosines; "probability": softmax over the

@@ -3,6 +3,9 @@
 Each question is answered in the room of its task; here are the doors.
 """
 
+# pyright: reportUnknownMemberType=false
+# (the mixin of huggingface_hub is typed in part)
+
 from __future__ import annotations
 
 import dataclasses
@@ -349,7 +352,7 @@ class VideoModel:
         Raises:
             VideoError: a video cannot be read; `embed_many` goes on without it.
         """
-        rows = []
+        rows: list[Tensor] = []
         for row in self.embed_many(as_list(videos)):
             if isinstance(row, VideoError):
                 raise row
@@ -452,7 +455,7 @@ class VideoModel:
         return caption_timeline(CaptionWriter(self.loaded, style), video, every)
 
 
-def _texts(texts: str | Sequence[str], *, what: str) -> list[str]:
+def _texts(texts: Any, *, what: str) -> list[str]:
     """Return one text or several as a list.
 
     Raises:

@@ -97,4 +97,5 @@ def _model_config(architecture: Architecture, values: Mapping[str, Any]) -> Any:
         words = vocabulary()
         values["vocabulary"] = list(words)
         values["text"] = {**values.get("text", {}), "vocab_size": len(words) + _SPECIAL_TOKENS}
-    return config_from_dict(architecture.config, values, source="model")
+    config: type[Any] = architecture.config
+    return config_from_dict(config, values, source="model")

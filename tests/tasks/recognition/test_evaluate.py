@@ -85,7 +85,7 @@ def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, tmp_path):
     assert 0 not in source.seen
     lines = read_predictions(tmp_path / "predictions.jsonl")
     assert sum(lines[0]["scores"]) == pytest.approx(1, abs=1e-6)
-    with pytest.raises(ConfigError, match="other protocol"):
+    with pytest.raises(ConfigError, match="protocol"):
         evaluate(model, NoiseSource(), loop=loop, views="center")
 
 

@@ -118,7 +118,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
             model.caption_decoder.requires_grad_(False)
 
     def train(self, mode: bool = True) -> ContrastivePretraining:
-        """Set the mode of training; a frozen text tower stays in that of evaluation."""
+        """Set the training mode; a frozen text tower stays in evaluation mode."""
         super().train(mode)
         if self.config.freeze_text:
             self.model.text_encoder.eval()
@@ -129,8 +129,8 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return uint8 frames "t h w c", token ids, an id of the caption, and what was drawn.
 
-        Equal captions get equal ids: in the loss they are positives of each other. `cut` tells that
-        the caption was longer than the context, `host_length` how much of it is filled.
+        Equal captions get equal ids: in the loss they are positives of each other. `cut` marks a
+        caption longer than the context, `host_length` is the number of its tokens.
 
         Raises:
             DataError: no caption, or none that says anything.
@@ -139,7 +139,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         tokens = self.tokenizer(caption)[0]
         return [
             {
-                **self.input.prepare(torch.from_numpy(sample.frames), rng),
+                **self.input.prepare(torch.as_tensor(sample.frames), rng),
                 "tokens": tokens,
                 "host_length": torch.tensor(trim_padding(tokens[None]).shape[1]),
                 "caption_id": caption_ids([caption])[0],
@@ -151,9 +151,10 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         given = sample.caption or ""
         caption = clean_caption(given) if self.config.clean_captions else given.strip()
         if not caption:
-            told = "no caption" if not given.strip() else f"the caption {given!r}, without words"
+            found = "no caption" if not given.strip() else f"the caption {given!r}, without words"
             raise DataError(
-                f"{sample.key or 'a clip'} has {told}; contrastive training needs one for each clip"
+                f"{sample.key or 'a clip'} has {found}; contrastive training needs one for each "
+                "clip"
             )
         return caption
 
@@ -165,8 +166,8 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         if length > len(tokens) and not self._warned and (worker is None or worker.id == 0):
             self._warned = True
             _LOG.warning(
-                "a caption of %d tokens is cut to the context of %d: %.60r…; the log tells the "
-                "share of such captions as `cut`",
+                "a caption of %d tokens is cut to the context of %d: %.60r…; the log has the share "
+                "of such captions as `cut`",
                 length,
                 len(tokens),
                 caption,
@@ -183,7 +184,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         """
         video = self.input.finish(batch)
         # most captions fill a small part of the context
-        ids = batch["tokens"][:, : max(batch["host_length"].tolist())]
+        ids = batch["tokens"][:, : int(batch["host_length"].max())]
         captions: dict[str, Tensor] = {}
         if isinstance(self.model, InternVideoMM):
             output = self.model(video, ids, caption=self.config.caption_weight > 0)
@@ -199,11 +200,11 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
             group=training_group(),
             exchange=self.config.exchange,
         )
-        told = {"accuracy": contrast.accuracy, "cut": batch["cut"].float().mean()}
+        metrics = {"accuracy": contrast.accuracy, "cut": batch["cut"].float().mean()}
         if not captions:
-            return {"loss": contrast.loss, **told}
+            return {"loss": contrast.loss, **metrics}
         loss = contrast.loss + self.config.caption_weight * captions["caption"]
-        return {"loss": loss, "contrast": contrast.loss, **captions, **told}
+        return {"loss": loss, "contrast": contrast.loss, **captions, **metrics}
 
 
 def build(config: ContrastiveConfig, parts: Parts) -> ContrastivePretraining:

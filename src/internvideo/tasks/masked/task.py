@@ -89,7 +89,7 @@ class MaskedPretraining(TrainableTask[VideoMAE]):
         their number is known without reading a mask: the step never makes the host wait for the
         device.
         """
-        frames, model = torch.from_numpy(sample.frames), self.model.config
+        frames, model = torch.as_tensor(sample.frames), self.model.config
         copies: list[dict[str, Tensor]] = []
         for crop in self._crops(frames, rng):
             grid = tubelet_grid(
@@ -134,7 +134,7 @@ class MaskedPretraining(TrainableTask[VideoMAE]):
 
 def _indices(mask: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return the indices of the False and of the True tokens of one clip."""
-    split = split_mask(torch.from_numpy(mask)[None])
+    split = split_mask(torch.as_tensor(mask)[None])
     return split.visible[0], split.masked[0]
 
 

@@ -197,7 +197,7 @@ def reconstruct(
     size = _Size(config.encoder.tubelet_size, config.mask_patch)
     grid = tubelet_grid(clip, tubelet_size=size.tubelet, patch_size=size.patch)
     drawn = draw_mask(grid, mask_ratio, kind=mask, rng=np.random.default_rng(seed))
-    split = split_mask(torch.from_numpy(drawn)[None])
+    split = split_mask(torch.as_tensor(drawn)[None])
     index = split.masked.to(clip.device)
     output = model(clip, type(split)(split.visible.to(clip.device), index))
 
@@ -295,10 +295,10 @@ def _place(
 def _frames_of_mask(
     mask: Bool[np.ndarray, " n"], grid: tuple[int, int, int], size: _Size
 ) -> Bool[Tensor, "t y x"]:
-    places = mask.reshape(grid)
-    for axis, count in enumerate((size.tubelet, size.patch, size.patch)):
-        places = places.repeat(count, axis=axis)
-    return torch.from_numpy(places)
+    places = torch.as_tensor(mask).reshape(grid)
+    for dim, count in enumerate((size.tubelet, size.patch, size.patch)):
+        places = places.repeat_interleave(count, dim=dim)
+    return places
 
 
 def _frames(clip: Float[Tensor, "1 3 t y x"], order: list[int]) -> UInt8[np.ndarray, "t y x 3"]:

@@ -26,6 +26,7 @@ from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
+from internvideo.evaluation.ranking import as_list
 from internvideo.evaluation.text import embed_sentences, prompt_rule
 from internvideo.models.tokenizer import clean_caption
 from internvideo.tasks.multiple_choice.report import ChoiceAnswer, MultipleChoiceReport
@@ -112,7 +113,7 @@ class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
             video=self.choices.videos.written_path(index),
             options=question.options,
             answer=question.answer,
-            scores=tuple(round(each, _DIGITS) for each in scores.tolist()),
+            scores=tuple(round(each, _DIGITS) for each in as_list(scores)),
             kind=question.kind,
         )
 
@@ -125,7 +126,7 @@ class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
         return tuple(ChoiceAnswer.from_dict(line["video"], each) for each in line["answers"])
 
     def identity(self) -> dict[str, Any]:
-        """Return also the questions, and whether they are cleaned."""
+        """Add the questions, and whether they are cleaned."""
         questions = hashlib.sha256(repr(self.choices.questions).encode()).hexdigest()
         return {**super().identity(), "questions": questions, "clean": self.clean}
 

@@ -1,4 +1,4 @@
-"""What a classifier says of a user's videos: its own classes, or some of them."""
+"""Naming what is in a user's videos, with the classes of a classifier."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
+from internvideo.evaluation.answer import Partial
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
+from internvideo.evaluation.ranking import as_list
 from internvideo.evaluation.timeline import ActionTimeline
-from internvideo.evaluation.videos import Cut, Partial, label_timelines, label_videos
+from internvideo.evaluation.videos import Cut, label_timelines, label_videos
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
@@ -51,15 +53,18 @@ class ClassNamer(Answerer[Classification]):
     def answer(self, batch: Batch) -> list[Classification]:
         """Return the classes of each video; the softmax is averaged over its views."""
         described = self.protocol.describe()
-        found = []
-        for video, shares in batch.each(lambda clips: _softmax(self.network, clips)):
-            chosen = shares.mean(dim=0)[self.chosen].tolist()
+        found: list[Classification] = []
+        for video, shares in batch.each(self._probabilities):
+            chosen = as_list(shares.mean(dim=0)[self.chosen])
             found.append(
                 Classification.from_scores(
                     video.name, self.labels, chosen, chosen, model=self.name, protocol=described
                 )
             )
         return found
+
+    def _probabilities(self, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
+        return self.network(clips).float().softmax(dim=1)
 
 
 def predict(
@@ -94,13 +99,13 @@ def predict(
 
     Args:
         model: a classifier.
-        videos: what a user calls a video; those that cannot be read give their error.
+        videos: anything that `open_video` takes; an unreadable one yields its error.
         labels: some of the classes.
         top_k: best answers for each video or window.
         stream: answer window by window.
-        window: see `Cut`; this and the next for `stream` only.
-        stride: see `Cut`.
-        in_frames: see `Cut`.
+        window: with `stream`, see `Cut`.
+        stride: likewise.
+        in_frames: likewise.
 
     Raises:
         ConfigError: not a classifier, or an impossible value.
@@ -111,10 +116,6 @@ def predict(
         cut.refuse()
         return label_videos(namer, videos, top_k=top_k)
     return label_timelines(namer, videos, cut, model=model.name, top_k=top_k)
-
-
-def _softmax(network: nn.Module, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
-    return network(clips).float().softmax(dim=1)
 
 
 def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:

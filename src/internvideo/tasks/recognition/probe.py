@@ -26,7 +26,7 @@ __all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build"]
 
 @config_class
 class ProbeConfig:
-    """Action recognition on a frozen encoder: what do its features already tell?"""
+    """Action recognition on a frozen encoder: how much do its features already know?"""
 
     kind: Literal["probe"] = "probe"
     head: Literal["linear", "attentive"] = "linear"
@@ -41,7 +41,7 @@ def _no_frames() -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSample(Sample):
-    """A clip of which only the frozen encoder's features are left; it has no frames.
+    """A clip reduced to the features of the frozen encoder; it has no frames.
 
     Attributes:
         features: "d" or "n d", as `ProbeClassifier.features` gives them.
@@ -77,7 +77,7 @@ class ProbeRecognition(TrainableTask[ProbeClassifier]):
         label = torch.tensor(class_label(sample, self.model.config.num_classes))
         if isinstance(sample, FeatureSample) and sample.features is not None:
             return [{"features": sample.features, "label": label}]
-        clip = self.preprocessing.resize(torch.from_numpy(sample.frames))
+        clip = self.preprocessing.resize(torch.as_tensor(sample.frames))
         return [{"video": clip, "label": label}]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -96,7 +96,7 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
             DataError: the sample has no label, or one outside the classes of the model.
         """
         label = torch.tensor(class_label(sample, self.model.config.num_classes))
-        frames = torch.from_numpy(sample.frames)
+        frames = torch.as_tensor(sample.frames)
         return [
             {**self.input.prepare(frames, rng), "label": label} for _ in range(self.config.repeats)
         ]

@@ -76,8 +76,7 @@ def draw_negatives(
 ) -> Negatives:
     """Draw a hard negative for every text and for every video.
 
-    Nothing makes the host wait. In a batch without any other id there is none to draw: see
-    `matching_labels`.
+    Nothing makes the host wait. A batch of one id has no negatives: see `matching_labels`.
 
     Args:
         similarity: of the videos (rows) and the texts of this process, over the temperature.
@@ -127,7 +126,7 @@ def hide_words(
     random = hidden & ~masked & (kind < _SHARE_MASKED + _SHARE_RANDOM)
     read = np.where(masked, tokenizer.special_id("[MASK]"), np.where(random, anything, ids))
     return HiddenWords(
-        tokens=torch.from_numpy(read), words=torch.from_numpy(np.where(hidden, ids, IGNORED))
+        tokens=torch.as_tensor(read), words=torch.as_tensor(np.where(hidden, ids, IGNORED))
     )
 
 

@@ -164,7 +164,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         if not sample.caption:
             raise DataError("a clip without a caption cannot be used for training with text")
         caption = clean_caption(sample.caption)
-        row = self.input.prepare(torch.from_numpy(sample.frames), rng)
+        row = self.input.prepare(torch.as_tensor(sample.frames), rng)
         row["tokens"] = self.model.tokenizer(caption)[0]
         row["caption_id"] = caption_ids([caption])[0]
         if self.config.weights.mlm:
@@ -209,7 +209,8 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
             places: which places of each frame stay visible.
             negatives: partners for the matching; None draws them.
         """
-        model, weights, parts = self.model, self.config.weights, {}
+        model, weights = self.model, self.config.weights
+        parts: dict[str, Tensor] = {}
         visible = None
         if seen is not None and places is not None:
             visible = flat_places(places, seen.attention.shape[2])

@@ -118,7 +118,7 @@ class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return the frames "t h w c"; which places stay visible the teacher says on the device."""
-        return [self.input.prepare(torch.from_numpy(sample.frames), rng)]
+        return [self.input.prepare(torch.as_tensor(sample.frames), rng)]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the distance of student and teacher at the visible places."""

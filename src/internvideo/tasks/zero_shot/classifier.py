@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from internvideo.errors import ConfigError
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
-from internvideo.evaluation.ranking import top_k_accuracy
+from internvideo.evaluation.ranking import as_list, top_k_accuracy
 from internvideo.evaluation.text import Ensemble, embed_sentences, warn_of_unknown_words
 from internvideo.models.contract import DualEncoder
 from internvideo.tasks.zero_shot.prompting import Prompts
@@ -152,14 +152,12 @@ class ZeroShotClassifier(Answerer[Classification]):
                 "the ensemble 'probability' needs equally many for each class; use 'cosine'"
             )
         texts = [text for turn in zip(*self.prompts.values(), strict=True) for text in turn]
-        return embed_sentences(self.model, texts).unflatten(0, (-1, len(self.labels)))
+        rows = embed_sentences(self.model, texts)
+        return rows.reshape(-1, len(self.labels), rows.shape[1])
 
     @torch.no_grad()
     def scores(self, clips: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:
-        """Return the mean cosine of each clip with the sentences of each class, or its probability.
-
-        Which of the two is told by `ensemble`.
-        """
+        """Return the score of each class: by `ensemble`, its mean cosine or its probability."""
         videos = self.model.encode_video(clips.to(self.weights.device)).float()
         if self.ensemble == "cosine":
             return videos @ self.weights.T
@@ -175,16 +173,15 @@ class ZeroShotClassifier(Answerer[Classification]):
     def answer(self, batch: Batch) -> list[Classification]:
         """Return the classes of each video; the scores of several views are averaged."""
         described = self.protocol.describe()
-        found = []
+        found: list[Classification] = []
         for video, views in batch.each(self.scores):
             scores = views.mean(dim=0)
-            shares = self.probabilities(scores)
             found.append(
                 Classification.from_scores(
                     video.name,
                     self.labels,
-                    scores.tolist(),
-                    shares.tolist(),
+                    as_list(scores),
+                    as_list(self.probabilities(scores)),
                     model=self.name,
                     protocol=described,
                 )
