@@ -69,7 +69,7 @@ def _caption() -> Any:
     from internvideo.tasks.registry import find_task
 
     verb = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-    add_predict(verb, find_task("captioning"), name="caption", command="caption")
+    add_predict(verb, find_task("captioning"), name="caption")
     return typer.main.get_command(verb)
 
 

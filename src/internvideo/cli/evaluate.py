@@ -57,7 +57,7 @@ class _OrRecognition(TyperGroup):
 
 
 def _mistyped(word: str, commands: list[str]) -> bool:
-    """Tell whether a word was meant to be one of the commands."""
+    """Return whether a word was meant to be one of the commands."""
     close = difflib.get_close_matches(word, commands, n=1, cutoff=0.8)
     return bool(close) and not Path(word).exists()
 
@@ -109,7 +109,7 @@ def _runner(task: Task) -> Any:
         ] = None,
         kind: Annotated[
             str | None,
-            typer.Option("--format", "-f", help="Format of --data, where not told by it."),
+            typer.Option("--format", "-f", help="Format of --data, where its content does not show it."),
         ] = None,
         root: Annotated[
             str | None, typer.Option(help="Folder of the videos; by default that of --data.")
@@ -170,11 +170,12 @@ def _runner(task: Task) -> Any:
             }  # fmt: skip
             if recipe is not None:
                 _refuse(subject, {"data": data, **asked, "classes": classes, "protocol": protocol})
+                from internvideo.evaluation.engine import EvalLoop
                 from internvideo.recipe.run import evaluate_recipe
 
                 report = evaluate_recipe(
-                    recipe, str(checkpoint), task, device=device, card=card,
-                    options=options or {}, **running,
+                    recipe, str(checkpoint), task, loop=EvalLoop(**running), device=device,
+                    card=card, options=options,
                 )  # fmt: skip
             else:
                 from internvideo.evaluation.data import AnnotatedData

@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from internvideo.pipeline import VideoModel
     from internvideo.tasks.task import AnswerFile, Option, Task
 
-__all__ = ["add_predict", "load_default", "make_verb", "room_help"]
+__all__ = ["add_predict", "answer_videos", "make_verb", "room_help"]
 
 
 def make_verb(
@@ -128,16 +128,30 @@ def room_help(function: Callable[..., Any], examples: Sequence[str], *, command:
     return command_help(f"{text.strip()}\n\nExamples:{lines}" if examples else text)
 
 
-def load_default(model: str, *, default: str | None, card: str | None, device: str) -> VideoModel:
-    """Load the model that was named, or the default, which an installation may lack.
+def answer_videos(
+    ask: Callable[[VideoModel, Sequence[str]], Iterable[Any]],
+    videos: Sequence[str],
+    *,
+    model: str,
+    default: str | None,
+    card: str | None,
+    device: str,
+    description: str,
+    as_json: bool,
+    targets: Mapping[AnswerFile, Path],
+) -> NoReturn:
+    """Load a model, ask it about videos, show the answers, and exit.
 
     Raises:
-        ConfigError: the default is not part of this installation.
+        ConfigError: the default model is not part of this installation, or an answer cannot be
+            written.
     """
+    prepare_files(targets, videos)
     from internvideo.pipeline import load
+    from internvideo.video.opening import expand_videos
 
     try:
-        return load(model, device=device, card=card)
+        loaded = load(model, device=device, card=card)
     except UnknownNameError:
         if model != default:
             raise
@@ -145,10 +159,31 @@ def load_default(model: str, *, default: str | None, card: str | None, device: s
             f"the default model {default} is not part of this installation; give --model, such as "
             "a folder that `internvideo train` wrote"
         ) from None
+    paths, failures = expand_videos(videos)
+    code = show_all(
+        ask(loaded, paths), paths, failures, description=description, as_json=as_json,
+        targets=targets,
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
-def add_predict(app: typer.Typer, task: Task, *, name: str, command: str) -> None:
-    """Add the verb that asks a task about the videos of a user."""
+def add_predict(
+    app: typer.Typer,
+    task: Task,
+    *,
+    name: str,
+    group: str = "",
+    ask: Callable[..., Iterable[Any]] | None = None,
+) -> None:
+    """Add the verb that asks a task about the videos of a user.
+
+    Args:
+        app: takes the verb.
+        task: with a `predict`, whose options the verb has.
+        name: of the verb.
+        group: what stands before the name on the command line.
+        ask: model, videos, options → answers, in place of the task's `predict`.
+    """
     assert task.predict is not None
     predict = task.predict
     model_default: Any = task.default_model or ...
@@ -165,19 +200,19 @@ def add_predict(app: typer.Typer, task: Task, *, name: str, command: str) -> Non
         targets = {
             kind: path for kind in task.files if (path := options.pop(kind.option)) is not None
         }
-        prepare_files(targets, videos)
-        from internvideo.video.opening import expand_videos
 
-        loaded = load_default(model, default=task.default_model, card=card, device=device)
-        paths, failures = expand_videos(videos)
-        results = predict(loaded.loaded, paths, **options)
-        code = show_all(
-            results, paths, failures, description=task.name, as_json=as_json, targets=targets
-        )
-        raise typer.Exit(code)
+        def answers(loaded: VideoModel, paths: Sequence[str]) -> Iterable[Any]:
+            if ask is not None:
+                return ask(loaded, paths, **options)
+            return predict(loaded.loaded, paths, **options)
+
+        answer_videos(
+            answers, videos, model=model, default=task.default_model, card=card, device=device,
+            description=task.name, as_json=as_json, targets=targets,
+        )  # fmt: skip
 
     verb = with_files(make_verb(run, predict), task.files)
-    help_text = room_help(predict, task.predict_examples, command=command)
+    help_text = room_help(predict, task.predict_examples, command=f"{group}{name}")
     app.command(name, help=help_text)(verb)
 
 

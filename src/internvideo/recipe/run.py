@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,7 @@ from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
 from internvideo.models.contract import has
 from internvideo.pipeline import VideoModel, load
-from internvideo.recipe.building import build_task
-from internvideo.recipe.inputs import build_preprocessing, build_source
+from internvideo.recipe.building import build_preprocessing, build_source, build_task
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
 from internvideo.tasks.task import Measure, Objective, Task
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_recipe", "run_recipe"]
 
 _LOG = logging.getLogger(__name__)
-_LOOKED_AT = 3  # videos of the evaluation, before the training
+_TRIALS = 3  # videos of the evaluation that are tried before the training
 
 
 def run_recipe(recipe: Recipe, directory: Path) -> Path:
@@ -145,12 +144,7 @@ class _Saver:
 
 
 def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationSource | None:
-    """Return the clips that the run is measured with, if it is; a few are looked at now.
-
-    Raises:
-        ConfigError: the task has no measure.
-        DataError: the list cannot be used, or no video that was tried can be read.
-    """
+    """Return the clips that the run is measured on, if any, after reading one as a trial."""
     if recipe.evaluation is None:
         return None
     if objective.measure is None:
@@ -158,14 +152,14 @@ def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationS
     source = build_source(
         recipe.model_copy(update={"data": recipe.evaluation.data, "sampling": None})
     )
-    for index in np.linspace(0, len(source) - 1, _LOOKED_AT, dtype=int).tolist():
+    for index in np.linspace(0, len(source) - 1, _TRIALS, dtype=int).tolist():
         try:
             source.read(index, np.random.default_rng(0))
             return source
         except VideoError as error:
             reason = str(error)
     raise DataError(
-        f"no video of the evaluation can be read, {_LOOKED_AT} were tried: {reason}; `internvideo "
+        f"no video of the evaluation can be read, {_TRIALS} were tried: {reason}; `internvideo "
         "data check` looks at all"
     )
 
@@ -187,7 +181,7 @@ def _evaluation(
     saver: _Saver,
     fabric: Fabric,
 ) -> Evaluation:
-    """Return how the run is measured on the way: one central view of each video."""
+    """Return how the run is measured on the way: by one central view of each video."""
     assert recipe.evaluation is not None
     record = Record(preprocessing=build_preprocessing(recipe))
 
@@ -209,10 +203,9 @@ def _final_report(
     best = load_model(directory / "best", device=fabric.device, architectures=all_architectures())
     loop = _loop(recipe, fabric, directory)
     report = measure(best, source, loop=loop, quick=False)
-    data: Any = recipe.evaluation and recipe.evaluation.data
-    report = dataclasses.replace(
-        report, model=recipe.name, data=str(getattr(data, "annotations", data.kind))
-    )
+    assert recipe.evaluation is not None
+    name = _data_name(recipe.evaluation.data)
+    report = dataclasses.replace(report, model=recipe.name, data=name)
     loop.write(report)
     if fabric.is_global_zero:
         headline, value = next(iter(report.metrics().items()))
@@ -225,12 +218,9 @@ def evaluate_recipe(
     weights: str | Path,
     task: Task,
     *,
+    loop: EvalLoop,
     device: str = "auto",
     card: str | None = None,
-    batch_size: int = 16,
-    num_workers: int = 2,
-    directory: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Report:
     """Measure weights on the evaluation data of the recipe that they were trained by.
@@ -239,16 +229,13 @@ def evaluate_recipe(
         recipe: names the data and the input protocol.
         weights: what to load, see `load`; they must be of the shape of the recipe's model.
         task: what is measured; it takes the videos of a recipe as they are.
+        loop: how the evaluation runs; under `torchrun` the processes share the videos.
         device: see `load`.
         card: see `load`.
-        batch_size: this and the others as in `VideoModel.evaluate`.
-        num_workers: as there.
-        directory: as there.
-        progress: as there.
-        options: as there.
+        options: of the task, see `evaluate` in its room.
 
     Raises:
-        ConfigError: the recipe trains something that has no measure, or names no data for it.
+        ConfigError: the recipe trains something else, or names no data to measure on.
         CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
@@ -267,17 +254,11 @@ def evaluate_recipe(
     _check_shape(model, recipe, weights)
     data = recipe.evaluation.data
     source = build_source(recipe.model_copy(update={"data": data, "sampling": None}))
-    loop = EvalLoop(
-        batch_size=batch_size,
-        num_workers=num_workers,
-        fabric=joined_processes(model.model),
-        directory=directory,
-        progress=progress,
-    )
+    loop = dataclasses.replace(loop, fabric=joined_processes(model.model))
     loaded = model.with_preprocessing(build_preprocessing(recipe)).loaded
     report = task.evaluate(loaded, source, loop=loop, **(options or {}))
-    shown = getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind
-    report = dataclasses.replace(report, data=str(shown), model=f"{recipe.name} ({weights})")
+    name = f"{recipe.name} ({weights})"
+    report = dataclasses.replace(report, data=_data_name(data), model=name)
     loop.write(report)
     return report
 
@@ -296,6 +277,11 @@ def _check_shape(model: VideoModel, recipe: Recipe, weights: str | Path) -> None
             f"{weights} does not fit the model of {recipe.name}: {why}; give weights of this "
             "recipe, or change its `model`"
         )
+
+
+def _data_name(data: Any) -> str:
+    """Return what a report calls the data of a recipe."""
+    return str(getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind)
 
 
 def _replace(new: Path, place: Path) -> None:

@@ -178,9 +178,9 @@ def test_the_teacher_of_the_model_is_used_and_not_trained():
     torch.manual_seed(0)
     model = UMTMultimodal(replace(CONFIG, teacher=TEACHER))
     task = UMTMultimodalPretraining(model, PROTOCOL, multimodal.UMTMultimodalConfig())
-    assert task.teacher is task.model.clip_teacher
+    assert task.teaching.teacher is task.model.clip_teacher
     task.training_loss(batch(task))["loss"].backward()
-    assert all(p.grad is None for p in task.teacher.parameters())
+    assert all(p.grad is None for p in task.teaching.teacher.parameters())
 
 
 def test_a_given_teacher_is_no_part_of_the_task():

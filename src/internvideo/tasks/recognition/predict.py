@@ -20,7 +20,7 @@ from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["ClassNamer", "predict"]
+__all__ = ["ClassNamer", "name_videos", "predict"]
 
 
 class ClassNamer(Answerer[Classification]):
@@ -92,6 +92,9 @@ def predict(
 ) -> Iterator[Classification | ActionTimeline | Partial | VideoError]:
     """Name the actions in videos, with the classes of the model.
 
+    The default model, videomae-nano, ships with the package and knows the 28 actions of the
+    procedural world only; for real videos name a classifier.
+
     The model looks at each video in the way that it was made for: so many clips and crops, whose
     answers are averaged. With --stream, the video is cut into windows that are answered one after
     the other while it is decoded; in the table, neighbours with the same answer are one row. Memory
@@ -110,12 +113,33 @@ def predict(
     Raises:
         ConfigError: not a classifier, or an impossible value.
     """
-    namer = ClassNamer(model, model.protocol, labels)
+    return name_videos(
+        ClassNamer(model, model.protocol, labels), videos, model=model.name, top_k=top_k,
+        stream=stream, window=window, stride=stride, in_frames=in_frames,
+    )  # fmt: skip
+
+
+def name_videos(
+    answerer: Answerer[Classification],
+    videos: Iterable[AnyVideo],
+    *,
+    model: str,
+    top_k: int,
+    stream: bool,
+    window: float | None,
+    stride: float | None,
+    in_frames: bool,
+) -> Iterator[Classification | ActionTimeline | Partial | VideoError]:
+    """Yield the labels of videos as `predict` does, from whatever names them.
+
+    Raises:
+        ConfigError: options of a stream without one.
+    """
     cut = Cut(window=window, stride=stride, in_frames=in_frames)
-    if not stream:
-        cut.refuse()
-        return label_videos(namer, videos, top_k=top_k)
-    return label_timelines(namer, videos, cut, model=model.name, top_k=top_k)
+    if stream:
+        return label_timelines(answerer, videos, cut, model=model, top_k=top_k)
+    cut.refuse()
+    return label_videos(answerer, videos, top_k=top_k)
 
 
 def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:

@@ -39,7 +39,7 @@ from internvideo.tasks.unmasked_teacher.losses import (
     matching_labels,
     word_loss,
 )
-from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
+from internvideo.tasks.unmasked_teacher.teaching import Teaching
 from internvideo.train.collectives import training_group
 from internvideo.train.contrast import blockwise_contrast, caption_ids
 from internvideo.train.task import TrainableTask
@@ -103,14 +103,11 @@ class UMTMultimodalConfig:
 class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
     """Trains a `UMTMultimodal` on captioned clips and images (clips of one frame).
 
-    The teacher is the one that the model holds, or else a given one that is no part of the module:
-    it has nothing to train, and neither checkpoints nor saved models need it.
-
     Args:
         model: the two towers and their fusion.
         preprocessing: frames per clip, resolution and pixel statistics, for student and teacher.
         config: masks, layers and losses.
-        teacher: for a model without one of its own; None makes a task that can hold weights.
+        teacher: held by `teaching`, outside of the module; None takes that of the model.
         augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
 
     Raises:
@@ -133,27 +130,12 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         self.preprocessing = preprocessing
         self.config = config
         self.input = TrainingInput(preprocessing, augmentation)
-        teacher = teacher or model.clip_teacher
-        self._teaching = (
-            None
-            if teacher is None
-            else Teaching(
-                teacher,
-                target_width=model.config.vision.target_width,
-                num_targets=model.config.vision.num_targets,
-                interval=config.teacher_interval,
-                key="model.vision",
-            )
+        self.teaching = Teaching(
+            teacher or model.clip_teacher,
+            model.config.vision,
+            interval=config.teacher_interval,
+            key="model.vision",
         )
-
-    @property
-    def teacher(self) -> CLIPTeacher:
-        """The frozen teacher.
-
-        Raises:
-            ConfigError: neither the model nor the task has one.
-        """
-        return of_task(self._teaching).teacher
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return frames "t h w c", token ids, the same with hidden words, and an id of the caption.
@@ -181,15 +163,10 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         ratio = config.image_mask_ratio if video.shape[2] == 1 else config.video_mask_ratio
         if not ratio and not config.weights.uta:
             return self.losses(video, batch)
-        seen = self.observe(video)
+        seen = self.teaching.observe(video)
         num_visible = num_visible_places(seen.attention.shape[2], ratio)
         places = draw_visible_places(seen.attention, num_visible, rule=config.mask)
         return self.losses(video, batch, seen, places)
-
-    def observe(self, video: Float[Tensor, "b c t y x"]) -> Observation:
-        """Let the teacher look at normalised clips, see `Teaching.observe`."""
-        patch_size = self.model.config.encoder.patch_size
-        return of_task(self._teaching).observe(video, patch_size=patch_size)
 
     def losses(
         self,
@@ -219,7 +196,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
             if seen is None or places is None or visible is None:
                 raise ConfigError("task.weights.uta needs what the teacher saw, and the places")
             answers = model.vision_encoder.answers(features, visible)
-            parts["uta"] = alignment_loss(answers, self.teacher.targets(seen, places))
+            parts["uta"] = alignment_loss(answers, self.teaching.teacher.targets(seen, places))
         text, ids = model.read(batch["tokens"]), batch["caption_id"]
         of_video = model.project_video(model.vision_encoder.pool(features)).mean(dim=1)
         of_text = F.normalize(model.project_text(text).float(), dim=-1)

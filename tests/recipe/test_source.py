@@ -9,7 +9,7 @@ from internvideo.data import write_world
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError
 from internvideo.recipe import find_recipe, load_recipe
-from internvideo.recipe.inputs import build_source
+from internvideo.recipe.building import build_source
 from internvideo.world import ACTIONS, World
 
 
