@@ -15,17 +15,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import internvideo
-from internvideo.cli import (
-    classify,
-    create,
-    data,
-    doctor,
-    embed,
-    models,
-    reconstruct,
-    train,
+from internvideo.cli import classify, create, data, embed, models, reconstruct, train
+from internvideo.cli.terminal import (
+    command_help,
+    error_line,
+    note_line,
+    stdout_console,
+    warning_line,
 )
-from internvideo.cli.terminal import command_help, error_line, note_line, warning_line
 from internvideo.errors import InternVideoError
 
 __all__ = ["app", "main", "run"]
@@ -73,6 +70,27 @@ def _caption() -> Any:
     return typer.main.get_command(verb)
 
 
+def _doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show what this installation has, and test it.
+
+    The test encodes a clip, decodes it, and runs a model on it. The exit code is 0 when all that
+    is needed works.
+
+    Example:
+      internvideo doctor
+    """
+    from internvideo.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print(findings.to_json())
+    else:
+        stdout_console().print(findings)
+    raise typer.Exit(0 if findings.ok else 1)
+
+
 _DEFERRED = {
     "caption": ("Say in a sentence what is in each video, or in every stretch of it.", _caption),
     "evaluate": ("Measure a model on annotated videos.", _evaluate),
@@ -109,7 +127,7 @@ for _name, _verb in {
     "reconstruct": reconstruct.reconstruct,
     "recipes": train.recipes,
     "demo": create.demo,
-    "doctor": doctor.doctor,
+    "doctor": _doctor,
 }.items():
     app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
 app.add_typer(data.app, name="data")

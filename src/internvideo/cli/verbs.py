@@ -30,7 +30,11 @@ __all__ = ["add_predict", "answer_videos", "make_verb", "room_help"]
 
 
 def make_verb(
-    run: Callable[..., None], room: Callable[..., Any] | None, *, skip: Sequence[str] = ()
+    run: Callable[..., None],
+    room: Callable[..., Any],
+    *,
+    skip: Sequence[str] = (),
+    files: Sequence[AnswerFile] = (),
 ) -> Callable[..., None]:
     """Return a function that typer makes a command of: shared options, then those of a room.
 
@@ -39,7 +43,8 @@ def make_verb(
             of the room as `options`.
         room: whose keyword-only parameters are options, unless they are among `skip`, or have no
             `Option`.
-        skip: parameters that are no options.
+        skip: parameters that are not options.
+        files: kinds of files that answers can be written to; each is an option.
     """
     parameters = dict(inspect.signature(run).parameters)
     hints = typing.get_type_hints(run, include_extras=True)
@@ -48,7 +53,7 @@ def make_verb(
         for name, each in parameters.items()
         if name != "options"
     ]
-    own = _options_of(room, skip) if room is not None else {}
+    own = _options_of(room, skip)
     from_files = [name for name, (_, option) in own.items() if option.from_files]
     names = [each.name for each in shared]
 
@@ -58,12 +63,16 @@ def make_verb(
             options[name] = read_labels(options[name])
         run(**{name: values[name] for name in names}, options=options)
 
-    verb.__signature__ = inspect.Signature([*shared, *(each for each, _ in own.values())])  # type: ignore[attr-defined]
-    verb.__annotations__ = {
-        each.name: each.annotation
-        for each in verb.__signature__.parameters.values()  # type: ignore[attr-defined]
-    }
+    signature = [*shared, *(each for each, _ in own.values()), *map(_file_option, files)]
+    verb.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    verb.__annotations__ = {each.name: each.annotation for each in signature}
     return verb
+
+
+def _file_option(kind: AnswerFile) -> inspect.Parameter:
+    annotation = Annotated[Path | None, typer.Option(f"--{kind.option}", help=kind.help)]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(kind.option, keyword, default=None, annotation=annotation)
 
 
 def _options_of(
@@ -211,22 +220,5 @@ def add_predict(
             description=task.name, as_json=as_json, targets=targets,
         )  # fmt: skip
 
-    verb = with_files(make_verb(run, predict), task.files)
     help_text = room_help(predict, task.predict_examples, command=f"{group}{name}")
-    app.command(name, help=help_text)(verb)
-
-
-def with_files(verb: Callable[..., None], files: Sequence[AnswerFile]) -> Callable[..., None]:
-    """Return a command with an option for each kind of file that answers can be written to."""
-    signature = inspect.signature(verb)
-    parameters = list(signature.parameters.values())
-    for kind in files:
-        annotation = Annotated[Path | None, typer.Option(f"--{kind.option}", help=kind.help)]
-        parameters.append(
-            inspect.Parameter(
-                kind.option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-            )
-        )
-    verb.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    verb.__annotations__ = {each.name: each.annotation for each in parameters}
-    return verb
+    app.command(name, help=help_text)(make_verb(run, predict, files=task.files))

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from internvideo.errors import DataError
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.engine import Seen
 from internvideo.evaluation.pictures import BAR_COLOR, name_places
-from internvideo.evaluation.ranking import as_list
 from internvideo.evaluation.report import Report, Share
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.evaluation.engine import Answerer, Batch, Seen
 from internvideo.evaluation.videos import ask_videos
 from internvideo.models.contract import has
@@ -26,9 +27,6 @@ _BATCH_CLIPS = 16
 class VideoEmbedder(Answerer[Tensor]):
     """Embeds videos; the vectors of several views of one are averaged.
 
-    Args:
-        model: of the zoo, with the protocol to use.
-
     Raises:
         ConfigError: the model has no video encoder.
     """
@@ -36,7 +34,7 @@ class VideoEmbedder(Answerer[Tensor]):
     def __init__(self, model: LoadedModel) -> None:
         super().__init__(model.model, model.protocol)
         if not has(model.model, "embed"):
-            raise ConfigError(f"{model.name} gives no embeddings of videos")
+            raise ConfigError(f"{model.name} does not embed videos")
         self.embed = model.model.embed
 
     def answer(self, batch: Batch) -> list[Float[Tensor, " d"]]:
@@ -67,7 +65,7 @@ def embed_frames(
     embedder = VideoEmbedder(model)
     protocol = embedder.protocol
     views = [
-        (torch.as_tensor(picked), crop)
+        (from_numpy(picked), crop)
         for picked in protocol.sample(frames.shape[1], fps)
         for crop in range(protocol.num_crops)
     ]

@@ -69,12 +69,7 @@ class PredictionFile(Generic[A]):
     """
 
     def __init__(
-        self,
-        path: Path | None,
-        evaluation: Mapping[str, Any],
-        answers: _Json[A],
-        *,
-        rank: int = 0,
+        self, path: Path | None, evaluation: Mapping[str, Any], answers: _Json[A], *, rank: int = 0
     ) -> None:
         self.path = path
         self.evaluation = dict(evaluation)

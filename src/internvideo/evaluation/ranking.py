@@ -5,25 +5,11 @@ Letters: Q queries (rows), C candidates (columns).
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = [
-    "as_list",
-    "best_ranks",
-    "dual_softmax",
-    "recall_percent",
-    "retrieval_metrics",
-    "top_k_accuracy",
-]
-
-
-def as_list(values: Tensor) -> list[Any]:
-    """Return the numbers of a tensor; `Tensor.tolist` is untyped."""
-    return cast("list[Any]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
+__all__ = ["best_ranks", "dual_softmax", "recall_percent", "retrieval_metrics", "top_k_accuracy"]
 
 
 def best_ranks(scores: Float[Tensor, "q c"], positives: Bool[Tensor, "q c"]) -> Int[Tensor, "q"]:

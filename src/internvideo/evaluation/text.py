@@ -62,12 +62,7 @@ def prompt_rule(architecture: str) -> PromptRule:
 
 @torch.no_grad()
 def embed_sentences(model: DualEncoder, texts: Sequence[str]) -> Float[Tensor, "p e"]:
-    """Return the unit-norm embedding of each text, on the device of the model.
-
-    Args:
-        model: in evaluation mode.
-        texts: at least one.
-    """
+    """Return the unit-norm embedding of each text, at least one, on the device of the model."""
     device = model.temperature().device
     return torch.cat(
         [
@@ -85,10 +80,10 @@ def warn_of_unknown_words(
     """Warn of words that a word-level tokenizer does not know, once for each word.
 
     Args:
-        model: the texts are for it.
+        model: reads the texts.
         texts: any number of them.
         name: of the model.
-        warned: the words that this user was warned of; the new ones join them.
+        warned: the words of earlier warnings; the new ones are added.
     """
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, WordTokenizer):

@@ -17,14 +17,7 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import in_background
 from internvideo.video.windows import sliding_windows, spans, window_protocol
 
-__all__ = [
-    "Cut",
-    "ask_videos",
-    "ask_windows",
-    "label_timelines",
-    "label_videos",
-    "label_windows",
-]
+__all__ = ["Cut", "ask_videos", "ask_windows", "label_timelines", "label_videos", "label_windows"]
 
 A = TypeVar("A")
 

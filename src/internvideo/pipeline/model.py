@@ -159,7 +159,9 @@ class VideoModel:
         """
         found = find_task(task)
         if found.predict is None:
-            raise ConfigError(f"the task {found.name!r} answers no questions about videos of your own")
+            raise ConfigError(
+                f"the task {found.name!r} answers no questions about videos of your own"
+            )
         several = videos if isinstance(videos, Iterator) else as_list(videos)  # type: ignore[arg-type]
         return found.predict(self.loaded, several, **options)
 

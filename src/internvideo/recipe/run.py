@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import build_preprocessing, build_source, build_task
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
-from internvideo.tasks.task import Measure, Objective, Task
+from internvideo.tasks.task import Objective, Task
 from internvideo.train.checkpoint import has_checkpoint, only_run
 from internvideo.train.distribution import build_fabric
 from internvideo.train.loop import Evaluation, Plan, train
@@ -71,76 +72,9 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
             if clips is not None:
                 clips.check_labels(task.model.config.num_classes)
     directory.mkdir(parents=True, exist_ok=True)
+    run = _Run(recipe, objective, task, source, evaluated, directory, fabric)
     with only_run(directory) if fabric.is_global_zero else nullcontext():
-        return _run(recipe, objective, task, source, evaluated, directory, fabric)
-
-
-def _run(
-    recipe: Recipe,
-    objective: Objective[Any],
-    task: Any,
-    source: EvaluationSource,
-    evaluated: EvaluationSource | None,
-    directory: Path,
-    fabric: Fabric,
-) -> Path:
-    """Train, measure and save."""
-    saver = _Saver(recipe, source)
-    if fabric.is_global_zero and not has_checkpoint(directory):
-        (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    plan = Plan(
-        optim=recipe.optim,
-        schedule=recipe.schedule,
-        runtime=recipe.runtime,
-        settings=recipe.settings(),
-    )
-    clips: ClipSource = source
-    if objective.clips is not None and recipe.sampling is None:
-        clips = objective.clips(
-            task, source, directory, num_workers=recipe.runtime.num_workers, fabric=fabric
-        )
-    evaluation = None
-    if evaluated is not None and objective.measure is not None:
-        evaluation = _evaluation(recipe, objective.measure, evaluated, directory, saver, fabric)
-    weights = train(task, clips, plan, directory, fabric=fabric, evaluation=evaluation)
-    if fabric.is_global_zero:
-        saver.save(weights, directory / "model")
-    fabric.barrier()
-    if evaluation is not None and recipe.evaluation and recipe.evaluation.final_views:
-        assert evaluated is not None
-        assert objective.measure is not None
-        _final_report(recipe, objective.measure, evaluated, directory, fabric)
-    return directory / "model"
-
-
-class _Saver:
-    """Makes model directories of the weights of a run, whatever device or processes have them."""
-
-    def __init__(self, recipe: Recipe, source: EvaluationSource) -> None:
-        self.recipe = recipe
-        self.source = source
-
-    def save(self, weights: dict[str, Tensor], directory: Path) -> None:
-        """Write the model to `directory`, which holds the old one until the new one is whole."""
-        with torch.device("meta"):
-            task: Any = build_task(self.recipe, with_weights=False)
-        task.load_state_dict(weights, assign=True)
-        labels = self.recipe.init_labels
-        names = self.source.class_names if labels is None else label_names(labels)
-        network: nn.Module = task.model
-        if not has(network, "classes") or len(names or ()) != network.config.num_classes:
-            names = None
-        draft = directory.with_name(f".{directory.name}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        save_pretrained(
-            task.model,
-            draft,
-            preprocessing=build_preprocessing(self.recipe),
-            labels=names,
-            provenance=_provenance(self.recipe),
-            architectures=all_architectures(),
-        )
-        _replace(draft, directory)
+        return run.carry_out()
 
 
 def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationSource | None:
@@ -164,53 +98,104 @@ def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationS
     )
 
 
-def _loop(recipe: Recipe, fabric: Fabric, directory: Path | None = None) -> EvalLoop:
-    return EvalLoop(
-        batch_size=recipe.runtime.batch_size,
-        num_workers=recipe.runtime.num_workers,
-        fabric=fabric,
-        directory=directory,
-    )
+@dataclass(frozen=True)
+class _Run:
+    """A recipe with what was built from it."""
 
+    recipe: Recipe
+    objective: Objective[Any]
+    task: Any
+    source: EvaluationSource
+    evaluated: EvaluationSource | None
+    directory: Path
+    fabric: Fabric
 
-def _evaluation(
-    recipe: Recipe,
-    measure: Measure,
-    source: EvaluationSource,
-    directory: Path,
-    saver: _Saver,
-    fabric: Fabric,
-) -> Evaluation:
-    """Return how the run is measured on the way: by one central view of each video."""
-    assert recipe.evaluation is not None
-    record = Record(preprocessing=build_preprocessing(recipe))
+    def carry_out(self) -> Path:
+        """Train, measure and save; return the directory of the model."""
+        recipe, directory, fabric = self.recipe, self.directory, self.fabric
+        if fabric.is_global_zero and not has_checkpoint(directory):
+            (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        plan = Plan(
+            optim=recipe.optim,
+            schedule=recipe.schedule,
+            runtime=recipe.runtime,
+            settings=recipe.settings(),
+        )
+        clips: ClipSource = self.source
+        if self.objective.clips is not None and recipe.sampling is None:
+            workers = recipe.runtime.num_workers
+            clips = self.objective.clips(
+                self.task, self.source, directory, num_workers=workers, fabric=fabric
+            )
+        evaluation = None
+        if recipe.evaluation is not None:
+            evaluation = Evaluation(
+                measure=self.measure_quickly,
+                every_epochs=recipe.evaluation.every_epochs,
+                keep=lambda weights: self.save(weights, directory / "best"),
+            )
+        weights = train(self.task, clips, plan, directory, fabric=fabric, evaluation=evaluation)
+        if fabric.is_global_zero:
+            self.save(weights, directory / "model")
+        fabric.barrier()
+        if recipe.evaluation is not None and recipe.evaluation.final_views:
+            self.report_best(_data_name(recipe.evaluation.data))
+        return directory / "model"
 
-    def measured(model: nn.Module) -> dict[str, float]:
+    def save(self, weights: dict[str, Tensor], directory: Path) -> None:
+        """Write the model to `directory`, which holds the old one until the new one is whole."""
+        with torch.device("meta"):
+            task: Any = build_task(self.recipe, with_weights=False)
+        task.load_state_dict(weights, assign=True)
+        labels = self.recipe.init_labels
+        names = self.source.class_names if labels is None else label_names(labels)
+        network: nn.Module = task.model
+        if not has(network, "classes") or len(names or ()) != network.config.num_classes:
+            names = None
+        draft = directory.with_name(f".{directory.name}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        save_pretrained(
+            task.model,
+            draft,
+            preprocessing=build_preprocessing(self.recipe),
+            labels=names,
+            provenance=_provenance(self.recipe),
+            architectures=all_architectures(),
+        )
+        _replace(draft, directory)
+
+    def measure_quickly(self, model: nn.Module) -> dict[str, float]:
+        """Measure the model on the way, by one central view of each video."""
+        record = Record(preprocessing=build_preprocessing(self.recipe))
         loaded = LoadedModel(model, record, architectures=all_architectures())
-        return measure(loaded, source, loop=_loop(recipe, fabric), quick=True).metrics()
+        return self._measure(loaded, self._loop(), quick=True).metrics()
 
-    return Evaluation(
-        measure=measured,
-        every_epochs=recipe.evaluation.every_epochs,
-        keep=lambda weights: saver.save(weights, directory / "best"),
-    )
+    def report_best(self, data: str) -> None:
+        """Measure the best weights on all views, and write `report.json`."""
+        best = load_model(
+            self.directory / "best", device=self.fabric.device, architectures=all_architectures()
+        )
+        loop = self._loop(self.directory)
+        report = self._measure(best, loop, quick=False)
+        report = dataclasses.replace(report, model=self.recipe.name, data=data)
+        loop.write(report)
+        if self.fabric.is_global_zero:
+            headline, value = next(iter(report.metrics().items()))
+            _LOG.info("best weights, %s: %s %.2f", report.protocol, headline, value)
+        self.fabric.barrier()
 
+    def _measure(self, model: LoadedModel, loop: EvalLoop, *, quick: bool) -> Report:
+        assert self.objective.measure is not None
+        assert self.evaluated is not None
+        return self.objective.measure(model, self.evaluated, loop=loop, quick=quick)
 
-def _final_report(
-    recipe: Recipe, measure: Measure, source: EvaluationSource, directory: Path, fabric: Fabric
-) -> None:
-    """Measure the best weights on all views, and write `report.json`."""
-    best = load_model(directory / "best", device=fabric.device, architectures=all_architectures())
-    loop = _loop(recipe, fabric, directory)
-    report = measure(best, source, loop=loop, quick=False)
-    assert recipe.evaluation is not None
-    name = _data_name(recipe.evaluation.data)
-    report = dataclasses.replace(report, model=recipe.name, data=name)
-    loop.write(report)
-    if fabric.is_global_zero:
-        headline, value = next(iter(report.metrics().items()))
-        _LOG.info("best weights, %s: %s %.2f", report.protocol, headline, value)
-    fabric.barrier()
+    def _loop(self, directory: Path | None = None) -> EvalLoop:
+        return EvalLoop(
+            batch_size=self.recipe.runtime.batch_size,
+            num_workers=self.recipe.runtime.num_workers,
+            fabric=self.fabric,
+            directory=directory,
+        )
 
 
 def evaluate_recipe(

@@ -31,7 +31,7 @@ class Parts:
         task: name of the task, for messages.
         models: ids of the architectures that it trains; the first is the usual one.
         model: the section `model`.
-        preprocessing: the input protocol.
+        preprocessing: the input protocol: frames per clip, resolution, pixel statistics.
         augmentation: of training clips; None resizes as the protocol does.
         init: where the weights start from, as `load_model` takes it.
         init_labels: keep the head of `init`, its rows in the order of this label map.

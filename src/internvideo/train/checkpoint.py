@@ -16,13 +16,7 @@ import torch
 from internvideo.errors import CheckpointError, ConfigError
 from internvideo.files import replacing
 
-__all__ = [
-    "has_checkpoint",
-    "load_state",
-    "newest_readable",
-    "only_run",
-    "save_state",
-]
+__all__ = ["has_checkpoint", "load_state", "newest_readable", "only_run", "save_state"]
 
 _LOG = logging.getLogger(__name__)
 

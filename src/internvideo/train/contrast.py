@@ -278,11 +278,7 @@ class _BlockwiseContrast(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _Context,
-        video: Tensor,
-        text: Tensor,
-        temperature: Tensor,
-        batch: _Batch,
+        ctx: _Context, video: Tensor, text: Tensor, temperature: Tensor, batch: _Batch
     ) -> tuple[Tensor, Tensor]:
         group = batch.group
         temperature = temperature.clone()  # a model may clamp its own in place before backward

@@ -108,13 +108,7 @@ def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
 
 
 def cosine_value(
-    step: int,
-    total_steps: int,
-    warmup_steps: int,
-    *,
-    peak: float,
-    final: float,
-    start: float = 0.0,
+    step: int, total_steps: int, warmup_steps: int, *, peak: float, final: float, start: float = 0.0
 ) -> float:
     """Return the value for a step, by VideoMAE's rule; also for its weight decay.
 

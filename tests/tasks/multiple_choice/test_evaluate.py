@@ -126,5 +126,5 @@ def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, questions, tmp_p
     with pytest.raises(ConfigError, match="questions"):
         evaluate(model, replace(choices, questions=choices.questions[::-1]), loop=loop)
     source = VideoListSource(choices.videos, model.protocol)
-    with pytest.raises(ConfigError, match="other clean"):
+    with pytest.raises(ConfigError, match="clean"):
         loop.run(OptionChooser(model, choices, clean=True), source)

@@ -24,6 +24,7 @@ from torch.utils.data import get_worker_info
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.contract import has
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
@@ -51,8 +52,7 @@ class ContrastiveConfig:
 
     kind: Literal["contrastive"] = "contrastive"
     mask_ratio: Fraction = Field(
-        default=0.0,
-        description="share of video tokens that are dropped (stage one of ViCLIP: 0.9)",
+        default=0.0, description="share of video tokens that are dropped (stage one of ViCLIP: 0.9)"
     )
     freeze_text: bool = Field(
         default=False,
@@ -84,12 +84,6 @@ def caption_loss(logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b l"]) -> Flo
 
 class ContrastivePretraining(TrainableTask[TwoTowers]):
     """Trains a `ViCLIP` or an `InternVideoMM` on captioned clips.
-
-    Args:
-        model: the two towers.
-        preprocessing: frames per clip, resolution and pixel statistics.
-        config: the losses.
-        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
 
     Raises:
         ConfigError: the model cannot drop tokens, or has no decoder.
@@ -139,7 +133,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         tokens = self.tokenizer(caption)[0]
         return [
             {
-                **self.input.prepare(torch.as_tensor(sample.frames), rng),
+                **self.input.prepare(from_numpy(sample.frames), rng),
                 "tokens": tokens,
                 "host_length": torch.tensor(trim_padding(tokens[None]).shape[1]),
                 "caption_id": caption_ids([caption])[0],
@@ -208,12 +202,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
 
 
 def build(config: ContrastiveConfig, parts: Parts) -> ContrastivePretraining:
-    """Build the task of a recipe; both towers start from `init`.
-
-    Raises:
-        ConfigError: the model cannot do what the task asks.
-        CheckpointError: the weights of `init` do not fit.
-    """
+    """Build the task of a recipe; both towers start from `init`."""
     parts.refuse("init_labels")
     model = parts.build_model()
     task = ContrastivePretraining(

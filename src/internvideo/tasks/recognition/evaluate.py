@@ -42,13 +42,7 @@ def center_view(protocol: Preprocessing) -> Preprocessing:
 
 
 class ClassPredictor(Answerer[VideoPrediction]):
-    """Ranks the true class of a video among the classes of a model.
-
-    Args:
-        network: maps a batch of clips to logits.
-        protocol: how a video is looked at.
-        label: returns the true class of a video by its number.
-    """
+    """Ranks the true class of a video, `label(index)`, among the classes of a model."""
 
     def __init__(
         self, network: nn.Module, protocol: Preprocessing, label: Callable[[int], int | None]
@@ -95,12 +89,6 @@ def evaluate(
     The answers of all views of a video are averaged. The protocol is printed with the numbers.
     Videos that cannot be read are listed; top-1 leaves them out, and a second number counts them as
     misses.
-
-    Args:
-        model: a classifier with the protocol to use.
-        source: the videos.
-        loop: how the evaluation runs.
-        views: those of the protocol, or the one of `center_view`.
 
     Raises:
         DataError: no videos, or a label that is not one of the classes.

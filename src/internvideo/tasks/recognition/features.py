@@ -22,9 +22,9 @@ from torch import Tensor
 
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_identity
 from internvideo.evaluation.predictions import Answered
-from internvideo.evaluation.ranking import as_list
 from internvideo.files import replacing, write_whole
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.recognition.evaluate import center_view

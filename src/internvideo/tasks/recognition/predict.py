@@ -10,9 +10,9 @@ from torch import Tensor
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
 from internvideo.evaluation.answer import Partial
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
-from internvideo.evaluation.ranking import as_list
 from internvideo.evaluation.timeline import ActionTimeline
 from internvideo.evaluation.videos import Cut, label_timelines, label_videos
 from internvideo.tasks.task import Option
@@ -24,12 +24,7 @@ __all__ = ["ClassNamer", "name_videos", "predict"]
 
 
 class ClassNamer(Answerer[Classification]):
-    """Names what is in a video, with classes of a classifier.
-
-    Args:
-        model: the classifier.
-        protocol: how a video is looked at.
-        labels: some of the classes; None is all.
+    """Names what is in a video, with some (`labels`) or all of the classes of a classifier.
 
     Raises:
         UnknownNameError: a label is not one of the classes.
@@ -99,16 +94,6 @@ def predict(
     answers are averaged. With --stream, the video is cut into windows that are answered one after
     the other while it is decoded; in the table, neighbours with the same answer are one row. Memory
     does not grow with the length of the video.
-
-    Args:
-        model: a classifier.
-        videos: anything that `open_video` takes; an unreadable one yields its error.
-        labels: some of the classes.
-        top_k: best answers for each video or window.
-        stream: answer window by window.
-        window: with `stream`, see `Cut`.
-        stride: likewise.
-        in_frames: likewise.
 
     Raises:
         ConfigError: not a classifier, or an impossible value.

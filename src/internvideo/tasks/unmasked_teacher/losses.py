@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.wordpiece import WordPieceTokenizer
 
 __all__ = [
@@ -125,9 +126,7 @@ def hide_words(
     masked = hidden & (kind < _SHARE_MASKED)
     random = hidden & ~masked & (kind < _SHARE_MASKED + _SHARE_RANDOM)
     read = np.where(masked, tokenizer.special_id("[MASK]"), np.where(random, anything, ids))
-    return HiddenWords(
-        tokens=torch.as_tensor(read), words=torch.as_tensor(np.where(hidden, ids, IGNORED))
-    )
+    return HiddenWords(tokens=from_numpy(read), words=from_numpy(np.where(hidden, ids, IGNORED)))
 
 
 def word_loss(logits: Float[Tensor, "b l v"], words: Int[Tensor, "b l"]) -> Float[Tensor, ""]:

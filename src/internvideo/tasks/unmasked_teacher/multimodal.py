@@ -24,6 +24,7 @@ from torch import Tensor
 from internvideo.config import NonNegative, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.contract import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
@@ -44,12 +45,7 @@ from internvideo.train.collectives import training_group
 from internvideo.train.contrast import blockwise_contrast, caption_ids
 from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
-from internvideo.video.masks import (
-    PlaceRule,
-    draw_visible_places,
-    flat_places,
-    num_visible_places,
-)
+from internvideo.video.masks import PlaceRule, draw_visible_places, flat_places, num_visible_places
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.world import vocabulary as world_words
@@ -103,12 +99,7 @@ class UMTMultimodalConfig:
 class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
     """Trains a `UMTMultimodal` on captioned clips and images (clips of one frame).
 
-    Args:
-        model: the two towers and their fusion.
-        preprocessing: frames per clip, resolution and pixel statistics, for student and teacher.
-        config: masks, layers and losses.
-        teacher: held by `teaching`, outside of the module; None takes that of the model.
-        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
+    `teaching` holds the given teacher, outside of the module, or else that of the model.
 
     Raises:
         ConfigError: losses that the model has no head for, or teacher and student that do not fit
@@ -125,7 +116,10 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
-        _check_heads(config.weights, model)
+        if config.weights.uta and model.vision_encoder.clip_decoder is None:
+            raise ConfigError("task.weights.uta needs model.alignment: true, or must be 0")
+        if config.weights.mlm and model.text_encoder.cls is None:
+            raise ConfigError("task.weights.mlm needs model.text.masked_lm: true, or must be 0")
         self.model = model
         self.preprocessing = preprocessing
         self.config = config
@@ -146,7 +140,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         if not sample.caption:
             raise DataError("a clip without a caption cannot be used for training with text")
         caption = clean_caption(sample.caption)
-        row = self.input.prepare(torch.as_tensor(sample.frames), rng)
+        row = self.input.prepare(from_numpy(sample.frames), rng)
         row["tokens"] = self.model.tokenizer(caption)[0]
         row["caption_id"] = caption_ids([caption])[0]
         if self.config.weights.mlm:
@@ -220,11 +214,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         return {"loss": total, **parts, "accuracy": contrast.accuracy}
 
     def _matching_loss(
-        self,
-        features: VideoFeatures,
-        text: TextTokens,
-        ids: Int[Tensor, "b"],
-        negatives: Negatives,
+        self, features: VideoFeatures, text: TextTokens, ids: Int[Tensor, "b"], negatives: Negatives
     ) -> Float[Tensor, ""]:
         video = features.tokens
         videos = torch.cat([video, video[negatives.video], video])
@@ -238,16 +228,12 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
 
 
 def build(config: UMTMultimodalConfig, parts: Parts) -> UMTMultimodalPretraining:
-    """Build the task of a recipe; the towers start from `init`, the text tower from `bert`.
-
-    Raises:
-        ConfigError: losses, teacher and model that do not fit together.
-        CheckpointError: weights that cannot be read, or do not fit.
-    """
+    """Build the task of a recipe; the towers start from `init`, the text tower from `bert`."""
     parts.refuse("init_labels")
     fields: dict[str, Any] = {}
     if isinstance(vocabulary := parts.model.get("vocabulary"), str):
-        pieces = _word_pieces(vocabulary)
+        is_world = vocabulary == "world"
+        pieces = SPECIAL_TOKENS + world_words() if is_world else read_vocabulary(vocabulary)
         text = {**parts.model.get("text", {}), "vocab_size": len(pieces)}
         fields = {"vocabulary": list(pieces), "text": text}
     model = parts.build_model(fields)
@@ -261,18 +247,3 @@ def build(config: UMTMultimodalConfig, parts: Parts) -> UMTMultimodalPretraining
     return UMTMultimodalPretraining(
         model, parts.preprocessing, config, teacher=teacher, augmentation=parts.augmentation
     )
-
-
-def _word_pieces(vocabulary: str) -> tuple[str, ...]:
-    """Return the pieces of a `vocab.txt`, or the words of the procedural world as pieces."""
-    if vocabulary != "world":
-        return read_vocabulary(vocabulary)
-    return SPECIAL_TOKENS + world_words()
-
-
-def _check_heads(weights: LossWeights, model: UMTMultimodal) -> None:
-    """Refuse losses that the model has no head for."""
-    if weights.uta and model.vision_encoder.clip_decoder is None:
-        raise ConfigError("task.weights.uta needs model.alignment: true, or must be 0")
-    if weights.mlm and model.text_encoder.cls is None:
-        raise ConfigError("task.weights.mlm needs model.text.masked_lm: true, or must be 0")

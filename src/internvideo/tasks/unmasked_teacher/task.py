@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
@@ -20,18 +19,14 @@ from torch import Tensor
 from internvideo.config import Fraction, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.unmasked_teacher import AlignmentLoss, UnmaskedTeacher, alignment_loss
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.unmasked_teacher.teaching import Teaching
 from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
-from internvideo.video.masks import (
-    PlaceRule,
-    draw_visible_places,
-    flat_places,
-    num_visible_places,
-)
+from internvideo.video.masks import PlaceRule, draw_visible_places, flat_places, num_visible_places
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.zoo import load_clip_teacher
@@ -60,14 +55,7 @@ class UnmaskedTeacherConfig:
 
 
 class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
-    """Trains an `UnmaskedTeacher` student.
-
-    Args:
-        model: the student.
-        teacher: held by `teaching`, outside of the module.
-        preprocessing: frames per clip, resolution and pixel statistics, for student and teacher.
-        config: masks, layers and loss.
-        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
+    """Trains an `UnmaskedTeacher` student; `teaching` holds its teacher, outside of the module.
 
     Raises:
         ConfigError: teacher and student do not fit together, or the mask leaves nothing hidden.
@@ -97,7 +85,7 @@ class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return the frames "t h w c"; the teacher chooses the visible places on the device."""
-        return [self.input.prepare(torch.as_tensor(sample.frames), rng)]
+        return [self.input.prepare(from_numpy(sample.frames), rng)]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the distance of student and teacher at the visible places."""
@@ -117,12 +105,7 @@ class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
 
 
 def build(config: UnmaskedTeacherConfig, parts: Parts) -> UnmaskedTeacherPretraining:
-    """Build the task of a recipe; the student's encoder starts from `init`.
-
-    Raises:
-        ConfigError: teacher and student do not fit together.
-        CheckpointError: weights that cannot be read, or do not fit.
-    """
+    """Build the task of a recipe; the student's encoder starts from `init`."""
     parts.refuse("init_labels")
     model = parts.build_model()
     teacher = load_clip_teacher(config.teacher) if parts.with_weights else None

@@ -25,9 +25,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
-from internvideo.evaluation.ranking import as_list, top_k_accuracy
+from internvideo.evaluation.ranking import top_k_accuracy
 from internvideo.evaluation.text import Ensemble, embed_sentences, warn_of_unknown_words
 from internvideo.models.contract import DualEncoder
 from internvideo.tasks.zero_shot.prompting import Prompts
@@ -105,12 +106,12 @@ class ZeroShotClassifier(Answerer[Classification]):
             put into evaluation mode.
         protocol: how a video becomes clips, from the model's card.
         prompts: the sentences of each class, see `prompting.class_prompts`.
-        ensemble: how the sentences of a class are joined, see the module's docstring.
+        ensemble: how the sentences of a class are combined, see the module's docstring.
         renormalize: see `class_embeddings`; for "cosine" only.
         logit_scale: factor of the cosines in front of the softmax; None is the model's own
             1 / temperature, the official demo of ViCLIP has 100.
         name: name of the model, for the results.
-        warned: unknown words that the user was warned of.
+        warned: unknown words of earlier warnings.
 
     Raises:
         ConfigError: the ensemble "probability" with classes of different numbers of sentences.
@@ -142,7 +143,7 @@ class ZeroShotClassifier(Answerer[Classification]):
         warn_of_unknown_words(model, texts, name=name, warned=set() if warned is None else warned)
 
     def _weights(self, *, renormalize: bool) -> Float[Tensor, "*p k e"]:
-        """Return one vector a class, or for the ensemble of probabilities one a sentence."""
+        """Return one vector per class, or one per sentence for the ensemble of probabilities."""
         if self.ensemble == "cosine":
             return class_embeddings(self.model, self.prompts, renormalize=renormalize)
         counts = {len(sentences) for sentences in self.prompts.values()}

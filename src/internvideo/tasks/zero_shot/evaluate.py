@@ -111,12 +111,7 @@ def _world(data: AnnotatedData) -> LabelledVideos:
 
 
 class SentencePredictor(Answerer[VideoPrediction]):
-    """Ranks the true class of a video among classes described in sentences.
-
-    Args:
-        classifier: the model, its protocol, and the sentences.
-        source: has the true classes.
-    """
+    """Ranks the true class of a video, which `source` has, among classes in sentences."""
 
     def __init__(self, classifier: ZeroShotClassifier, source: EvaluationSource) -> None:
         super().__init__(classifier.network, classifier.protocol)
@@ -172,14 +167,9 @@ def evaluate(
     object from the name in the data to a label, or to sentences, in any language. A file of
     --templates has a sentence per line, with {} for the label.
 
-    Args:
-        model: with a text tower, and with the protocol to use.
-        videos: from `open_labelled`.
-        loop: how the evaluation runs.
-        templates: sentences around the class names, see `prompting.find_templates`. None is
-            "action16" around English names, and nothing around names in another script or around
-            descriptions; the world has sentences of its own.
-        rule: how the sentences of a class are combined; None is the rule of the model's family.
+    The default templates are "action16" around English names, and none around names in another
+    script or around descriptions; the world has sentences of its own. The default rule is that of
+    the model's family.
 
     Raises:
         DataError: no videos, or a label that is not one of the classes.
@@ -190,11 +180,7 @@ def evaluate(
     family = prompt_rule(model.architecture)
     prompts, described = _prompts(videos, templates, clean=family.clean)
     classifier = ZeroShotClassifier(
-        model.two_towers,
-        model.protocol,
-        prompts,
-        ensemble=rule or family.ensemble,
-        name=model.name,
+        model.two_towers, model.protocol, prompts, ensemble=rule or family.ensemble, name=model.name
     )
     answered = loop.run(SentencePredictor(classifier, videos.source), videos.source)
     predictions, failures = answered_and_failures(answered)

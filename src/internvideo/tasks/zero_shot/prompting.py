@@ -81,10 +81,14 @@ def find_templates(templates: str | Path | Sequence[str]) -> tuple[str, ...]:
         found = tuple(templates)
     if not found:
         raise ConfigError("no templates: give at least one sentence with {} for the class name")
-    if wrong := [template for template in found if "{}" not in template]:
-        where = f"{templates}: " if isinstance(templates, str | Path) else ""
-        raise ConfigError(f"{where}template {wrong[0]!r} has no {{}} for the class name")
+    _check(found, f"{templates}: " if isinstance(templates, str | Path) else "")
     return found
+
+
+def _check(templates: Sequence[str], where: str = "") -> None:
+    """Refuse templates without a place for the class."""
+    if wrong := [template for template in templates if "{}" not in template]:
+        raise ConfigError(f"{where}template {wrong[0]!r} has no {{}} for the class name")
 
 
 def _read_templates(path: Path) -> tuple[str, ...]:
@@ -111,8 +115,7 @@ def class_prompts(
         ConfigError: no classes, a repeated or empty name, two names that cleaning makes equal, or a
             template without `{}`.
     """
-    if wrong := [template for template in templates if "{}" not in template]:
-        raise ConfigError(f"template {wrong[0]!r} has no {{}} for the class name")
+    _check(templates)
     prompts: dict[str, tuple[str, ...]] = {}
     owner: dict[tuple[str, ...], str] = {}
     for name in names:
