@@ -129,7 +129,7 @@ class ProgressBar:
         self._bars.update(self._bar, completed=done, total=total)
 
     def stage(self, description: str, done: int, total: int) -> None:
-        """Move, and say what is being done."""
+        """Move, and show the current stage."""
         self._bars.update(self._bar, description=description, completed=done, total=total)
 
 
@@ -154,7 +154,7 @@ def progress_bar(description: str, *, unit: str = "") -> Iterator[ProgressBar]:
 
 
 def output_file(path: Path) -> Path:
-    """Make the folder of a file that is to be written, and check that it can be.
+    """Make the folder of an output file, and check that it can be written.
 
     Raises:
         ConfigError: the folder cannot be made or written to, or the path is a folder.
@@ -166,7 +166,7 @@ def output_file(path: Path) -> Path:
 
 
 def output_folder(path: Path) -> Path:
-    """Make a folder that is to be written to, and check that it can be.
+    """Make an output folder, and check that it can be written to.
 
     Raises:
         ConfigError: it cannot be made or written to.

@@ -62,7 +62,7 @@ class PredictionFile(Generic[A]):
         rank: number of this process.
 
     Attributes:
-        kept: what is known by now, by number of the video.
+        kept: what is known so far, by number of the video.
 
     Raises:
         ConfigError: the file belongs to another evaluation.

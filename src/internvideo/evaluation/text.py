@@ -77,7 +77,7 @@ def embed_sentences(model: DualEncoder, texts: Sequence[str]) -> Float[Tensor, "
 def warn_of_unknown_words(
     model: DualEncoder, texts: Iterable[str], *, name: str, warned: set[str]
 ) -> None:
-    """Warn of words that a word-level tokenizer does not know, once for each word.
+    """Warn about words that a word-level tokenizer does not know, once for each word.
 
     Args:
         model: reads the texts.

@@ -109,7 +109,7 @@ def contrastive_loss(
 
 
 class Contrast(NamedTuple):
-    """What the comparison of a batch gave.
+    """The result of comparing a batch.
 
     Attributes:
         loss: of the whole batch, equal in all processes.
@@ -173,7 +173,7 @@ def blockwise_contrast(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Batch:
-    """Who belongs to whom, and how the processes talk."""
+    """Which pairs belong together, and how the processes exchange them."""
 
     all_ids: Int[Tensor, "b"]
     own_ids: Int[Tensor, "n"]

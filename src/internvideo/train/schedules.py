@@ -145,7 +145,7 @@ def epoch_cosine(
     cosine to `final`, which is reached at the end of the run.
 
     Args:
-        epoch: epochs before this step, with the share of the one that has begun.
+        epoch: epochs before this step, with the share of the current one.
         epochs: length of the run.
         warmup_epochs: length of the warm-up; 0 for no warm-up.
         peak: value after the warm-up.

@@ -24,7 +24,7 @@ __all__ = ["CaptionedVideos", "evaluate", "open_captioned"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedVideos:
-    """Videos, and what is true of them.
+    """Videos, and the truth about them.
 
     Attributes:
         source: the videos.

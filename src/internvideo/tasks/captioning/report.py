@@ -35,7 +35,7 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedVideo:
-    """What a model wrote about one video, and what is true.
+    """The caption of one video, and the truth about it.
 
     Attributes:
         video: name of the video.

@@ -127,7 +127,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         caption longer than the context, `host_length` is the number of its tokens.
 
         Raises:
-            DataError: no caption, or none that says anything.
+            DataError: no caption, or one without words.
         """
         caption = self._caption(sample)
         tokens = self.tokenizer(caption)[0]

@@ -114,7 +114,7 @@ class Reconstruction:
 
 
 def check_ending(path: str | Path) -> Path:
-    """Return the path of a reconstruction that is to be saved.
+    """Return the path of a reconstruction to save.
 
     Raises:
         ConfigError: it ends neither in .png nor in .mp4.

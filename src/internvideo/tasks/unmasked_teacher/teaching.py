@@ -57,7 +57,7 @@ class Teaching:
         """The frozen model.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: the task has no teacher.
         """
         if self._teacher is None:
             raise ConfigError("this task was built without its teacher, it cannot train")
