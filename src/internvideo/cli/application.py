@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import os
@@ -9,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +38,7 @@ _CLICK_EXCEPTION: type[Exception] = next(
 
 
 class _Deferred(TyperCommand):
-    """A command that is made when it is used: making it loads the tasks, and with them torch."""
+    """A command that is made on use, because that loads the tasks, and with them torch."""
 
     def __init__(self, name: str, help_line: str, build: Callable[[], Any]) -> None:
         super().__init__(name, help=help_line)
@@ -49,16 +51,10 @@ class _Deferred(TyperCommand):
         return self._build().make_context(info_name, args, parent, **extra)
 
 
-def _evaluate() -> Any:
-    from internvideo.cli.evaluate import build_app
-
-    return typer.main.get_group(build_app())
-
-
-def _predict() -> Any:
-    from internvideo.cli.predict import build_app
-
-    return typer.main.get_group(build_app())
+def _group(verb: str) -> Any:
+    """Return the verb whose own verbs are made from the tasks."""
+    module = importlib.import_module(f"internvideo.cli.{verb}")
+    return typer.main.get_group(module.build_app())
 
 
 def _caption() -> Any:
@@ -93,13 +89,13 @@ def _doctor(
 
 _DEFERRED = {
     "caption": ("Say in a sentence what is in each video, or in every stretch of it.", _caption),
-    "evaluate": ("Measure a model on annotated videos.", _evaluate),
-    "predict": ("Ask a task's model about your videos.", _predict),
+    "evaluate": ("Measure a model on annotated videos.", partial(_group, "evaluate")),
+    "predict": ("Ask a task's model about your videos.", partial(_group, "predict")),
 }
 
 
 class _Root(TyperGroup):
-    """The verbs, some of which are made when they are used."""
+    """The verbs, some of which are made on use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all verbs."""

@@ -52,12 +52,7 @@ def embed_videos(
 def embed_frames(
     model: LoadedModel, frames: UInt8[Tensor, "b t h w c"], *, fps: float | None
 ) -> Float[Tensor, "b d"]:
-    """Return a vector of unit length for each clip of a batch of raw frames, its views averaged.
-
-    Args:
-        model: of the zoo, with the protocol to use.
-        frames: RGB clips of equal shape; they are resized together.
-        fps: their frame rate, for a protocol that counts in seconds.
+    """Return a vector of unit length for each RGB clip of a batch, its views averaged.
 
     Raises:
         ConfigError: the model has no video encoder, or the protocol needs the frame rate.

@@ -82,13 +82,7 @@ def evaluate(
     task: str = "recognition",
     **options: Any,
 ) -> Report:
-    """Measure a model on annotated videos, see `VideoModel.evaluate`.
-
-    Args:
-        model: a loaded one, or what `load` takes.
-        annotations: an annotation file or folder in any format, or "world".
-        task: such as "recognition" or "zero-shot".
-        options: those of `VideoModel.evaluate`, and of the task.
+    """Measure a loaded model, or one that `load` loads, see `VideoModel.evaluate`.
 
     Example:
         >>> iv.evaluate("videomae-nano", "world", num_workers=4).top1  # doctest: +SKIP

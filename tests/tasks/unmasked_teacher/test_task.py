@@ -135,11 +135,11 @@ def test_the_teachers_patches_are_those_of_the_student_whatever_the_clip():
 @pytest.mark.parametrize(
     ("teacher", "options", "message"),
     [
-        ({"embed_dim": 8}, {}, "features have width 8, model.target_width is 6"),
-        ({"depth": 1}, {}, "task.teacher_interval: 2 layers at an interval of 1.0 do not fit"),
-        ({}, {"teacher_interval": 3.0}, "task.teacher_interval: 2 layers at an interval of 3.0"),
-        ({}, {"mask_ratio": 1.0}, "task.mask_ratio 1.0 of the 16 places of a frame hides none or"),
-        ({}, {"mask_ratio": 0.05}, "hides none or all"),
+        ({"embed_dim": 8}, {}, "8, model.target_width is 6"),
+        ({"depth": 1}, {}, "task.teacher_interval: 2 .*1.0"),
+        ({}, {"teacher_interval": 3.0}, "task.teacher_interval: 2 .*3.0"),
+        ({}, {"mask_ratio": 1.0}, "task.mask_ratio 1.0 .*16"),
+        ({}, {"mask_ratio": 0.05}, "task.mask_ratio 0.05 .*16"),
     ],
 )
 def test_what_does_not_fit_is_refused_at_the_start(teacher, options, message):
@@ -150,5 +150,5 @@ def test_what_does_not_fit_is_refused_at_the_start(teacher, options, message):
 def test_without_its_teacher_a_task_holds_weights_only(sample):
     trained = task(None)
     trained.load_state_dict(task().state_dict())
-    with pytest.raises(ConfigError, match="built without its teacher"):
+    with pytest.raises(ConfigError, match="teacher"):
         trained.training_loss(batch(trained, sample))

@@ -24,7 +24,7 @@ from torch.utils.data import get_worker_info
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
-from internvideo.evaluation.arrays import from_numpy
+from internvideo.evaluation.arrays import as_list, from_numpy
 from internvideo.models.contract import has
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
@@ -178,7 +178,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         """
         video = self.input.finish(batch)
         # most captions fill a small part of the context
-        ids = batch["tokens"][:, : int(batch["host_length"].max())]
+        ids = batch["tokens"][:, : max(as_list(batch["host_length"]))]
         captions: dict[str, Tensor] = {}
         if isinstance(self.model, InternVideoMM):
             output = self.model(video, ids, caption=self.config.caption_weight > 0)
