@@ -186,7 +186,7 @@ def test_top_k_keeps_the_best(viclip, clip):
     assert best.labels == whole.labels[:2]
     assert best.probabilities == whole.probabilities[:2]
     assert viclip.classify(clip, labels, top_k=99).labels == whole.labels
-    with pytest.raises(ConfigError, match="top_k.* 0"):
+    with pytest.raises(ConfigError, match=r"top_k.* 0"):
         viclip.classify(clip, labels, top_k=0)
 
 
@@ -257,7 +257,7 @@ def test_a_pretrained_encoder_embeds_but_does_not_classify(videomae, clip):
         tokens = videomae.model.encoder(tiny.PROTOCOL.load(video)).tokens
     expected = F.normalize(tokens.mean(1), dim=1)
     assert torch.allclose(videomae.embed_video(clip), expected, atol=1e-6)
-    with pytest.raises(ConfigError, match="text tower.*classes"):
+    with pytest.raises(ConfigError, match=r"text tower.*classes"):
         videomae.classify(clip, ["a star"])
     with pytest.raises(ConfigError, match="text tower"):
         videomae.embed_text("a star")
@@ -430,7 +430,7 @@ def test_a_model_is_measured_on_annotated_videos(classifier, clip, tmp_path):
 def test_impossible_choices_are_told(folder):
     with pytest.raises(ConfigError, match="'toaster'"):
         load(folder / "viclip", device="toaster")
-    with pytest.raises(ConfigError, match="'float8'.*float32, bfloat16"):
+    with pytest.raises(ConfigError, match=r"'float8'.*float32, bfloat16"):
         load(folder / "viclip", dtype="float8")
     with pytest.raises(UnknownNameError, match="viclip"):
         load("viclip-l15")
@@ -460,5 +460,5 @@ def test_what_is_no_text_is_refused(viclip):
 
 
 def test_a_device_of_another_world_is_told_in_a_line():
-    with pytest.raises(ConfigError, match="'tpu'.*auto, cpu, cuda"):
+    with pytest.raises(ConfigError, match=r"'tpu'.*auto, cpu, cuda"):
         choose_device("tpu")

@@ -160,7 +160,7 @@ def test_sigterm_saves_this_step_and_the_run_goes_on(tmp_path):
 
     before = signal.getsignal(signal.SIGTERM)
     plan = toy_plan(runtime={"save_every": 100})
-    with pytest.raises(PreemptedError, match="step 3 .*SIGTERM") as caught:
+    with pytest.raises(PreemptedError, match=r"step 3 .*SIGTERM") as caught:
         toy_run(tmp_path / "stopped", task=Signalled(), plan=plan)
     assert (caught.value.step, caught.value.signal_number) == (3, 15)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -227,7 +227,7 @@ def test_other_settings_are_named(tmp_path):
 
 def test_another_global_batch_is_refused_but_another_split_is_not(tmp_path):
     toy_run(tmp_path)
-    with pytest.raises(ConfigError, match="4 videos.* 3"):
+    with pytest.raises(ConfigError, match=r"4 videos.* 3"):
         toy_run(tmp_path, plan=toy_plan(runtime={"batch_size": 3}))
     toy_run(tmp_path, plan=toy_plan(runtime={"batch_size": 2, "accumulate": 2}))
 

@@ -250,7 +250,7 @@ def test_a_share_of_the_captions_is_plain(scenes):
     mix = CaptionMix(action_only=0.2, appearance_only=0.1, plain=0.7)
     plain = [language.caption(s, rng, mix) == plain_caption(s) for s in scenes for _ in range(20)]
     assert 0.65 < np.mean(plain) < 0.8
-    with pytest.raises(ConfigError, match="CaptionMix.plain"):
+    with pytest.raises(ConfigError, match=r"CaptionMix.plain"):
         language.caption(scenes[0], rng, mix, held_out=True)
     with pytest.raises(ConfigError, match="plain"):
         CaptionMix(action_only=0.5, appearance_only=0.2, plain=0.4)

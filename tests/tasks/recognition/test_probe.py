@@ -82,7 +82,7 @@ def test_clips_without_kept_features_go_through_the_encoder():
     losses = task.training_loss(batch)
     losses["loss"].backward()
     assert task.model.head.weight.grad is not None
-    with pytest.raises(DataError, match="label 28.* 28 classes"):
+    with pytest.raises(DataError, match=r"label 28.* 28 classes"):
         task.prepare(Sample(frames=frames, label=28), np.random.default_rng(0))
 
 

@@ -93,7 +93,7 @@ def test_a_known_label_map_names_the_numbers(world):
 
 
 def test_a_label_map_must_suit_the_names_of_the_data(folders):
-    with pytest.raises(ConfigError, match="3 classes.* 400"):
+    with pytest.raises(ConfigError, match=r"3 classes.* 400"):
         opened(folders, "kinetics-400/alphabetical")
 
 
