@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from internvideo.cli.options import Card, Device
+from internvideo.cli.options import Card, Device, FirstLabel
 from internvideo.cli.terminal import (
     DefaultVerb,
     command_help,
@@ -114,6 +114,7 @@ def _runner(task: Task) -> Any:
             ),
         ] = None,
         split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+        first_label: FirstLabel = 0,
         num_clips: Annotated[
             int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
         ] = None,
@@ -157,8 +158,8 @@ def _runner(task: Task) -> Any:
             output_folder(out)
         recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
         asked = {
-            "format": kind, "root": root, "labels": labels, "split": split, "num_clips": num_clips,
-            "seed": seed,
+            "format": kind, "root": root, "labels": labels, "split": split,
+            "first_label": first_label or None, "num_clips": num_clips, "seed": seed,
         }  # fmt: skip
         with progress_bar("evaluating", unit="videos") as bar:
             running: dict[str, Any] = {

@@ -7,29 +7,39 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from internvideo.data.identity import clip_identity
 from internvideo.errors import CheckpointError, ConfigError, DataError, VideoError
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
+from internvideo.files import write_whole
 from internvideo.models.contract import has
 from internvideo.pipeline import VideoModel, load
-from internvideo.recipe.building import build_preprocessing, build_source, build_task
+from internvideo.recipe.building import (
+    build_preprocessing,
+    build_source,
+    build_task,
+    with_external_encoder,
+)
+from internvideo.recipe.loading import load_recipe
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
-from internvideo.tasks.task import Objective, Task
-from internvideo.train.checkpoint import has_checkpoint, only_run
+from internvideo.tasks.task import Measure, Objective, Task
+from internvideo.train.checkpoint import newest_readable, only_run
 from internvideo.train.distribution import build_fabric
 from internvideo.train.loop import Evaluation, Plan, train
+from internvideo.train.settings import RunSettings
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
 from internvideo.zoo.hub import LoadedModel, Record
@@ -47,13 +57,14 @@ _LOG = logging.getLogger(__name__)
 _TRIALS = 3  # videos of the evaluation that are tried before the training
 
 
-def run_recipe(recipe: Recipe, directory: Path) -> Path:
+def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path:
     """Train what the recipe says; run again with the same arguments to continue after a stop.
 
     Args:
         recipe: the resolved recipe.
         directory: the run directory: `recipe.yaml`, `log.jsonl`, `last.ckpt`, curves, `model/`;
             where the recipe has an `evaluation`, `best/` and `report.json`.
+        extend: the run there may go on to the longer schedule of this recipe.
 
     Returns:
         The directory of the trained model (safetensors and config.json).
@@ -64,17 +75,127 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
-    task: Any = build_task(recipe)
+    with _with_start(recipe) as started:
+        task: Any = build_task(started)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
     if objective.labelled:
         for clips in (source, evaluated):
             if clips is not None:
                 clips.check_labels(task.model.config.num_classes)
     directory.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe, objective, task, source, evaluated, directory, fabric)
     with only_run(directory) if fabric.is_global_zero else nullcontext():
-        return run.carry_out()
+        return _run(recipe, objective, task, source, evaluated, directory, fabric, extend=extend)
+
+
+def _run(
+    recipe: Recipe,
+    objective: Objective[Any],
+    task: Any,
+    source: EvaluationSource,
+    evaluated: EvaluationSource | None,
+    directory: Path,
+    fabric: Fabric,
+    *,
+    extend: bool,
+) -> Path:
+    """Train, measure and save."""
+    saver = _Saver(recipe, source)
+    identities = {"data": clip_identity(source), "evaluation.data": clip_identity(evaluated)}
+    plan = Plan(
+        optim=recipe.optim,
+        schedule=recipe.schedule,
+        runtime=recipe.runtime,
+        settings=RunSettings(values=recipe.settings(), clips=identities),
+        extend=extend,
+    )
+    clips: ClipSource = source
+    if objective.clips is not None and recipe.sampling is None:
+        clips = objective.clips(
+            task, source, directory, num_workers=recipe.runtime.num_workers, fabric=fabric
+        )
+    evaluation = None
+    if evaluated is not None and objective.measure is not None:
+        evaluation = _evaluation(recipe, objective.measure, evaluated, directory, saver, fabric)
+    weights = train(
+        task,
+        clips,
+        plan,
+        directory,
+        fabric=fabric,
+        evaluation=evaluation,
+        on_start=partial(_note_recipe, recipe, directory, extend=extend),
+    )
+    if fabric.is_global_zero:
+        saver.save(weights, directory / "model")
+    fabric.barrier()
+    if evaluation is not None and recipe.evaluation and recipe.evaluation.final_views:
+        assert evaluated is not None
+        assert objective.measure is not None
+        _final_report(recipe, objective.measure, evaluated, directory, fabric)
+    return directory / "model"
+
+
+def _note_recipe(recipe: Recipe, directory: Path, *, extend: bool) -> None:
+    """Write the recipe that a run goes by; answers of shorter training are no longer its own."""
+    write_whole(directory / "recipe.yaml", recipe.to_yaml())
+    if extend:
+        for path in directory.glob("predictions.jsonl*"):
+            path.unlink()
+
+
+class _Saver:
+    """Makes model directories of the weights of a run, whatever device or processes have them."""
+
+    def __init__(self, recipe: Recipe, source: EvaluationSource | None = None) -> None:
+        self.recipe = recipe
+        self.source = source
+
+    def save(self, weights: dict[str, Tensor], directory: Path) -> None:
+        """Write the model to `directory`, which holds the old one until the new one is whole."""
+        with torch.device("meta"):
+            task: Any = build_task(self.recipe, with_weights=False)
+        task.load_state_dict(weights, assign=True)
+        labels = self.recipe.init_labels
+        names = None if self.source is None else self.source.class_names
+        names = names if labels is None else label_names(labels)
+        network: nn.Module = task.model
+        if not has(network, "classes") or len(names or ()) != network.config.num_classes:
+            names = None
+        draft = directory.with_name(f".{directory.name}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        save_pretrained(
+            task.model,
+            draft,
+            preprocessing=build_preprocessing(self.recipe),
+            labels=names,
+            provenance=_provenance(self.recipe),
+            architectures=all_architectures(),
+        )
+        _replace(draft, directory)
+
+
+@contextmanager
+def _with_start(recipe: Recipe) -> Generator[Recipe]:
+    """Yield the recipe; an `init` that is a run without a model yet is one made of its weights."""
+    run = None if recipe.init is None else Path(recipe.init)
+    found = None
+    if run is not None and (run / "recipe.yaml").is_file() and not _has_model(run):
+        found = newest_readable(run)
+    if run is None or found is None:
+        yield recipe
+        return
+    path, state = found
+    _LOG.info("starting from step %d of %s", state["step"], path)
+    with TemporaryDirectory() as folder:
+        model = Path(folder) / run.name
+        _Saver(load_recipe(run / "recipe.yaml")).save(state["average"] or state["task"], model)
+        yield recipe.model_copy(update={"init": str(model)})
+
+
+def _has_model(run: Path) -> bool:
+    return any((run / name).is_dir() for name in ("best", "model"))
 
 
 def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationSource | None:
@@ -98,104 +219,54 @@ def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationS
     )
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A recipe with what was built from it."""
+def _loop(recipe: Recipe, fabric: Fabric, directory: Path | None = None) -> EvalLoop:
+    return EvalLoop(
+        batch_size=recipe.runtime.batch_size,
+        num_workers=recipe.runtime.num_workers,
+        fabric=fabric,
+        directory=directory,
+    )
 
-    recipe: Recipe
-    objective: Objective[Any]
-    task: Any
-    source: EvaluationSource
-    evaluated: EvaluationSource | None
-    directory: Path
-    fabric: Fabric
 
-    def carry_out(self) -> Path:
-        """Train, measure and save; return the directory of the model."""
-        recipe, directory, fabric = self.recipe, self.directory, self.fabric
-        if fabric.is_global_zero and not has_checkpoint(directory):
-            (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        plan = Plan(
-            optim=recipe.optim,
-            schedule=recipe.schedule,
-            runtime=recipe.runtime,
-            settings=recipe.settings(),
-        )
-        clips: ClipSource = self.source
-        if self.objective.clips is not None and recipe.sampling is None:
-            workers = recipe.runtime.num_workers
-            clips = self.objective.clips(
-                self.task, self.source, directory, num_workers=workers, fabric=fabric
-            )
-        evaluation = None
-        if recipe.evaluation is not None:
-            evaluation = Evaluation(
-                measure=self.measure_quickly,
-                every_epochs=recipe.evaluation.every_epochs,
-                keep=lambda weights: self.save(weights, directory / "best"),
-            )
-        weights = train(self.task, clips, plan, directory, fabric=fabric, evaluation=evaluation)
-        if fabric.is_global_zero:
-            self.save(weights, directory / "model")
-        fabric.barrier()
-        if recipe.evaluation is not None and recipe.evaluation.final_views:
-            self.report_best(_data_name(recipe.evaluation.data))
-        return directory / "model"
+def _evaluation(
+    recipe: Recipe,
+    measure: Measure,
+    source: EvaluationSource,
+    directory: Path,
+    saver: _Saver,
+    fabric: Fabric,
+) -> Evaluation:
+    """Return how the run is measured on the way: one central view of each video."""
+    assert recipe.evaluation is not None
+    record = Record(preprocessing=build_preprocessing(recipe))
 
-    def save(self, weights: dict[str, Tensor], directory: Path) -> None:
-        """Write the model to `directory`, which holds the old one until the new one is whole."""
-        with torch.device("meta"):
-            task: Any = build_task(self.recipe, with_weights=False)
-        task.load_state_dict(weights, assign=True)
-        labels = self.recipe.init_labels
-        names = self.source.class_names if labels is None else label_names(labels)
-        network: nn.Module = task.model
-        if not has(network, "classes") or len(names or ()) != network.config.num_classes:
-            names = None
-        draft = directory.with_name(f".{directory.name}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        save_pretrained(
-            task.model,
-            draft,
-            preprocessing=build_preprocessing(self.recipe),
-            labels=names,
-            provenance=_provenance(self.recipe),
-            architectures=all_architectures(),
-        )
-        _replace(draft, directory)
-
-    def measure_quickly(self, model: nn.Module) -> dict[str, float]:
-        """Measure the model on the way, by one central view of each video."""
-        record = Record(preprocessing=build_preprocessing(self.recipe))
+    def measured(model: nn.Module) -> dict[str, float]:
         loaded = LoadedModel(model, record, architectures=all_architectures())
-        return self._measure(loaded, self._loop(), quick=True).metrics()
+        return measure(loaded, source, loop=_loop(recipe, fabric), quick=True).metrics()
 
-    def report_best(self, data: str) -> None:
-        """Measure the best weights on all views, and write `report.json`."""
-        best = load_model(
-            self.directory / "best", device=self.fabric.device, architectures=all_architectures()
-        )
-        loop = self._loop(self.directory)
-        report = self._measure(best, loop, quick=False)
-        report = dataclasses.replace(report, model=self.recipe.name, data=data)
-        loop.write(report)
-        if self.fabric.is_global_zero:
-            headline, value = next(iter(report.metrics().items()))
-            _LOG.info("best weights, %s: %s %.2f", report.protocol, headline, value)
-        self.fabric.barrier()
+    return Evaluation(
+        measure=measured,
+        every_epochs=recipe.evaluation.every_epochs,
+        keep=lambda weights: saver.save(weights, directory / "best"),
+    )
 
-    def _measure(self, model: LoadedModel, loop: EvalLoop, *, quick: bool) -> Report:
-        assert self.objective.measure is not None
-        assert self.evaluated is not None
-        return self.objective.measure(model, self.evaluated, loop=loop, quick=quick)
 
-    def _loop(self, directory: Path | None = None) -> EvalLoop:
-        return EvalLoop(
-            batch_size=self.recipe.runtime.batch_size,
-            num_workers=self.recipe.runtime.num_workers,
-            fabric=self.fabric,
-            directory=directory,
-        )
+def _final_report(
+    recipe: Recipe, measure: Measure, source: EvaluationSource, directory: Path, fabric: Fabric
+) -> None:
+    """Measure the best weights on all views, and write `report.json`."""
+    best = load_model(directory / "best", device=fabric.device, architectures=all_architectures())
+    loop = _loop(recipe, fabric, directory)
+    report = measure(best, source, loop=loop, quick=False)
+    data: Any = recipe.evaluation and recipe.evaluation.data
+    report = dataclasses.replace(
+        report, model=recipe.name, data=str(getattr(data, "annotations", data.kind))
+    )
+    loop.write(report)
+    if fabric.is_global_zero:
+        headline, value = next(iter(report.metrics().items()))
+        _LOG.info("best weights, %s: %s %.2f", report.protocol, headline, value)
+    fabric.barrier()
 
 
 def evaluate_recipe(
@@ -224,6 +295,7 @@ def evaluate_recipe(
         CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
     if objective not in task.objectives or task.evaluate is None:
         raise ConfigError(
@@ -242,8 +314,8 @@ def evaluate_recipe(
     loop = dataclasses.replace(loop, fabric=joined_processes(model.model))
     loaded = model.with_preprocessing(build_preprocessing(recipe)).loaded
     report = task.evaluate(loaded, source, loop=loop, **(options or {}))
-    name = f"{recipe.name} ({weights})"
-    report = dataclasses.replace(report, data=_data_name(data), model=name)
+    shown = getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind
+    report = dataclasses.replace(report, data=str(shown), model=f"{recipe.name} ({weights})")
     loop.write(report)
     return report
 
@@ -257,16 +329,11 @@ def _check_shape(model: VideoModel, recipe: Recipe, weights: str | Path) -> None
     fit = fit_config(shapes, kind, expected.config)
     if not fit.ok:
         found = model.loaded.architecture
-        why = fit.explain(limit=3) if found == kind.id else f"a {found} is no {kind.id}"
+        why = fit.explain(limit=3) if found == kind.id else f"a {found} is not a {kind.id}"
         raise CheckpointError(
             f"{weights} does not fit the model of {recipe.name}: {why}; give weights of this "
             "recipe, or change its `model`"
         )
-
-
-def _data_name(data: Any) -> str:
-    """Return what a report calls the data of a recipe."""
-    return str(getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind)
 
 
 def _replace(new: Path, place: Path) -> None:
