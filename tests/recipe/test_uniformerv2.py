@@ -12,8 +12,7 @@ from internvideo.models.uniformerv2_classifier import (
     UniFormerV2ClassifierConfig,
 )
 from internvideo.recipe import list_recipes, load_recipe
-from internvideo.recipe.building import build_task
-from internvideo.recipe.inputs import build_preprocessing, build_source
+from internvideo.recipe.building import build_preprocessing, build_source, build_task
 from internvideo.train.optim import build_optimizer, scaled_lr
 from internvideo.train.schedules import Schedule
 from internvideo.zoo import find_card, list_models, save_pretrained
