@@ -12,15 +12,27 @@ import av.error
 from internvideo.video.frame_index import FROM_START, FrameIndex
 
 if TYPE_CHECKING:
+    from internvideo.video.display_order import DisplayOrder
     from internvideo.video.pyav_container import OpenVideo
 
-__all__ = ["BadKeyFrame", "Contradiction", "Cursor", "Damaged", "packets_from_key"]
+__all__ = [
+    "BadKeyFrame",
+    "Contradiction",
+    "Cursor",
+    "Damaged",
+    "WrongTimes",
+    "packets_from_key",
+]
 
 _INTRA_PICTURE = 1  # AV_PICTURE_TYPE_I
 
 
 class Contradiction(Exception):  # noqa: N818 - a signal between this module and the reader
     """The decoder gives other frames than the index says."""
+
+
+class WrongTimes(Exception):  # noqa: N818
+    """The times in the container do not follow the order in which the stream shows its pictures."""
 
 
 class Damaged(Exception):  # noqa: N818
@@ -67,6 +79,7 @@ class Cursor:
         index: the frames of the video.
         key: the number of the key frame that `packets` begin with, or `FROM_START`.
         doubted: damaged frames that were decoded once more from further back; added to.
+        order: what the times of the packets are compared with.
 
     Attributes:
         key: as given.
@@ -82,8 +95,10 @@ class Cursor:
         "_floor",
         "_index",
         "_num_fed",
+        "_order",
         "_packets",
         "_pending",
+        "_skips",
         "_start",
         "_started",
         "_video",
@@ -99,11 +114,14 @@ class Cursor:
         index: FrameIndex,
         key: int,
         doubted: set[int],
+        order: DisplayOrder | None,
     ) -> None:
         self._video = video
         self._packets = packets
         self._index = index
         self._doubted = doubted
+        self._order = order
+        self._skips: bool | None = None
         self._pending: deque[Any] = deque()
         self._ended = self._damaged = self._started = False
         self._floor = int(index.key_pts[key]) if key != FROM_START else None
@@ -124,7 +142,6 @@ class Cursor:
             skip_until: packets before this time that are neither wanted nor a reference may be
                 left out; None decodes everything.
         """
-        context = self._video.stream.codec_context
         while not self._pending:
             if self._ended:
                 return None
@@ -135,8 +152,18 @@ class Cursor:
                 pts = packet.pts
                 if pts is not None and not packet.is_discard:
                     self._fed.append(pts)
-                skip = skip_until is not None and pts is not None and pts < skip_until
-                context.skip_frame = "NONREF" if skip and pts not in wanted else "DEFAULT"
+                if self._order is not None and pts is not None:
+                    self._compare(packet, pts, skipping=skip_until is not None)
+                skips = (
+                    skip_until is not None
+                    and pts is not None
+                    and pts < skip_until
+                    and pts not in wanted
+                )
+                if skips is not self._skips:
+                    self._skips = skips
+                    context = self._video.stream.codec_context
+                    context.skip_frame = "NONREF" if skips else "DEFAULT"
             else:
                 self._ended = True
             try:
@@ -147,6 +174,16 @@ class Cursor:
             self.frames_decoded += len(pictures)
             self._pending.extend(pictures)
         return self._pending.popleft()
+
+    def _compare(self, packet: Any, pts: int, *, skipping: bool) -> None:
+        assert self._order is not None
+        agrees = self._order.agrees(bytes(packet), pts)
+        if agrees is None:
+            self._order = None
+            if skipping:  # what is left out cannot show its place by coming out
+                raise Contradiction("packets whose order is not known")
+        elif not agrees and not self._damaged:
+            raise WrongTimes(f"the picture at {pts} is shown at another place")
 
     def _next_packet(self) -> Any:
         try:

@@ -24,8 +24,10 @@ from internvideo.video.cursor import (
     Contradiction,
     Cursor,
     Damaged,
+    WrongTimes,
     packets_from_key,
 )
+from internvideo.video.display_order import DisplayOrder, display_order
 from internvideo.video.frame_index import (
     FROM_START,
     FrameIndex,
@@ -88,6 +90,7 @@ class PyAVReader:
         self._geometry: Geometry | None = None
         self._converter = PictureConverter()
         self._bad_keys = 0
+        self._check_times = True
         self._doubted: set[int] = set()
         self._decoded_before = 0
 
@@ -208,7 +211,8 @@ class PyAVReader:
         """
         if not (self._may_skip and index.by_time and len(wanted)):
             return None
-        start = max(0, int(index.key_ranks[max(0, index.key_before(wanted[0]))]))
+        key = index.key_before(wanted[0])
+        start = int(index.key_ranks[key]) if key >= 0 else 0
         steps = np.diff(index.pts[min(start, wanted[0]) : wanted[-1] + _REORDERED + 1])
         if len(steps) and steps.max() > 1.5 * steps.min():
             return None
@@ -222,6 +226,13 @@ class PyAVReader:
                 self._bad_keys += 1
                 few = self._bad_keys <= _MAX_BAD_KEYS
                 self._index = index.without_key(error.key) if few else index.without_keys()
+            case WrongTimes():
+                logger.debug("%s: %s", name, error)
+                if index.certain:  # decoded to exactly these: it passes over what disagrees
+                    self._check_times = self._may_skip = False
+                else:
+                    self._index = self._index_from_frames()
+                    self._refuse_nothing(self._index)
             case Contradiction():
                 self._become_more_certain(index, error)
             case Damaged():
@@ -276,17 +287,23 @@ class PyAVReader:
         if key == FROM_START:
             if self._video.touched:
                 self._reopen()
-            return Cursor(self._video, self._video.packets(), index, FROM_START, self._doubted)
+            return self._cursor_on(self._video.packets(), index, key)
         pts, dts = int(index.key_pts[key]), index.dts_of_key(key)
         for target in (pts, dts):
             packets = None if target is None else self._seek(target, pts, dts)
             if packets is not None:
-                return Cursor(self._video, packets, index, key, self._doubted)
+                return self._cursor_on(packets, index, key)
         self._reopen()  # no way to jump in this file: run over the packets, decode from the key on
         packets = packets_from_key(self._video.packets(), pts, None)
         if packets is None:
             raise Contradiction("a key frame is gone")
-        return Cursor(self._video, packets, index, key, self._doubted)
+        return self._cursor_on(packets, index, key)
+
+    def _cursor_on(self, packets: Any, index: FrameIndex, key: int) -> Cursor:
+        order: DisplayOrder | None = None
+        if self._check_times and index.by_time:
+            order = display_order(self._codec, self._video.stream.codec_context.extradata)
+        return Cursor(self._video, packets, index, key, self._doubted, order)
 
     def _seek(self, target: int, pts: int, dts: int | None) -> Any:
         """Return the packets from a key frame on after a jump, or None if the jump missed it."""
@@ -399,7 +416,8 @@ class PyAVReader:
         logger.info("%s: decoding the whole file once to count its frames", self._source.name)
         if self._video.touched:
             self._reopen()
-        cursor = Cursor(self._video, self._video.packets(), self._nothing(), FROM_START, set())
+        nothing = self._nothing()  # by_time is False: nothing is compared
+        cursor = self._cursor_on(self._video.packets(), nothing, FROM_START)
         times: list[int | None] = []
         while (frame := cursor.next_picture()) is not None:
             times.append(frame.pts)
