@@ -224,6 +224,9 @@ class Cursor:
                 return picture
             if found > rank:
                 raise Damaged(rank) if self._damaged else Contradiction(f"no frame {rank}")
+            # Where data is damaged the decoder leaves what was in the memory of a picture that was
+            # let go, so that all must be let go in the same order whatever is asked for.
+            del picture
 
     def _count_packets(self, pts: int | None, *, skipping: bool) -> None:
         """Check that every frame that was passed over had a packet, though it was not decoded."""

@@ -38,7 +38,7 @@ from internvideo.video.frame_index import (
     note_packets,
 )
 from internvideo.video.mp4_index import read_sample_table
-from internvideo.video.picture import Geometry, PictureConverter
+from internvideo.video.picture import Geometry, PictureConverter, pixels_of
 from internvideo.video.pyav_container import OpenVideo, describe_error, open_video
 from internvideo.video.reader import FrameIndexError
 
@@ -198,6 +198,7 @@ class PyAVReader:
             if frames is None:
                 frames = np.empty((len(wanted), *picture.shape), np.uint8)
             frames[position] = picture
+            del frame, picture
         if frames is None:
             return np.empty((0, *self.geometry.shown_size, 3), np.uint8)
         return frames
@@ -248,12 +249,16 @@ class PyAVReader:
                 raise error
 
     def _convert(self, frame: Any) -> np.ndarray:
-        if self._geometry is None:
+        if self._geometry is not None:
+            rgb = self._converter.convert(frame, self._geometry.stored_size)
+        else:
             size = self._header_size
             if (frame.height, frame.width) != size:  # the size changes, or the header lies
                 size = self._first_size()
-            self._geometry = Geometry.of_frame(frame, size)
-        return self._converter.convert(frame, self._geometry)
+            rgb = self._converter.convert(frame, size)
+            # Side data keeps its frame alive: not that of the decoder, which would use others then.
+            self._geometry = Geometry.of_frame(rgb, size)
+        return self._geometry.upright(pixels_of(rgb))
 
     def _first_size(self) -> tuple[int, int]:
         with closing(open_video(self._source, threads=1)) as video:
