@@ -78,8 +78,8 @@ class _H264:
                 entry = (self._group, count, pts)
                 place = bisect(self._shown, entry)
                 self._shown.insert(place, entry)
-                around = self._shown[max(place - 1, 0) : place + 2]
-                return all(one[2] < next_[2] for one, next_ in zip(around, around[1:]))
+                around = [shown[2] for shown in self._shown[max(place - 1, 0) : place + 2]]
+                return around == sorted(set(around))
         return None
 
     def _count(self, nal: bytes, *, is_idr: bool) -> int | None:

@@ -39,8 +39,8 @@ from internvideo.video.frame_index import (
 )
 from internvideo.video.mp4_index import read_sample_table
 from internvideo.video.picture import Geometry, PictureConverter, pixels_of
-from internvideo.video.pyav_container import OpenVideo, describe_error, open_video
-from internvideo.video.reader import FrameIndexError
+from internvideo.video.pyav_container import OpenVideo, open_video
+from internvideo.video.reader import FrameIndexError, describe_error
 
 if TYPE_CHECKING:
     from internvideo.video.sources import Source
@@ -99,6 +99,11 @@ class PyAVReader:
     @property
     def codec(self) -> str:
         return self._codec
+
+    @property
+    def is_image_file(self) -> bool:
+        """Whether FFmpeg took the file for one picture, such as a jpg or webp."""
+        return self._video.container.format.name.endswith(("_pipe", "image2"))
 
     @property
     def num_frames(self) -> int:
@@ -241,10 +246,6 @@ class PyAVReader:
                     f"{name}: frame {error.rank} cannot be decoded, the data before it is damaged; "
                     "copy or convert the file again"
                 ) from None
-            case VideoError():
-                raise error
-            case av.error.FFmpegError() | OSError():
-                raise VideoError(f"{name}: reading stopped ({describe_error(error)})") from error
             case _:
                 raise error
 
@@ -369,13 +370,8 @@ class PyAVReader:
         if self._video.touched:
             self._reopen()
         stream = self._video.stream
-        try:
-            packets = _until_cut(self._video.packets(), self._source.name)
-            self._notes = note_packets(packets, self._codec)
-        except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(
-                f"{self._source.name}: reading stopped ({describe_error(error)})"
-            ) from error
+        packets = _until_cut(self._video.packets(), self._source.name)
+        self._notes = note_packets(packets, self._codec)
         if not self._notes.all_pts:
             return self._nothing()
         if not all(self._header_size):
@@ -386,18 +382,20 @@ class PyAVReader:
         index, checks = index_of_packets(self._notes, self._video.time_base, self._codec)
         if index is None:
             return self._index_from_frames()
-        if "head" in checks:
-            if len(index.key_pts) < 2:
-                return self._index_from_frames()
-            high = int(index.key_pts[1])
-            index = index.spliced(self._decode_all(index, FROM_START, high), low=None, high=high)
-        if "tail" in checks:
-            if len(index.key_pts) < 2:
-                return self._index_from_frames()
-            # The last key frame may have pictures before it that were decoded after it.
-            key = len(index.key_pts) - 2
-            low = int(index.key_pts[key])
-            index = index.spliced(self._decode_all(index, key, None), low=low, high=None)
+        if checks and len(index.key_pts) < 2:
+            return self._index_from_frames()
+        try:
+            if "head" in checks:
+                high = int(index.key_pts[1])
+                decoded = self._decode_all(index, FROM_START, high)
+                index = index.spliced(decoded, low=None, high=high)
+            if "tail" in checks:
+                # The last key frame may have pictures before it that were decoded after it.
+                key = len(index.key_pts) - 2
+                low = int(index.key_pts[key])
+                index = index.spliced(self._decode_all(index, key, None), low=low, high=None)
+        except (Contradiction, WrongTimes):
+            return self._index_from_frames()
         return index
 
     def _nothing(self) -> FrameIndex:
