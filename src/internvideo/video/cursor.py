@@ -94,6 +94,7 @@ class Cursor:
         "_fed",
         "_floor",
         "_index",
+        "_leading",
         "_num_fed",
         "_order",
         "_packets",
@@ -125,6 +126,8 @@ class Cursor:
         self._pending: deque[Any] = deque()
         self._ended = self._damaged = self._started = False
         self._floor = int(index.key_pts[key]) if key != FROM_START else None
+        # Of the pictures before the key frame nothing but their number is known.
+        self._leading = int(index.key_leading[key]) if key != FROM_START else 0
         self.key = key
         self.next_rank = int(index.key_ranks[key]) if key != FROM_START else 0
         self.frames_decoded = 0
@@ -152,6 +155,8 @@ class Cursor:
                 pts = packet.pts
                 if pts is not None and not packet.is_discard:
                     self._fed.append(pts)
+                if pts is not None and self._floor is not None and pts < self._floor:
+                    self._leading -= 1
                 if self._order is not None and pts is not None:
                     self._compare(packet, pts, skipping=skip_until is not None)
                 skips = (
@@ -258,6 +263,8 @@ class Cursor:
         if pts is None:
             raise Contradiction("a frame without a time")
         if self._floor is not None and pts < self._floor:
+            if self._started:
+                raise Contradiction("a frame before the key frame comes after it")
             return None
         rank = int(times.searchsorted(pts))
         if rank == len(times) or times[rank] != pts:
@@ -270,6 +277,8 @@ class Cursor:
     def _check_start(self, picture: Any, rank: int) -> None:
         if self.key == FROM_START or self._damaged:
             return
+        if self._leading:
+            raise WrongTimes(f"{self._leading} pictures before a key frame come after it")
         is_intra = (
             self._video.stream.codec_context.codec.intra_only
             or picture.key_frame

@@ -371,7 +371,8 @@ class PyAVReader:
             self._reopen()
         stream = self._video.stream
         packets = _until_cut(self._video.packets(), self._source.name)
-        self._notes = note_packets(packets, self._codec)
+        order = display_order(self._codec, stream.codec_context.extradata)
+        self._notes = note_packets(packets, self._codec, order)
         if not self._notes.all_pts:
             return self._nothing()
         if not all(self._header_size):
