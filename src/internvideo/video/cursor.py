@@ -24,6 +24,8 @@ __all__ = [
     "packets_from_key",
 ]
 
+# Comparing many packets at once costs half as much as one at a time, between two pictures.
+_CHECKED_TOGETHER = 256
 _INTRA_PICTURE = 1  # AV_PICTURE_TYPE_I
 
 
@@ -95,6 +97,7 @@ class Cursor:
         "_floor",
         "_index",
         "_leading",
+        "_left_out",
         "_num_fed",
         "_order",
         "_packets",
@@ -102,6 +105,7 @@ class Cursor:
         "_skips",
         "_start",
         "_started",
+        "_unchecked",
         "_video",
         "frames_decoded",
         "key",
@@ -122,7 +126,9 @@ class Cursor:
         self._index = index
         self._doubted = doubted
         self._order = order
+        self._unchecked: list[tuple[bytes, int]] = []
         self._skips: bool | None = None
+        self._left_out = False
         self._pending: deque[Any] = deque()
         self._ended = self._damaged = self._started = False
         self._floor = int(index.key_pts[key]) if key != FROM_START else None
@@ -158,17 +164,9 @@ class Cursor:
                 if pts is not None and self._floor is not None and pts < self._floor:
                     self._leading -= 1
                 if self._order is not None and pts is not None:
-                    self._compare(packet, pts, skipping=skip_until is not None)
-                skips = (
-                    skip_until is not None
-                    and pts is not None
-                    and pts < skip_until
-                    and pts not in wanted
-                )
-                if skips is not self._skips:
-                    self._skips = skips
-                    context = self._video.stream.codec_context
-                    context.skip_frame = "NONREF" if skips else "DEFAULT"
+                    self._unchecked.append((bytes(packet), pts))
+                skips = skip_until is not None and pts is not None and pts < skip_until
+                self._skip(skips and pts not in wanted)
             else:
                 self._ended = True
             try:
@@ -180,15 +178,34 @@ class Cursor:
             self._pending.extend(pictures)
         return self._pending.popleft()
 
-    def _compare(self, packet: Any, pts: int, *, skipping: bool) -> None:
-        assert self._order is not None
-        agrees = self._order.agrees(bytes(packet), pts)
-        if agrees is None:
-            self._order = None
-            if skipping:  # what is left out cannot show its place by coming out
-                raise Contradiction("packets whose order is not known")
-        elif not agrees and not self._damaged:
-            raise WrongTimes(f"the picture at {pts} is shown at another place")
+    def _skip(self, skips: bool) -> None:
+        if skips is not self._skips:
+            if skips and self._order is None:
+                raise Contradiction("pictures whose order is not known are not left out")
+            self._skips = skips
+            self._left_out |= skips
+            self._video.stream.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
+        if len(self._unchecked) >= _CHECKED_TOGETHER:
+            self.check_times()
+
+    def check_times(self) -> None:
+        """Compare the times of all packets so far with the order in which they are shown.
+
+        Raises:
+            WrongTimes: they contradict it.
+            Contradiction: nothing is known of it, and pictures were left out, which cannot show
+                their place by coming out.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        for packet, pts in unchecked:
+            agrees = self._order.agrees(packet, pts) if self._order is not None else None
+            if agrees is None:
+                self._order = None
+                if self._left_out:
+                    raise Contradiction("pictures were left out whose order is not known")
+                return
+            if not agrees and not self._damaged:
+                raise WrongTimes(f"the picture at {pts} is shown at another place")
 
     def _next_packet(self) -> Any:
         try:
@@ -266,9 +283,11 @@ class Cursor:
             if self._started:
                 raise Contradiction("a frame before the key frame comes after it")
             return None
-        rank = int(times.searchsorted(pts))
-        if rank == len(times) or times[rank] != pts:
-            raise Contradiction(f"a frame at an unknown time {pts}")
+        rank = self.next_rank
+        if rank >= len(times) or times[rank] != pts:
+            rank = int(times.searchsorted(pts))
+            if rank == len(times) or times[rank] != pts:
+                raise Contradiction(f"a frame at an unknown time {pts}")
         if not self._started:
             self._started = True
             self._check_start(picture, rank)

@@ -20,7 +20,7 @@ __all__ = ["DisplayOrder", "display_order"]
 
 # Profiles of H.264 whose parameter sets also give the chroma format and scaling lists.
 _HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
-_SLICE_HEADER_BYTES = 20
+_SLICE_HEADER_BYTES, _PARAMETER_BYTES = 16, 512
 
 
 class DisplayOrder(Protocol):
@@ -59,30 +59,31 @@ class _H264:
     def __init__(self, extradata: bytes) -> None:
         in_avcc = extradata[:1] == b"\1" and len(extradata) > 8
         self._length_size = (extradata[4] & 3) + 1 if in_avcc else 0
-        # Only the first parameter set of an avcC is read here; others also come in the stream.
-        sets = [extradata[8:]] if in_avcc else _nal_units(extradata, 0)
-        self._layouts = {_SliceLayout.of(nal) for nal in sets if nal[0] & 31 == 7}
+        # Only the first parameter set of an avcc is read here; others also come in the stream.
+        sets = [8] if in_avcc else _nal_units(extradata, 0)
+        self._layouts = {_SliceLayout.of(extradata[at:]) for at in sets if extradata[at] & 31 == 7}
         self._group = self._msb = self._decoded = 0
         self._lsb: int | None = None
         self._shown: list[tuple[int, int, int]] = []  # (group, count, pts), ascending
 
     def agrees(self, packet: bytes, pts: int) -> bool | None:
-        for nal in _nal_units(packet, self._length_size):
-            kind = nal[0] & 31
+        for at in _nal_units(packet, self._length_size):
+            kind = packet[at] & 31
             if kind == 7:
-                self._layouts.add(_SliceLayout.of(nal))
+                self._layouts.add(_SliceLayout.of(packet[at : at + _PARAMETER_BYTES]))
             elif kind in (1, 5):
-                count = self._count(nal, is_idr=kind == 5)
+                count = self._count(packet[at : at + _SLICE_HEADER_BYTES], is_idr=kind == 5)
                 if count is None:
                     return None
-                entry = (self._group, count, pts)
-                place = bisect(self._shown, entry)
-                self._shown.insert(place, entry)
-                around = [shown[2] for shown in self._shown[max(place - 1, 0) : place + 2]]
-                return around == sorted(set(around))
+                entry, shown = (self._group, count, pts), self._shown
+                place = bisect(shown, entry)
+                shown.insert(place, entry)
+                return (place == 0 or shown[place - 1][2] < pts) and (
+                    place + 1 == len(shown) or shown[place + 1][2] > pts
+                )
         return None
 
-    def _count(self, nal: bytes, *, is_idr: bool) -> int | None:
+    def _count(self, header: bytes, *, is_idr: bool) -> int | None:
         if len(self._layouts) != 1:
             return None
         (layout,) = self._layouts
@@ -91,13 +92,13 @@ class _H264:
         self._decoded += 1
         if layout.count_type == 2:  # shown in the order of decoding
             return self._decoded
-        lsb = layout.count_of(nal, is_idr=is_idr)
+        lsb = layout.count_of(header, is_idr=is_idr)
         if lsb is None:
             return None
-        step = lsb - (lsb if self._lsb is None else self._lsb)
+        step = 0 if self._lsb is None else lsb - self._lsb
         full = 1 << layout.count_bits
         msb = self._msb + full * ((2 * step <= -full) - (2 * step > full))
-        if nal[0] & 0x60:  # only pictures that are a reference are counted on from
+        if header[0] & 0x60:  # only pictures that are a reference are counted on from
             self._msb, self._lsb = msb, lsb
         return msb + lsb
 
@@ -139,19 +140,25 @@ class _SliceLayout(NamedTuple):
         bits.golomb()
         return cls(count_type, count_bits, frame_bits, has_plane, bits.read(1) == 1)
 
-    def count_of(self, nal: bytes, *, is_idr: bool) -> int | None:
+    def count_of(self, header: bytes, *, is_idr: bool) -> int | None:
         """Return the lower bits of the picture order count; None for a field, or another type."""
         if self.count_type != 0:
             return None
-        bits = _Bits(nal[1 : 1 + _SLICE_HEADER_BYTES])
-        for _ in range(3):  # first macroblock, type, parameter set
-            bits.golomb()
-        bits.read(self.frame_bits + 2 * self.has_plane)
-        if not self.only_frames and bits.read(1):
+        if b"\0\0\3" in header:
+            header = header.replace(b"\0\0\3", b"\0\0")
+        value, left = int.from_bytes(header, "big"), 8 * len(header) - 8
+        # First macroblock, type and parameter set: as many zeros lead as bits follow the first one.
+        for _ in range(3):
+            left = 2 * (value & ((1 << left) - 1)).bit_length() - left - 1
+            if left <= 0:
+                return None
+        left -= self.frame_bits + 2 * self.has_plane + (not self.only_frames)
+        if left <= 0 or (not self.only_frames and value >> left & 1):
             return None
         if is_idr:
-            bits.golomb()
-        return bits.read(self.count_bits)
+            left = 2 * (value & ((1 << left) - 1)).bit_length() - left - 1
+        left -= self.count_bits
+        return None if left < 0 else value >> left & ((1 << self.count_bits) - 1)
 
 
 class _Hevc:
@@ -167,8 +174,8 @@ class _Hevc:
         self._key: int | None = None
 
     def agrees(self, packet: bytes, pts: int) -> bool | None:
-        for nal in _nal_units(packet, self._length_size):
-            kind = nal[0] >> 1 & 63
+        for at in _nal_units(packet, self._length_size):
+            kind = packet[at] >> 1 & 63
             if 16 <= kind <= 23:
                 self._key = pts
                 return True
@@ -202,12 +209,13 @@ class _Bits:
     """Reads the bits of a header; beyond its end there are zeros."""
 
     def __init__(self, data: bytes) -> None:
-        data = data.replace(b"\0\0\3", b"\0\0")  # the 3 only keeps start codes out
+        if b"\0\0\3" in data:  # where the 3 only keeps start codes out
+            data = data.replace(b"\0\0\3", b"\0\0")
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
 
     def read(self, count: int) -> int:
-        self._left = max(self._left - count, 0)
-        return self._value >> self._left & ((1 << count) - 1)
+        left = self._left = max(self._left - count, 0)
+        return self._value >> left & ((1 << count) - 1)
 
     def golomb(self) -> int:
         """Return a number of the Exp-Golomb code; -1 where the data has ended."""
@@ -225,17 +233,15 @@ class _Bits:
                 return
 
 
-def _nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """Yield the units of a packet, or of a byte stream where `length_size` is 0; none is empty."""
-    at = 0
-    while length_size and at + length_size < len(data):
-        end = at + length_size + int.from_bytes(data[at : at + length_size], "big")
-        if nal := data[at + length_size : end]:
-            yield nal
-        at = end
-    start = data.find(b"\0\0\1") if not length_size else -1
-    while start >= 0:
-        end = data.find(b"\0\0\1", start + 3)
-        if nal := data[start + 3 : end if end >= 0 else None]:
-            yield nal
-        start = end
+def _nal_units(data: bytes, length_size: int) -> Iterator[int]:
+    """Yield where the units of a packet begin; of a byte stream where `length_size` is 0."""
+    if length_size:
+        at = length_size
+        while at < len(data):
+            yield at
+            at += int.from_bytes(data[at - length_size : at], "big") + length_size
+    else:
+        at = data.find(b"\0\0\1") + 3
+        while 3 <= at < len(data):
+            yield at
+            at = data.find(b"\0\0\1", at) + 3

@@ -176,8 +176,14 @@ class PyAVReader:
             try:
                 return self._read(index, wanted)
             except BaseException as error:
+                cause, cursor = error, self._cursor
+                if cursor is not None and isinstance(error, (Contradiction, BadKeyFrame)):
+                    try:
+                        cursor.check_times()
+                    except (Contradiction, WrongTimes) as found:
+                        cause = found
                 self._drop_cursor()  # it may have left out frames that nobody will read now
-                self._recover(index, error)
+                self._recover(index, cause)
 
     def close(self) -> None:
         self._cursor = None
@@ -204,6 +210,8 @@ class PyAVReader:
                 frames = np.empty((len(wanted), *picture.shape), np.uint8)
             frames[position] = picture
             del frame, picture
+        if self._cursor is not None:
+            self._cursor.check_times()
         if frames is None:
             return np.empty((0, *self.geometry.shown_size, 3), np.uint8)
         return frames
@@ -277,6 +285,7 @@ class PyAVReader:
         if cursor is not None and cursor.next_rank <= rank:
             if key_rank <= cursor.next_rank + _WORTH_A_SEEK:
                 return cursor
+            cursor.check_times()
         elif cursor is None and key <= 0 and not self._video.touched and key_rank == 0:
             key = FROM_START
         self._drop_cursor()
