@@ -209,7 +209,7 @@ class PyAVReader:
             if frames is None:
                 frames = np.empty((len(wanted), *picture.shape), np.uint8)
             frames[position] = picture
-            del frame, picture
+            del frame  # see `Cursor.advance_to`
         if self._cursor is not None:
             self._cursor.check_times()
         if frames is None:
