@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import machine
-from internvideo.train.journal import read_log
 from rich.console import Console
 from rich.table import Table
 
+from internvideo.data import write_world
 from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
-from internvideo.world import World, write_kinetics
+from internvideo.train.log import read_log
+from internvideo.world import World
 
 NUM_CLIPS, NUM_LABELLED, WORLD_SEED = 4000, 1000, 77
 RULE = "rand-m7-n4-mstd0.5-inc1"
@@ -59,7 +60,7 @@ def write_clips(folder: Path) -> tuple[Path, Path]:
     """Write the world, unless that is done, and return the lists to train and to test with."""
     training, test = folder / "labelled.csv", folder / "test_800.csv"
     if not test.exists():
-        write_kinetics(folder, NUM_CLIPS, world=World(seed=WORLD_SEED))
+        write_world(folder, NUM_CLIPS, world=World(seed=WORLD_SEED))
         lines = {split: (folder / f"{split}.csv").read_text() for split in ("train", "val", "test")}
         first = lines["train"].splitlines(keepends=True)[:NUM_LABELLED]
         training.write_text("".join(first))

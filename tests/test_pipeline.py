@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from internvideo.results import CaptionSpan, Classification
 
 import internvideo as iv
 import tiny
-from internvideo.errors import ConfigError, UnknownNameError, VideoError
+from internvideo.errors import ConfigError, DataError, UnknownNameError, VideoError
+from internvideo.evaluation.classification import Classification
+from internvideo.evaluation.data import AnnotatedData
 from internvideo.models.uniformerv2_classifier import (
     UniFormerV2Classifier,
     UniFormerV2ClassifierConfig,
@@ -113,48 +114,44 @@ def test_internvideo_mm_averages_probabilities_over_its_sentences_as_they_are(mm
     found = dict(answer.top(2))
     assert [found["Star"], found["circle"]] == pytest.approx(shares.tolist(), abs=1e-5)
     assert answer.scores == answer.probabilities
-    assert mm.zero_shot({"Star!": ["A Star!"]}).prompts == {"Star!": ["A Star!"]}
+    assert mm.labelling(["A Star!"]).prompts == {"A Star!": ("A Star!",)}
 
 
 def test_captions_of_clips_and_of_windows(mm, viclip, clip):
-    text = mm.caption(clip, max_length=4)
+    short = CaptionStyle(max_length=4)
+    text = mm.caption(clip, short)
     assert 1 <= len(text.split()) <= 4
     frames = noise()
-    [whole] = mm.caption_many([frames], CaptionStyle(max_length=4))
-    assert whole.text == mm.caption(frames, max_length=4)
+    [whole] = mm.caption_many([frames], short)
+    assert whole.text == mm.caption(frames, short)
+    assert list(mm.predict("captioning", frames, max_length=4)) == [whole]
     with Video(clip) as video, torch.no_grad():
         expected = mm.model.caption(tiny.PROTOCOL.load(video), max_length=4)
     assert [text] == expected
     spans = list(mm.caption_windows(clip, 0.5, CaptionStyle(max_length=2)))
     assert [(span.start, span.end) for span in spans] == [(0, 0.5), (0.5, 1.0), (1.0, 1.5)]
     assert mm.caption_timeline(clip, 0.5, CaptionStyle(max_length=2)).spans == tuple(spans)
+    [gone, again] = mm.caption_many(["gone.mp4", clip], short)
+    assert isinstance(gone, VideoError)
+    assert again.text == text
+    with pytest.raises(VideoError, match=r"gone\.mp4"):
+        mm.caption("gone.mp4")
     with pytest.raises(ConfigError, match="has no caption decoder"):
         viclip.caption(clip)
 
 
-def test_many_captions_good_and_bad_keep_their_order(mm, tmp_path):
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"not a video at all")
-    style = CaptionStyle(max_length=3)
-    videos = [broken if number % 7 == 3 else noise(seed=number) for number in range(18)]
-    answers = list(mm.caption_many(videos, style))
-    assert [isinstance(answer, VideoError) for answer in answers] == [
-        number % 7 == 3 for number in range(18)
-    ]
-    for number in (0, 5, 16):
-        assert answers[number].text == mm.caption(noise(seed=number), max_length=3)
-    with pytest.raises(VideoError, match=r"broken\.mp4"):
-        mm.caption(broken)
+def test_captions_up_to_where_a_video_breaks(mm, clip):
+    class Breaking(Video):
+        def frames(self, indices):
+            if max(indices) >= 8:
+                raise VideoError("clip.mp4: broken")
+            return super().frames(indices)
 
-
-def test_captions_up_to_where_a_video_breaks(mm, clip, monkeypatch):
-    def breaking(*_, **__):
-        yield CaptionSpan(0.0, 1.0, "a star")
-        raise VideoError("clip.mp4: broken")
-
-    monkeypatch.setattr("internvideo.pipeline.captioning.caption_spans", breaking)
-    answer = mm.caption_timeline(clip, 1.0)
-    assert (answer.text, answer.incomplete) == ("a star", "clip.mp4: broken")
+    answer = mm.caption_timeline(Breaking(clip), 0.5)
+    assert [(span.start, span.end) for span in answer.spans] == [(0, 0.5), (0.5, 1.0)]
+    assert answer.incomplete == "clip.mp4: broken"
+    with pytest.raises(VideoError, match="broken"):
+        mm.caption_timeline(Breaking(clip), 1.5)
 
 
 @pytest.mark.parametrize(
@@ -339,18 +336,6 @@ def test_one_bad_video_raises_its_error(viclip, tmp_path):
         viclip.embed_video([noise(), tmp_path / "missing.mp4"])
 
 
-def test_an_unfinished_iteration_ends_cleanly(viclip):
-    def endless():
-        number = 0
-        while True:
-            yield noise(seed=number)
-            number += 1
-
-    answers = viclip.classify_many(endless(), GROW_SHRINK)
-    assert isinstance(next(answers), Classification)
-    answers.close()
-
-
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
@@ -404,6 +389,42 @@ def test_half_precision_gives_nearly_the_same(folder, viclip, clip):
     assert half.classify(clip, GROW_SHRINK).scores == pytest.approx(
         viclip.classify(clip, GROW_SHRINK).scores, abs=0.05
     )
+
+
+def test_a_task_is_asked_by_its_name(classifier, viclip, clip, tmp_path):
+    assert list(classifier.predict("recognition", clip)) == [classifier.classify(clip)]
+    assert (
+        list(classifier.predict("actions", [clip, clip], top_k=1))
+        == [classifier.classify(clip, top_k=1)] * 2
+    )
+    [answer, error] = viclip.predict("zero-shot", iter([clip, "gone.mp4"]), labels=GROW_SHRINK)
+    assert answer == viclip.classify(clip, GROW_SHRINK)
+    assert isinstance(error, VideoError)
+    with pytest.raises(UnknownNameError, match="Did you mean 'recognition'"):
+        classifier.predict("recognitoin", clip)
+    with pytest.raises(ConfigError, match="multiple-choice"):
+        viclip.predict("multiple-choice", clip)
+
+
+def test_a_model_is_measured_on_annotated_videos(classifier, clip, tmp_path):
+    (tmp_path / "list.csv").write_text(f"{clip} 1\n{tmp_path / 'gone.mp4'} 2\n")
+    steps = []
+    report = classifier.evaluate(
+        tmp_path / "list.csv", batch_size=2, num_workers=0, directory=tmp_path / "out",
+        progress=lambda *step: steps.append(step), name="mine", views="center",
+    )  # fmt: skip
+    assert (report.num_answered, len(report.failures), steps) == (1, 1, [(1, 2), (2, 2)])
+    assert (report.model, report.data) == ("mine", str(tmp_path / "list.csv"))
+    assert "1 clip x 1 crop" in report.protocol
+    assert (tmp_path / "out" / "report.json").read_text() == report.to_json() + "\n"
+    assert (tmp_path / "out" / "predictions.jsonl").exists()
+    assert iv.evaluate(classifier, tmp_path / "list.csv").model == classifier.name
+    data = AnnotatedData(path=str(tmp_path / "list.csv"), format="kinetics")
+    assert iv.evaluate(classifier, data).num_answered == 1
+    with pytest.raises(ConfigError, match="contrastive"):
+        classifier.evaluate(tmp_path / "list.csv", "contrastive")
+    with pytest.raises(DataError, match="nowhere"):
+        classifier.evaluate("nowhere.csv")
 
 
 def test_impossible_choices_are_told(folder):

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from internvideo.results import ActionTimeline
 
 import tiny
-from internvideo import views
 from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.timeline import ActionTimeline
 from internvideo.pipeline import VideoModel, load
-from internvideo.video import Video, write_video
+from internvideo.video import Video, opening, write_video
 from internvideo.video.windows import Spans, window_protocol
 from video.clips import encode, repeat
 
@@ -89,7 +88,7 @@ def test_answers_come_before_the_video_is_decoded(classifier):
             return noise(len(indices))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(views, "_Frames", lambda _: Counting())
+        patch.setattr(opening, "FramesInMemory", lambda _: Counting())
         answers = classifier.stream_actions(noise(1), window=20, in_frames=True)
         next(answers)
         assert Counting.decoded < 200

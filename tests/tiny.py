@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from internvideo.models.vit import VideoViTConfig
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import vocabulary
 from internvideo.zoo import save_pretrained
+from internvideo.zoo.load import LoadedModel
 
 PROTOCOL = Preprocessing(
     num_frames=4, sampling="middle", resize_rule="squash", resize_size=32, crop_size=32
@@ -99,3 +101,8 @@ def save_videomae(directory: Path) -> Path:
         encoder=VideoViTConfig(**_ENCODER), decoder_width=32, decoder_depth=1, decoder_num_heads=2
     )
     return save_pretrained(VideoMAE(config), directory, preprocessing=PROTOCOL)
+
+
+def with_protocol(model: LoadedModel, protocol: Preprocessing) -> LoadedModel:
+    """Return the same network under another input protocol."""
+    return LoadedModel(model.model, replace(model.record, preprocessing=protocol))

@@ -61,6 +61,7 @@ LIGHT_METER = Architecture(
     model=LightMeter,
     config=LightMeterConfig,
     sizes={"nano": LightMeterConfig()},
+    tiny={"nano": LightMeterConfig()},
     tables={"official": SAME_NAMES},
     infer=lambda shapes, base: base or LightMeterConfig(),
     traits=lambda config: {"num_cells": config.num_cells},

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import tiny
-from internvideo.world import World, write_kinetics, write_multiple_choice
+from internvideo.data import write_world
+from internvideo.world import World
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def world(tmp_path_factory) -> Path:
     """A world as a list, as folders of classes, and as questions; some videos are bad."""
     root = tmp_path_factory.mktemp("world")
     small = World(seed=3, size=32, num_frames=8)
-    write_kinetics(root, 6, world=small, splits=(0.0, 0.0, 1.0))
+    write_world(root, 6, world=small, splits=(0.0, 0.0, 1.0))
     lines = (root / "test.csv").read_text().splitlines()
     (root / "broken.mp4").write_text("no video")
     (root / "bad.csv").write_text(f"{lines[0]}\nbroken.mp4 4\ngone.mp4 5\n")
@@ -36,7 +37,7 @@ def world(tmp_path_factory) -> Path:
         target = root / "folders" / ("grow", "跳跃")[number % 2] / video.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(video.read_bytes())
-    write_multiple_choice(root / "choices", 6, world=small)
+    write_world(root / "choices", 6, kind="multiple-choice", world=small)
     questions = (root / "choices/multiple_choice.jsonl").read_text().splitlines()
     gone = json.dumps({**json.loads(questions[0]), "video": "gone.mp4"})
     (root / "choices/bad.jsonl").write_text(f"{questions[1]}\n{gone}\n")
@@ -154,7 +155,10 @@ def test_rows_that_are_left_out_are_told(call, models, world, tmp_path):
             "Did you mean 'viclip-eval'",
         ),
         (["zero-shots", "{viclip}", "-d", "world"], "zero-shot"),
-        (["multiple-choice", "{classifier}", "-d", "{world}/q.jsonl"], "has no text tower"),
+        (
+            ["multiple-choice", "{classifier}", "-d", "{world}/choices/multiple_choice.jsonl"],
+            "has no text tower",
+        ),
         (["multiple-choice", "{viclip}", "-d", "{world}/q.jsonl"], "no annotation file"),
         (["{viclip}", "-d", "{world}/test.csv"], "internvideo evaluate zero-shot"),
     ],

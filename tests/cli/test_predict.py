@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import tiny
+from internvideo.data import write_world
 from internvideo.pipeline import load
 from internvideo.video import write_video
-from internvideo.world import World, write_kinetics
+from internvideo.world import World
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +122,8 @@ def test_impossible_options_are_told(call, models, media, arguments, message):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("viclip", "has no classes of its own; give --model a classifier"),
-        ("videomae", "has no classes of its own; give --model a classifier"),
+        ("viclip", "--labels"),
+        ("videomae", "a classifier"),
         ("missing", "no such file or folder"),
     ],
 )
@@ -146,7 +147,7 @@ def test_a_broken_video_in_a_stream_is_told(call, models, media, tmp_path):
 
 def test_the_default_model_knows_the_actions_of_the_world(call, tmp_path):
     world = World(seed=5)
-    written = write_kinetics(tmp_path, 10, world=world, splits=(0.0, 0.0, 1.0))
+    written = write_world(tmp_path, 10, world=world, splits=(0.0, 0.0, 1.0))
     code, out, err = call("predict", "actions", tmp_path / "videos", "--json")
     assert (code, err) == (0, "")
     answers = {Path(each["video"]).name: each["predictions"] for each in lines(out)}
@@ -160,7 +161,8 @@ def test_the_default_model_knows_the_actions_of_the_world(call, tmp_path):
 
 
 def test_a_missing_default_model_is_named_as_such(call, media, monkeypatch):
-    monkeypatch.setattr("internvideo.cli.predict._DEFAULT_MODEL", "videomae-pico")
+    monkeypatch.setattr("internvideo.cli.classify._CLASSIFIER", "videomae-pico")
     code, _, err = call("predict", "actions", media / "first.mp4", "-m", "videomae-pico")
     assert code == 2
-    assert "the default model videomae-pico is not part of this installation; give --model" in err
+    assert "the default model videomae-pico" in err
+    assert "--model" in err

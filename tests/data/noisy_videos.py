@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from internvideo.annotations import Segment, VideoAnnotation
 from internvideo.data.build import read_list
-from internvideo.data.clip_list import ClipList
+from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clips import VideoListSource
 from internvideo.video import Preprocessing, write_video
 
 PROTOCOL = Preprocessing(num_frames=4, sampling="middle", resize_size=16, crop_size=16)
 COUNT = 12
 MAX = 80_000
+
+
+def record(clip: ClipEntry) -> VideoAnnotation:
+    """Return the annotation that has this clip."""
+    facts = {f.name: getattr(clip, f.name) for f in fields(clip)}
+    start, end = facts.pop("start"), facts.pop("end")
+    segments = () if start is None else (Segment(start=start, end=end),)
+    return VideoAnnotation(segments=segments, **facts)
 
 
 def write_noisy_list(root: Path) -> ClipList:
@@ -36,7 +46,7 @@ def same_clips(source, annotated) -> None:
     """Check that a source has the good clips of the list, frame for frame."""
     good = [entry for entry in annotated if entry.line not in (6, 7)]
     assert len(source) == len(good) == COUNT
-    listed = VideoListSource(ClipList(good, file="x"), PROTOCOL)
+    listed = VideoListSource(ClipList(map(record, good), file="x"), PROTOCOL)
     for index in (0, 4, 5, 11):
         sample = source.read(index, np.random.default_rng(0))
         expected = listed.read(index, np.random.default_rng(0))

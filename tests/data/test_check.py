@@ -11,18 +11,14 @@ import torch
 
 from internvideo.cli.application import run
 from internvideo.data import check as check_module
+from internvideo.data import write_world
 from internvideo.data.build import read_list
 from internvideo.data.check import check_list, write_clean
-from internvideo.data.detect import detect_kind
 from internvideo.errors import ConfigError, DataError
+from internvideo.formats.detect import detect_kind
 from internvideo.video import write_video
 from internvideo.world import (
     World,
-    write_hmdb51,
-    write_kinetics,
-    write_msrvtt,
-    write_something_something_frames,
-    write_ucf101,
 )
 
 WORLD = World(seed=3, size=16, num_frames=4, objects=("star",))
@@ -111,7 +107,7 @@ def test_parts_and_frames_are_checked(folder, tmp_path):
     clips = read_list("activitynet", tmp_path / "parts.csv", root=folder)
     assert kinds(check_list(clips, every=1)) == [(2, "part"), (3, "short")]
     (tmp_path / "frames.txt").write_text("0 4 3\n0 5 3\n1 4 3\n")
-    written = write_something_something_frames(tmp_path / "ssv2", 2, world=WORLD)
+    written = write_world(tmp_path / "ssv2", 2, kind="ssv2-rawframes", world=WORLD)
     assert written.videos
     clips = read_list(
         "something-something", tmp_path / "frames.txt", root=tmp_path / "ssv2/rawframes"
@@ -148,7 +144,7 @@ def test_a_clean_copy_lacks_the_bad_lines(folder, tmp_path):
     assert (tmp_path / "clean.csv").read_text().split() == ["good", "one.mp4", "0"]
     with pytest.raises(ConfigError, match="is the annotation file itself"):
         write_clean(clips, report, tmp_path / "list.csv")
-    write_msrvtt(tmp_path / "m", 4, world=WORLD, splits=(1.0, 0.0, 0.0))
+    write_world(tmp_path / "m", 4, kind="msrvtt", world=WORLD, splits=(1.0, 0.0, 0.0))
     clips = read_list("msrvtt", tmp_path / "m/MSRVTT_data.json", split="train")
     with pytest.raises(ConfigError, match="only lists with one clip a line"):
         write_clean(clips, report, tmp_path / "clean.json")
@@ -179,11 +175,11 @@ def test_all_bad_lines_are_told_and_left_out(folder, tmp_path, capsys):
 
 
 def test_formats_are_told_from_the_content(tmp_path):
-    write_kinetics(tmp_path / "k", 4, world=WORLD)
-    write_ucf101(tmp_path / "u", 4, world=WORLD)
-    write_hmdb51(tmp_path / "h", 4, world=WORLD)
-    write_something_something_frames(tmp_path / "s", 4, world=WORLD)
-    write_msrvtt(tmp_path / "m", 4, world=WORLD)
+    write_world(tmp_path / "k", 4, world=WORLD)
+    write_world(tmp_path / "u", 4, kind="ucf101", world=WORLD)
+    write_world(tmp_path / "h", 4, kind="hmdb51", world=WORLD)
+    write_world(tmp_path / "s", 4, kind="ssv2-rawframes", world=WORLD)
+    write_world(tmp_path / "m", 4, kind="msrvtt", world=WORLD)
     lists = {
         "k/train.csv": "kinetics",
         "u/trainlist01.txt": "ucf101",
@@ -213,10 +209,10 @@ def test_formats_are_told_from_the_content(tmp_path):
     for name, text in (("x.json", "[]"), ("y.json", "{}"), ("z/notes.txt", "hello\n")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-        with pytest.raises(DataError, match="say it with --format"):
+        with pytest.raises(DataError, match="--format"):
             detect_kind(tmp_path / name)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="say it with --format"):
+    with pytest.raises(DataError, match="--format"):
         detect_kind(tmp_path / "empty")
 
 
@@ -228,7 +224,7 @@ def test_labels_count_from_0_where_no_number_of_classes_is_known(tmp_path):
 
 
 def test_a_hole_in_a_folder_of_frames_is_found_wherever_it_is(tmp_path):
-    write_something_something_frames(tmp_path, 4, world=World(seed=3, size=16, num_frames=10))
+    write_world(tmp_path, 4, kind="ssv2-rawframes", world=World(seed=3, size=16, num_frames=10))
     (tmp_path / "rawframes/0/img_00004.jpg").unlink()
     (tmp_path / "x.txt").write_text("0 10 0\n1 10 0\n1 99999999 1\n")
     clips = read_list("something-something", tmp_path / "x.txt", root=tmp_path / "rawframes")
@@ -328,7 +324,7 @@ def test_the_command_prints_a_table_and_fails(folder, tmp_path, capsys):
 
 
 def test_the_command_is_content_with_a_good_list(tmp_path, capsys):
-    write_kinetics(tmp_path, 10, world=WORLD)
+    write_world(tmp_path, 10, world=WORLD)
     assert run(["data", "check", str(tmp_path / "train.csv"), "--workers", "1"]) == 0
     assert "1 of 8 videos opened; problems: none" in capsys.readouterr().out
 
@@ -355,7 +351,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, message
 
 
 def test_the_shard_command(tmp_path, capsys):
-    write_kinetics(tmp_path, 10, world=WORLD)
+    write_world(tmp_path, 10, world=WORLD)
     with (tmp_path / "train.csv").open("a") as file:
         file.write("gone.mp4 0\n")
     arguments = ["data", "shard", str(tmp_path / "train.csv"), "--out", str(tmp_path / "s")]

@@ -12,6 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from data.noisy_videos import record
+from internvideo.annotations import VideoAnnotation
+from internvideo.data import write_world
 from internvideo.data.build import open_list, read_list
 from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import ClipSampling, Part, part_frames
@@ -21,11 +24,6 @@ from internvideo.video import Preprocessing, Video, write_video
 from internvideo.video import sampling as rules
 from internvideo.world import (
     World,
-    write_hmdb51,
-    write_kinetics,
-    write_something_something,
-    write_something_something_frames,
-    write_ucf101,
 )
 
 PROTOCOL = Preprocessing(
@@ -139,11 +137,11 @@ def test_frames_of_a_folder_are_opened_by_their_names(folder, tmp_path):
         num_frames=20,
     )
     assert numbers(open_entry(part).frames([0, 19, 19])) == [10, 29, 29]
-    with pytest.raises(VideoError, match=r"img_00053.jpg: no such frame; the annotation counts 60"):
+    with pytest.raises(VideoError, match=r"img_00051.jpg: no such frame; the annotation counts 60"):
         source(folder, tmp_path, "SomethingV2 frames 60 3", "something-something").read_views(
             0, PROTOCOL
         )
-    with pytest.raises(VideoError, match="no such folder of frames"):
+    with pytest.raises(VideoError, match="gone: no such file or folder"):
         source(folder, tmp_path, "gone 60 3", "something-something").read_views(0, PROTOCOL)
 
 
@@ -167,6 +165,7 @@ def test_rules_are_the_functions_of_the_video_room(rng):
         "pretrain": rules.pretrain_indices(90, clip_length=8, frame_stride=3, rng=make()),
         "dense": rules.dense_indices(90, clip_length=8, frame_stride=3, rng=make()),
         "segment": rules.segment_indices(90, clip_length=8, rng=make()),
+        "umt": rules.umt_indices(90, clip_length=8, rng=make()),
         "kinetics-sparse": rules.kinetics_sparse_indices(90, clip_length=8, rng=make()),
         "uniform": rules.uniform_indices(90, clip_length=8, rng=make())
         if rng
@@ -179,11 +178,11 @@ def test_rules_are_the_functions_of_the_video_room(rng):
 
 
 def test_impossible_sampling_is_refused():
-    with pytest.raises(ConfigError, match=r"'rule': .*'dence'. Did you mean 'dense'"):
+    with pytest.raises(ConfigError, match=r"rule.*'dence'.*'dense'"):
         ClipSampling(rule="dence")
     with pytest.raises(ConfigError, match="strides need one of: pretrain, dense"):
         ClipSampling(rule="segment", strides={"a": 2})
-    with pytest.raises(ConfigError, match=r"'clip_length': .*got 0"):
+    with pytest.raises(ConfigError, match="clip_length"):
         ClipSampling(clip_length=0)
 
 
@@ -195,7 +194,7 @@ def test_parts_have_at_least_one_frame_inside_the_video():
 
 
 def test_captions_are_drawn_from_all(tmp_path, folder):
-    entries = [ClipEntry(path="a clip.mp4", captions=("one", "zwei", "drei ä"), line=1)]
+    entries = [VideoAnnotation(path="a clip.mp4", captions=("one", "zwei", "drei ä"), line=1)]
     from internvideo.data.clips import VideoListSource
 
     clips = VideoListSource(ClipList(entries, file="x", root=folder), PROTOCOL)
@@ -217,21 +216,21 @@ WORLD = World(seed=3, size=16, num_frames=6, objects=("star", "circle"))
 
 @pytest.mark.parametrize("kind", ["kinetics", "something-something", "rawframes", "ucf101"])
 def test_what_the_world_writes_is_read_back(tmp_path, kind):
-    write, lists, root = {
-        "kinetics": (write_kinetics, ("train.csv", "val.csv"), "."),
+    written_kind, lists, root = {
+        "kinetics": ("kinetics", ("train.csv", "val.csv"), "."),
         "something-something": (
-            write_something_something,
+            "ssv2",
             ("train.json", "validation.json"),
             "videos",
         ),
         "rawframes": (
-            write_something_something_frames,
+            "ssv2-rawframes",
             ("train_rawframes.txt", "validation_rawframes.txt"),
             "rawframes",
         ),
-        "ucf101": (write_ucf101, ("trainlist01.txt", "testlist01.txt"), "videos"),
+        "ucf101": ("ucf101", ("trainlist01.txt", "testlist01.txt"), "videos"),
     }[kind]
-    written = write(tmp_path, 10, world=WORLD)
+    written = write_world(tmp_path, 10, kind=written_kind, world=WORLD)
     kind = "something-something" if kind == "rawframes" else kind
     seen = []
     for name in lists:
@@ -248,7 +247,7 @@ def test_what_the_world_writes_is_read_back(tmp_path, kind):
 
 
 def test_hmdb51_of_the_world_is_read_back(tmp_path):
-    write_hmdb51(tmp_path, 10, world=WORLD)
+    write_world(tmp_path, 10, kind="hmdb51", world=WORLD)
     train = read_list("hmdb51", tmp_path / "splits", root=tmp_path / "videos", split="train")
     test = read_list("hmdb51", tmp_path / "splits", root=tmp_path / "videos", split="test1")
     assert (len(train), len(test)) == (7, 3)
@@ -266,7 +265,9 @@ def test_hmdb51_of_the_world_is_read_back(tmp_path):
 def test_a_million_clips_fit_into_memory():
     def entries(count):
         for i in range(count):
-            yield ClipEntry(path=f"train/class_{i % 400:03d}/{i:011d}_000010.mp4", label=i % 400)
+            yield VideoAnnotation(
+                path=f"train/class_{i % 400:03d}/{i:011d}_000010.mp4", label=i % 400
+            )
 
     clips = ClipList(entries(100_000), file="x", root="/data/kinetics")
     assert clips.nbytes / len(clips) < 60
@@ -307,7 +308,9 @@ def growth_of_a_forked_reader(clips) -> float:
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells the memory")
 def test_forked_workers_share_the_list():
     count = 60_000
-    entries = [ClipEntry(path=f"train/{i:011d}_000010.mp4", label=i % 400) for i in range(count)]
+    entries = [
+        VideoAnnotation(path=f"train/{i:011d}_000010.mp4", label=i % 400) for i in range(count)
+    ]
     clips = ClipList(entries, file="x", root="/data/kinetics")
     # Counting references to the objects of a list copies the pages that they are on.
     assert growth_of_a_forked_reader(entries) > 6
@@ -330,7 +333,7 @@ def test_every_field_survives():
         ),
         ClipEntry(path="b", line=10),
     ]
-    assert list(ClipList(entries, file="x")) == entries
-    assert list(ClipList(reversed(entries), file="x")) == entries[::-1]
+    assert list(ClipList(map(record, entries), file="x")) == entries
+    assert list(ClipList(map(record, reversed(entries)), file="x")) == entries[::-1]
     with pytest.raises(DataError, match="lists no clips"):
         ClipList([], file="x")

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.noisy_videos import COUNT, MAX, PROTOCOL, same_clips
+from data.noisy_videos import COUNT, MAX, PROTOCOL, record, same_clips
 from internvideo.data import shard_writing
 from internvideo.data.build import read_list
 from internvideo.data.clip_list import ClipEntry, ClipList
@@ -55,7 +55,7 @@ def test_what_cannot_be_read_is_listed(annotated, tmp_path):
         path = tmp_path / shard["name"]
         assert shard["sha256"] == sha256_of(path)
         assert shard["bytes"] == path.stat().st_size
-    bad = ClipList([annotated[5]], file="bad.csv")
+    bad = ClipList([record(annotated[5])], file="bad.csv")
     with pytest.raises(DataError, match=r"none of its 1 videos can be read; the first: .*gone.mp4"):
         write_shards(bad, tmp_path / "bad")
 
@@ -294,7 +294,7 @@ def test_folders_of_frames_become_videos_and_parts_stay_known(tmp_path, monkeypa
         )
     ]
     monkeypatch.setattr(shard_writing, "_DECODE_BLOCK", 4)
-    written = write_shards(ClipList(entries, file="list"), tmp_path / "out")
+    written = write_shards(ClipList(map(record, entries), file="list"), tmp_path / "out")
     sampling = ClipSampling(rule="segment", clip_length=5)
     source = open_shards(written.shards[0], protocol=PROTOCOL, sampling=sampling)
     assert source.clips[0].start == 0.1

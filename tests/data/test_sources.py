@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from internvideo.data import write_world
 from internvideo.data.build import open_list, read_list
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.world import WorldSource
 from internvideo.errors import DataError
 from internvideo.video.preprocessing import PRESETS
-from internvideo.world import ACTIONS, World, is_held_out, write_msrvtt
+from internvideo.world import ACTIONS, World, is_held_out
 
 NANO = PRESETS["nano"]
 
@@ -59,7 +60,7 @@ def test_the_head_must_hold_the_actions_of_the_world():
 
 
 def test_msrvtt_files_written_by_the_world_are_read_back(tmp_path):
-    write_msrvtt(tmp_path, 8, world=World(seed=1))
+    write_world(tmp_path, 8, kind="msrvtt", world=World(seed=1))
     annotations = tmp_path / "MSRVTT_data.json"
     source = open_list(
         "msrvtt", annotations, root=tmp_path / "videos", split="train", protocol=NANO

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import internvideo as iv
+from internvideo.data import write_world
 from internvideo.data.world import EVALUATION_SEED
 from internvideo.models.videomae import VideoMAE
 from internvideo.recipe import load_recipe
-from internvideo.world import ACTIONS, REVERSAL_PAIRS, World, write_kinetics
+from internvideo.world import ACTIONS, REVERSAL_PAIRS, World
 from internvideo.zoo import find_card, load_model
 
 REVERSED = {a: b for pair in REVERSAL_PAIRS for a, b in (pair, pair[::-1])}
@@ -55,7 +56,7 @@ def test_one_frame_is_not_enough(model, clips):
 
 def test_it_reads_files(model, tmp_path):
     world = World(seed=EVALUATION_SEED)
-    written = write_kinetics(tmp_path, 40, world=world, splits=(0.0, 0.0, 1.0))
+    written = write_world(tmp_path, 40, world=world, splits=(0.0, 0.0, 1.0))
     answers = list(model.classify_many(written.videos))
     truth = [world.scene(number).action for number in range(40)]
     assert sum(a.label == t for a, t in zip(answers, truth, strict=True)) >= 28

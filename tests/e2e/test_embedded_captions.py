@@ -5,17 +5,12 @@ from __future__ import annotations
 import pytest
 
 import internvideo as iv
-from internvideo.evaluation import (
-    captioned_world,
-    measure_captioning,
-    measure_zero_shot,
-    world_videos,
-)
+from internvideo.evaluation.data import AnnotatedData
 from internvideo.recipe import load_recipe
 from internvideo.world import World
 from internvideo.zoo import find_card
 
-NUM_CLIPS = 140
+CLIPS = AnnotatedData(path="world", num_clips=140)
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +19,14 @@ def model():
 
 
 def test_captions_name_actions_and_colours(model):
-    report = measure_captioning(model, captioned_world(NUM_CLIPS))
+    report = model.evaluate(CLIPS, "captioning")
     assert report.cider > 2.2
     assert report.named["action"][0] > 80
     assert report.named["colour"][0] > 80
 
 
 def test_its_towers_know_the_actions(model):
-    report = measure_zero_shot(model, world_videos(NUM_CLIPS))
+    report = model.evaluate(CLIPS, "zero-shot")
     assert report.top1 > 80
 
 

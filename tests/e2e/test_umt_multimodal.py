@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from internvideo.train.journal import read_log
 from safetensors.torch import load_file
 
 import internvideo as iv
@@ -19,7 +18,8 @@ from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import build_task
 from internvideo.recipe.run import run_recipe
-from internvideo.tasks.unmasked_teacher.multimodal import LOSSES, UMTMultimodalPretraining
+from internvideo.tasks.unmasked_teacher.multimodal import UMTMultimodalPretraining
+from internvideo.train.log import read_log
 from internvideo.train.stop import PreemptedError
 from internvideo.zoo import save_pretrained
 
@@ -50,6 +50,7 @@ optim: {lr: 0.003}
 schedule: {epochs: 2}
 runtime: {batch_size: 4, num_workers: 0, log_every: 1, save_every: 1, threads: 1, accelerator: cpu}
 """
+LOSSES = ("uta", "vtc", "vtm", "mlm")
 MACHINE = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}
 
 
@@ -95,7 +96,7 @@ def test_the_saved_model_compares_and_matches(uninterrupted):
     video = torch.randn(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         similarity = model.encode_video(video) @ model.encode_text(ids).T
-        matches = model.match(model.video_tokens(video), model.read(ids))
+        matches = model.match(model.forward_features(video).tokens, model.read(ids))
     assert similarity.abs().max() <= 1
     assert ((matches > 0) & (matches < 1)).all()
 
@@ -163,9 +164,9 @@ def test_fine_tuning_for_retrieval_needs_no_teacher(starts, uninterrupted, tmp_p
     [
         ("model.alignment=false", "weights.uta needs model.alignment"),
         ("model.text.masked_lm=false", "weights.mlm needs model.text.masked_lm"),
-        ("task.weights={uta: 0, vtc: 0, vtm: 0, mlm: 0}", "not all 0"),
-        ("task.video_mask_ratio=1", "video_mask_ratio is 1"),
-        ("task.word_ratio=0", "word_ratio is 0"),
+        ("task.weights={uta: 0, vtc: 0, vtm: 0, mlm: 0}", "task.weights.* all 0"),
+        ("task.video_mask_ratio=1", r"task\.video_mask_ratio.* 1"),
+        ("task.word_ratio=0", r"task\.word_ratio.* 0"),
         ("model.vision.target_width=9", "features have width 8, model.vision.target_width is 9"),
         ("model.text.vision_width=8", "text.vision_width 8 is not the width of the video"),
     ],

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from internvideo.train.journal import read_log
 from safetensors.torch import load_file
 
 import internvideo as iv
@@ -22,6 +21,7 @@ from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
 from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
+from internvideo.train.log import read_log
 from internvideo.train.stop import PreemptedError
 from internvideo.zoo import load_encoder_weights, save_pretrained
 

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from internvideo.results import RecognitionReport, VideoPrediction
 from rich.console import Console
 
 from internvideo.errors import DataError
+from internvideo.evaluation.accuracy import RecognitionReport, VideoPrediction
 from internvideo.evaluation.report import wilson_interval
 
 LABELS = ("a jump", "b [run]", "c swim", "d nap")
@@ -43,13 +43,13 @@ REPORT = RecognitionReport(
 
 
 def test_numbers_by_hand():
-    assert REPORT.num_videos == 5
+    assert REPORT.num_answered == 5
     assert REPORT.top1 == pytest.approx(40.0)
-    assert REPORT.accuracy(2) == pytest.approx(60.0)
+    assert REPORT.hits(2).percent == pytest.approx(60.0)
     assert REPORT.top5 == pytest.approx(60.0)
     assert REPORT.top1_of_all == pytest.approx(100 * 2 / 6)
     assert REPORT.mean_class_accuracy == pytest.approx(100 * (1 / 3 + 1 + 0) / 3)
-    assert REPORT.top1_interval == tuple(100 * bound for bound in wilson_interval(2, 5))
+    assert REPORT.hits().interval == tuple(100 * bound for bound in wilson_interval(2, 5))
     assert [(r.name, r.correct, r.total) for r in REPORT.classes] == [
         ("a jump", 1, 3), ("b [run]", 1, 1), ("c swim", 0, 1), ("d nap", 0, 0),
     ]  # fmt: skip
@@ -71,7 +71,7 @@ def test_json_reads_back_and_names_what_failed():
 def test_a_report_of_nothing_but_failures_has_numbers_too():
     empty = RecognitionReport(labels=LABELS, predictions=(), failures=REPORT.failures)
     assert (empty.top1, empty.top1_of_all, empty.mean_class_accuracy) == (0.0, 0.0, 0.0)
-    assert empty.top1_interval == (0.0, 100.0)
+    assert empty.hits().interval == (0.0, 100.0)
     json.loads(empty.to_json())
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from internvideo.results import Classification, classification
 from rich.console import Console
 
 from internvideo import errors
+from internvideo.evaluation import classification
+from internvideo.evaluation.classification import Classification
 
 RESULT = Classification.from_scores(
     "clips/dog [1].mp4",

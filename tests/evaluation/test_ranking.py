@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from internvideo.metrics import (
+
+from internvideo.evaluation.ranking import (
     best_ranks,
     dual_softmax,
     recall_percent,

@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from internvideo.results import ActionTimeline, ActionWindow
 from rich.console import Console
 
-from internvideo.evaluation.timeline import clock
+from internvideo.evaluation.timeline import ActionTimeline, ActionWindow, clock
 
 
 def window(start: float, end: float, label: str, probability: float) -> ActionWindow:

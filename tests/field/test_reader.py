@@ -271,12 +271,12 @@ def test_a_damaged_picture_is_the_same_alone_and_with_others(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("stream", ["hevc", "h264"])
-def test_damage_within_one_group_of_pictures(tmp_path: Path, stream: str, seed: int) -> None:
-    codec, options = STREAMS[stream]
-    path = encode(tmp_path / "clip.mkv", codec, num_frames=NUM_FRAMES, gop=99, options=options)
+def test_damage_within_one_group_of_pictures(tmp_path: Path, seed: int) -> None:
+    codec, options = STREAMS["hevc"]
+    path = encode(tmp_path / "clip.mp4", codec, num_frames=NUM_FRAMES, gop=99, options=options)
     data = bytearray(path.read_bytes())
-    for place in np.random.default_rng(seed).integers(len(data) // 2, len(data) * 9 // 10, 4):
+    media = data.index(b"mdat") + 2500  # behind the parameter sets and the first picture
+    for place in np.random.default_rng(seed).integers(media, data.index(b"moov") - 8, 4):
         data[place] ^= 16
     try:
         together = Video(bytes(data)).frames(range(len(Video(bytes(data)))))

@@ -33,7 +33,7 @@ def video() -> torch.Tensor:
 
 def naive(teacher: CLIPTeacher, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return all projected patches of the last three layers, and the class token's attention."""
-    x, outputs = teacher.embed(video), []
+    x, outputs = teacher.embed_patches(video), []
     for block in teacher.transformer.resblocks:
         attn = block.attn
         mixed, weights = F.multi_head_attention_forward(

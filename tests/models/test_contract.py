@@ -1,325 +1,350 @@
-"""What every model of the family must do; a new model is one more line in `MODELS`."""
+"""What every model of the zoo must do; a new kind brings its miniatures, and no test of its own."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import Any
 
+import einops
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from internvideo.models import classifier, layers, unmasked_teacher, videomae, vit
-from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.models import classifier, unmasked_teacher, videomae
+from internvideo.models.classifier import VideoClassifier
+from internvideo.models.contract import has
 from internvideo.models.layers import checkpoint_blocks
-from internvideo.models.tubelets import TokenSplit, split_mask
-from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
-from internvideo.models.videomae import VideoMAE, VideoMAEConfig
-from internvideo.models.vit import ConvStemConfig, VideoViT, VideoViTConfig
+from internvideo.models.unmasked_teacher import UnmaskedTeacher
+from internvideo.models.videomae import VideoMAE
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.architectures import ARCHITECTURES
 
-STEM = VideoViTConfig(
-    image_size=16,
-    patch_size=16,
-    num_frames=6,
-    tubelet_size=1,
-    width=16,
-    depth=2,
-    num_heads=2,
-    stem=ConvStemConfig(channels=(4, 6), strides=(2, 2)),
-)
-PLAIN = VideoViTConfig(image_size=16, patch_size=8, num_frames=4, width=16, depth=2, num_heads=2)
-OPTIONS = replace(PLAIN, cosine_attention=True, init_values=0.5, positions="learnable")
-
-
-def _tiny(size: VideoViTConfig) -> VideoViTConfig:
-    """Return a published size with its proportions and little else."""
-    return replace(
-        size,
-        image_size=2 * size.patch_size,
-        num_frames=4,
-        width=4 * size.num_heads,
-        depth=2,
-    )
-
-
-def _autoencoder(encoder: VideoViTConfig, **options) -> VideoMAEConfig:
-    return VideoMAEConfig(
-        encoder=encoder, decoder_width=8, decoder_depth=1, decoder_num_heads=2, **options
-    )
-
-
-@dataclass(frozen=True)
-class Model:
-    """A way to build a model, and what to read from its answer."""
-
-    build: Callable[[], nn.Module]
-    run: Callable[[nn.Module, Tensor], Tensor]
-    encoder: VideoViTConfig
-
-    def video(self, batch: int = 2) -> Tensor:
-        config = self.encoder
-        shape = (batch, 3, config.num_frames, config.image_size, config.image_size)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(5))
-
-
-def _half_hidden(config: VideoViTConfig, batch: int) -> TokenSplit:
-    t, h, w = config.grid
-    order = torch.arange(t * h * w).expand(batch, -1)
-    return TokenSplit(order[:, ::2].contiguous(), order[:, 1::2].contiguous())
-
-
-def _encoder(config: VideoViTConfig) -> Model:
-    return Model(lambda: VideoViT(config), lambda model, video: model(video).tokens, config)
-
-
-def _masked(config: VideoMAEConfig) -> Model:
-    def run(model: nn.Module, video: Tensor) -> Tensor:
-        output = model(video, _half_hidden(config.encoder, len(video)))
-        return torch.cat([output.prediction.flatten(1), output.loss.expand(len(video), 1)], dim=1)
-
-    return Model(lambda: VideoMAE(config), run, config.encoder)
-
-
-def _aligned(config: UnmaskedTeacherConfig) -> Model:
-    def run(model: nn.Module, video: Tensor) -> Tensor:
-        answers = model(video, _half_hidden(config.encoder, len(video)).visible)
-        return answers[..., ::2].transpose(0, 1).flatten(1)  # all of a unit vector has no gradient
-
-    return Model(lambda: UnmaskedTeacher(config), run, config.encoder)
-
-
-def _classes(config: VideoClassifierConfig) -> Model:
-    return Model(lambda: VideoClassifier(config), lambda model, video: model(video), config)
-
-
-MODELS = {
-    **{f"vit-{name}": _encoder(_tiny(size)) for name, size in vit.SIZES.items()},
-    "vit-stem": _encoder(STEM),
-    "vit-options": _encoder(OPTIONS),
-    **{
-        f"videomae-{name}": _masked(_autoencoder(_tiny(size.encoder)))
-        for name, size in videomae.SIZES.items()
-    },
-    **{
-        f"umt-{name}": _aligned(replace(size, encoder=_tiny(size.encoder), num_targets=2))
-        for name, size in unmasked_teacher.SIZES.items()
-    },
-    "videomae-stem": _masked(_autoencoder(STEM, target="motion", target_size=8)),
-    "videomae-options": _masked(_autoencoder(OPTIONS, target="pixels")),
-    **{
-        f"classifier-{name}": _classes(replace(_tiny(size), num_classes=5, init_scale=1.0))
-        for name, size in classifier.SIZES.items()
-    },
-    "classifier-first": _classes(
-        VideoClassifierConfig(
-            image_size=16,
-            patch_size=8,
-            num_frames=4,
-            width=16,
-            depth=2,
-            num_heads=2,
-            num_classes=3,
-            pooling="first",
-            final_norm=True,
-            positions="direct",
-        )
-    ),
+MINIATURES = {
+    f"{kind.id}-{name}": (kind, config)
+    for kind in ARCHITECTURES
+    for name, config in kind.tiny.items()
 }
-# One model of each kind, for the slower checks whose outcome does not depend on the size.
-KINDS = [name for name in MODELS if name.endswith(("-B", "-stem", "-options", "-first"))]
-every_model = pytest.mark.parametrize("name", MODELS)
-every_kind = pytest.mark.parametrize("name", KINDS)
+PUBLISHED = {
+    f"{kind.id}-{name}": (kind, config)
+    for kind in ARCHITECTURES
+    for name, config in kind.sizes.items()
+}
+# One of each class is enough for what takes seconds; the other ways to build it are `slow`.
+FIRST = {kind.model: name for name, (kind, _) in reversed(MINIATURES.items())}
+every_miniature = pytest.mark.parametrize(("kind", "config"), MINIATURES.values(), ids=MINIATURES)
+every_size = pytest.mark.parametrize(("kind", "config"), PUBLISHED.values(), ids=PUBLISHED)
+every_class = pytest.mark.parametrize(
+    ("kind", "config"), [MINIATURES[name] for name in FIRST.values()], ids=list(FIRST.values())
+)
+every_build = pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in FIRST.values() else pytest.mark.slow)
+        for name, case in MINIATURES.items()
+    ],
+)
+# Tracing through einops' own Python takes two thirds of the time of a compilation.
+torch._dynamo.allow_in_graph(einops.rearrange)
+torch._dynamo.allow_in_graph(einops.repeat)
 
 
-def _built(name: str, seed: int = 0) -> nn.Module:
+def build(kind: Architecture, config: Any, *, seed: int = 0) -> Any:
+    """Return a model in evaluation mode in which no branch hides behind a zero."""
     torch.manual_seed(seed)
-    model = MODELS[name].build()
-    for parameter in model.parameters():  # no branch may hide behind a zero
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.1)
+    model = kind.model(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.1)
     return model
 
 
-def _reference_attention(q, k, v, *, mask=None, dropout=0.0, scale=None, is_causal=False):
-    assert mask is None
-    assert not is_causal
-    assert dropout == 0.0
-    logits = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    return logits.softmax(dim=-1) @ v
+def inputs_of(model: Any, batch: int = 2) -> tuple[Any, ...]:
+    torch.manual_seed(5)
+    return model.example_inputs(batch)
 
 
-@every_model
-def test_the_answer_for_a_clip_does_not_depend_on_its_batch(name):
-    model, case = _built(name).eval(), MODELS[name]
-    video = case.video(3)
-    with torch.no_grad():
-        alone, together = case.run(model, video[1:2]), case.run(model, video)
-    assert torch.isfinite(together).all()
-    last = -1 if name.startswith("videomae") else None  # the loss is that of the whole batch
-    torch.testing.assert_close(alone[0][:last], together[1][:last], rtol=1e-4, atol=1e-5)
+def tensors(answer: Any) -> list[Tensor]:
+    """Return all numbers of an answer, whatever it is."""
+    if isinstance(answer, Tensor):
+        return [answer] if answer.is_floating_point() else []
+    if dataclasses.is_dataclass(answer):
+        answer = [getattr(answer, field.name) for field in dataclasses.fields(answer)]
+    parts = answer if isinstance(answer, list | tuple) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
 
 
-@every_model
-def test_the_gradient_reaches_every_parameter(name):
-    model, case = _built(name), MODELS[name]
-    case.run(model, case.video()).square().sum().backward()
-    silent = [
-        key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+class Numbers(nn.Module):
+    """A model whose answer is the tuple of its numbers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(tensors(self.model(*inputs)))
+
+
+@torch.no_grad()
+def run(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    return Numbers(model)(*inputs)
+
+
+def loss_of(model: Any) -> Tensor:
+    """Return a number that depends on every number of an answer."""
+    generator = torch.Generator().manual_seed(9)
+    parts = [
+        (part.float() * torch.randn(part.shape, generator=generator)).sum()
+        for part in Numbers(model)(*inputs_of(model))
     ]
-    assert silent == []
+    return torch.stack([*parts, model.temperature()] if has(model, "text") else parts).sum()
 
 
-@every_model
-def test_fused_attention_equals_the_formula(name, monkeypatch):
-    model, case = _built(name).eval(), MODELS[name]
-    with torch.no_grad():
-        fused = case.run(model, case.video())
-        monkeypatch.setattr(layers, "attention", _reference_attention)
-        plain = case.run(model, case.video())
-    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+def gradients(model: Any) -> dict[str, Tensor | None]:
+    model.zero_grad()
+    loss_of(model).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
 
-@every_model
-def test_the_state_holds_the_weights_and_nothing_else(name):
-    model, case = _built(name, seed=1).eval(), MODELS[name]
+def assert_equal(ones: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> None:
+    assert len(ones) == len(others) > 0
+    assert all(torch.equal(one, other) for one, other in zip(ones, others, strict=True))
+
+
+# --- what is declared -------------------------------------------------------------------------
+
+
+@every_miniature
+@torch.no_grad()
+def test_it_does_what_it_declares(kind, config):
+    model = build(kind, config)
+    video, *_ = inputs_of(model, 3)
+    assert model.capabilities <= kind.model.capabilities
+    assert has(model, "features")
+    assert has(model, "embed")
+    if has(model, "text"):
+        ids = model.tokenizer(["a b", "c"])
+        for vectors in (model.encode_video(video), model.encode_text(ids)):
+            torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
+        assert model.temperature().shape == ()
+        torch.testing.assert_close(model.embed(video), model.encode_video(video))
+    if has(model, "classes"):
+        assert model(video).shape == (3, model.config.num_classes)
+        assert model.head.out_features == model.config.num_classes
+    if has(model, "captions"):
+        assert [type(text) for text in model.caption(video)] == [str] * 3
+
+
+def test_nothing_is_guessed_from_attributes():
+    pretender = nn.Module()
+    pretender.config = classifier.SIZES["S"]  # type: ignore[assignment]
+    pretender.caption = pretender.encode_video = lambda video: video  # type: ignore[assignment]
+    assert not any(has(pretender, name) for name in ("features", "text", "classes", "captions"))
+
+
+@every_miniature
+@torch.no_grad()
+def test_features_are_tokens_in_a_grid(kind, config):
+    model = build(kind, config)
+    video, *_ = inputs_of(model)
+    first, last = model.intermediates(video, (0, -1))
+    features = model.forward_features(video, layers=(0, -1))
+    assert_equal((first, last), features.hidden)
+    assert not torch.equal(first, last)
+    assert first.shape == last.shape == features.tokens.shape
+    assert features.volume().shape[:4] == (2, *features.grid)
+    assert torch.isfinite(features.tokens).all()
+    assert torch.equal(features.tokens, model.forward_features(video).tokens)
+    with pytest.raises(IndexError):
+        model.intermediates(video, (99,))
+
+
+@every_miniature
+@torch.no_grad()
+def test_embeddings_are_unit_vectors_of_single_clips(kind, config):
+    model = build(kind, config)
+    video, *_ = inputs_of(model, 3)
+    together, alone = model.embed(video), model.embed(video[1:2])
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(together[1], alone[0], rtol=1e-4, atol=1e-5)
+    assert not torch.equal(together[0], together[1])
+    assert model.bfloat16().embed(video.bfloat16()).dtype == torch.float32
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+@every_miniature
+def test_the_gradient_reaches_every_parameter_that_is_trained(kind, config):
+    model = build(kind, config)
+    if not any(p.requires_grad for p in model.parameters()):
+        assert not loss_of(model).requires_grad
+        return
+    found = gradients(model)
+    assert [name for name, grad in found.items() if grad is None or not grad.any()] == []
+
+
+@every_miniature
+def test_checkpointing_changes_memory_only(kind, config):
+    model = build(kind, config)
+    if not any(p.requires_grad for p in model.parameters()):
+        return
+    plain = gradients(model)
+    checkpoint_blocks(model)
+    for name, grad in gradients(model).items():
+        torch.testing.assert_close(grad, plain[name])
+
+
+@every_miniature
+def test_it_can_be_copied_and_pickled(kind, config):
+    assert pickle.loads(pickle.dumps(config)) == config
+    model = build(kind, config)
+    checkpoint_blocks(model)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert all(block.activation_checkpointing for block in twin.block_modules())
+        checkpoint_blocks(twin, enabled=False)
+        assert_equal(run(twin, inputs_of(twin)), run(model, inputs_of(model)))
+    assert all(block.activation_checkpointing for block in model.block_modules())
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+@every_miniature
+def test_the_state_is_all_there_is(kind, config):
+    model, twin = build(kind, config, seed=1), build(kind, config, seed=2)
     state = model.state_dict()
-    running = {key for key in state if key.startswith(("stem.", "encoder.stem."))}
-    assert state.keys() - running == dict(model.named_parameters()).keys() - running
-    twin = _built(name, seed=2).eval()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == kind.shapes(config)
     twin.load_state_dict(state, strict=True)
-    with torch.no_grad():
-        assert torch.equal(case.run(model, case.video()), case.run(twin, case.video()))
+    assert_equal(run(model, inputs_of(model)), run(twin, inputs_of(twin)))
 
 
-@every_model
-def test_builds_on_the_meta_device_and_takes_weights_without_a_copy(name):
-    model, case = _built(name).eval(), MODELS[name]
+@every_miniature
+def test_builds_on_the_meta_device_and_takes_weights_without_a_copy(kind, config):
+    model = build(kind, config)
+    state = {  # of which no tensor is what a fresh model would have
+        name: 1.1 * tensor if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    model.load_state_dict(state)
     with torch.device("meta"):
-        hollow = case.build().eval()
+        hollow = kind.model(config).eval()
     assert all(tensor.is_meta for tensor in (*hollow.parameters(), *hollow.buffers()))
-    hollow.load_state_dict(model.state_dict(), strict=True, assign=True)
+    hollow.load_state_dict(state, strict=True, assign=True)
     hollow.reset_buffers()
-    with torch.no_grad():
-        assert torch.equal(case.run(hollow, case.video()), case.run(model, case.video()))
+    assert_equal(run(hollow, inputs_of(hollow)), run(model, inputs_of(model)))
 
 
-@every_model
-def test_materialises_from_the_meta_device_by_reset_parameters(name):
-    case = MODELS[name]
+@every_miniature
+def test_materialises_from_the_meta_device_by_reset_parameters(kind, config):
     with torch.device("meta"):
-        model = case.build()
+        model = kind.model(config).eval()
     model = model.to_empty(device="cpu")
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             tensor.data.fill_(float("nan"))
     model.reset_parameters()
-    left = [
-        key for key, p in (*model.named_parameters(), *model.named_buffers()) if p.isnan().any()
-    ]
-    assert left == []
-    assert torch.isfinite(case.run(model, case.video())).all()
+    every = (*model.named_parameters(), *model.named_buffers())
+    assert [name for name, tensor in every if tensor.isnan().any()] == []
+    assert all(torch.isfinite(part).all() for part in run(model, inputs_of(model)))
 
 
-@every_kind
-def test_checkpointing_changes_memory_only(name):
-    model, case = _built(name), MODELS[name]
-    model.eval()  # batch statistics and drop path aside
-    gradients = []
-    for enabled in (False, True):
-        checkpoint_blocks(model, enabled=enabled)
-        model.zero_grad()
-        case.run(model, case.video()).square().sum().backward()
-        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-    assert gradients[0]
-    for plain, recomputed in zip(*gradients, strict=True):
-        assert torch.equal(plain, recomputed)
+@every_size
+def test_published_sizes_run_on_the_meta_device(kind, config):
+    with torch.device("meta"):
+        model = kind.model(config).eval()
+        answers = run(model, model.example_inputs(3))
+    assert answers
+    assert all(answer.is_meta for answer in answers)
+    assert len(list(model.block_modules())) > 0
 
 
-@every_kind
-def test_a_checkpointed_model_can_be_copied_and_pickled(name):
-    model = _built(name)
+# --- numbers ----------------------------------------------------------------------------------
+
+
+def plain_attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None):
+    assert dropout_p == 0.0
+    logits = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        logits = logits.masked_fill(~attn_mask, float("-inf"))
+    elif attn_mask is not None:
+        logits = logits + attn_mask
+    return logits.softmax(dim=-1) @ v
+
+
+@every_miniature
+def test_fused_attention_equals_the_formula(kind, config, monkeypatch):
+    model = build(kind, config)
+    fused = run(model, inputs_of(model))
+    monkeypatch.setattr(F, "scaled_dot_product_attention", plain_attention)
+    for one, other in zip(run(model, inputs_of(model)), fused, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@every_miniature
+def test_bfloat16_stays_close_to_float32(kind, config):
+    model = build(kind, config)
+    inputs = inputs_of(model)
+    exact = run(model, inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = run(model, inputs)
+    halved = tree_map(lambda x: x.bfloat16() if x.is_floating_point() else x, inputs)
+    for rough in (mixed, run(model.bfloat16(), halved)):
+        for one, other in zip(rough, exact, strict=True):
+            assert (one.float() - other).norm() < 0.03 * other.norm()
+
+
+@every_build
+def test_compiles_to_one_graph(kind, config):
+    assert_compiles(build(kind, config))
+
+
+@every_class
+def test_compiles_to_one_graph_with_checkpointing(kind, config):
+    model = build(kind, config)
     checkpoint_blocks(model)
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert all(block.activation_checkpointing for block in twin.block_modules())
-        checkpoint_blocks(twin, enabled=False)
-    assert all(block.activation_checkpointing for block in model.block_modules())
+    assert_compiles(model)
 
 
-@pytest.mark.parametrize(
-    ("name", "checkpointed"),
-    [
-        ("vit-options", False),
-        ("vit-B", True),
-        ("umt-b16", True),
-        ("videomae-B", False),
-        ("videomae-stem", False),
-        ("classifier-B", False),
-    ],
-)
-def test_compiles_to_one_graph(name, checkpointed):
-    model, case = _built(name).eval(), MODELS[name]
-    checkpoint_blocks(model, enabled=checkpointed)
-    video = case.video()
+def assert_compiles(model: Any) -> None:
     torch._dynamo.reset()
-    graphs = []
-
-    def count(graph: torch.fx.GraphModule, _inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    expected = case.run(model, video)
-    compiled = torch.compile(
-        model, backend=count
-    )  # the default mode: a break would make two graphs
-    torch.testing.assert_close(case.run(compiled, video), expected)
-    assert len(graphs) == 1
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    inputs = inputs_of(model)
+    expected = tensors(model(*inputs))
+    for one, other in zip(tensors(compiled(*inputs)), expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
-@every_kind
-def test_bfloat16_stays_close_to_float32(name):
-    model, case = _built(name).eval(), MODELS[name]
-    video = case.video()
-    with torch.no_grad():
-        exact = case.run(model, video)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            mixed = case.run(model, video).float()
-        half = case.run(copy.deepcopy(model).bfloat16(), video.bfloat16()).float()
-    for rough in (mixed, half):
-        assert (rough - exact).norm() < 0.03 * exact.norm()
-
-
-@pytest.mark.parametrize("name", [name for name in KINDS if not name.startswith("videomae")])
-def test_exports_with_a_dynamic_batch(name):
-    model, case = _built(name).eval(), MODELS[name]
-    if isinstance(model, VideoClassifier):
-        whole: nn.Module = model
-    else:
-
-        class Tokens(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.inner = model
-
-            def forward(self, video):
-                return self.inner(video).tokens
-
-        whole = Tokens().eval()
-    batch = torch.export.Dim("batch", min=1, max=64)
-    program = torch.export.export(whole, (case.video(2),), dynamic_shapes=({0: batch},))
-    video = case.video(5)
-    torch.testing.assert_close(program.module()(video), whole(video), rtol=1e-4, atol=1e-5)
+@every_build
+def test_exports_with_a_dynamic_batch(kind, config):
+    model = Numbers(build(kind, config))
+    batch = torch.export.Dim("batch", min=2, max=64)
+    inputs, more = inputs_of(model.model), inputs_of(model.model, 5)
+    shapes = tree_map(lambda _: {0: batch}, inputs)
+    program = torch.export.export(model, inputs, dynamic_shapes=(shapes,))
+    for one, other in zip(program.module()(*more), run(model.model, more), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("build", "parameters"),
     [
-        (lambda: VideoClassifier(replace(classifier.SIZES["S"], num_classes=710)), 22_153_286),
+        (
+            lambda: VideoClassifier(dataclasses.replace(classifier.SIZES["S"], num_classes=710)),
+            22_153_286,
+        ),
         (lambda: VideoClassifier(classifier.SIZES["B"]), 86_534_800),
         (lambda: VideoClassifier(classifier.SIZES["L"]), 304_270_736),
         (
-            lambda: VideoClassifier(replace(classifier.SIZES["H"], image_size=384, num_frames=32)),
+            lambda: VideoClassifier(
+                dataclasses.replace(classifier.SIZES["H"], image_size=384, num_frames=32)
+            ),
             632_119_440,
         ),
         (lambda: VideoClassifier(classifier.SIZES["g"]), 1_012_174_352),
@@ -336,13 +361,3 @@ def test_published_sizes_have_the_parameters_of_the_released_files(build, parame
     with torch.device("meta"):
         model = build()
     assert sum(p.numel() for p in model.state_dict().values()) == parameters
-    assert len(list(model.block_modules())) > 0
-
-
-def test_a_split_says_what_its_mask_says():
-    case = MODELS["videomae-B"]
-    model, video = _built("videomae-B"), case.video()
-    split = _half_hidden(case.encoder, 2)
-    mask = torch.ones(2, 8, dtype=torch.bool).scatter(1, split.visible, False)
-    assert all(torch.equal(a, b) for a, b in zip(split, split_mask(mask), strict=True))
-    assert torch.equal(model(video, mask).loss, model(video, split).loss)

@@ -36,18 +36,6 @@ def test_space_and_time_can_be_resampled_in_either_order():
     torch.testing.assert_close(space_first, time_first, rtol=0, atol=1e-5)
 
 
-def test_a_stored_table_survives_the_way_over_the_meta_device():
-    model = UMTClassifier(replace(BASE, num_frames=4))
-    state = {**model.state_dict(), "pos_embed": torch.randn_like(model.pos_embed)}
-    with torch.device("meta"):
-        hollow = UMTClassifier(model.config)
-    hollow.load_state_dict(state, assign=True)
-    hollow.reset_buffers()
-    assert torch.equal(hollow.pos_embed, state["pos_embed"])
-    hollow.reset_parameters()
-    assert torch.equal(hollow.pos_embed, model.pos_embed)
-
-
 def test_the_configuration_survives_json():
     config = replace(BASE, num_frames=16)
     assert config_from_dict(UMTClassifierConfig, config_to_dict(config)) == config

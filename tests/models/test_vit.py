@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoFeatures
 from internvideo.models.tubelets import take_tokens
 from internvideo.models.vit import SIZES, ConvStemConfig, VideoViT, VideoViTConfig
 
@@ -31,7 +31,7 @@ def test_the_patch_embedding_is_a_convolution():
         stride=(2, 4, 4),
     )
     expected = conv.flatten(2).mT + model.pos_embed
-    torch.testing.assert_close(model.embed(video), expected)
+    torch.testing.assert_close(model.embed_patches(video), expected)
 
 
 @pytest.mark.parametrize("config", [TINY, FRAMES, CELLS], ids=["plain", "frames", "cells"])
@@ -39,9 +39,9 @@ def test_the_patch_embedding_is_a_convolution():
 def test_hiding_before_embedding_equals_selecting_after(config, size):
     model = VideoViT(config).eval()
     video = torch.randn(2, 3, *size)
-    every = model.embed(video)
+    every = model.embed_patches(video)
     keep = torch.rand(2, every.shape[1]).argsort(dim=1)[:, : every.shape[1] // 2].sort().values
-    torch.testing.assert_close(model.embed(video, visible=keep), take_tokens(every, keep))
+    torch.testing.assert_close(model.embed_patches(video, visible=keep), take_tokens(every, keep))
     mask = torch.zeros(every.shape[:2], dtype=torch.bool).scatter(1, keep, True)
     by_mask = model(video, visible=mask)
     assert torch.equal(by_mask.tokens, model(video, visible=keep).tokens)
@@ -101,7 +101,7 @@ def test_a_learnable_table_learns():
 def test_intermediates_are_the_tokens_after_each_block():
     model, video = VideoViT(TINY).eval(), torch.randn(2, 3, 4, 16, 16)
     last, first = model.intermediates(video, [-1, 0])
-    x = model.embed(video)
+    x = model.embed_patches(video)
     assert torch.equal(first, model.blocks[0](x))
     for block in model.block_modules():
         x = block(x)

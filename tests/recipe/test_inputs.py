@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from internvideo.data import write_world
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError
-from internvideo.recipe import load_recipe
-from internvideo.recipe.inputs import build_source, class_names
-from internvideo.world import ACTIONS, World, write_kinetics, write_msrvtt
+from internvideo.recipe import find_recipe, load_recipe
+from internvideo.recipe.inputs import build_source
+from internvideo.world import ACTIONS, World
 
 
 def test_a_recipe_samples_the_frames_of_its_clips():
@@ -25,12 +26,12 @@ def test_a_recipe_samples_the_frames_of_its_clips():
     assert whole.key(0) == "world-0-5"
     frames = [source.read(0, np.random.default_rng(0)).frames for source in (whole, part)]
     assert [len(each) for each in frames] == [16, 8]
-    assert class_names(recipe, whole) == ACTIONS
+    assert whole.class_names == ACTIONS
 
 
 def test_lists_of_videos_are_read_in_their_own_format(tmp_path):
-    write_kinetics(tmp_path / "k", 6, world=World(), workers=1)
-    write_msrvtt(tmp_path / "m", 6, world=World(), workers=1)
+    write_world(tmp_path / "k", 6, world=World(), workers=1)
+    write_world(tmp_path / "m", 6, kind="msrvtt", world=World(), workers=1)
     kinetics = {"kind": "kinetics", "annotations": str(tmp_path / "k" / "train.csv")}
     (annotations,) = (tmp_path / "m").glob("*.json")
     msrvtt = {
@@ -49,3 +50,33 @@ def test_an_unknown_kind_of_caption_is_named():
     recipe = load_recipe("world_viclip-nano", ["data.captions={colour: 1}"])
     with pytest.raises(ConfigError, match=r"unknown key 'colour'. Did you mean 'color'"):
         build_source(recipe)
+
+
+def test_a_recipe_names_its_data_set():
+    recipe = load_recipe("k400_videomae-b", ["data.dataset=k600", "data.root=/videos"])
+    assert (recipe.data.annotations.as_posix(), recipe.data.root) == (
+        "data/k600/train.csv",
+        "/videos",
+    )
+    assert recipe.evaluation.data.annotations.as_posix() == "data/k600/val.csv"
+    assert recipe.model["num_classes"] == 600
+    with pytest.raises(ConfigError, match=r"'k60'.*k600"):
+        load_recipe("k400_videomae-b", ["data.dataset=k60"])
+
+
+def test_one_file_holds_the_recipes_of_several_data_sets(tmp_path):
+    names = ("k400_umt-b_from-k710", "k600_umt-b_from-k710")
+    one, other = map(load_recipe, names)
+    assert (one.name, other.name) == names
+    assert find_recipe(names[0]) == find_recipe(names[1])
+    assert one.init_labels == "kinetics-400/authors"
+    assert other.init_labels == "kinetics-600/authors"
+    assert "Kinetics-600" in other.description
+    assert other.model == {**one.model, "num_classes": 600}
+    assert load_recipe(find_recipe(names[1])).name == names[0]  # the first, where none is named
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: k600_umt-b_from-k710\ndata: {dataset: ssv2, root: /videos}\n")
+    changed = load_recipe(mine)
+    assert (changed.data.kind, changed.model["num_classes"]) == ("something-something", 174)
+    assert changed.data.root == "/videos"
+    assert changed.evaluation.data.root == "data/ssv2"

@@ -6,7 +6,6 @@ import torch
 from torch.utils.data import default_collate
 
 from internvideo.data.samples import Sample
-from internvideo.errors import DataError
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import build_task
 
@@ -53,9 +52,3 @@ def test_equal_captions_are_positives_of_each_other(contrastive):
     )
     assert len(set(batch["caption_id"].tolist())) == 1
     assert contrastive.training_loss(batch)["accuracy"].item() == 1.0
-
-
-@pytest.mark.parametrize("caption", [None, ""])
-def test_a_clip_without_a_caption_is_refused(contrastive, caption):
-    with pytest.raises(DataError, match="has no caption"):
-        contrastive.prepare(sample(0, caption), np.random.default_rng(0))

@@ -324,6 +324,7 @@ TOY = Architecture(
     infer=lambda shapes, base: ToyConfig(width=shapes["grey.weight"][1]),
     traits=lambda config: {"width": config.width},
     preset="videomae-kinetics",
+    tiny={},
 )
 
 

@@ -25,10 +25,10 @@ IDS = torch.tensor([[2, 5, 6, 3, 0], [2, 7, 3, 0, 0]])
 
 
 def match(model: UMTMultimodal) -> torch.Tensor:
-    size = model.config.image_size
+    size = model.config.encoder.image_size
     video = torch.randn(2, 3, 2, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return model.eval().match_logits(model.video_tokens(video), model.read(IDS))
+        return model.eval().match_logits(model.forward_features(video).tokens, model.read(IDS))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_wrong_tensor_is_named():
 
 def test_cards_know_frames_and_words():
     card = find_card("umt-mm-l16-ret-anet")
-    assert (card_config(card).num_frames, card_config(card).context_length) == (12, 150)
+    assert (card_config(card).encoder.num_frames, card_config(card).context_length) == (12, 150)
     assert card_preprocessing(card).num_frames == 12
     assert card_preprocessing(find_card("umt-mm-b16-25m")).num_frames == 4
     assert not find_card("umt-mm-b16-qa-msvd").is_available

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,27 +10,11 @@ import typer
 
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import failure_list, output_folder, progress_bar, stdout_console
+from internvideo.formats import WRITABLE, find_format
 
 __all__ = ["demo", "world"]
 
-
 _SHOWN_FILES = 10
-
-
-class DatasetFormat(str, Enum):
-    """In whose format the annotations of the world are written."""
-
-    kinetics = "kinetics"
-    ssv2 = "ssv2"
-    ssv2_rawframes = "ssv2-rawframes"
-    ucf101 = "ucf101"
-    hmdb51 = "hmdb51"
-    msrvtt = "msrvtt"
-    multiple_choice = "multiple-choice"
-    msvd = "msvd"
-    webvid = "webvid"
-    internvid = "internvid"
-    videochat = "videochat"
 
 
 def world(
@@ -41,8 +24,9 @@ def world(
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another world.")] = 0,
     fmt: Annotated[
-        DatasetFormat, typer.Option("--format", "-f", help="Format of the annotations.")
-    ] = DatasetFormat.kinetics,
+        str,
+        typer.Option("--format", "-f", help=f"Of the annotations: {', '.join(WRITABLE)}."),
+    ] = "kinetics",
     size: Annotated[
         int,
         typer.Option(
@@ -65,27 +49,17 @@ def world(
       internvideo world --out ssv2/ --format ssv2
       internvideo world --out retrieval/ --format msrvtt --seed 5
     """
+    find_format(fmt, WRITABLE)
     output_folder(out)
-    from internvideo import world as worlds
+    from internvideo.data import write_world
+    from internvideo.world import World
 
-    write = {
-        DatasetFormat.kinetics: worlds.write_kinetics,
-        DatasetFormat.ssv2: worlds.write_something_something,
-        DatasetFormat.ssv2_rawframes: worlds.write_something_something_frames,
-        DatasetFormat.ucf101: worlds.write_ucf101,
-        DatasetFormat.hmdb51: worlds.write_hmdb51,
-        DatasetFormat.msrvtt: worlds.write_msrvtt,
-        DatasetFormat.multiple_choice: worlds.write_multiple_choice,
-        DatasetFormat.msvd: worlds.write_msvd,
-        DatasetFormat.webvid: worlds.write_webvid,
-        DatasetFormat.internvid: worlds.write_internvid,
-        DatasetFormat.videochat: worlds.write_videochat,
-    }[fmt]
     with progress_bar("writing", unit="clips") as advance:
-        written = write(
+        written = write_world(
             out,
             num_clips,
-            world=worlds.World(seed=seed, size=size, num_frames=num_frames),
+            kind=fmt,
+            world=World(seed=seed, size=size, num_frames=num_frames),
             workers=workers or os.cpu_count() or 1,
             progress=advance,
         )
@@ -136,5 +110,7 @@ def demo(
             progress=bar.stage,
         )
     stdout_console().print(result.report)
-    print(f"open {result.page} in a browser; the numbers are in {result.numbers}")
-    raise typer.Exit(failure_list(list(result.failures), total=result.num_videos))
+    page, numbers = out / "index.html", out / "report.json"
+    print(f"open {page} in a browser; the numbers are in {numbers}")
+    total = len(result.videos) + len(result.failures)
+    raise typer.Exit(failure_list(list(result.failures), total=total))

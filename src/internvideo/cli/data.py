@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from internvideo.cli.metadata import filter_clips, stats
+from internvideo.cli.options import FirstLabel
 from internvideo.cli.terminal import (
     command_help,
     failure_list,
@@ -23,13 +24,13 @@ from internvideo.cli.terminal import (
     progress_bar,
     stdout_console,
 )
-from internvideo.data.kinds import LIST_KINDS
 from internvideo.errors import ConfigError, did_you_mean
+from internvideo.formats import READABLE
 
 if TYPE_CHECKING:
     from internvideo.data.check import CheckReport
     from internvideo.data.clip_list import ClipList
-    from internvideo.data.formats.captions import CaptionColumns
+    from internvideo.formats.columns import CaptionColumns
 
 __all__ = ["app"]
 
@@ -59,7 +60,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        help=f"{', '.join(LIST_KINDS)}; told from the content by default.",
+        help=f"{', '.join(READABLE)}; told from the content by default.",
     ),
 ]
 Root = Annotated[
@@ -86,6 +87,7 @@ def check(
     root: Root = None,
     labels: Labels = None,
     split: Split = None,
+    first_label: FirstLabel = 0,
     columns: Columns = None,
     every: Annotated[
         int, typer.Option(min=0, help="Open every n-th video; 1 opens all, 0 none.")
@@ -118,7 +120,14 @@ def check(
         from internvideo.data.check import check_list, write_clean
 
         clips = _read(
-            annotations, fmt, root=root, labels=labels, split=split, columns=columns, strict=False
+            annotations,
+            fmt,
+            root=root,
+            labels=labels,
+            split=split,
+            first_label=first_label,
+            columns=columns,
+            strict=False,
         )
         report = check_list(
             clips,
@@ -180,6 +189,8 @@ def _print_report(report: CheckReport) -> None:
         stdout_console().print(table)
     if len(report.problems) > _SHOWN:
         print(f"and {len(report.problems) - _SHOWN} more; --json prints all")
+    if min(report.class_counts, default=0) == 1:
+        note_line("no clip has the label 0; where the list counts from 1, give --first-label 1")
     print(f"{report.num_opened} of {report.num_clips} videos opened; problems: {counts or 'none'}")
     if report.counts().get("missing", 0) == report.num_clips:
         note_line(
@@ -194,6 +205,7 @@ def shard(
     root: Root = None,
     labels: Labels = None,
     split: Split = None,
+    first_label: FirstLabel = 0,
     columns: Columns = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")
@@ -233,14 +245,15 @@ def shard(
         root=root,
         labels=labels,
         split=split,
+        first_label=first_label,
         columns=columns,
         strict=not skip_bad,
     )
     output_folder(out)
-    from internvideo.data.build import tell_bad_lines
+    from internvideo.data.build import warn_of_bad_lines
     from internvideo.data.shard_writing import write_shards
 
-    tell_bad_lines(clips)
+    warn_of_bad_lines(clips)
 
     with progress_bar("packing", unit="clips") as advance:
         written = write_shards(
@@ -265,26 +278,28 @@ def _read(
     root: str | None,
     labels: Path | None,
     split: str | None,
+    first_label: int,
     columns: list[str] | None,
     strict: bool,
 ) -> ClipList:
     from internvideo.data.build import read_list
-    from internvideo.data.detect import detect_kind
+    from internvideo.formats.detect import detect_kind
 
     kind = fmt or ("captions" if columns else detect_kind(annotations))
     return read_list(
-        kind,  # type: ignore[arg-type]
+        kind,
         annotations,
         root=root,
         labels=labels,
         split=split,
+        first_label=first_label,
         columns=_columns(columns),
         strict=strict,
     )
 
 
 def _columns(given: list[str] | None) -> CaptionColumns | None:
-    from internvideo.data.formats.captions import CaptionColumns
+    from internvideo.formats.columns import CaptionColumns
 
     if not given:
         return None

@@ -15,13 +15,11 @@ import numpy as np
 
 from internvideo.data.clip_list import NO_LABEL, ClipEntry, ClipList
 from internvideo.data.clip_sampling import part_frames
-from internvideo.data.clips import entry_part, open_entry
-from internvideo.data.formats.files import opened
-from internvideo.data.formats.tables import text_lines
-from internvideo.data.numbered_frames import NumberedFrames
+from internvideo.data.clips import entry_part, frame_files, open_entry
 from internvideo.data.timed_pool import map_with_timeout
 from internvideo.errors import ConfigError, VideoError
-from internvideo.video import Video
+from internvideo.formats.files import opened
+from internvideo.formats.tables import text_lines
 from internvideo.video.sources import is_url
 
 __all__ = ["CheckReport", "Problem", "ProblemKind", "check_list", "write_clean"]
@@ -180,6 +178,8 @@ def _bad_labels(clips: ClipList, num_classes: int | None) -> Iterator[tuple[int,
     if num_classes is not None:
         outside = (labels < 0) | (labels >= num_classes)
         classes = f"{num_classes} classes are 0 to {num_classes - 1}"
+        if len(labels) and labels.min() == 1 and labels.max() == num_classes:
+            classes += ", this list counts from 1: --first-label 1 (first_label: 1 in a recipe)"
     for place in np.flatnonzero(outside).tolist():
         label = clips[place].label
         yield place, "no label" if label is None else f"label {label}; {classes}"
@@ -231,8 +231,8 @@ def _look(question: tuple[ClipEntry, int]) -> tuple[ProblemKind, str] | None:
     try:
         with open_entry(entry) as video:
             total = video.num_frames
-            if isinstance(video, NumberedFrames):
-                video.check()
+            if (files := frame_files(entry)) is not None:
+                files.check(Path(entry.path))
             try:
                 part = None if entry.is_image else entry_part(entry, video)
             except VideoError as error:
@@ -240,8 +240,7 @@ def _look(question: tuple[ClipEntry, int]) -> tuple[ProblemKind, str] | None:
             first, count = (0, total) if part is None else part_frames(total, part)
             video.frames(sorted({first, first + count // 2, first + count - 1}))
             # The frames of a folder were taken at a rate that it does not tell.
-            timed = isinstance(video, Video) and video.codec != "images"
-            lasts = total / video.fps if timed else math.inf
+            lasts = math.inf if video.codec == "images" else total / video.fps
     except VideoError as error:
         return "corrupt", str(error)
     if count < min_frames and not entry.is_image:

@@ -1,36 +1,42 @@
-"""What an annotation file says of each clip, kept so that a million of them fit into memory.
+"""The clips of annotated videos, kept so that a million of them fit into memory.
 
-A `ClipList` looks like a list of `ClipEntry`, but holds a few flat arrays: no Python object for
-each clip, so that data workers that were forked share its pages (counting references to a million
-objects would copy them into every worker), and pickling it for a spawned worker is one block copy.
+A clip is a video, or one of its segments. A `ClipList` looks like a list of `ClipEntry`, but holds
+a few flat arrays: no Python object for each clip, so that data workers that were forked share its
+pages (counting references to a million objects would copy them into every worker), and pickling it
+for a spawned worker is one block copy.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
 
+from internvideo.annotations import Annotations, BadLine, Segment, VideoAnnotation
 from internvideo.errors import DataError
-from internvideo.video.rawframes import IMAGE_SUFFIXES
+from internvideo.video.rawframes import is_image
 from internvideo.video.sources import is_url
 
-__all__ = ["NO_LABEL", "BadLine", "ClipEntry", "ClipList", "is_image"]
+__all__ = ["NO_LABEL", "ClipEntry", "ClipList"]
 
 NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
+_LOG = logging.getLogger(__name__)
+_BLOCK = 8192  # texts that are looked at together
 _NONE, _NAN = NO_LABEL, float("nan")
-_IMAGE_ENDINGS = tuple(IMAGE_SUFFIXES)
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path or address has the ending of a still image."""
-    return (path.partition("?")[0] if is_url(path) else path).lower().endswith(_IMAGE_ENDINGS)
+_COLUMNS = {
+    **{name: ("i", np.int32) for name in ("line", "label", "num_frames", "first_frame")},
+    **{name: ("d", np.float64) for name in ("start", "end", "duration")},
+    **{"caption_end": ("q", np.int64), "template": ("I", np.uint32), "still": ("b", np.bool_)},
+}
+_WHOLE: tuple[Segment | None, ...] = (None,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +46,11 @@ class ClipEntry:
     Attributes:
         path: video file, folder of frames, or address.
         label: class number from 0, or None.
-        start: begin of the annotated part in seconds, or None for the whole video.
+        start: start of the annotated part in seconds, or None for the whole video.
         end: its end in seconds.
-        duration: length of the whole video in seconds, where the annotation tells it.
+        duration: length of the whole video in seconds, where the annotation says so.
         captions: sentences about it.
-        num_frames: frames of a folder, where the annotation tells it.
+        num_frames: frames of a folder, where the annotation says so.
         first_frame: number in the name of the first frame file, for `template`.
         template: name of a frame file, such as `img_{:05d}.jpg`; set for folders of frames.
         line: line (or 1-based place) in the annotation file.
@@ -63,7 +69,7 @@ class ClipEntry:
 
     @property
     def key(self) -> str:
-        """What tells the clip from all others of its list."""
+        """A name that no other clip of its list has."""
         if self.start is None:
             return self.path
         end = "" if self.end is None else f"{self.end:.10g}"
@@ -72,15 +78,7 @@ class ClipEntry:
     @property
     def is_image(self) -> bool:
         """Whether this is a still image, which is a video of one frame."""
-        return is_image(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line of an annotation file that says nothing usable, and why (file and line included)."""
-
-    line: int
-    message: str
+        return self.template is None and is_image(self.path)
 
 
 class _Texts:
@@ -93,6 +91,32 @@ class _Texts:
     def __getitem__(self, index: int) -> str:
         start = int(self.ends[index - 1]) if index else 0
         return self.blob[start : int(self.ends[index])].tobytes().decode("utf-8", "surrogateescape")
+
+    def common_folder(self) -> int:
+        """Return how many bytes all texts begin with in common, up to the last slash of these."""
+        first = self.blob[: self.ends[0]]
+        length = len(first)
+        for starts, ends in self._blocks():
+            length = min(length, int((ends - starts).min()))
+            heads = self.blob[starts[:, None] + np.arange(length)]
+            differing = np.flatnonzero((heads != first[:length]).any(axis=0))
+            length = int(differing[0]) if len(differing) else length
+        slashes = np.flatnonzero(first[:length] == ord("/"))
+        return int(slashes[-1]) + 1 if len(slashes) else 0
+
+    def without(self, start: int) -> Iterator[np.ndarray]:
+        """Yield the bytes and the lengths of all texts without this many bytes at their start."""
+        for starts, ends in self._blocks():
+            kept = np.ones(int(ends[-1] - starts[0]), np.bool_)
+            kept[((starts - starts[0])[:, None] + np.arange(start)).ravel()] = False
+            yield self.blob[starts[0] : ends[-1]][kept]
+            yield ends - starts - start
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for place in range(0, len(self.ends), _BLOCK):
+            ends = self.ends[place : place + _BLOCK]
+            before = self.ends[place - 1] if place else 0
+            yield np.concatenate([[before], ends[:-1]]), ends
 
     @property
     def nbytes(self) -> int:
@@ -112,17 +136,17 @@ class _TextsBuilder:
 
 
 class ClipList(Sequence[ClipEntry]):
-    """The clips of one annotation file, compactly.
+    """The clips of annotated videos, compactly: one for each segment of a video that has any.
 
     Args:
-        entries: the clips, in the order of the file; an iterator is read one at a time. Lines that
-            cannot be used come as `BadLine`.
+        records: the videos; an iterator is read one at a time. Lines that cannot be used come as
+            `BadLine`.
         file: the annotation file, for messages.
         root: folder or address that relative paths are below; None leaves paths as they are.
         description: what was read, such as "Kinetics list, separated by a space".
         class_names: names of the labels, in their order, where the format names them.
-        copying: whether the file can be copied without some clips: a clip is a line, or a row of a
-            csv (whose texts may have line ends), or "none" of both.
+        copying: whether the file can be copied without some clips, see `Annotations`.
+        first_label: the number of the first class in the file, 0 or 1; here it is always 0.
 
     Attributes:
         bad_lines: the lines that cannot be used.
@@ -133,22 +157,23 @@ class ClipList(Sequence[ClipEntry]):
 
     def __init__(
         self,
-        entries: Iterable[ClipEntry | BadLine],
+        records: Iterable[VideoAnnotation | BadLine],
         *,
         file: Path | str,
         root: Path | str | None = None,
         description: str = "",
         class_names: tuple[str, ...] | None = None,
         copying: Literal["lines", "rows", "none"] = "lines",
+        first_label: int = 0,
     ) -> None:
         self.file = str(file)
         self.root = None if root is None else str(root)
         self.description = description
         self.class_names = class_names
         self.copying = copying
-        self._templates: list[str | None] = []
+        self.first_label = first_label
         self.bad_lines: list[BadLine] = []
-        self._fill(entries)
+        self._fill(records)
         if not len(self):
             if self.bad_lines:
                 raise DataError(self.bad_lines[0].message)
@@ -156,51 +181,68 @@ class ClipList(Sequence[ClipEntry]):
                 f"{file} lists no clips that can be used; check that it is the right file and split"
             )
 
-    def _fill(self, entries: Iterable[ClipEntry | BadLine]) -> None:
-        paths, captions, caption_ends = _TextsBuilder(), _TextsBuilder(), array("q")
-        line, label, num_frames, first_frame = (array("i") for _ in range(4))
-        start, end, duration = (array("d") for _ in range(3))
-        templates: dict[str | None, int] = {}
-        template_of, still = array("I"), array("b")
-        for entry in entries:
-            if isinstance(entry, BadLine):
-                self.bad_lines.append(entry)
+    @classmethod
+    def read(cls, found: Annotations, *, first_label: int = 0) -> ClipList:
+        """Read the records of an annotation file.
+
+        Raises:
+            DataError: none of them can be used.
+        """
+        clips = cls(
+            found.records,
+            file=found.file,
+            root=found.root,
+            class_names=found.class_names,
+            copying=found.copying,
+            first_label=first_label,
+        )
+        if found.corrected is not None and (corrected := found.corrected()) is not None:
+            return cls.read(replace(corrected, corrected=None), first_label=first_label)
+        described = found.description
+        clips.description = described if isinstance(described, str) else described()
+        return clips
+
+    def _fill(self, records: Iterable[VideoAnnotation | BadLine]) -> None:
+        paths, captions, templates = _TextsBuilder(), _TextsBuilder(), dict[str | None, int]()
+        columns = {name: array(code) for name, (code, _) in _COLUMNS.items()}
+        append = {name: column.append for name, column in columns.items()}
+        for video in records:
+            if isinstance(video, BadLine):
+                self.bad_lines.append(video)
                 continue
-            paths.add(entry.path)
-            for column, value in (
-                (line, entry.line),
-                (label, entry.label),
-                (num_frames, entry.num_frames),
-                (first_frame, entry.first_frame),
-            ):
-                column.append(_NONE if value is None else value)
-            for column, value in (
-                (start, entry.start),
-                (end, entry.end),
-                (duration, entry.duration),
-            ):
-                column.append(_NAN if value is None else value)
-            for caption in entry.captions:
-                captions.add(caption)
-            caption_ends.append(len(captions.ends))
-            template_of.append(templates.setdefault(entry.template, len(templates)))
-            still.append(entry.template is None and entry.is_image)
-        self._paths, self._captions = paths.texts(), captions.texts()
-        self._templates = list(templates)
-        columns = {
-            "line": np.array(line, np.int32),
-            "label": np.array(label, np.int32),
-            "num_frames": np.array(num_frames, np.int32),
-            "first_frame": np.array(first_frame, np.int32),
-            "start": np.array(start, np.float64),
-            "end": np.array(end, np.float64),
-            "duration": np.array(duration, np.float64),
-            "caption_end": np.array(caption_ends, np.int64),
-            "template": np.array(template_of, np.uint32),
-            "still": np.array(still, np.bool_),
-        }
+            still = video.template is None and is_image(video.path)
+            template = templates.setdefault(video.template, len(templates))
+            for part in video.segments or _WHOLE:
+                label = video.label if part is None or part.label is None else part.label
+                if label is not None and (label := label - self.first_label) < 0 < self.first_label:
+                    self.bad_lines.append(self._counts_from_zero(video.line))
+                    continue
+                start, end = (None, None) if part is None else (part.start, part.end)
+                paths.add(video.path)
+                for caption in (part and part.captions) or video.captions:
+                    captions.add(caption)
+                append["line"](video.line)
+                append["label"](_NONE if label is None else label)
+                append["num_frames"](_NONE if video.num_frames is None else video.num_frames)
+                append["first_frame"](video.first_frame)
+                append["start"](_NAN if start is None else start)
+                append["end"](_NAN if end is None else end)
+                append["duration"](_NAN if video.duration is None else video.duration)
+                append["caption_end"](len(captions.ends))
+                append["template"](template)
+                append["still"](still)
+        self._paths, self._captions, self._templates = paths.texts(), captions.texts(), [*templates]
         # A column that says the same of every clip is kept as one value that all rows share.
-        self._columns = {name: _folded(column) for name, column in columns.items()}
+        self._columns = {
+            name: _folded(np.array(columns[name], dtype)) for name, (_, dtype) in _COLUMNS.items()
+        }
+
+    def _counts_from_zero(self, line: int) -> BadLine:
+        return BadLine(
+            line,
+            f"{self.file}:{line}: the label is 0, but labels were said to count from 1; leave out "
+            "first_label (classes in words have none)",
+        )
 
     def __len__(self) -> int:
         return len(self._paths.ends)
@@ -217,19 +259,17 @@ class ClipList(Sequence[ClipEntry]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} of a list of {len(self)}")
         index = int(index) % len(self)
-        start, end, duration = (self._seconds(n, index) for n in ("start", "end", "duration"))
-        first_frame = self._number("first_frame", index)
         return ClipEntry(
             path=self.path(index),
             label=self._number("label", index),
-            start=start,
-            end=end,
-            duration=duration,
+            start=self._seconds("start", index),
+            end=self._seconds("end", index),
+            duration=self._seconds("duration", index),
             captions=self._captions_of(index),
             num_frames=self._number("num_frames", index),
-            first_frame=1 if first_frame is None else first_frame,
+            first_frame=int(self._columns["first_frame"][index]),
             template=self._templates[int(self._columns["template"][index])],
-            line=self._number("line", index) or 0,
+            line=int(self._columns["line"][index]),
         )
 
     def path(self, index: int) -> str:
@@ -259,10 +299,18 @@ class ClipList(Sequence[ClipEntry]):
     def check_labels(self, num_classes: int) -> None:
         """Check that every clip has a label from 0 to `num_classes - 1`.
 
+        Where all classes but the first occur, a warning says that labels may count from 1.
+
         Raises:
             DataError: names the first that has not, with its line and video.
         """
         labels = self.labels
+        if num_classes > 2 and np.array_equal(np.unique(labels), np.arange(1, num_classes)):
+            _LOG.warning(
+                "%s: no clip has the label 0, all others occur; if labels count from 1 there, add "
+                "first_label: 1 to the data (--first-label 1)",
+                self.file,
+            )
         outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
         if not len(outside):
             return
@@ -271,9 +319,15 @@ class ClipList(Sequence[ClipEntry]):
         where = f"{self.file}:{entry.line}: {entry.path!r}"
         if entry.label is None:
             raise DataError(f"{where} has no label{more}; supervised training needs one a clip")
+        if labels.min() == 1 and labels.max() == num_classes:
+            raise DataError(
+                f"{where} has label {entry.label}, outside 0 to {num_classes - 1}{more}; the list "
+                f"counts from 1 to {num_classes}: add first_label: 1 to its data (--first-label 1)"
+            )
         raise DataError(
             f"{where} has label {entry.label}, outside 0 to {num_classes - 1}{more}; labels count "
-            f"from 0: give the model's head more than {num_classes} classes or correct the list"
+            f"from 0: give the model's head more than {num_classes} classes, correct the list, or "
+            "if it counts from 1 add first_label: 1 to its data (--first-label 1)"
         )
 
     @property
@@ -294,6 +348,21 @@ class ClipList(Sequence[ClipEntry]):
         ends = self._columns["caption_end"]
         start = int(ends[index - 1]) if index else 0
         return tuple(self._captions[place] for place in range(start, int(ends[index])))
+
+    def digest(self) -> str:
+        """Return a hash of what the clips are: names, parts, labels, captions, in their order.
+
+        The folder that all paths have in common is left out, as is `root`: clips that were moved
+        have the same digest.
+        """
+        digest = hashlib.sha256(f"{len(self)} {self._templates} {self.class_names}".encode())
+        for text in (*self._paths.without(self._paths.common_folder()), self._captions.blob):
+            digest.update(np.ascontiguousarray(text).data)
+        for name in _COLUMNS:
+            if name != "line":
+                column = self._columns[name]
+                digest.update((column[:1].copy() if column.strides == (0,) else column).data)
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         return f"ClipList({len(self)} clips of {self.file!r})"

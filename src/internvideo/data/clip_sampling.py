@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from internvideo.config import config_class
-from internvideo.errors import ConfigError
 from internvideo.video import sampling as rules
 from internvideo.video.sampling import FrameIndices, NumpyRandom
 
-__all__ = ["ClipSampling", "Part", "SamplingRule", "part_frames"]
+__all__ = ["ClipSampling", "Part", "SamplingConfig", "part_frames"]
 
 SamplingRule: TypeAlias = Literal[
-    "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "viclip", "middle"
+    "pretrain", "dense", "segment", "umt", "kinetics-sparse", "uniform", "viclip", "middle"
 ]
 _STRIDED = ("pretrain", "dense")
 
@@ -27,7 +25,7 @@ class Part:
     """The annotated part of a longer video.
 
     Attributes:
-        start: its begin in seconds.
+        start: its start in seconds.
         end: its end in seconds.
         duration: length of the whole video in seconds.
     """
@@ -38,34 +36,42 @@ class Part:
 
 
 @config_class
-class ClipSampling:
-    """How the frames of a training clip are drawn, see `internvideo.video.sampling`.
+class SamplingConfig:
+    """Which frames of a training video make the clip, see `internvideo.video.sampling`.
 
     Attributes:
         rule: "pretrain" `pretrain_indices`, "dense" `dense_indices`, "segment" `segment_indices`
-            (`activitynet_indices` in a part of a video), "kinetics-sparse"
+            (`activitynet_indices` in a part of a video), "umt" `umt_indices`, "kinetics-sparse"
             `kinetics_sparse_indices`, "uniform" `uniform_indices`, "viclip" `viclip_indices`, drawn
             in each interval, "middle" the same, in the middle of each.
-        clip_length: frames of the clip.
         frame_stride: distance between frames, for "pretrain" and "dense"; the others spread their
             frames over the whole video.
-        strides: another stride for videos whose path holds this text; the first match counts.
+        strides: another stride for videos whose path holds this text (hybrid lists); the first
+            match counts.
 
     Raises:
         ConfigError: an unknown rule, or strides for a rule that has none.
     """
 
     rule: SamplingRule = "dense"
-    clip_length: PositiveInt = 16
     frame_stride: PositiveInt = 4
-    strides: Mapping[str, PositiveInt] = field(default_factory=dict)
+    strides: dict[str, PositiveInt] = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.strides and not self.strided:
-            raise ConfigError(
+            raise ValueError(
                 f"sampling rule {self.rule!r} spreads its frames over the whole video; strides "
                 f"need one of: {', '.join(_STRIDED)}"
             )
+
+    def for_clips(self, clip_length: int) -> ClipSampling:
+        """Return the same for clips of so many frames."""
+        return ClipSampling(
+            rule=self.rule,
+            frame_stride=self.frame_stride,
+            strides=self.strides,
+            clip_length=clip_length,
+        )
 
     @property
     def strided(self) -> bool:
@@ -75,6 +81,13 @@ class ClipSampling:
     def stride(self, key: str) -> int:
         """Return the stride for the video of this path."""
         return next((n for text, n in self.strides.items() if text in key), self.frame_stride)
+
+
+@config_class
+class ClipSampling(SamplingConfig):
+    """How the frames of a training clip are drawn; `clip_length` is their number."""
+
+    clip_length: PositiveInt = 16
 
     def indices(
         self,
@@ -124,6 +137,8 @@ class ClipSampling:
                 )
             case "segment":
                 return rules.segment_indices(num_frames, clip_length=length, rng=rng)
+            case "umt":
+                return rules.umt_indices(num_frames, clip_length=length, rng=rng)
             case "kinetics-sparse":
                 return rules.kinetics_sparse_indices(num_frames, clip_length=length, rng=rng)
             case "uniform":

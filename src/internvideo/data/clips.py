@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import ClipSampling, Part, part_frames
-from internvideo.data.numbered_frames import NumberedFrames
-from internvideo.data.samples import Sample
-from internvideo.data.still_image import StillImage
+from internvideo.data.samples import ClipViews, Sample
 from internvideo.errors import VideoError
 from internvideo.video import Preprocessing, Video
+from internvideo.video.frames import Window
 from internvideo.video.preprocessing import FrameSource
+from internvideo.video.rawframes import FrameFiles
 
-__all__ = ["ClipViews", "VideoListSource", "entry_part", "open_entry"]
-
-
-class ClipViews(NamedTuple):
-    """All views of one clip, for evaluation.
-
-    Attributes:
-        views: normalised views "v 3 t h w", in the order of the protocol.
-        label: class number, or None.
-        key: name of the clip.
-    """
-
-    views: Float[Tensor, "v c t h w"]
-    label: int | None
-    key: str
+__all__ = ["VideoListSource", "entry_part", "frame_files", "open_entry"]
 
 
 class VideoListSource:
@@ -83,7 +64,7 @@ class VideoListSource:
         with self.open(index) as video:
             return _views(entry, video, protocol, whole_video=self.whole_videos)
 
-    def open(self, index: int) -> Video | NumberedFrames | StillImage:
+    def open(self, index: int) -> Video:
         """Open the whole video of a clip.
 
         Raises:
@@ -118,19 +99,18 @@ class VideoListSource:
         self.clips.check_labels(num_classes)
 
 
-def open_entry(entry: ClipEntry) -> Video | NumberedFrames | StillImage:
-    """Open the video, the numbered frame files or the still image of an entry."""
-    if entry.template is None and entry.is_image:
-        return StillImage(entry.path)
+def open_entry(entry: ClipEntry) -> Video:
+    """Open the video, the frame files or the still image of an entry."""
+    if entry.template is None:
+        return Video(entry.path, still=entry.is_image)
+    return Video(entry.path, pattern=frame_files(entry) or _glob_of(entry.template))
+
+
+def frame_files(entry: ClipEntry) -> FrameFiles | None:
+    """Return the frame files of an entry, where the annotation counts them."""
     if entry.template is None or entry.num_frames is None:
-        pattern = None if entry.template is None else _glob_of(entry.template)
-        return Video(entry.path, pattern=pattern)
-    return NumberedFrames(
-        entry.path,
-        template=entry.template,
-        first_frame=entry.first_frame,
-        num_frames=entry.num_frames,
-    )
+        return None
+    return FrameFiles(template=entry.template, first=entry.first_frame, count=entry.num_frames)
 
 
 def _glob_of(template: str) -> str:
@@ -165,8 +145,8 @@ def _sample(
     sampling: ClipSampling | None,
 ) -> Sample:
     """Draw the frames and the caption of one training clip and decode it."""
-    part = None if isinstance(video, StillImage) else entry_part(entry, video)
-    if isinstance(video, StillImage):
+    part = None if entry.is_image else entry_part(entry, video)
+    if entry.is_image:
         indices = np.zeros(1, np.int64)
     elif sampling is not None:
         indices = sampling.indices(video.num_frames, video.fps, rng, entry.path, part=part)
@@ -186,16 +166,5 @@ def _views(
 ) -> ClipViews:
     """Return all views of an entry; each frame is decoded once."""
     part = None if whole_video else entry_part(entry, video)
-    seen = video if part is None else _Window(video, *part_frames(video.num_frames, part))
+    seen = video if part is None else Window(video, *part_frames(video.num_frames, part))
     return ClipViews(protocol.load(seen), entry.label, entry.key)
-
-
-class _Window:
-    """Some consecutive frames of a video, as a video."""
-
-    def __init__(self, video: FrameSource, first: int, count: int) -> None:
-        self._video, self._first = video, first
-        self.num_frames, self.fps = count, video.fps
-
-    def frames(self, indices: Sequence[int]) -> UInt8[Tensor, "t h w c"]:
-        return self._video.frames([self._first + index for index in indices])

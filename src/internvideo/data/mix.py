@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from internvideo.data.clips import ClipViews
-from internvideo.data.samples import EvaluationSource, Sample
+from internvideo.data.samples import ClipViews, EvaluationSource, Sample
 from internvideo.errors import ConfigError
 from internvideo.video import Preprocessing
 

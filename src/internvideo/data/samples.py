@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from internvideo.data.clips import ClipViews
-    from internvideo.video import Preprocessing
+from internvideo.video import Preprocessing
 
-__all__ = ["ClipSource", "EvaluationSource", "Sample"]
+__all__ = ["ClipSource", "ClipViews", "EvaluationSource", "Sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +22,27 @@ class Sample:
         frames: uint8 RGB "t h w c".
         caption: one sentence, or None.
         label: class index, or None.
-        key: what tells the video from all others of its source: its path or member name.
+        key: the name of the video in its source, and of no other: its path or member name.
     """
 
     frames: UInt8[np.ndarray, "t h w c"]
     caption: str | None = None
     label: int | None = None
     key: str = ""
+
+
+class ClipViews(NamedTuple):
+    """All views of one clip, for evaluation.
+
+    Attributes:
+        views: normalised views "v 3 t h w", in the order of the protocol.
+        label: class number, or None.
+        key: name of the clip.
+    """
+
+    views: Float[Tensor, "v c t h w"]
+    label: int | None
+    key: str
 
 
 class ClipSource(Protocol):
@@ -61,7 +74,7 @@ class EvaluationSource(ClipSource, Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the labels in their order, where the data tells them."""
+        """Names of the labels in their order, where the data names them."""
         ...
 
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:

@@ -16,18 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from internvideo.data.clip_list import ClipEntry, is_image
-from internvideo.data.formats.fields import as_whole_number
-from internvideo.data.timestamps import parse_seconds
+from internvideo.annotations import Segment, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.files import json_text
+from internvideo.formats.fields import as_whole_number
+from internvideo.formats.timestamps import parse_seconds
 from internvideo.video import VIDEO_SUFFIXES
-from internvideo.video.rawframes import IMAGE_SUFFIXES
+from internvideo.video.rawframes import IMAGE_SUFFIXES, is_image
 
 __all__ = ["FACTS", "INDEX_NAME", "ShardColumns", "index_from_json", "index_to_json", "scan_tar"]
 
 INDEX_NAME = "index.json"
 _FORMAT, _VERSION = "internvideo-shards", 1
+_WHOLE = ("label", "duration", "line")
 FACTS = ("label", "start", "end", "duration", "captions", "line")
 """What a shard knows of a clip, as in `ClipEntry`; each as far as it was annotated."""
 
@@ -64,11 +65,13 @@ class ShardColumns:
         self.sizes.append(size)
         self.entries.append(facts)
 
-    def clips(self) -> Iterator[ClipEntry]:
-        """Yield what a clip list says of each; its path is the member name."""
+    def records(self) -> Iterator[VideoAnnotation]:
+        """Yield the annotation of each member, whose path is its name."""
         for member, facts in zip(self.members, self.entries, strict=True):
-            captions = tuple(facts.get("captions") or ())
-            yield ClipEntry(path=member, **{**facts, "captions": captions})
+            whole = {name: facts[name] for name in _WHOLE if facts.get(name) is not None}
+            start, captions = facts.get("start"), tuple(facts.get("captions") or ())
+            parts = () if start is None else (Segment(start=start, end=facts.get("end")),)
+            yield VideoAnnotation(path=member, captions=captions, segments=parts, **whole)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values; facts that no clip has are left out."""
@@ -163,8 +166,9 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                if member.isfile():
-                    path = PurePosixPath(member.name)
+                path = PurePosixPath(member.name)
+                # macOS puts a file `._NAME` of its own beside each.
+                if member.isfile() and not path.name.startswith("._"):
                     stem, _, extensions = path.name.partition(".")
                     key = str(path.with_name(stem)) if stem else member.name
                     extension = extensions.rpartition(".")[2].lower()

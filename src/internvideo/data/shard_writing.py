@@ -35,9 +35,7 @@ from torch import Tensor
 from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.data.clip_sampling import Part, part_frames
 from internvideo.data.clips import entry_part, open_entry
-from internvideo.data.numbered_frames import NumberedFrames
 from internvideo.data.shard_index import FACTS, INDEX_NAME, ShardColumns, index_to_json
-from internvideo.data.still_image import StillImage
 from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.files import json_text, replacing, sha256_of, write_whole
 from internvideo.video import Video, write_video
@@ -280,13 +278,12 @@ def _packed(entry: ClipEntry, *, short_side: int | None, cut: bool) -> _Packed:
         with open_entry(entry) as video:
             first = video.frames([0])[0]
             smaller = short_side if short_side and min(first.shape[:2]) > short_side else None
-            if isinstance(video, StillImage):
+            if entry.is_image:
                 if smaller is not None:
                     return _Packed(_encoded_image(first, smaller), ".jpg")
             else:
                 part = entry_part(entry, video) if cut else None
-                frames = isinstance(video, NumberedFrames) or video.codec == "images"
-                if smaller is not None or frames or part is not None:
+                if smaller is not None or video.codec == "images" or part is not None:
                     return _Packed(_encoded(video, part, smaller), ".mp4")
         source = resolve_source(entry.path)
         with source.open() as file:
@@ -297,7 +294,7 @@ def _packed(entry: ClipEntry, *, short_side: int | None, cut: bool) -> _Packed:
         return _Packed(reason=str(error))
 
 
-def _encoded(video: Video | NumberedFrames, part: Part | None, short_side: int | None) -> bytes:
+def _encoded(video: Video, part: Part | None, short_side: int | None) -> bytes:
     total = video.num_frames
     first, count = (0, total) if part is None else part_frames(total, part)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from internvideo.data.clip_sampling import ClipSampling
-from internvideo.data.clips import ClipViews
-from internvideo.data.samples import Sample
+from internvideo.data.samples import ClipViews, Sample
 from internvideo.errors import DataError
 from internvideo.video import Preprocessing
+from internvideo.video.frames import FramesInMemory
 from internvideo.world import CaptionMix, Encoding, World
 
 __all__ = ["EVALUATION_SEED", "WorldSource"]
@@ -70,7 +65,7 @@ class WorldSource:
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
         """Return all views of clip `index`."""
         clip = self.world[self.start + index]
-        views = protocol.load(_Painted(clip.frames))
+        views = protocol.load(FramesInMemory(clip.frames, fps=float(Encoding().fps)))
         return ClipViews(views, self._actions.index(clip.truth.action), self.key(index))
 
     def key(self, index: int) -> str:
@@ -92,19 +87,3 @@ class WorldSource:
                 f"the world has {len(self._actions)} actions, but the model's head only "
                 f"{num_classes} classes; set model.num_classes: {len(self._actions)}"
             )
-
-
-class _Painted:
-    """Frames in memory, as a video."""
-
-    fps = float(Encoding().fps)
-
-    def __init__(self, frames: UInt8[np.ndarray, "t h w c"]) -> None:
-        self._frames = torch.from_numpy(frames)
-
-    @property
-    def num_frames(self) -> int:
-        return len(self._frames)
-
-    def frames(self, indices: Sequence[int]) -> UInt8[Tensor, "t h w c"]:
-        return self._frames[list(indices)]

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.errors import ConfigError, VideoError
 from internvideo.evaluation.engine import Answerer, Batch, Seen
 from internvideo.evaluation.videos import ask_videos
-from internvideo.models.classifier import VideoClassifier
-from internvideo.models.dual_encoder import DualEncoder
-from internvideo.models.probe import ProbeClassifier
-from internvideo.models.videomae import VideoMAE
+from internvideo.models.contract import has
 from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
@@ -40,7 +35,9 @@ class VideoEmbedder(Answerer[Tensor]):
 
     def __init__(self, model: LoadedModel) -> None:
         super().__init__(model.model, model.protocol)
-        self.embed = partial(clip_vectors, model.model, name=model.name)
+        if not has(model.model, "embed"):
+            raise ConfigError(f"{model.name} gives no embeddings of videos")
+        self.embed = model.model.embed
 
     def answer(self, batch: Batch) -> list[Float[Tensor, " d"]]:
         """Return a vector of unit length for each video."""
@@ -92,34 +89,3 @@ def _one_view(
     chosen = rearrange(frames[:, picked], "b p h w c -> (b p) h w c")
     resized = protocol.resize(chosen, crop_index=crop)
     return protocol.normalize(rearrange(resized, "(b p) y x c -> b p y x c", p=len(picked)))
-
-
-def clip_vectors(
-    model: nn.Module, clips: Float[Tensor, "b c t y x"], *, name: str
-) -> Float[Tensor, "b d"]:
-    """Return a vector of unit length for each clip, in float32.
-
-    Two-tower models embed into the space of their sentences; classifiers give the feature in front
-    of their head, encoders their class token or the mean of their tokens.
-
-    Args:
-        model: of the zoo.
-        clips: normalised, on the device of the model.
-        name: of the model, for messages.
-
-    Raises:
-        ConfigError: the model has no video encoder.
-    """
-    encoder: Any = model
-    if isinstance(model, DualEncoder):
-        vectors = model.encode_video(clips)
-    elif isinstance(model, VideoClassifier):
-        vectors = model.pool(model.forward_features(clips))
-    elif isinstance(model, VideoMAE | ProbeClassifier):
-        vectors = model.encoder(clips).pool("mean")
-    elif hasattr(model, "forward_features"):
-        features = encoder.forward_features(clips)
-        vectors = features.pool("mean") if features.cls is None else features.cls
-    else:
-        raise ConfigError(f"{name} gives no embeddings of videos")
-    return F.normalize(vectors.float(), dim=1)

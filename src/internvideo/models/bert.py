@@ -66,7 +66,7 @@ class BertFusionEncoder(nn.Module):
         self.reset_parameters()
         self.register_state_dict_post_hook(_store_twice)
         self.register_load_state_dict_pre_hook(_refuse_untied)
-        self.register_load_state_dict_post_hook(lambda module, _: module._tie())
+        self.register_load_state_dict_post_hook(_tie_again)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -167,6 +167,11 @@ def _store_twice(
     for copy in _COPIES:
         if prefix + copy in state and not state[prefix + copy].is_meta:
             state[prefix + copy] = state[prefix + copy].clone()
+
+
+def _tie_again(module: nn.Module, _missing: object) -> None:
+    assert isinstance(module, BertFusionEncoder)
+    module._tie()
 
 
 def _refuse_untied(

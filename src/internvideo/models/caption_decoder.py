@@ -215,7 +215,7 @@ class CrossAttention(nn.Module):
         x = self.norm(x)
         q = rearrange(self.to_q(x), "b l (h e) -> b h l e", h=self.num_heads)
         shared = (-1, self.num_heads, -1, -1)
-        mixed = attention(q.expand(len(k), -1, -1, -1), k.expand(shared), v.expand(shared))
+        mixed = attention(q.expand(k.shape[0], -1, -1, -1), k.expand(shared), v.expand(shared))
         read = self.to_out(rearrange(mixed, "b h l e -> b l (h e)"))
         return read if self.ff is None else read + self.ff(x)
 

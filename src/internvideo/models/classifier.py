@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models import vit
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoFeatures, unit
 from internvideo.models.layers import init_module
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
@@ -85,6 +85,7 @@ class VideoClassifier(VideoViT):
         torch.Size([1, 10])
     """
 
+    capabilities = frozenset({"features", "embed", "classes"})
     config: VideoClassifierConfig
     linear_init = partial(nn.init.trunc_normal_, std=0.02)
 
@@ -125,6 +126,10 @@ class VideoClassifier(VideoViT):
                 return self.fc_norm(features.tokens).flatten(1)
             case kind:
                 return self.fc_norm(features.pool(kind))
+
+    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
+        """Return the feature in front of the head, scaled to unit length, in float32."""
+        return unit(self.pool(self.forward_features(video)))
 
     def forward(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:  # type: ignore[override]
         """Return the logits."""

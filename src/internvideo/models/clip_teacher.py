@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions
 from internvideo.models.clip_layers import CLIPBlock, CLIPLayerNorm, CLIPTransformer
-from internvideo.models.features import VideoFeatures
-from internvideo.models.layers import attention
+from internvideo.models.contract import VideoEncoder, VideoFeatures
+from internvideo.models.layers import attention, run_blocks
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid
 
 __all__ = [
@@ -97,7 +97,7 @@ class Observation:
     last_layer: int
 
 
-class CLIPTeacher(nn.Module):
+class CLIPTeacher(VideoEncoder, nn.Module):
     """CLIP's image tower over the frames of clips; frozen, and always in evaluation mode.
 
     Example:
@@ -107,6 +107,8 @@ class CLIPTeacher(nn.Module):
         >>> teacher.targets(seen, places).shape
         torch.Size([6, 1, 320, 512])
     """
+
+    capabilities = frozenset({"features", "embed"})
 
     def __init__(self, config: CLIPTeacherConfig) -> None:
         super().__init__()
@@ -145,7 +147,7 @@ class CLIPTeacher(nn.Module):
         """Yield the blocks."""
         yield from self.transformer.block_modules()
 
-    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "f m d"]:
+    def embed_patches(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "f m d"]:
         """Return the tokens of every frame before the first block, the class token first.
 
         Raises:
@@ -178,7 +180,7 @@ class CLIPTeacher(nn.Module):
                 f"layers {list(layers)} must be increasing numbers from 0 to {depth - 1}"
             )
         *wanted, last = layers
-        x, hidden = self.embed(video), []
+        x, hidden = self.embed_patches(video), []
         for index, block in enumerate(self.transformer.resblocks[:last]):
             x = block(x)
             if index in wanted:
@@ -220,21 +222,36 @@ class CLIPTeacher(nn.Module):
         return F.normalize(features.float(), dim=-1)
 
     @torch.no_grad()
-    def forward_features(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
-        """Return patch and class tokens of all frames after `ln_post`, not projected."""
-        t, rows, columns = tubelet_grid(video, tubelet_size=1, patch_size=self.config.patch_size)
-        x = rearrange(
-            self.ln_post(self.transformer(self.embed(video))), "(b t) m d -> b t m d", t=t
-        )
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Return patch and class tokens of all frames after `ln_post`, not projected.
+
+        Args:
+            video: normalised pixels.
+            layers: blocks whose patch tokens to return as `hidden`; negative numbers count from the
+                end.
+        """
+        grid = tubelet_grid(video, tubelet_size=1, patch_size=self.config.patch_size)
+        x, outputs = run_blocks(self.block_modules(), self.embed_patches(video), layers)
+
+        def patches(tokens: Tensor) -> Float[Tensor, "b n d"]:
+            return rearrange(tokens[:, 1:], "(b t) n d -> b (t n) d", t=grid[0])
+
+        x = self.ln_post(x)
         return VideoFeatures(
-            tokens=rearrange(x[:, :, 1:], "b t n d -> b (t n) d"),
-            grid=(t, rows, columns),
-            frame_cls=x[:, :, 0],
+            tokens=patches(x),
+            grid=grid,
+            hidden=tuple(map(patches, outputs)),
+            frame_cls=rearrange(x[:, 0], "(b t) d -> b t d", t=grid[0]),
         )
 
-    def forward(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
-        """Encode clips; see `forward_features`."""
-        return self.forward_features(video)
+    forward = forward_features
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor]:
+        """Return clips of two frames: any number works."""
+        side = self.config.image_size
+        return (torch.randn(batch, 3, 2, side, side),)
 
     def _block(self, index: int) -> CLIPBlock:
         block = self.transformer.resblocks[index]

@@ -155,7 +155,7 @@ class CLIPTextEncoder(nn.Module):
     def pool(self, tokens: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]) -> Float[Tensor, "b d"]:
         """Pick the end-of-text token: the first position of the largest id."""
         end = ids.argmax(dim=-1)
-        return tokens[torch.arange(len(tokens), device=tokens.device), end]
+        return tokens[torch.arange(tokens.shape[0], device=tokens.device), end]
 
     def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """Map the pooled token into the joint space."""

@@ -21,7 +21,7 @@ positions, d width of the text, w width of the video, e joint dimension, v vocab
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -36,7 +36,7 @@ from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderCon
 from internvideo.models.caption_writer import CaptionStrategy, write_captions
 from internvideo.models.clip_layers import CLIPLayerNorm
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder, TextFeatures
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
 from internvideo.models.pooled_vit import PooledVideoViT
 from internvideo.models.tokenizer import CLIPTokenizer, Tokenizer, WordTokenizer
 from internvideo.models.uniformerv2 import SIZES as UNIFORMERV2_SIZES
@@ -132,7 +132,7 @@ class InternVideoMMOutput:
     caption_logits: Float[Tensor, "b k v"] | None
 
 
-class InternVideoMM(nn.Module):
+class InternVideoMM(VideoEncoder, nn.Module):
     """The two towers, their scale, and the caption decoder.
 
     Video tower and decoder have the names of the official files below `clip.` and
@@ -146,10 +146,12 @@ class InternVideoMM(nn.Module):
         >>> model.caption(video, strategy="beam", num_beams=4)
     """
 
+    capabilities = frozenset({"features", "embed", "text", "captions"})
     # As in the released recipes: embedding tables do not decay, the decoder's queries do.
     undecayed_names: ClassVar[frozenset[str]] = frozenset(
         {
             "cls_token",
+            "logit_scale",
             "mask_token",
             "pos_embed",
             "positional_embedding",
@@ -185,6 +187,8 @@ class InternVideoMM(nn.Module):
         self.logit_scale = nn.Parameter(torch.full((), config.logit_scale_init))
         shape = config.decoder
         self.caption_decoder = CaptionDecoder(shape) if shape is not None else None
+        if shape is None:
+            self.capabilities = self.capabilities - {"captions"}
         self.tokenizer = config.build_tokenizer()
         self._reset_own()
 
@@ -206,8 +210,7 @@ class InternVideoMM(nn.Module):
 
     def reset_buffers(self) -> None:
         """Make the tables that are no part of the state, after building on the meta device."""
-        if isinstance(self.visual, PooledVideoViT):
-            self.visual.reset_buffers()
+        self.visual.reset_buffers()
 
     def block_modules(self) -> Iterator[nn.Module]:
         """Yield the blocks of towers and decoder: the units to checkpoint, compile or shard."""
@@ -228,24 +231,29 @@ class InternVideoMM(nn.Module):
             self.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
         return torch.exp(-self.logit_scale)
 
-    def video_features(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
-        """Encode clips; one frame (t = 1) is an image."""
-        return self.visual(video)
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode clips; one frame (t = 1) is an image. See the video tower."""
+        return self.visual.forward_features(video, layers=layers)
 
-    def pool_video(self, features: VideoFeatures) -> Float[Tensor, "b w"]:
-        """Return one normed vector a clip, before the projection into the joint space."""
-        if isinstance(self.visual, PooledVideoViT):
-            return self.visual.norm(features.pool(self.visual.pool))
-        assert self.visual_ln_post is not None
-        return self.visual_ln_post(features.cls)
+    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b e"]:
+        """Return a vector of unit length for each clip, in the space of the texts."""
+        return unit(self.encode_video(video))
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:
+        """Return random clips, and texts of random tokens as long as the context."""
+        text = self.config.text
+        ids = torch.randint(text.vocab_size, (batch, text.context_length))
+        return (*self.visual.example_inputs(batch), ids)
 
     def project_video(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map encoded clips into the joint space (not normalised)."""
-        pooled = self.pool_video(features)
         if isinstance(self.visual, PooledVideoViT):
-            return self.visual.proj(pooled)
+            return self.visual.project(features)
+        assert self.visual_ln_post is not None
         assert self.visual_proj is not None
-        return pooled @ self.visual_proj
+        return self.visual_ln_post(features.cls) @ self.visual_proj
 
     def encode_video(
         self, video: Float[Tensor, "b c t y x"], *, normalize: bool = True
@@ -256,7 +264,7 @@ class InternVideoMM(nn.Module):
             video: normalised pixels; any number of frames.
             normalize: scale every embedding to unit length, in float32 whatever the model's dtype.
         """
-        embedding = self.project_video(self.video_features(video))
+        embedding = self.project_video(self.forward_features(video))
         return F.normalize(embedding.float(), dim=-1) if normalize else embedding
 
     def text_features(
@@ -273,14 +281,25 @@ class InternVideoMM(nn.Module):
         return F.normalize(embedding.float(), dim=-1) if normalize else embedding
 
     def forward(
-        self, video: Float[Tensor, "b c t y x"], ids: Int[Tensor, "b l"], *, caption: bool = True
+        self,
+        video: Float[Tensor, "b c t y x"],
+        ids: Int[Tensor, "b l"],
+        *,
+        caption: bool | None = None,
     ) -> InternVideoMMOutput:
         """Embed a batch of pairs for the contrastive loss and, if wanted, predict the captions.
+
+        Args:
+            video: normalised pixels.
+            ids: one text a clip.
+            caption: whether to predict the captions; None: where there is a decoder.
 
         Raises:
             ConfigError: captions are wanted of a model without a decoder.
         """
-        clips, texts = self.video_features(video), self.text_features(ids)
+        if caption is None:
+            caption = self.caption_decoder is not None
+        clips, texts = self.forward_features(video), self.text_features(ids)
         return InternVideoMMOutput(
             video=F.normalize(self.project_video(clips).float(), dim=-1),
             text=F.normalize(texts.embedding.float(), dim=-1),
@@ -300,7 +319,7 @@ class InternVideoMM(nn.Module):
         causal decoder gives the same numbers with it.
 
         Args:
-            features: of the clips, from `video_features`.
+            features: of the clips, from `forward_features`.
             ids: one text a clip.
             text: the encoded texts, from `text_features`; None encodes them.
         """
@@ -341,7 +360,7 @@ class InternVideoMM(nn.Module):
             self.text_encoder,
             self._decoder(),
             self.tokenizer,
-            context(self.video_features(video)),
+            context(self.forward_features(video)),
             strategy=strategy,
             num_beams=num_beams,
             length_penalty=length_penalty,

@@ -8,13 +8,13 @@ them visible; e joint dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
 __all__ = ["Pool", "PooledVideoViT"]
@@ -22,7 +22,7 @@ __all__ = ["Pool", "PooledVideoViT"]
 Pool = Literal["mean", "max", "mean+max"]
 
 
-class PooledVideoViT(nn.Module):
+class PooledVideoViT(VideoEncoder, nn.Module):
     """A `VideoViT` as the video tower: pooled tokens, optional norm, linear projection.
 
     Args:
@@ -32,6 +32,8 @@ class PooledVideoViT(nn.Module):
         projection_norm: "batch" puts a BatchNorm without affine parameters in front of the
             projection, see `models.viclip`.
     """
+
+    capabilities = frozenset({"features", "embed"})
 
     def __init__(
         self,
@@ -71,14 +73,17 @@ class PooledVideoViT(nn.Module):
         """Yield the blocks of the encoder."""
         yield from self.encoder.block_modules()
 
-    def forward(
+    def forward_features(
         self,
         video: Float[Tensor, "b c t y x"],
         *,
         visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
+        layers: Sequence[int] = (),
     ) -> VideoFeatures:
         """Encode a clip; see `VideoViT.forward_features`."""
-        return self.encoder(video, visible=visible)
+        return self.encoder.forward_features(video, visible=visible, layers=layers)
+
+    forward = forward_features
 
     def project(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map the pooled tokens into the joint space (not normalised)."""

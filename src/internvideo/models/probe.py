@@ -6,26 +6,28 @@
 `features` is the frozen part, `classify` the trained one; what the first gives may be kept on disk
 and reused, the second then trains in seconds.
 
-Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; d width, k classes.
+Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n tokens, h
+heads, d width, k classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models import vit
-from internvideo.models.attentive_pool import AttentivePool
-from internvideo.models.layers import init_module
+from internvideo.models.contract import VideoEncoder, VideoFeatures
+from internvideo.models.layers import attention, init_module
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
-__all__ = ["SIZES", "ProbeClassifier", "ProbeClassifierConfig"]
+__all__ = ["SIZES", "AttentivePool", "ProbeClassifier", "ProbeClassifierConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +60,45 @@ class ProbeClassifierConfig:
             )
 
 
-class ProbeClassifier(nn.Module):
+class AttentivePool(nn.Module):
+    """Cross-attention of one learned query over the tokens.
+
+    Where the mean weighs all places alike, the query finds those that matter.
+
+    Args:
+        width: of the tokens and of the result.
+        num_heads: heads; each has `width // num_heads` channels.
+        norm_eps: of the LayerNorm.
+    """
+
+    def __init__(self, width: int, num_heads: int, *, norm_eps: float = 1e-6) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.query = nn.Parameter(torch.empty(1, 1, width))
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        self.apply(partial(init_module, linear=partial(nn.init.trunc_normal_, std=0.02)))
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        """Pool the tokens of each clip."""
+        kv = rearrange(
+            self.kv(self.norm(tokens)), "b n (k h d) -> k b h n d", k=2, h=self.num_heads
+        )
+        keys, values = kv.unbind(0)
+        query = repeat(self.query, "1 1 (h d) -> b h 1 d", b=tokens.shape[0], h=self.num_heads)
+        pooled = attention(query.to(keys.dtype), keys, values)
+        return self.proj(rearrange(pooled, "b h 1 d -> b (h d)"))
+
+
+class ProbeClassifier(VideoEncoder, nn.Module):
     """Video classifier on a frozen encoder; call it with a normalised clip to get its logits.
 
     The encoder needs no gradients and stays in evaluation mode whatever `train` says.
@@ -69,11 +109,14 @@ class ProbeClassifier(nn.Module):
         torch.Size([1, 10])
     """
 
+    capabilities = frozenset({"features", "embed", "classes"})
+    encoder_class: type[nn.Module] = VideoViT
+
     def __init__(self, config: ProbeClassifierConfig) -> None:
         super().__init__()
         self.config = config
         width = config.encoder.width
-        self.encoder = VideoViT(config.encoder).requires_grad_(False).eval()
+        self.encoder: Any = self.encoder_class(config.encoder).requires_grad_(False).eval()
         self.pool = AttentivePool(width, config.num_heads) if config.head == "attentive" else None
         normalised = config.head == "linear" and config.batch_norm
         self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6) if normalised else nn.Identity()
@@ -105,6 +148,16 @@ class ProbeClassifier(nn.Module):
         super().train(mode)
         self.encoder.eval()
         return self
+
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode a clip; see `VideoViT.forward_features`."""
+        return self.encoder.forward_features(video, layers=layers)
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor]:
+        """Return random clips."""
+        return self.encoder.example_inputs(batch)
 
     @torch.no_grad()
     def features(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b *n d"]:

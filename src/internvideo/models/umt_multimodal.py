@@ -7,19 +7,22 @@
                     └───► upper BERT layers, looking at the video ──┬─► itm_head: is it the text?
                                                                     └─► hidden words
 
-Two towers for a fast comparison (it is a `DualEncoder`), and a fusion of both for a careful one.
+Two towers for a fast comparison (`contract.DualEncoder`), and a fusion of both for a careful one.
 Names are those of the released files.
 
 Letters: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n video tokens, d
-their width; l text length, w text width; e joint dimension; s pooled steps, the frames.
+their width; l text length, w text width; e joint dimension; s pooled steps, the frames;
+v vocabulary; k aligned layers, f width of their targets.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +33,13 @@ from internvideo.errors import ConfigError
 from internvideo.models import bert, clip_teacher, unmasked_teacher
 from internvideo.models.bert import BertConfig, BertFusionEncoder
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
+from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
 from internvideo.models.umt_vision import UMTVision
 from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.models.wordpiece import WordPieceTokenizer, read_vocabulary
 
-__all__ = ["SIZES", "TextTokens", "UMTMultimodal", "UMTMultimodalConfig"]
+__all__ = ["SIZES", "TextTokens", "UMTMultimodal", "UMTMultimodalConfig", "UMTMultimodalOutput"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,16 +104,6 @@ class UMTMultimodalConfig:
         """Shape of the video encoder."""
         return self.vision.encoder
 
-    @property
-    def image_size(self) -> int:
-        """Pixels of the square frames that the model is made for."""
-        return self.encoder.image_size
-
-    @property
-    def num_frames(self) -> int:
-        """Frames that the model is made for."""
-        return self.encoder.num_frames
-
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
@@ -128,7 +122,26 @@ class TextTokens:
         return TextTokens(self.tokens[index], self.shown[index])
 
 
-class UMTMultimodal(nn.Module):
+@dataclass(frozen=True)
+class UMTMultimodalOutput:
+    """What the model says of a batch of pairs.
+
+    Attributes:
+        video: mean over the frames of their unit-norm float32 embeddings.
+        text: unit-norm float32 embeddings.
+        match: logits of "not its text" and "its text", see `UMTMultimodal.match_logits`.
+        words: logits of the word at each place; None without a word predictor.
+        answers: unit vectors of the aligned layers, see `UMTVision.answers`; None without decoders.
+    """
+
+    video: Float[Tensor, "b e"]
+    text: Float[Tensor, "b e"]
+    match: Float[Tensor, "b 2"]
+    words: Float[Tensor, "b l v"] | None
+    answers: Float[Tensor, "k b n f"] | None
+
+
+class UMTMultimodal(VideoEncoder, nn.Module):
     """Two towers, their temperature, and the fusion tower on top.
 
     Example:
@@ -137,8 +150,12 @@ class UMTMultimodal(nn.Module):
         >>> video = torch.randn(1, 3, 4, 224, 224)
         >>> ids = model.tokenizer(["a dog plays in the snow"])
         >>> model.encode_text(ids) @ model.encode_video(video).T  # cosine
-        >>> model.match(model.video_tokens(video), model.read(ids))  # probability
+        >>> model.match(model.forward_features(video).tokens, model.read(ids))  # probability
     """
+
+    capabilities = frozenset({"features", "embed", "text"})
+    # COMPAT: the temperature decays; the published rule spares vectors, and it is a number.
+    undecayed_names: ClassVar[frozenset[str]] = frozenset({"pos_embed", "scale"})
 
     def __init__(self, config: UMTMultimodalConfig) -> None:
         super().__init__()
@@ -214,9 +231,38 @@ class UMTMultimodal(nn.Module):
             self.temp.clamp_(self.config.temp_min, self.config.temp_max)
         return self.temp
 
-    def video_tokens(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b n d"]:
-        """Return all tokens of clips, what `match` looks at; any number of frames."""
-        return self.vision_encoder(video).tokens
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode clips of any number of frames; `match` looks at the tokens."""
+        return self.vision_encoder.encoder.forward_features(video, layers=layers)
+
+    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b e"]:
+        """Return a vector of unit length for each clip, in the space of the texts."""
+        return unit(self.encode_video(video))
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:
+        """Return random clips, and texts of random tokens as long as the context."""
+        ids = torch.randint(1, self.config.text.vocab_size, (batch, self.config.context_length))
+        return (*self.vision_encoder.encoder.example_inputs(batch), ids)
+
+    def forward(
+        self, video: Float[Tensor, "b c t y x"], ids: Int[Tensor, "b l"]
+    ) -> UMTMultimodalOutput:
+        """Look at a batch of pairs with all that the model has; nothing is hidden from it."""
+        features = self.vision_encoder(video, align=self.config.alignment)
+        text, answers = self.read(ids), None
+        fused = self.text_encoder.fuse(text.tokens, text.shown, features.tokens)
+        if self.config.alignment:
+            places = torch.arange(prod(features.grid), device=video.device)
+            answers = self.vision_encoder.answers(features, places.expand(video.shape[0], -1))
+        return UMTMultimodalOutput(
+            video=self.project_video(self.vision_encoder.pool(features)).mean(dim=1),
+            text=F.normalize(self.project_text(text).float(), dim=-1),
+            match=self.itm_head(fused[:, 0]),
+            words=self.text_encoder.predict_words(fused) if self.config.text.masked_lm else None,
+            answers=answers,
+        )
 
     def encode_frames(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b s e"]:
         """Embed every frame of clips, which see each other: unit vectors in float32.
@@ -277,7 +323,7 @@ class UMTMultimodal(nn.Module):
         """Return the logits of "not its text" and "its text" of pairs, row by row.
 
         Args:
-            video: from `video_tokens`.
+            video: tokens of `forward_features`.
             text: from `read`; the upper layers alone run here, so a text that is compared with many
                 videos is read once.
         """

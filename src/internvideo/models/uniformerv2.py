@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions
 from internvideo.models.clip_layers import CLIPBlock, CLIPLayerNorm
-from internvideo.models.features import Intermediates, VideoFeatures
-from internvideo.models.layers import drop_path_rates
+from internvideo.models.contract import VideoEncoder, VideoFeatures
+from internvideo.models.layers import DropPathAxis, drop_path_rates
 from internvideo.models.tubelets import cut_tubelets, tubelet_grid
 from internvideo.models.uniformerv2_blocks import GlobalUniBlock, LocalUniBlock, PositionalConv
 
@@ -66,6 +66,9 @@ class UniFormerV2Config:
         local_reduction: `width` over the channels inside a local relation aggregator.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         global_drop_path_rate: the same of the global blocks.
+        drop_path_axis: what stochastic depth drops: the branch of single clips, or as the reference
+            does that of single token positions, the same in all frames of the batch ("positions";
+            of a global block that of the whole batch). Local relations are dropped by clips always.
         global_drop_rate: dropout inside the MLP of the global blocks.
         frozen: the blocks and what comes before them stay as they are, and the video token alone is
             the feature: there is no balance with the class tokens.
@@ -85,6 +88,7 @@ class UniFormerV2Config:
     local_reduction: float = 1.5
     drop_path_rate: float = 0.0
     global_drop_path_rate: float = 0.0
+    drop_path_axis: DropPathAxis = "clips"
     global_drop_rate: float = 0.5
     frozen: bool = False
 
@@ -151,6 +155,7 @@ class UniFormerV2Transformer(nn.Module):
                 config.global_mlp_hidden,
                 drop_rate=config.global_drop_rate,
                 drop_path=rate,
+                drop_path_axis=config.drop_path_axis,
             )
             for rate in drop_path_rates(config.global_drop_path_rate, num_global)
         )
@@ -180,7 +185,7 @@ class UniFormerV2Transformer(nn.Module):
             wanted: blocks whose tokens to return too.
         """
         outputs: dict[int, Tensor] = {}
-        video_token = self.temporal_cls_token.to(x.dtype).expand(len(x), -1, -1)
+        video_token = self.temporal_cls_token.to(x.dtype).expand(x.shape[0], -1, -1)
         stages = iter(zip(self.dpe, self.dec, strict=True))
         for index, block in enumerate(self.resblocks):
             x = block(x)
@@ -198,18 +203,20 @@ class UniFormerV2Transformer(nn.Module):
 
 
 def _block(config: UniFormerV2Config, drop_path: float) -> CLIPBlock:
+    axis = config.drop_path_axis
     if config.local_mhra == "none":
-        return CLIPBlock(config.width, config.num_heads, drop_path=drop_path)
+        return CLIPBlock(config.width, config.num_heads, drop_path=drop_path, drop_path_axis=axis)
     return LocalUniBlock(
         config.width,
         config.num_heads,
         config.local_channels,
         double=config.local_mhra == "double",
         drop_path=drop_path,
+        drop_path_axis=axis,
     )
 
 
-class UniFormerV2(Intermediates, nn.Module):
+class UniFormerV2(VideoEncoder, nn.Module):
     """The encoder; call it with a normalised clip.
 
     Example:
@@ -219,6 +226,7 @@ class UniFormerV2(Intermediates, nn.Module):
         (torch.Size([1, 768]), torch.Size([1, 1568, 768]), torch.Size([1, 8, 768]))
     """
 
+    capabilities = frozenset({"features", "embed"})
     config: UniFormerV2Config
     # All matrices and tables decay in the published recipes, positions and video token included.
     undecayed_names: ClassVar[frozenset[str]] = frozenset()
@@ -258,7 +266,7 @@ class UniFormerV2(Intermediates, nn.Module):
         """Yield the blocks: the units to checkpoint, compile or shard."""
         yield from self.transformer.resblocks
 
-    def embed(
+    def embed_patches(
         self, video: Float[Tensor, "b c t y x"]
     ) -> tuple[Float[Tensor, "b k n d"], tuple[int, int, int]]:
         """Return the tokens of each time step before the first block, and their grid.
@@ -278,7 +286,7 @@ class UniFormerV2(Intermediates, nn.Module):
         patches = F.linear(pixels, self.conv1.weight.flatten(1))
         x = patches.unflatten(1, (t, h * w)) + positions[1:].to(patches.dtype)
         first = (self.class_embedding + positions[0]).to(x.dtype)
-        return self.ln_pre(torch.cat([first.expand(len(x), t, 1, -1), x], dim=2)), grid
+        return self.ln_pre(torch.cat([first.expand(x.shape[0], t, 1, -1), x], dim=2)), grid
 
     def forward_features(
         self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
@@ -299,7 +307,7 @@ class UniFormerV2(Intermediates, nn.Module):
             ValueError: the frames cannot be cut into patches without remainder.
         """
         wanted = [range(self.config.depth)[layer] for layer in layers]
-        x, grid = self.embed(video)
+        x, grid = self.embed_patches(video)
         x, feature, outputs = self.transformer(x, grid[1:], wanted)
         return VideoFeatures(
             tokens=x[:, :, 1:].flatten(1, 2),
@@ -309,9 +317,7 @@ class UniFormerV2(Intermediates, nn.Module):
             frame_cls=x[:, :, 0],
         )
 
-    def forward(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video)
+    forward = forward_features
 
 
 def _something_something(base: UniFormerV2Config, num_global: int) -> UniFormerV2Config:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models import uniformerv2
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoFeatures
 from internvideo.models.uniformerv2 import UniFormerV2, UniFormerV2Config
 
 __all__ = ["SIZES", "UniFormerV2Classifier", "UniFormerV2ClassifierConfig"]
@@ -47,6 +47,7 @@ class UniFormerV2Classifier(UniFormerV2):
         torch.Size([1, 10])
     """
 
+    capabilities = frozenset({"features", "embed", "classes"})
     config: UniFormerV2ClassifierConfig
 
     def __init__(self, config: UniFormerV2ClassifierConfig) -> None:

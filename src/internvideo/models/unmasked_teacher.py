@@ -17,6 +17,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Literal
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from internvideo.models import vit
 from internvideo.models.clip_teacher import last_layers
-from internvideo.models.features import VideoFeatures
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import init_module
 from internvideo.models.tubelets import take_tokens, tubelet_grid, visible_index
 from internvideo.models.vit import VideoViT, VideoViTConfig
@@ -92,7 +93,7 @@ class FeatureDecoder(nn.Module):
         return F.normalize(self.norm(self.head(x)).float(), dim=-1)
 
 
-class UnmaskedTeacher(nn.Module):
+class UnmaskedTeacher(VideoEncoder, nn.Module):
     """A video encoder with the decoders that align it to an image teacher.
 
     Example:
@@ -101,6 +102,8 @@ class UnmaskedTeacher(nn.Module):
         >>> model(torch.randn(1, 3, 8, 224, 224), visible).shape
         torch.Size([6, 1, 320, 512])
     """
+
+    capabilities = frozenset({"features", "embed"})
 
     def __init__(self, config: UnmaskedTeacherConfig) -> None:
         super().__init__()
@@ -137,6 +140,11 @@ class UnmaskedTeacher(nn.Module):
         """Encode a clip without the decoders, see `VideoViT.forward_features`."""
         return self.encoder.forward_features(video, visible=visible, layers=layers)
 
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:
+        """Return random clips, and every second token of them as visible."""
+        visible = torch.arange(0, prod(self.config.encoder.grid), 2).expand(batch, -1)
+        return (*self.encoder.example_inputs(batch), visible.contiguous())
+
     def forward(
         self,
         video: Float[Tensor, "b c t y x"],
@@ -159,9 +167,9 @@ class UnmaskedTeacher(nn.Module):
         hidden = self.encoder.forward_features(
             video, visible=visible, layers=self.config.layers
         ).hidden
-        # The decoders' table is the encoder's: same width, same grid, same formula.
+        # The decoders' table is the encoder's (width, grid, formula), unless that one is learnt.
         grid = tubelet_grid(video, tubelet_size=1, patch_size=self.config.encoder.patch_size)
-        positions = take_tokens(self.encoder.positions(grid), visible)
+        positions = take_tokens(self.encoder.fixed_positions(grid), visible)
         answers = []
         for tokens, decoder in zip(hidden, self.clip_decoder, strict=True):
             tokens = self.encoder.norm(tokens)

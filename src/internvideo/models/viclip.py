@@ -23,7 +23,7 @@ them visible; d width, e joint dimension, l text length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from internvideo.config import ByKind
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder
+from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
 from internvideo.models.pooled_vit import Pool, PooledVideoViT
 from internvideo.models.tokenizer import CLIPTokenizer, Tokenizer, WordTokenizer
 from internvideo.models.tubelets import tubelet_grid
@@ -133,7 +134,7 @@ def kept_tokens(
     return by_step.argsort(dim=1)[:, num_dropped:].sort(dim=1).values
 
 
-class ViCLIP(nn.Module):
+class ViCLIP(VideoEncoder, nn.Module):
     """The two towers and their temperature; names are those of the official files.
 
     Example:
@@ -141,6 +142,8 @@ class ViCLIP(nn.Module):
         >>> ids = model.tokenizer(["a dog plays in the snow"])
         >>> model.encode_text(ids) @ model.encode_video(torch.randn(1, 3, 8, 224, 224)).T  # cosine
     """
+
+    capabilities = frozenset({"features", "embed", "text"})
 
     def __init__(self, config: ViCLIPConfig) -> None:
         super().__init__()
@@ -167,8 +170,7 @@ class ViCLIP(nn.Module):
 
     def reset_buffers(self) -> None:
         """Make the tables that are no part of the state, after building on the meta device."""
-        if isinstance(self.vision_encoder, PooledVideoViT):
-            self.vision_encoder.reset_buffers()
+        self.vision_encoder.reset_buffers()
 
     def block_modules(self) -> Iterator[nn.Module]:
         """Yield the blocks of both towers: the units to checkpoint, compile or shard."""
@@ -184,6 +186,22 @@ class ViCLIP(nn.Module):
         with torch.no_grad():
             self.temp.clamp_(min=self.config.temp_min)
         return self.temp
+
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode a clip; see the `forward_features` of the video tower."""
+        return self.vision_encoder.forward_features(video, layers=layers)
+
+    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b e"]:
+        """Return a vector of unit length for each clip, in the space of the texts."""
+        return unit(self.encode_video(video))
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:
+        """Return random clips, and texts of random tokens as long as the context."""
+        text = self.config.text
+        ids = torch.randint(text.vocab_size, (batch, text.context_length))
+        return (*self.vision_encoder.example_inputs(batch), ids)
 
     def encode_video(
         self,
@@ -208,7 +226,7 @@ class ViCLIP(nn.Module):
                 video, tubelet_size=config.tubelet_size, patch_size=config.patch_size
             )
             if noise is None:
-                noise = torch.rand(len(video), t * h * w, device=video.device)
+                noise = torch.rand(video.shape[0], t * h * w, device=video.device)
             visible = kept_tokens(noise, mask_ratio, num_steps=t)
         embedding = self.vision_encoder.project(self.vision_encoder(video, visible=visible))
         return F.normalize(embedding.float(), dim=-1) if normalize else embedding

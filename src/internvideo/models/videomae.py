@@ -11,7 +11,7 @@ are visible and m are reconstructed; k values to predict a token; d width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -22,7 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models import vit
-from internvideo.models.layers import Block, init_module
+from internvideo.models.contract import VideoEncoder, VideoFeatures
+from internvideo.models.layers import Block, drop_path_rates, init_module
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.reconstruction_targets import motion_target, pixel_target, split_motion
 from internvideo.models.tubelets import (
@@ -98,11 +99,13 @@ class VideoMAEConfig:
             return
         if self.target != "motion":
             raise ValueError(f"target_size needs target 'motion', not {self.target!r}")
-        rows = self.mask_grid[1]
-        if self.encoder.image_size % self.target_size or self.target_size % rows:
+        size, rows = self.encoder.image_size, self.mask_grid[1]
+        if not isinstance(size, int):
+            raise ValueError(f"target_size needs square frames, image_size is {size}")
+        if size % self.target_size or self.target_size % rows:
             raise ValueError(
-                f"target_size {self.target_size} must divide image_size {self.encoder.image_size} "
-                f"and be a multiple of the {rows} rows of the mask"
+                f"target_size {self.target_size} must divide image_size {size} and be a multiple "
+                f"of the {rows} rows of the mask"
             )
 
     @property
@@ -113,13 +116,13 @@ class VideoMAEConfig:
     @property
     def mask_grid(self) -> tuple[int, int, int]:
         """Places of a mask in time, rows and columns of the clip that the model is made for."""
-        side = self.encoder.image_size // self.mask_patch
-        return self.encoder.grid[0], side, side
+        rows, columns = self.encoder.frame_size
+        return self.encoder.grid[0], rows // self.mask_patch, columns // self.mask_patch
 
     @property
     def shrink(self) -> int:
         """Pixels of the clip along one pixel of the target."""
-        return self.encoder.image_size // (self.target_size or self.encoder.image_size)
+        return self.encoder.frame_size[0] // (self.target_size or self.encoder.frame_size[0])
 
     @property
     def target_width(self) -> int:
@@ -149,7 +152,10 @@ class VideoMAEOutput:
 
 
 class Decoder(nn.Module):
-    """Light transformer that turns tokens into the values of their tubelets."""
+    """Light transformer that turns tokens into the values of their tubelets.
+
+    Its blocks have the options of the encoder's: norms, dropout, and a drop path that grows anew.
+    """
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -162,8 +168,11 @@ class Decoder(nn.Module):
                 norm_eps=encoder.norm_eps,
                 init_values=encoder.init_values,
                 cosine=encoder.cosine_attention,
+                drop_rate=encoder.drop_rate,
+                attention_drop_rate=encoder.attention_drop_rate,
+                drop_path_rate=rate,
             )
-            for _ in range(config.decoder_depth)
+            for rate in drop_path_rates(encoder.drop_path_rate, config.decoder_depth)
         )
         self.norm = nn.LayerNorm(config.decoder_width, eps=encoder.norm_eps)
         self.head = nn.Linear(config.decoder_width, config.target_width)
@@ -177,7 +186,7 @@ class Decoder(nn.Module):
         return self.head(self.norm(last(x, num_last)))
 
 
-class VideoMAE(nn.Module):
+class VideoMAE(VideoEncoder, nn.Module):
     """Masked autoencoder of video; call it with normalised clips and a mask to get the loss.
 
     Example:
@@ -188,6 +197,8 @@ class VideoMAE(nn.Module):
         torch.Size([1, 1408, 1536])
         >>> output.loss.backward()
     """
+
+    capabilities = frozenset({"features", "embed"})
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -221,6 +232,18 @@ class VideoMAE(nn.Module):
         """Yield the blocks of encoder and decoder: the units to checkpoint, compile or shard."""
         yield from self.encoder.blocks
         yield from self.decoder.blocks
+
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode a whole clip without the decoder; see `VideoViT.forward_features`."""
+        return self.encoder.forward_features(video, layers=layers)
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, TokenSplit]:
+        """Return random clips, and every second place of them as hidden."""
+        places = torch.arange(prod(self.config.mask_grid)).expand(batch, -1)
+        split = TokenSplit(places[:, ::2].contiguous(), places[:, 1::2].contiguous())
+        return (*self.encoder.example_inputs(batch), split)
 
     def decode(
         self,
@@ -259,7 +282,7 @@ class VideoMAE(nn.Module):
             tubelet_size=encoder.tubelet_size,
             patch_size=config.mask_patch,
         )
-        every = torch.arange(prod(grid), device=video.device).expand(len(video), -1)
+        every = torch.arange(prod(grid), device=video.device).expand(video.shape[0], -1)
         # Mask tokens ask for what the encoded ones know: a token that decoded its own places would
         # complete them from the same frame and learn nothing of time (measured: docs/nano.md).
         values = divide_tubelets(

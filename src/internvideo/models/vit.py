@@ -23,7 +23,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from internvideo.models.features import Intermediates, VideoFeatures
+from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import Block, drop_path_rates, init_module, run_blocks
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
@@ -65,7 +65,9 @@ class VideoViTConfig:
     """Shape of a `VideoViT`.
 
     Attributes:
-        image_size: pixels of the square frames that the model is made for; others work too.
+        image_size: pixels of the square frames that the model is made for, or a pair, rows and
+            columns, for frames that are not square (a "direct" position table is then of their own
+            size); others work too.
         num_frames: frames that the model is made for; others work too.
         patch_size: pixels of a tubelet along rows and columns.
         tubelet_size: frames of a tubelet.
@@ -90,7 +92,7 @@ class VideoViTConfig:
         stem: convolutions before the patch embedding; None is the plain ViT.
     """
 
-    image_size: int = 224
+    image_size: int | tuple[int, int] = 224
     num_frames: int = 16
     patch_size: int = 16
     tubelet_size: int = 2
@@ -117,7 +119,8 @@ class VideoViTConfig:
                 f"positions {self.positions!r} is not one of 'direct', 'base-grid', 'learnable', "
                 "'umt'"
             )
-        if self.image_size % self.patch_size or self.num_frames % self.tubelet_size:
+        cut = any(side % self.patch_size for side in self.frame_size)
+        if cut or self.num_frames % self.tubelet_size:
             raise ValueError(
                 f"image_size {self.image_size} and num_frames {self.num_frames} must be multiples "
                 f"of patch_size {self.patch_size} and tubelet_size {self.tubelet_size}"
@@ -131,8 +134,13 @@ class VideoViTConfig:
     @property
     def grid(self) -> tuple[int, int, int]:
         """Tokens in time, rows and columns of the clip that the model is made for."""
-        side = self.image_size // self.patch_size
-        return self.num_frames // self.tubelet_size, side, side
+        rows, columns = (side // self.patch_size for side in self.frame_size)
+        return self.num_frames // self.tubelet_size, rows, columns
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Rows and columns of pixels of the frames that the model is made for."""
+        return (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
 
     @property
     def position_grid(self) -> tuple[int, int, int]:
@@ -200,7 +208,7 @@ class PatchEmbed(nn.Module):
         return tokens
 
 
-class VideoViT(Intermediates, nn.Module):
+class VideoViT(VideoEncoder, nn.Module):
     """Video encoder; call it with a normalised clip to get its `VideoFeatures`.
 
     Example:
@@ -209,6 +217,7 @@ class VideoViT(Intermediates, nn.Module):
         (8, 14, 14)
     """
 
+    capabilities = frozenset({"features", "embed"})
     linear_init: Callable[[Tensor], Tensor] = staticmethod(nn.init.xavier_uniform_)
 
     def __init__(self, config: VideoViTConfig) -> None:
@@ -285,7 +294,17 @@ class VideoViT(Intermediates, nn.Module):
             return self.pos_embed
         return resample_positions(self.pos_embed, self.config.position_grid, grid)
 
-    def embed(
+    def fixed_positions(self, grid: tuple[int, int, int]) -> Float[Tensor, "1 n d"]:
+        """Return the same without anything learnt: a decoder keeps the sine-cosine table."""
+        config = self.config
+        if config.positions != "learnable":
+            return self.positions(grid)
+        table = sinusoid_table(prod(config.grid), config.width, device=self.pos_embed.device)
+        if grid != config.grid:
+            table = resample_positions(table, config.grid, grid)
+        return table.to(self.pos_embed.dtype)
+
+    def embed_patches(
         self, video: Float[Tensor, "b c t y x"], *, visible: Int[Tensor, "b v"] | None = None
     ) -> Float[Tensor, "b v d"]:
         """Return the tokens before the first block: embedded tubelets plus positions."""
@@ -325,7 +344,7 @@ class VideoViT(Intermediates, nn.Module):
         """
         config = self.config
         index = None if visible is None else visible_index(visible)
-        x, hidden = run_blocks(self.blocks, self.embed(video, visible=index), layers)
+        x, hidden = run_blocks(self.blocks, self.embed_patches(video, visible=index), layers)
         return VideoFeatures(
             tokens=self.norm(x),
             grid=tubelet_grid(
@@ -334,14 +353,13 @@ class VideoViT(Intermediates, nn.Module):
             hidden=hidden,
         )
 
-    def forward(
-        self,
-        video: Float[Tensor, "b c t y x"],
-        *,
-        visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
-    ) -> VideoFeatures:
-        """Encode a clip; see `forward_features`."""
-        return self.forward_features(video, visible=visible)
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor]:
+        """Return random clips."""
+        config = self.config
+        shape = (config.num_channels, config.num_frames, *config.frame_size)
+        return (torch.randn(batch, *shape),)
+
+    forward = forward_features
 
 
 def _select_frames(video: Tensor, index: Tensor, tubelet_size: int) -> Tensor:

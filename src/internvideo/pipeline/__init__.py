@@ -43,7 +43,9 @@ def load(
 
     Args:
         source: a name that `list_models` lists ("viclip-nano"), the path of an official weight
-            file, a folder written by `save_pretrained`, or a hub id ("organisation/repository").
+            file, a folder written by `save_pretrained`, or a hub id ("organisation/repository");
+            "hf:organisation/repository", "hf:/a/folder" for an encoder of `transformers`, and
+            "open-clip:ViT-B-32/laion2b_s34b_b79k" for a model of `open_clip`.
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
         card: for a weight file: the name of the released model that it is, which brings its input

@@ -7,20 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from internvideo.config import config_from_dict, config_to_dict
-from internvideo.data.clip_sampling import ClipSampling
-from internvideo.data.mix import MixSource
+from internvideo.data.config import open_data
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, did_you_mean
-from internvideo.recipe.schema import (
-    CaptionData,
-    ListData,
-    MixData,
-    MSRVTTData,
-    OneData,
-    Recipe,
-    ShardData,
-    WorldData,
-)
+from internvideo.recipe.schema import Recipe
 from internvideo.video.augment import AUGMENTATIONS, Augmentation
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 
@@ -33,69 +23,7 @@ def build_source(recipe: Recipe) -> EvaluationSource:
     Raises:
         DataError: the annotations cannot be used; the line is named.
     """
-    protocol, sampling = build_preprocessing(recipe), _sampling(recipe)
-    if not isinstance(recipe.data, MixData):
-        source = _one_source(recipe.data, protocol, sampling)
-        still = getattr(source, "still", None)
-        if still is None or still.all() or not still.any():
-            return source
-        return MixSource([source])  # no batch of videos and images
-    sources = [_one_source(part.data, protocol, sampling) for part in recipe.data.sources]
-    return MixSource(sources, [part.weight for part in recipe.data.sources])
-
-
-def _one_source(
-    data: OneData, protocol: Preprocessing, sampling: ClipSampling | None
-) -> EvaluationSource:
-    from internvideo.data.build import open_list
-
-    more: dict[str, Any] = {}
-    match data:
-        case ListData():
-            kind, root = data.kind, data.root
-            more = {"labels": data.labels, "split": data.split}
-        case CaptionData():
-            kind, root = "captions", data.root
-            if data.columns is not None:
-                more = {"columns": data.columns}
-        case MSRVTTData():
-            kind, root, more = "msrvtt", data.videos, {"split": data.split}
-        case ShardData():
-            from internvideo.data.shards import open_shards
-
-            return open_shards(data.shards, protocol=protocol, sampling=sampling, cache=data.cache)
-        case WorldData():
-            return _world(data, sampling)
-    return open_list(
-        kind,
-        data.annotations,
-        protocol=protocol,
-        sampling=sampling,
-        root=root,
-        skip_bad=data.skip_bad,
-        **more,
-    )
-
-
-def _world(data: WorldData, sampling: ClipSampling | None) -> EvaluationSource:
-    from internvideo.data.world import WorldSource
-    from internvideo.world import CaptionMix, World
-
-    return WorldSource(
-        World(seed=data.seed),
-        num_clips=data.num_clips,
-        start=data.start,
-        captions=config_from_dict(CaptionMix, data.captions, source="data.captions"),
-        sampling=sampling,
-    )
-
-
-def _sampling(recipe: Recipe) -> ClipSampling | None:
-    if recipe.sampling is None:
-        return None
-    return ClipSampling(
-        clip_length=build_preprocessing(recipe).num_frames, **recipe.sampling.model_dump()
-    )
+    return open_data(recipe.data, build_preprocessing(recipe), recipe.sampling)
 
 
 def build_preprocessing(recipe: Recipe) -> Preprocessing:

@@ -6,131 +6,18 @@ import hashlib
 import json
 import operator
 from functools import reduce
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import Field, PositiveInt
 
 from internvideo.config import StrictModel
-from internvideo.data.clip_sampling import SamplingRule
-from internvideo.data.formats.captions import CaptionColumns
-from internvideo.data.kinds import FileKind
+from internvideo.data.clip_sampling import SamplingConfig
+from internvideo.data.config import Data
 from internvideo.tasks.registry import objectives
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
-__all__ = [
-    "CaptionData",
-    "EvaluationConfig",
-    "ListData",
-    "MSRVTTData",
-    "MixData",
-    "MixPart",
-    "Recipe",
-    "SamplingConfig",
-    "ShardData",
-    "WorldData",
-]
-
-
-# --- data -------------------------------------------------------------------------------------
-
-
-class WorldData(StrictModel):
-    """Procedural clips, rendered when they are needed; the same for the same seed."""
-
-    kind: Literal["world"]
-    num_clips: PositiveInt
-    start: Annotated[int, Field(ge=0)] = 0
-    seed: int = 0
-    captions: dict[str, float] = Field(
-        default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
-    )
-
-
-class ListData(StrictModel):
-    """An annotation file of a public data set, in its own format (see `internvideo.data`)."""
-
-    kind: FileKind
-    annotations: Path
-    root: str | None = Field(
-        default=None, description="videos are relative to this folder or address"
-    )
-    labels: Path | None = Field(
-        default=None, description="the class list, for formats that name classes in words"
-    )
-    split: str | None = Field(default=None, description="for files that hold several splits")
-    skip_bad: bool = Field(default=False, description="leave out lines that cannot be used")
-
-
-class CaptionData(StrictModel):
-    """Captioned clips or images in a csv, tsv, json, parquet or SQLite table."""
-
-    kind: Literal["captions"]
-    annotations: Path
-    root: str | None = Field(
-        default=None, description="videos are relative to this folder or address"
-    )
-    columns: CaptionColumns | None = Field(
-        default=None, description="by default told from the names of the columns"
-    )
-    skip_bad: bool = Field(default=False, description="leave out rows that cannot be used")
-
-
-class ShardData(StrictModel):
-    """Tar shards as `internvideo data shard` writes them (webdataset), local or remote."""
-
-    kind: Literal["shards"]
-    shards: str = Field(description="pattern such as clips-{000000..000123}.tar, or a folder")
-    cache: Path | None = Field(default=None, description="where remote shards are kept")
-
-
-class MSRVTTData(StrictModel):
-    """An MSR-VTT json with its folder of videos; one caption is drawn per visit."""
-
-    kind: Literal["msrvtt"]
-    annotations: Path
-    videos: Path
-    split: str = "train"
-    skip_bad: bool = Field(default=False, description="leave out videos that cannot be used")
-
-
-OneData = Annotated[
-    WorldData | ListData | CaptionData | ShardData | MSRVTTData, Field(discriminator="kind")
-]
-
-
-class MixPart(StrictModel):
-    """One of the sources of a mix."""
-
-    data: OneData
-    weight: Annotated[float, Field(gt=0)] = Field(
-        default=1.0, description="passes over it in an epoch; 0.5 takes half of it"
-    )
-
-
-class MixData(StrictModel):
-    """Several sources; a batch has only videos or only still images."""
-
-    kind: Literal["mix"]
-    sources: Annotated[list[MixPart], Field(min_length=1)]
-
-
-Data = Annotated[
-    WorldData | ListData | CaptionData | ShardData | MSRVTTData | MixData,
-    Field(discriminator="kind"),
-]
-
-
-class SamplingConfig(StrictModel):
-    """Which frames of a training video make the clip, see `internvideo.video.sampling`."""
-
-    rule: SamplingRule = "dense"
-    frame_stride: PositiveInt = 4
-    strides: dict[str, PositiveInt] = Field(
-        default_factory=dict,
-        description="another stride for videos whose path holds this text (hybrid lists)",
-    )
+__all__ = ["EvaluationConfig", "Recipe"]
 
 
 class EvaluationConfig(StrictModel):
@@ -141,9 +28,6 @@ class EvaluationConfig(StrictModel):
     final_views: bool = Field(
         default=True, description="in the end, all views of the protocol with the best weights"
     )
-
-
-# --- the whole --------------------------------------------------------------------------------
 
 
 if TYPE_CHECKING:

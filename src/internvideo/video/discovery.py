@@ -122,7 +122,7 @@ def _search(folder: Path, seen: set[Path]) -> Iterator[Path]:
 def _is_video(entry: Path) -> bool:
     suffix = entry.suffix.lower()
     if suffix == ".webp":
-        return is_animated_webp(entry)
+        return entry.is_file() and is_animated_webp(resolve_source(entry))
     return suffix in VIDEO_SUFFIXES and not entry.is_dir()
 
 

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from typing import TypeAlias, cast
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from internvideo.errors import VideoError
 from internvideo.video import Video, find_videos
+from internvideo.video.frames import FramesInMemory
 from internvideo.video.preprocessing import FrameSource
 from internvideo.video.sources import is_url, local_path
 
@@ -45,26 +44,6 @@ def expand_videos(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]
     return list(dict.fromkeys(videos)), failures
 
 
-class _Frames:
-    """Frames in memory that look like a video to `Preprocessing.load`."""
-
-    def __init__(self, frames: Tensor | np.ndarray) -> None:
-        tensor = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
-        if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3:
-            raise VideoError(
-                "frames must be a uint8 tensor (time, height, width, 3), got "
-                f"{tensor.dtype} of shape {tuple(tensor.shape)}"
-            )
-        if not len(tensor):
-            raise VideoError("frames are empty: a video needs at least one")
-        self.tensor = tensor
-        self.num_frames = len(tensor)
-        self.fps = 30.0
-
-    def frames(self, indices: Sequence[int], /) -> UInt8[Tensor, "t h w c"]:
-        return self.tensor[torch.as_tensor(indices, device=self.tensor.device)]
-
-
 @contextmanager
 def open_video(video: AnyVideo) -> Iterator[tuple[str, FrameSource]]:
     """Open what a user calls a video; yield its name and its frames.
@@ -73,7 +52,7 @@ def open_video(video: AnyVideo) -> Iterator[tuple[str, FrameSource]]:
         VideoError: it cannot be opened.
     """
     if isinstance(video, Tensor | np.ndarray):
-        yield "<frames>", _Frames(video)
+        yield "<frames>", FramesInMemory(video)
     elif isinstance(video, Video):
         yield video.name, video
     else:

@@ -3,25 +3,31 @@
 # ruff: noqa: D102 - the methods are documented in `reader.Reader`
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from internvideo.errors import VideoError
+from internvideo.video.sources import Source, is_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from internvideo.video.sources import Source
-
 __all__ = [
     "IMAGE_SUFFIXES",
-    "ImageFileReader",
+    "AnimatedWebPReader",
+    "FrameFiles",
     "RawFramesReader",
+    "StillReader",
     "is_animated_webp",
+    "is_image",
     "list_frames",
     "load_picture",
     "natural_key",
@@ -29,7 +35,13 @@ __all__ = [
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
+_IMAGE_ENDINGS = tuple(IMAGE_SUFFIXES)
 _DIGITS = re.compile(r"(\d+)")
+
+
+def is_image(path: str) -> bool:
+    """Return whether a path or address has the ending of a still image."""
+    return (path.partition("?")[0] if is_url(path) else path).lower().endswith(_IMAGE_ENDINGS)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -77,53 +89,106 @@ def _refuse_mixtures(folder: Path, files: list[Path]) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameFiles:
+    """The names of frame files that are known, so that the folder need not be listed.
+
+    Frame `i` is the file `template.format(first + i)`. A folder may hold more files than are
+    counted (lists cut long films into clips this way).
+
+    Attributes:
+        template: name of a frame file, such as `img_{:05d}.jpg`.
+        first: number in the name of frame 0.
+        count: number of frames.
+
+    Raises:
+        VideoError: no frames are counted.
+    """
+
+    template: str
+    first: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise VideoError(f"the annotation counts {self.count} frames {self.template}")
+
+    def name(self, index: int) -> str:
+        """Return the name of a frame's file."""
+        return self.template.format(self.first + index)
+
+    def check(self, folder: Path) -> None:
+        """Look whether all frames are there, without reading one.
+
+        Raises:
+            VideoError: some are not; the message names the first.
+        """
+        held = set(os.listdir(folder))  # noqa: PTH208 - names are all that is needed
+        for index in range(self.count):
+            if self.name(index) not in held:
+                raise VideoError(
+                    f"{folder / self.name(index)}: no such frame; the annotation counts "
+                    f"{self.count} frames from {self.name(0)} on, the folder holds {len(held)} "
+                    "files; extract the frames again, or correct the list"
+                )
+
+
 class RawFramesReader:
     """Reads a folder of images; the images stay on disk until they are asked for.
 
     Args:
         folder: the folder.
         fps: frames per second that the images were taken at; folders do not say.
-        pattern: see `list_frames`.
+        pattern: the frames' names, or a pattern, see `list_frames`.
     """
 
     codec = "images"
     rotation = 0
 
-    def __init__(self, folder: Path, *, fps: float, pattern: str | None = None) -> None:
-        self._folder = folder
-        self._files = list_frames(folder, pattern)
+    def __init__(
+        self, folder: Path, *, fps: float, pattern: str | FrameFiles | None = None
+    ) -> None:
+        self._folder, self.fps = folder, fps
+        self._named = pattern if isinstance(pattern, FrameFiles) else None
+        self._files = () if isinstance(pattern, FrameFiles) else list_frames(folder, pattern)
         self._size: tuple[int, int] | None = None
-        self.fps = fps
 
     @property
     def num_frames(self) -> int:
-        return len(self._files)
+        return len(self._files) if self._named is None else self._named.count
 
     @property
     def duration(self) -> float:
-        return len(self._files) / self.fps
+        return self.num_frames / self.fps
 
     @property
     def size(self) -> tuple[int, int]:
         if self._size is None:
-            self._size = load_picture(self._files[0]).shape[:2]
+            self._size = self._picture(0).shape[:2]
         return self._size
 
     def seconds(self) -> np.ndarray:
-        return np.arange(len(self._files)) / self.fps
+        return np.arange(self.num_frames) / self.fps
 
     def read(self, wanted: list[int]) -> np.ndarray:
-        height, width = self.size
-        frames = np.empty((len(wanted), height, width, 3), np.uint8)
-        for position, rank in enumerate(wanted):
-            picture = load_picture(self._files[rank])
+        pictures = [self._picture(rank) for rank in wanted]
+        height, width = self._size = self._size or (pictures[0].shape[:2] if wanted else self.size)
+        for rank, picture in zip(wanted, pictures, strict=True):
             if picture.shape[:2] != (height, width):
                 raise VideoError(
-                    f"{self._files[rank]}: {picture.shape[1]}×{picture.shape[0]} pixels, but the "
+                    f"{self._path(rank)}: {picture.shape[1]}×{picture.shape[0]} pixels, but the "
                     f"frames before have {width}×{height}; a video has frames of one size"
                 )
-            frames[position] = picture
-        return frames
+        return np.stack(pictures) if wanted else np.empty((0, height, width, 3), np.uint8)
+
+    def _path(self, rank: int) -> Path:
+        return self._files[rank] if self._named is None else self._folder / self._named.name(rank)
+
+    def _picture(self, rank: int) -> np.ndarray:
+        path = self._path(rank)
+        if self._named is not None and not path.is_file():
+            self._named.check(self._folder)
+        return load_picture(path)
 
     def close(self) -> None:
         pass
@@ -132,11 +197,48 @@ class RawFramesReader:
         pass
 
 
-class ImageFileReader:
-    """Reads an image file through Pillow: the frames of an animated WebP, or one upright picture.
+class StillReader:
+    """Reads an image as a video of one frame, which lasts a second.
 
     Args:
-        source: where the bytes are.
+        source: where its bytes come from.
+    """
+
+    codec = "images"
+    rotation = 0
+    num_frames = 1
+    fps = duration = 1.0
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._picture.shape[:2]
+
+    def seconds(self) -> np.ndarray:
+        return np.zeros(1)
+
+    def read(self, wanted: Sequence[int]) -> np.ndarray:
+        return np.repeat(self._picture[None], len(wanted), axis=0)
+
+    @cached_property
+    def _picture(self) -> np.ndarray:
+        with self._source.open() as file:
+            return load_picture(file, name=self._source.name)
+
+    def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+class AnimatedWebPReader:
+    """Reads an animated WebP, which FFmpeg does not, through Pillow.
+
+    Args:
+        source: where its bytes come from.
     """
 
     codec = "images"
@@ -147,8 +249,7 @@ class ImageFileReader:
 
         self._file = source.open()
         self._image = PIL.Image.open(self._file)
-        # Other files of several pictures hold pages, thumbnails or depth, not time.
-        self.num_frames = getattr(self._image, "n_frames", 1) if self._image.format == "WEBP" else 1
+        self.num_frames = getattr(self._image, "n_frames", 1)
         self._durations: np.ndarray | None = None
 
     @property
@@ -193,15 +294,12 @@ class ImageFileReader:
         pass
 
 
-def is_animated_webp(path: Path) -> bool:
+def is_animated_webp(source: Source) -> bool:
     """Return whether a file is a WebP image that moves."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(21)
-    except OSError:
-        return False
+    with source.open() as file:
+        head = file.read(21)
     # The extended format has a byte of flags; the bit is that of an animation.
-    return head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+    return head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
 
 
 def load_picture(source: Path | IO[bytes], *, name: str | None = None) -> np.ndarray:

@@ -15,6 +15,13 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, InternVideoError, VideoError, did_you_mean
+from internvideo.video.rawframes import (
+    AnimatedWebPReader,
+    FrameFiles,
+    RawFramesReader,
+    StillReader,
+    is_animated_webp,
+)
 from internvideo.video.reader import FrameIndexError, Reader, describe_error
 from internvideo.video.sources import Source, VideoSource, resolve_source
 
@@ -43,7 +50,9 @@ class Video:
         threads: decoder threads. One (the default) costs the least CPU time, the right thing where
             several videos are read at once; 0 lets FFmpeg use the whole machine for this one.
         fps: frames per second of a folder of images, whose files do not say.
-        pattern: which images of a folder are frames, such as `img_*.jpg`.
+        pattern: which images of a folder are frames, such as `img_*.jpg`; `rawframes.FrameFiles`
+            where their names are known and the folder need not be listed.
+        still: the source is one image, a video of one frame.
         name: what messages and results call the video; by default its file name.
 
     Raises:
@@ -66,7 +75,8 @@ class Video:
         backend: Backend = "auto",
         threads: int = 1,
         fps: float = 25.0,
-        pattern: str | None = None,
+        pattern: str | FrameFiles | None = None,
+        still: bool = False,
         name: str | None = None,
     ) -> None:
         if backend not in BACKENDS:
@@ -82,6 +92,7 @@ class Video:
         self._threads = threads
         self._folder_fps = float(fps)
         self._pattern = pattern
+        self._still = still
         self._start()
 
     def _start(self) -> None:
@@ -240,9 +251,9 @@ class Video:
 
     def _open(self) -> Reader:
         path = self._source.path
+        if self._still:
+            return StillReader(self._source)
         if path is not None and path.is_dir():
-            from internvideo.video.rawframes import RawFramesReader
-
             return RawFramesReader(path, fps=self._folder_fps, pattern=self._pattern)
         if self._backend == "torchcodec":
             from internvideo.video.torchcodec_backend import TorchCodecReader
@@ -253,10 +264,9 @@ class Video:
         reader = PyAVReader(self._source, threads=self._threads)
         if not reader.is_image_file:
             return reader
-        from internvideo.video.rawframes import ImageFileReader
-
         reader.close()
-        return ImageFileReader(self._source)
+        moves = is_animated_webp(self._source)
+        return AnimatedWebPReader(self._source) if moves else StillReader(self._source)
 
     def _lock_for_process(self) -> threading.RLock:
         """Return the lock; in a forked child, first let go of what the parent has open."""

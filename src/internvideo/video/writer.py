@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,7 +18,7 @@ from torch import Tensor
 from internvideo.errors import ConfigError, VideoError, did_you_mean
 from internvideo.files import replacing
 
-__all__ = ["CODECS", "write_video"]
+__all__ = ["CODECS", "join_videos", "write_video"]
 
 Frames: TypeAlias = "UInt8[Tensor, 't h w c'] | np.ndarray | Iterable[Tensor | np.ndarray]"
 
@@ -262,3 +262,27 @@ def _with_palette(
         frame.pts, frame.time_base = number, 1 / rate
         number += 1
         yield frame
+
+
+def join_videos(parts: Sequence[Path], path: Path) -> None:
+    """Put videos of the same encoding one behind the other, without encoding them again."""
+    import av
+
+    unfinished = path.with_name(f"{path.name}.part")
+    with av.open(str(unfinished), "w", format="mp4") as joined:
+        stream, shift = None, 0
+        for part in parts:
+            with av.open(str(part)) as container:
+                source = container.streams.video[0]
+                stream = stream or joined.add_stream_from_template(source)
+                first, length = None, source.duration or 0
+                for packet in container.demux(source):
+                    if packet.dts is None or packet.pts is None:  # the end of the file
+                        continue
+                    first = packet.pts if first is None else first  # a key frame comes first
+                    packet.pts += shift - first
+                    packet.dts += shift - first
+                    packet.stream = stream
+                    joined.mux(packet)
+                shift += length
+    unfinished.replace(path)

@@ -12,10 +12,11 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from internvideo.annotations import Question
 from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.world import language
 from internvideo.world.actions import ACTIONS, action_named
-from internvideo.world.language import CaptionMix, QuestionAnswer
+from internvideo.world.language import CaptionMix
 from internvideo.world.painting import render
 from internvideo.world.scene import Scene, SceneStyle, draw_scene
 from internvideo.world.sprites import COLORS, OBJECTS
@@ -169,7 +170,7 @@ class World:
         rng = np.random.default_rng([self.seed, scene.index, _CAPTIONS, int(held_out)])
         return [self.caption(scene, rng, mix, held_out=held_out) for _ in range(count)]
 
-    def questions(self, which: int | Scene) -> list[QuestionAnswer]:
+    def questions(self, which: int | Scene) -> list[Question]:
         """Return the clip's questions with their answers: always the same ones."""
         scene = which if isinstance(which, Scene) else self.scene(which)
         rng = np.random.default_rng([self.seed, scene.index, _QUESTIONS])

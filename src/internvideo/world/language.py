@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from internvideo.annotations import Question
 from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.world.actions import ACTIONS, action_named
 from internvideo.world.scene import Actor, Scene
@@ -28,7 +29,6 @@ from internvideo.world.sprites import BACKGROUNDS, COLORS, DIGITS, OBJECTS, SHAP
 __all__ = [
     "MAX_WORDS",
     "CaptionMix",
-    "QuestionAnswer",
     "action_prompts",
     "caption",
     "color_prompts",
@@ -116,15 +116,6 @@ class CaptionMix:
                 "CaptionMix.action_only, appearance_only and plain must not exceed 1 together, "
                 f"got {' + '.join(map(str, shares))}"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionAnswer:
-    """A question about a scene; `kind` is color, object, count, action, order or existence."""
-
-    question: str
-    answer: str
-    kind: str
 
 
 def is_held_out(sentence: str) -> bool:
@@ -319,7 +310,7 @@ def object_prompts(name: str, *, limit: int = 16) -> list[str]:
     return _sight_prompts([name, *(f"{texture} {name}" for texture in TEXTURES)], limit)
 
 
-def questions(scene: Scene, rng: np.random.Generator) -> list[QuestionAnswer]:
+def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """Return every kind of question that has one true answer in this scene.
 
     A question that singles out an object by its shape, colour or action is asked only where that
@@ -327,50 +318,46 @@ def questions(scene: Scene, rng: np.random.Generator) -> list[QuestionAnswer]:
     """
     actors, events = scene.actors, scene.events
     asked = [
-        QuestionAnswer("how many objects are there", _NUMBERS[len(actors)], "count"),
-        QuestionAnswer("what is the background like", scene.background.kind, "object"),
+        Question("how many objects are there", _NUMBERS[len(actors)], "count"),
+        Question("what is the background like", scene.background.kind, "object"),
     ]
     for actor in actors:
         if sum(other.name == actor.name for other in actors) == 1:
-            asked.append(QuestionAnswer(f"what color is the {actor.name}", actor.color, "color"))
+            asked.append(Question(f"what color is the {actor.name}", actor.color, "color"))
         if sum(other.color == actor.color for other in actors) == 1:
-            asked.append(QuestionAnswer(f"what is the {actor.color} object", actor.name, "object"))
+            asked.append(Question(f"what is the {actor.color} object", actor.name, "object"))
     asked += _action_questions(scene)
     present = {actor.color for actor in actors}
     absent = [color for color in COLORS if color not in present]
     seen = sorted(present)[rng.integers(len(present))]
-    asked.append(QuestionAnswer(f"is there a {seen} object", "yes", "existence"))
+    asked.append(Question(f"is there a {seen} object", "yes", "existence"))
     if absent:
         missing = absent[rng.integers(len(absent))]
-        asked.append(QuestionAnswer(f"is there a {missing} object", "no", "existence"))
+        asked.append(Question(f"is there a {missing} object", "no", "existence"))
     if len(events) > 1:
-        asked.append(QuestionAnswer("what happens first", events[0].action, "order"))
-        asked.append(QuestionAnswer("what happens last", events[-1].action, "order"))
+        asked.append(Question("what happens first", events[0].action, "order"))
+        asked.append(Question("what happens last", events[-1].action, "order"))
     return [
-        QuestionAnswer(item.question.replace(" a orange", " an orange"), item.answer, item.kind)
+        Question(item.question.replace(" a orange", " an orange"), item.answer, item.kind)
         for item in asked
     ]
 
 
-def _action_questions(scene: Scene) -> list[QuestionAnswer]:
+def _action_questions(scene: Scene) -> list[Question]:
     asked = []
     if len(scene.events) == 1:
-        asked.append(QuestionAnswer("what happens", scene.action, "action"))
+        asked.append(Question("what happens", scene.action, "action"))
     colors = [actor.color for actor in scene.actors]
     for event in scene.events:
         if len(event.actors) != 1 or colors.count(scene.actors[event.actors[0]].color) > 1:
             continue
         actor = scene.actors[event.actors[0]]
-        asked.append(
-            QuestionAnswer(f"what does the {actor.color} object do", event.action, "action")
-        )
+        asked.append(Question(f"what does the {actor.color} object do", event.action, "action"))
         phrase = action_named(event.action).phrases[0]
         if sum(other.action == event.action for other in scene.events) == 1 and (
             event.action != "still"
         ):
-            asked.append(
-                QuestionAnswer(f"what color is the object that {phrase}", actor.color, "color")
-            )
+            asked.append(Question(f"what color is the object that {phrase}", actor.color, "color"))
     return asked
 
 

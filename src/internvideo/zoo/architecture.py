@@ -32,6 +32,8 @@ class Architecture:
         model: the class; it takes one `config`.
         config: the class of its configuration.
         sizes: configurations by size name.
+        tiny: miniature configurations by name, one for each way that the model is built; they
+            run in milliseconds, for tests, documentation and checks of a device.
         tables: layouts of official files, by name; the first is the usual one.
         infer: reads the configuration off the shapes of a state dictionary of ours. What shapes do
             not tell (number of heads, rule of the positions) comes from the given base, or else
@@ -48,6 +50,7 @@ class Architecture:
     model: type[nn.Module]
     config: type
     sizes: Mapping[str, Any]
+    tiny: Mapping[str, Any]
     tables: Mapping[str, RenameTable]
     infer: Callable[[Shapes, Any], Any]
     traits: Callable[[Any], dict[str, Any]]

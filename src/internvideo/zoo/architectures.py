@@ -13,8 +13,8 @@ from torch import nn
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
+    external,
     internvideo_mm,
-    umt_classifier,
     umt_multimodal,
     uniformerv2,
     unmasked_teacher,
@@ -27,7 +27,7 @@ __all__ = ["ARCHITECTURES", "find_architecture", "kind_of"]
 ARCHITECTURES: tuple[Architecture, ...] = (
     videomae.PRETRAINING,
     unmasked_teacher.PRETRAINING,
-    umt_classifier.CLASSIFIER,
+    unmasked_teacher.CLASSIFIER,
     videomae.CLASSIFIER,
     videomae.ENCODER,
     uniformerv2.CLASSIFIER,
@@ -39,6 +39,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     umt_multimodal.RETRIEVAL,
     unmasked_teacher.TEACHER,
     videomae.PROBE,
+    *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""
 

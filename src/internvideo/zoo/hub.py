@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder, has
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architecture import Architecture
@@ -41,6 +41,7 @@ __all__ = [
     "Record",
     "assign_weights",
     "fetch_repository",
+    "hub_is_known",
     "is_saved_model",
     "read_config",
     "read_directory",
@@ -120,10 +121,9 @@ class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "int
     @property
     def class_names(self) -> tuple[str, ...] | None:
         """The classes of a classifier in the order of its outputs, numbered where unnamed."""
-        count = getattr(self.model.config, "num_classes", None)
-        if count is None:
+        if not has(self.model, "classes"):
             return None
-        return self.labels or tuple(f"class {number}" for number in range(count))
+        return self.labels or tuple(f"class {n}" for n in range(self.model.config.num_classes))
 
     @property
     def protocol(self) -> Preprocessing:
@@ -146,22 +146,23 @@ class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "int
         Raises:
             ConfigError: it has no text tower.
         """
-        if not isinstance(self.model, DualEncoder):
+        if not has(self.model, "text"):
             raise ConfigError(f"{self.name} has no text tower; load a ViCLIP or an InternVideo-MM")
         return self.model
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of a model with a text tower, else None."""
-        return getattr(self.model, "tokenizer", None)
+        return self.model.tokenizer if has(self.model, "text") else None
 
     @property
     def name(self) -> str:
-        """Name of the card, else of the recipe that made the weights, else of the architecture."""
+        """Name of the card, else of the recipe or the source of the weights, else the kind."""
         if self.record.card:
             return self.record.card.name
-        recipe = self.record.provenance.get("recipe")
-        return recipe if isinstance(recipe, str) and recipe else self.architecture
+        made = self.record.provenance
+        name = made.get("recipe") or made.get("source")
+        return name if isinstance(name, str) and name else self.architecture
 
     def to_config(self) -> dict[str, Any]:
         """Return the content of `config.json`."""
@@ -419,7 +420,7 @@ def fetch_repository(
         CheckpointError: not a hub id, not there, not reachable, or not open to this user.
     """
     path = ""
-    local_files_only = local_files_only or not _hub_is_known()
+    local_files_only = local_files_only or not hub_is_known()
     for name in (_CONFIG, _WEIGHTS):
         try:
             path = hf_hub_download(
@@ -448,7 +449,7 @@ def fetch_repository(
     return Path(path).parent
 
 
-def _hub_is_known() -> bool:
+def hub_is_known() -> bool:
     """Tell whether the name of the hub leads anywhere; behind a proxy that is not ours to tell.
 
     Without it the hub's client tries again for half a minute before it looks into its cache.

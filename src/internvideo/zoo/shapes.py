@@ -9,12 +9,13 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from internvideo.errors import CheckpointError
 
 __all__ = [
     "Shapes",
+    "below",
     "depth_of",
     "heads_of",
     "mlp_ratio",
@@ -25,7 +26,14 @@ __all__ = [
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_Value = TypeVar("_Value")
+
 _MAX_DEPTH = 512
+
+
+def below(values: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
+    """Return what lies below a prefix, without it."""
+    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
 
 
 def most_common(shapes: Shapes, pattern: str, axis: int) -> int | None:

@@ -94,7 +94,7 @@ def load_towers(model: TwoTowers, source: str | Path) -> Transferred:
             )
         return load_encoder_weights(tower, source)
     from_image = _is_image_clip(start)
-    small = isinstance(getattr(start, "vision_encoder", None), PooledVideoViT)
+    small = isinstance(start, ViCLIP) and isinstance(start.vision_encoder, PooledVideoViT)
     if isinstance(model, InternVideoMM) and (from_image or small):
         given = _mm_from_clip(start.state_dict())
     elif type(start) is type(model):
@@ -227,8 +227,9 @@ def _load_part(
 
 def _is_image_clip(model: nn.Module) -> bool:
     """Tell an image CLIP, which is read as a ViCLIP with nothing in time."""
-    tower = getattr(model, "vision_encoder", None)
-    return isinstance(tower, ViCLIPVision) and not bool(tower.temporal_positional_embedding.any())
+    if not isinstance(model, ViCLIP) or not isinstance(model.vision_encoder, ViCLIPVision):
+        return False
+    return not bool(model.vision_encoder.temporal_positional_embedding.any())
 
 
 def _mm_from_clip(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,11 +17,11 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor, nn
 
 from internvideo.errors import CheckpointError
-from internvideo.models.classifier import VideoClassifier, remap_head
+from internvideo.models.classifier import remap_head
 from internvideo.models.clip_init import inflate_patch_kernel, resize_spatial_positions
+from internvideo.models.contract import Classifier, has
 from internvideo.models.positions import resample_positions
 from internvideo.models.uniformerv2 import UniFormerV2
-from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES
@@ -98,7 +98,7 @@ def load_encoder_weights(
     else:
         prefix, given, fresh = _vit_part(state, start.config, encoder, source)
     head: HeadRule = "none"
-    if isinstance(encoder, VideoClassifier | UniFormerV2Classifier):
+    if has(encoder, "classes"):
         head = _prepare_head(encoder, given, head_rows)
         parts = ("head.", "fc_norm.", "transformer.proj.")
         fresh += tuple(n for n in encoder.state_dict() if n.startswith(parts) and n not in given)
@@ -135,8 +135,7 @@ def load_weights(
 
 
 def _encoder_of(model: nn.Module) -> VideoViT | UniFormerV2:
-    inner = getattr(model, "vision_encoder", getattr(model, "visual", model))
-    for module in (inner, getattr(inner, "encoder", None)):
+    for module in model.modules():
         if isinstance(module, VideoViT | UniFormerV2):
             return module
     raise CheckpointError(f"a {type(model).__name__} like this has no VideoViT encoder")
@@ -207,7 +206,7 @@ def _uniformer_part(
 
 
 def _prepare_head(
-    model: VideoClassifier | UniFormerV2Classifier,
+    model: Classifier,
     given: dict[str, Tensor],
     rows: Sequence[int] | None,
 ) -> HeadRule:

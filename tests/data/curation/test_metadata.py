@@ -20,8 +20,8 @@ from internvideo.data.curation.selection import (
     filter_metadata,
 )
 from internvideo.data.curation.stats import LENGTH_EDGES, QUANTILES, measure_metadata
-from internvideo.data.timestamps import format_timestamp
 from internvideo.errors import ConfigError, DataError
+from internvideo.formats.timestamps import format_timestamp
 
 NAMES = ("aB3_dEfGh1-", "-startdash0", "0123456789_")
 

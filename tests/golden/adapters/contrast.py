@@ -9,7 +9,7 @@ from golden.adapters.viclip import vision_config
 from golden.case import Case
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
-from internvideo.tasks.contrastive.task import ContrastivePretraining
+from internvideo.tasks.contrastive.task import ContrastiveConfig, ContrastivePretraining
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.contrast import blockwise_contrast
 from internvideo.train.optim import build_optimizer
@@ -30,7 +30,7 @@ def check_parameter_groups(case: Case) -> None:
         )
         model = ViCLIP(ViCLIPConfig(vision=vision_config(TINY), text=text, embed_dim=8))
         task = ContrastivePretraining(
-            model, Preprocessing(num_frames=4), model.tokenizer, freeze_text=frozen
+            model, Preprocessing(num_frames=4), ContrastiveConfig(freeze_text=frozen)
         )
         optimizer = build_optimizer(task, OptimConfig(weight_decay=0.2), lr=1.0)
         names = {id(p): n.removeprefix("model.") for n, p in task.named_parameters()}

@@ -46,7 +46,7 @@ def model_config(config: dict) -> InternVideoMMConfig:
 
 def frame_tokens(model: InternVideoMM, video: Tensor) -> Tensor:
     """Return the tokens of the last block in the order of the reference: (1 + HW, N, T, C)."""
-    features = model.video_features(video)
+    features = model.forward_features(video)
     assert features.frame_cls is not None
     patches = rearrange(features.tokens, "b (t n) d -> n b t d", t=features.grid[0])
     return torch.cat([features.frame_cls[None], patches])
@@ -68,7 +68,7 @@ def internvideo_mm(case: Case) -> None:
     hidden = model.text_features(ids, masked=case.tensors["input.masked_indices"])
     case.assert_close(hidden.embedding, "output.text_feats_masked")
     assert model.caption_decoder is not None
-    clip_tokens = context(model.video_features(video))
+    clip_tokens = context(model.forward_features(video))
     case.assert_close(model.caption_decoder.pool(clip_tokens), "output.pooled_visual")
 
     output = model(video, ids)

@@ -15,13 +15,13 @@ from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.tubelets import split_mask
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import VideoViTConfig
-from internvideo.tasks.masked.task import MaskedPretraining
-from internvideo.tasks.recognition.supervised import SupervisedRecognition
+from internvideo.tasks.masked.task import MaskedConfig, MaskedPretraining
+from internvideo.tasks.recognition.supervised import SupervisedConfig, SupervisedRecognition
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.optim import build_optimizer
 from internvideo.train.schedules import Schedule
 from internvideo.train.step import StepReport, optimizer_step
-from internvideo.train.task import Objective
+from internvideo.train.task import LossModule
 from internvideo.video.preprocessing import Preprocessing
 
 
@@ -124,7 +124,7 @@ def _train(
 ) -> tuple[list[StepReport], list[float], list[float]]:
     """Take the given steps as the training loop takes them."""
     fabric = Fabric(accelerator="cpu", devices=1)
-    objective = fabric.setup_module(Objective(task))
+    objective = fabric.setup_module(LossModule(task))
     objective.train()
     optimizer = fabric.setup_optimizers(build_optimizer(task, optim, lr=schedule.peak))
     reports, rates, decays = [], [], []
@@ -170,7 +170,8 @@ def check_pretrain_steps(case: Case) -> None:
     )
     case.meta["config"].setdefault("normalize_target", True)
     model = _pretraining_model(case)
-    task = MaskedPretraining(model, Preprocessing(num_frames=16, mean=MEAN, std=STD))
+    protocol = Preprocessing(num_frames=16, mean=MEAN, std=STD)
+    task = MaskedPretraining(model, protocol, MaskedConfig())
     steps = {}
     for number in range(spec["num_steps"]):
         split = split_mask(case.tensors[f"input.mask.{number}"].bool())
@@ -203,9 +204,7 @@ def check_finetune_steps(case: Case) -> None:
     task = SupervisedRecognition(
         model,
         Preprocessing(num_frames=16, mean=MEAN, std=STD),
-        label_smoothing=spec["label_smoothing"],
-        mixup=0.0,
-        cutmix=0.0,
+        SupervisedConfig(label_smoothing=spec["label_smoothing"], mixup=0.0, cutmix=0.0),
     )
     factor = case.meta["input_upsample"]
     batches = []

@@ -12,6 +12,7 @@ from internvideo.models.unmasked_teacher import (
     alignment_loss,
 )
 from internvideo.models.vit import VideoViTConfig
+from internvideo.tasks.unmasked_teacher import task as first_stage
 from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
 from internvideo.video.masks import flat_places, num_visible_places
 from internvideo.video.preprocessing import Preprocessing
@@ -53,8 +54,11 @@ def _task(case: Case) -> UnmaskedTeacherPretraining:
         model,
         tower,
         Preprocessing(num_frames=encoder.num_frames, crop_size=encoder.image_size),
-        mask_ratio=config["mask_ratio"],
-        teacher_interval=config["teacher_interval"],
+        first_stage.UnmaskedTeacherConfig(
+            teacher="given",
+            mask_ratio=config["mask_ratio"],
+            teacher_interval=config["teacher_interval"],
+        ),
     )
 
 
@@ -69,7 +73,7 @@ def check_pretrain(case: Case) -> None:
     case.assert_close(task.teacher.targets(seen, every), "output.teacher_features")
 
     order = case.tensors["input.importance_order"].unflatten(0, (b, t))
-    places = order[..., : num_visible_places(n, task.mask_ratio)].sort(dim=-1).values
+    places = order[..., : num_visible_places(n, task.config.mask_ratio)].sort(dim=-1).values
     visible = flat_places(places, n)
     mask = torch.ones(b, t * n, dtype=torch.uint8).scatter(1, visible, 0)
     assert torch.equal(mask, case.tensors["output.mask"])

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from golden.case import Case
-from internvideo.data.build import read_list
-from internvideo.data.formats.multiple_choice import read_multiple_choice
+from internvideo.data.build import read_list, read_multiple_choice
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.uniformerv2 import UniFormerV2Config
@@ -95,10 +94,14 @@ def annotations(case: Case) -> None:
             ("lsmdc_mc", "lsmdc/LSMDC16_multiple_choice_test_randomized.csv"),
         ):
             choices = read_multiple_choice(meta / file)
-            found = [question for asked in choices.questions for question in asked]
+            found = [
+                (choices.videos.written_path(place), question)
+                for place, asked in enumerate(choices.questions)
+                for question in asked
+            ]
             assert len(found) == expected[key]["len"]
-            for question, item in zip(found, expected[key]["items"], strict=True):
-                assert question.path == item["video"]
+            for (video, question), item in zip(found, expected[key]["items"], strict=True):
+                assert video == item["video"]
                 assert list(question.options) == item["options"]
                 assert question.answer == item["answer"]
         clips = read_list("kinetics", meta / "k400/k400_test_tsm.list")

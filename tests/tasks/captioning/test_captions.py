@@ -3,8 +3,9 @@ from __future__ import annotations
 import io
 import json
 
-from internvideo.results import CaptionSpan, VideoCaptions
 from rich.console import Console
+
+from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 
 ANSWER = VideoCaptions(
     video="film.mp4",

@@ -5,7 +5,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from internvideo.metrics import cider, exact_match
+
+from internvideo.tasks.captioning.cider import cider, exact_match
 
 WORDS = ("a", "red", "blue", "star", "ring", "moves", "left", "up")
 words = st.lists(st.sampled_from(WORDS), min_size=1)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from internvideo.results import CaptionedVideo, CaptioningReport
 
 from internvideo.cli.application import run
 from internvideo.errors import ConfigError, DataError
-from internvideo.evaluation import captioned_videos, captioned_world, measure_captioning
+from internvideo.evaluation.data import AnnotatedData
+from internvideo.evaluation.engine import EvalLoop
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.vit import VideoViTConfig
-from internvideo.pipeline import load
-from internvideo.tasks.captioning.report import Fact
+from internvideo.tasks.captioning.evaluate import CaptionedVideos, evaluate, open_captioned
+from internvideo.tasks.captioning.predict import CaptionStyle
+from internvideo.tasks.captioning.report import CaptionedVideo, CaptioningReport, Fact
 from internvideo.video.preprocessing import PRESETS
 from internvideo.world import Encoding, World, plain_caption, vocabulary, write_mp4
-from internvideo.zoo import save_pretrained
+from internvideo.zoo import load_model, save_pretrained
+
+
+def world_clips(num_clips: int, seed: int | None = None) -> CaptionedVideos:
+    data = AnnotatedData(path="world", num_clips=num_clips, seed=seed)
+    return open_captioned(data, PRESETS["nano"])
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +50,13 @@ def model_directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(model_directory):
-    return load(str(model_directory), device="cpu")
+    return load_model(model_directory)
 
 
 class _Knowing(torch.nn.Module):
     """Writes the true caption of every second clip."""
+
+    capabilities = frozenset({"captions"})
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -64,9 +73,8 @@ class _Knowing(torch.nn.Module):
 
 
 def test_half_of_the_captions_of_the_world_are_right(model, monkeypatch):
-    videos = captioned_world(20, seed=3)
     monkeypatch.setattr(model, "model", _Knowing(World(seed=3)))
-    report = measure_captioning(model, videos, batch_size=8)
+    report = evaluate(model, world_clips(20, seed=3), loop=EvalLoop(batch_size=8))
     assert report.exact == 50
     assert report.cider == pytest.approx(5, abs=0.01)
     assert report.named == {
@@ -76,19 +84,31 @@ def test_half_of_the_captions_of_the_world_are_right(model, monkeypatch):
     assert report.videos[1].caption == report.videos[1].references[0]
 
 
-def test_a_stopped_evaluation_goes_on(model, tmp_path):
-    videos = captioned_world(6, seed=3)
-    whole = measure_captioning(model, videos, directory=tmp_path / "whole")
-    lines = (tmp_path / "whole" / "predictions.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "part").mkdir()
-    (tmp_path / "part" / "predictions.jsonl").write_text("".join(lines[:4]))
-    seen = []
-    again = measure_captioning(
-        model, videos, directory=tmp_path / "part", progress=lambda *at: seen.append(at)
-    )
-    assert seen[0] == (4, 6)
-    assert [v.caption for v in again.videos] == [v.caption for v in whole.videos]
-    assert json.loads((tmp_path / "part" / "report.json").read_text()) == whole.to_dict()
+def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, tmp_path):
+    def stop(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    videos, seen = world_clips(6, seed=3), []
+    loop = EvalLoop(batch_size=1, directory=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, videos, loop=replace(loop, progress=stop))
+    told = replace(loop, progress=lambda *at: seen.append(at))
+    whole = evaluate(model, videos, loop=EvalLoop(batch_size=1))
+    assert evaluate(model, videos, loop=told) == whole
+    assert seen == [(5, 6), (6, 6)]
+    with pytest.raises(ConfigError, match="other style"):
+        evaluate(model, videos, loop=loop, num_beams=2)
+    with pytest.raises(ConfigError, match="other style"):
+        evaluate(model, videos, loop=loop, style=CaptionStyle(max_length=3))
+
+
+def test_nothing_readable_is_an_error(model, tmp_path):
+    (tmp_path / "0.mp4").write_bytes(b"no video")
+    (tmp_path / "list.csv").write_text("video,caption\n0.mp4,a star\n")
+    videos = open_captioned(AnnotatedData(path=str(tmp_path / "list.csv")), model.protocol)
+    with pytest.raises(DataError, match=r"no video could be read: .*0\.mp4"):
+        evaluate(model, videos, loop=EvalLoop())
 
 
 def test_a_list_of_captions_with_a_broken_video(model_directory, tmp_path, capsys):
@@ -112,12 +132,13 @@ def test_a_list_of_captions_with_a_broken_video(model_directory, tmp_path, capsy
 
 def test_videos_without_captions_and_models_without_words_are_refused(model, tmp_path):
     (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4 1\n")
+    data = AnnotatedData(path=str(tmp_path / "list.csv"), format="kinetics")
     with pytest.raises(DataError, match=r"list.csv:1: .*a.mp4 has no caption"):
-        captioned_videos(tmp_path / "list.csv", protocol=PRESETS["nano"], kind="kinetics")
+        open_captioned(data, PRESETS["nano"])
     with pytest.raises(ConfigError, match="writes no captions"):
-        measure_captioning(load("viclip-nano", device="cpu"), captioned_world(1))
+        evaluate(load_model("viclip-nano"), world_clips(1), loop=EvalLoop())
     with pytest.raises(ConfigError, match="at least 1"):
-        captioned_world(0)
+        world_clips(0)
 
 
 def test_facts_are_whole_words():

@@ -15,7 +15,11 @@ from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.models.vit import VideoViTConfig
-from internvideo.tasks.contrastive.task import ContrastivePretraining, caption_loss
+from internvideo.tasks.contrastive.task import (
+    ContrastiveConfig,
+    ContrastivePretraining,
+    caption_loss,
+)
 from internvideo.train.config import OptimConfig
 from internvideo.train.contrast import contrastive_loss
 from internvideo.train.optim import build_optimizer
@@ -60,8 +64,9 @@ def multimodal(decoder_depth: int = 1) -> InternVideoMM:
     )
 
 
-def make(model, **options) -> ContrastivePretraining:
-    return ContrastivePretraining(model, PROTOCOL, model.tokenizer, **options)
+def make(model, *, augmentation: Augmentation | None = None, **options) -> ContrastivePretraining:
+    config = ContrastiveConfig(**options)
+    return ContrastivePretraining(model, PROTOCOL, config, augmentation=augmentation)
 
 
 def sample(seed: int, caption: str | None, *, frames: int = 4) -> Sample:

@@ -1,29 +1,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import tiny
+from internvideo.data.build import read_multiple_choice
 from internvideo.data.clips import VideoListSource
-from internvideo.data.formats.multiple_choice import read_multiple_choice
 from internvideo.errors import ConfigError
-from internvideo.evaluation.engine import Running
-from internvideo.pipeline import load
-from internvideo.tasks.multiple_choice.evaluate import (
-    choice_scores,
-    evaluate_multiple_choice,
-)
+from internvideo.evaluation.engine import EvalLoop
+from internvideo.tasks.multiple_choice.evaluate import OptionChooser, choice_scores, evaluate
 from internvideo.video import write_video
+from internvideo.zoo import load_model
+from internvideo.zoo.load import LoadedModel
 
 OPTIONS = ["a star moves left", "a star moves right", "a circle grows", "nothing happens"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load(tiny.save_internvideo_mm(tmp_path_factory.mktemp("m") / "mm"), device="cpu").model
+def model(tmp_path_factory) -> LoadedModel:
+    return load_model(tiny.save_internvideo_mm(tmp_path_factory.mktemp("m") / "mm"))
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +54,15 @@ def test_scores_are_cosines_over_the_temperature():
 @pytest.mark.parametrize("protocol", [tiny.PROTOCOL, tiny.MULTI_VIEW])
 def test_answers_equal_those_one_by_one(model, questions, protocol):
     choices = read_multiple_choice(questions)
-    report = evaluate_multiple_choice(model, choices, protocol)
+    report = evaluate(tiny.with_protocol(model, protocol), choices, loop=EvalLoop())
+    network = model.model
     source = VideoListSource(choices.videos, protocol)
     assert [len(answer.options) for answer in report.answers] == [2, 2, 3]
     for answer, place in zip(report.answers, (0, 0, 1), strict=True):
         with torch.no_grad():
-            views = model.encode_video(source.read_views(place, protocol).views)
-            texts = model.encode_text(model.tokenizer(list(answer.options)))
-            scores = (views @ texts.T / model.temperature()).mean(0)
+            views = network.encode_video(source.read_views(place, protocol).views)
+            texts = network.encode_text(network.tokenizer(list(answer.options)))
+            scores = (views @ texts.T / network.temperature()).mean(0)
         assert answer.scores == pytest.approx(scores.tolist(), abs=1e-4)
         assert answer.chosen == int(scores.argmax())
     correct = sum(answer.correct for answer in report.answers)
@@ -78,57 +78,53 @@ def test_answers_equal_those_one_by_one(model, questions, protocol):
 
 def test_a_video_is_read_once_and_a_sentence_embedded_once(model, questions, monkeypatch):
     read, embedded = [], []
-    views, texts = VideoListSource.read_views, type(model).encode_text
+    network = type(model.model)
+    views, texts = VideoListSource.read_views, network.encode_text
     monkeypatch.setattr(
         VideoListSource, "read_views",
         lambda self, index, protocol: read.append(index) or views(self, index, protocol),
     )  # fmt: skip
     monkeypatch.setattr(
-        type(model), "encode_text", lambda self, ids: embedded.extend(ids) or texts(self, ids)
+        network, "encode_text", lambda self, ids: embedded.extend(ids) or texts(self, ids)
     )
-    evaluate_multiple_choice(model, read_multiple_choice(questions), tiny.PROTOCOL)
+    evaluate(model, read_multiple_choice(questions), loop=EvalLoop())
     assert sorted(read) == [0, 1, 2]
     assert len(embedded) == len(OPTIONS)
 
 
 def test_cleaning_changes_the_words_that_are_read(model, questions, monkeypatch):
     seen = []
-    original = model.tokenizer
-    monkeypatch.setattr(model, "tokenizer", lambda texts: seen.extend(texts) or original(texts))
+    network, original = model.model, model.model.tokenizer
+    monkeypatch.setattr(network, "tokenizer", lambda texts: seen.extend(texts) or original(texts))
     choices = read_multiple_choice(questions)
     shouted = tuple(
         tuple(
-            type(each)(path=each.path, options=tuple(o.upper() + "!" for o in each.options),
+            type(each)(options=tuple(o.upper() + "!" for o in each.options),
                        answer=each.answer)
             for each in asked
         )
         for asked in choices.questions
     )  # fmt: skip
-    loud = type(choices)(
-        videos=choices.videos, questions=shouted, file=choices.file, description=""
-    )
-    evaluate_multiple_choice(model, loud, tiny.PROTOCOL, clean=True)
-    assert seen == OPTIONS[: len(seen)]
-    assert len(seen) == len(OPTIONS)
+    OptionChooser(model, replace(choices, questions=shouted), clean=True)
+    assert seen == OPTIONS
 
 
-def test_a_stopped_evaluation_goes_on(model, questions, tmp_path):
-    path = tmp_path / "predictions.jsonl"
+def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, questions, tmp_path):
     choices = read_multiple_choice(questions)
-    whole = evaluate_multiple_choice(model, choices, tiny.PROTOCOL, running=Running(batch_size=1))
 
     def stop(done, total):
-        if done == 1:
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
-    how = {"batch_size": 1, "predictions": path}
+    loop = EvalLoop(batch_size=1, directory=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_multiple_choice(
-            model, choices, tiny.PROTOCOL, running=Running(progress=stop, **how)
-        )
+        evaluate(model, choices, loop=replace(loop, progress=stop))
     steps = []
-    running = Running(progress=lambda *step: steps.append(step), **how)
-    assert evaluate_multiple_choice(model, choices, tiny.PROTOCOL, running=running) == whole
+    told = replace(loop, progress=lambda *step: steps.append(step))
+    whole = evaluate(model, choices, loop=EvalLoop(batch_size=1))
+    assert evaluate(model, choices, loop=told) == whole
     assert steps == [(2, 3), (3, 3)]
+    with pytest.raises(ConfigError, match="other questions"):
+        evaluate(model, replace(choices, questions=choices.questions[::-1]), loop=loop)
+    source = VideoListSource(choices.videos, model.protocol)
     with pytest.raises(ConfigError, match="other clean"):
-        evaluate_multiple_choice(model, choices, tiny.PROTOCOL, clean=True, running=running)
+        loop.run(OptionChooser(model, choices, clean=True), source)

@@ -4,8 +4,9 @@ import io
 import json
 
 import pytest
-from internvideo.results import ChoiceAnswer, MultipleChoiceReport
 from rich.console import Console
+
+from internvideo.tasks.multiple_choice.report import ChoiceAnswer, MultipleChoiceReport
 
 
 def answer(chosen: int, *, kind: str = "", options: int = 4) -> ChoiceAnswer:
@@ -33,10 +34,10 @@ REPORT = MultipleChoiceReport(
 
 
 def test_numbers():
-    assert (REPORT.num_correct, REPORT.accuracy) == (2, pytest.approx(200 / 3))
+    assert (REPORT.right.correct, REPORT.accuracy) == (2, pytest.approx(200 / 3))
     assert REPORT.accuracy_of_all == pytest.approx(40)
     assert REPORT.chance == pytest.approx(100 * (1 / 4 + 1 / 4 + 1 / 2) / 3)
-    low, high = REPORT.interval
+    low, high = REPORT.right.interval
     assert low < REPORT.accuracy < high
     assert {kind: part.accuracy for kind, part in REPORT.kinds.items()} == {"a": 100, "b": 50}
     assert REPORT.kinds["b"].chance == pytest.approx(37.5)
@@ -61,7 +62,7 @@ def test_json_tells_mistakes_and_failures():
 
 def test_nothing_answered_has_no_numbers():
     empty = MultipleChoiceReport(answers=(), failures=(("a", "b"),), num_unanswered=1)
-    assert (empty.accuracy, empty.chance, empty.interval) == (0.0, 0.0, (0.0, 100.0))
+    assert (empty.accuracy, empty.chance, empty.right.interval) == (0.0, 0.0, (0.0, 100.0))
 
 
 def test_table_and_plot(tmp_path):

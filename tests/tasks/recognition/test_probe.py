@@ -11,14 +11,17 @@ import tiny
 from internvideo.data.samples import Sample
 from internvideo.data.world import WorldSource
 from internvideo.errors import ConfigError, DataError, VideoError
+from internvideo.evaluation.engine import EvalLoop
 from internvideo.models.probe import ProbeClassifier, ProbeClassifierConfig
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import VideoViTConfig
-from internvideo.tasks.recognition.evaluate import evaluate_classifier
+from internvideo.tasks.recognition.evaluate import evaluate
 from internvideo.tasks.recognition.features import FeatureSource, cache_features
-from internvideo.tasks.recognition.probe import FeatureSample, ProbeRecognition
+from internvideo.tasks.recognition.probe import FeatureSample, ProbeConfig, ProbeRecognition
 from internvideo.world import World
 from internvideo.zoo import load_encoder_weights, load_model, save_pretrained
+from internvideo.zoo.hub import Record
+from internvideo.zoo.load import LoadedModel
 
 PROTOCOL = tiny.PROTOCOL
 NUM_CLASSES = 28
@@ -38,6 +41,11 @@ def world(num_clips: int = 24) -> WorldSource:
     return WorldSource(World(seed=1, size=32, num_frames=8), num_clips=num_clips)
 
 
+def cache(model, source, directory, *, protocol=PROTOCOL, views="center", **options):
+    loop = EvalLoop(directory=directory, **options)
+    return cache_features(model, source, protocol, loop, views=views)
+
+
 class Broken(WorldSource):
     """A world of which one clip cannot be read."""
 
@@ -49,9 +57,9 @@ class Broken(WorldSource):
 
 @pytest.mark.parametrize("head", ["linear", "attentive"])
 def test_kept_features_train_like_the_clips_themselves(tmp_path, head):
-    task = ProbeRecognition(probe(head), PROTOCOL, label_smoothing=0.1)
+    task = ProbeRecognition(probe(head), PROTOCOL, ProbeConfig(label_smoothing=0.1))
     source = world(8)
-    kept = cache_features(task.model, source, PROTOCOL, tmp_path / "features")
+    kept = cache(task.model, source, tmp_path / "features")
     rng = np.random.default_rng(0)
     rows = [task.prepare(kept.read(index, rng), rng)[0] for index in range(8)]
     from_disk = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
@@ -67,7 +75,7 @@ def test_kept_features_train_like_the_clips_themselves(tmp_path, head):
 
 
 def test_clips_without_kept_features_go_through_the_encoder():
-    task = ProbeRecognition(probe(), PROTOCOL)
+    task = ProbeRecognition(probe(), PROTOCOL, ProbeConfig())
     frames = np.random.default_rng(0).integers(0, 256, (4, 40, 48, 3), dtype=np.uint8)
     [row] = task.prepare(Sample(frames=frames, label=3), np.random.default_rng(0))
     batch = {name: torch.stack([value, value]) for name, value in row.items()}
@@ -80,8 +88,8 @@ def test_clips_without_kept_features_go_through_the_encoder():
 
 def test_a_head_trained_on_kept_features_learns_and_is_saved_with_its_encoder(tmp_path):
     model = probe()
-    kept = cache_features(model, world(), PROTOCOL, tmp_path / "features", views="all")
-    task = ProbeRecognition(model, PROTOCOL).train()
+    kept = cache(model, world(), tmp_path / "features", views="all")
+    task = ProbeRecognition(model, PROTOCOL, ProbeConfig()).train()
     optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=0.05)
     rng = np.random.default_rng(0)
     losses = []
@@ -97,13 +105,14 @@ def test_a_head_trained_on_kept_features_learns_and_is_saved_with_its_encoder(tm
     saved = save_pretrained(model.eval(), tmp_path / "model", preprocessing=PROTOCOL)
     loaded = load_model(saved)
     assert loaded.architecture == "videomae/probe"
-    report = evaluate_classifier(loaded.model, world(), PROTOCOL)
-    assert report.top1 == evaluate_classifier(model, world(), PROTOCOL).top1
+    report = evaluate(loaded, world(), loop=EvalLoop())
+    own = LoadedModel(model, Record(preprocessing=PROTOCOL))
+    assert report.top1 == evaluate(own, world(), loop=EvalLoop()).top1
     assert report.top1 > 50
 
 
 def test_an_interrupted_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("internvideo.tasks.classification.features._PART", 4)
+    monkeypatch.setattr("internvideo.tasks.recognition.features._PART", 4)
     model, folder = probe(), tmp_path / "features"
 
     def stop(done, total):
@@ -112,11 +121,11 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache_features(model, world(10), PROTOCOL, folder, progress=stop)
+        cache(model, world(10), folder, batch_size=1, progress=stop)
     names = sorted(path.name for path in folder.glob("*.safetensors"))
-    assert names == ["part-00000.safetensors", "part-00001.safetensors"]
+    assert names == ["part-0-00000.safetensors", "part-0-00001.safetensors"]
     times = [(folder / name).stat().st_mtime_ns for name in names]
-    kept = cache_features(model, world(10), PROTOCOL, folder)
+    kept = cache(model, world(10), folder)
     assert times == [(folder / name).stat().st_mtime_ns for name in names]
     assert [kept.key(index) for index in range(10)] == [world().key(index) for index in range(10)]
     assert [kept.label(index) for index in range(10)] == [world().label(i) for i in range(10)]
@@ -124,31 +133,31 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 def test_clips_that_cannot_be_read_are_counted_and_told(tmp_path, caplog):
     source = Broken(World(seed=1, size=32, num_frames=8), num_clips=5)
-    kept = cache_features(probe(), source, PROTOCOL, tmp_path / "features")
+    kept = cache(probe(), source, tmp_path / "features")
     assert len(kept) == 4
     assert kept.failures == [("world-1-2", "clip 2 is broken")]
     assert "1 of 5 clips could not be read" in caplog.text
     only = Broken(World(seed=1, size=32, num_frames=8), num_clips=1, start=0)
     only.read_views = lambda *_: (_ for _ in ()).throw(VideoError("broken"))
     with pytest.raises(DataError, match="no video could be read"):
-        cache_features(probe(), only, PROTOCOL, tmp_path / "none")
+        cache(probe(), only, tmp_path / "none")
 
 
 def test_features_of_another_encoder_or_kind_are_refused(tmp_path):
-    cache_features(probe(), world(3), PROTOCOL, tmp_path)
+    cache(probe(), world(3), tmp_path)
     with pytest.raises(ConfigError, match="other features \\(other features\\)"):
-        cache_features(probe("attentive"), world(3), PROTOCOL, tmp_path)
+        cache(probe("attentive"), world(3), tmp_path)
     other = probe()
     other.encoder.reset_parameters()
     with pytest.raises(ConfigError, match="other features \\(other encoder\\)"):
-        cache_features(other, world(3), PROTOCOL, tmp_path)
+        cache(other, world(3), tmp_path)
 
 
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 def test_several_views_are_drawn_in_turn(tmp_path, monkeypatch, memory):
-    monkeypatch.setattr("internvideo.tasks.classification.features._MEMORY", memory)
+    monkeypatch.setattr("internvideo.tasks.recognition.features._MEMORY", memory)
     source = WorldSource(World(seed=1, size=32, num_frames=16), num_clips=2)
-    cache_features(probe(), source, tiny.MULTI_VIEW, tmp_path, views="all")
+    cache(probe(), source, tmp_path, protocol=tiny.MULTI_VIEW, views="all")
     kept = FeatureSource(tmp_path)
     drawn = {
         tuple(kept.read(0, np.random.default_rng(seed)).features.tolist()) for seed in range(40)

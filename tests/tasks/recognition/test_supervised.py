@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from internvideo.tasks.classification import supervised
 
 from internvideo.data.samples import Sample
-from internvideo.errors import ConfigError, DataError
+from internvideo.errors import DataError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
-from internvideo.tasks.recognition.supervised import SupervisedRecognition
-from internvideo.video.augment import AUGMENTATIONS
+from internvideo.tasks.recognition import supervised
+from internvideo.tasks.recognition.supervised import SupervisedConfig, SupervisedRecognition
+from internvideo.video.augment import AUGMENTATIONS, Augmentation
 from internvideo.video.mixup import draw_mixup, mix_clips
 from internvideo.video.preprocessing import Preprocessing
 
@@ -39,6 +39,11 @@ def classifier(seed: int = 0) -> VideoClassifier:
     )
 
 
+def make(*, augmentation: Augmentation | None = None, **options) -> SupervisedRecognition:
+    config = SupervisedConfig(**options)
+    return SupervisedRecognition(classifier(), PROTOCOL, config, augmentation=augmentation)
+
+
 def sample(label: int | None = 1, seed: int = 0) -> Sample:
     frames = np.random.default_rng(seed).integers(0, 256, (4, 40, 48, 3), dtype=np.uint8)
     return Sample(frames=frames, label=label, key=f"clip{seed}.mp4")
@@ -50,7 +55,7 @@ def collated(task: SupervisedRecognition, samples: list[Sample]) -> dict[str, to
 
 
 def test_without_augmentation_the_loss_is_smoothed_cross_entropy_of_the_protocols_view():
-    task = SupervisedRecognition(classifier(), PROTOCOL, label_smoothing=0.1, **UNMIXED)
+    task = make(label_smoothing=0.1, **UNMIXED)
     samples = [sample(label=i % 3, seed=i) for i in range(4)]
     output = task.training_loss(collated(task, samples))
     clips = torch.stack([PROTOCOL.transform(torch.from_numpy(s.frames)) for s in samples])
@@ -65,7 +70,7 @@ def test_without_augmentation_the_loss_is_smoothed_cross_entropy_of_the_protocol
 
 
 def test_repeats_are_copies_of_one_clip_side_by_side():
-    task = SupervisedRecognition(classifier(), PROTOCOL, repeats=3, **UNMIXED)
+    task = make(repeats=3, **UNMIXED)
     batch = collated(task, [sample(label=2, seed=5), sample(label=0, seed=6)])
     assert batch["label"].tolist() == [2, 2, 2, 0, 0, 0]
     assert batch["video"].dtype == torch.uint8
@@ -77,21 +82,19 @@ def test_repeats_are_copies_of_one_clip_side_by_side():
     ("label", "message"),
     [
         (None, "clip0.mp4 has no label"),
-        (3, "clip0.mp4 has the label 3; the model has 3 classes, numbered from 0 to 2"),
-        (-1, "has the label -1"),
+        (3, "clip0.mp4 has the label 3; .* 3 classes"),
+        (-1, "clip0.mp4 has the label -1"),
     ],
 )
 def test_labels_outside_the_classes_are_refused(label, message):
-    task = SupervisedRecognition(classifier(), PROTOCOL)
+    task = make()
     with pytest.raises(DataError, match=message):
         task.prepare(sample(label=label), np.random.default_rng(0))
 
 
 def test_augmentation_is_split_between_worker_and_device():
     augmentation = replace(AUGMENTATIONS["videomae-finetune-fast"], size=32)
-    task = SupervisedRecognition(
-        classifier(), PROTOCOL, augmentation=augmentation, repeats=2, **UNMIXED
-    )
+    task = make(augmentation=augmentation, repeats=2, **UNMIXED)
     batch = collated(task, [sample(seed=1), sample(seed=2)])
     assert batch["video"].dtype == torch.uint8
     assert batch["video"].shape == (4, 4, 32, 32, 3)
@@ -116,7 +119,7 @@ def test_mixed_batches_have_mixed_clips_and_soft_targets(only, monkeypatch):
 
     monkeypatch.setattr(supervised, "draw_mixup", draw)
     alphas = {**UNMIXED, only: 0.8}
-    task = SupervisedRecognition(classifier(), PROTOCOL, label_smoothing=0.1, **alphas)
+    task = make(label_smoothing=0.1, **alphas)
     batch = collated(task, [sample(label=i % 3, seed=i) for i in range(4)])
     output = task.training_loss(batch)
     [drawn] = draws
@@ -132,7 +135,7 @@ def test_mixed_batches_have_mixed_clips_and_soft_targets(only, monkeypatch):
 
 
 def test_mixing_follows_torchs_generator_so_that_a_run_can_go_on():
-    task = SupervisedRecognition(classifier(), PROTOCOL)
+    task = make()
     batch = collated(task, [sample(label=i % 3, seed=i) for i in range(4)])
 
     def losses() -> list[float]:
@@ -145,21 +148,7 @@ def test_mixing_follows_torchs_generator_so_that_a_run_can_go_on():
 
 
 def test_mixup_prob_zero_is_no_mixing():
-    task = SupervisedRecognition(classifier(), PROTOCOL, mixup_prob=0.0)
-    assert not task.mixes
+    task = make(mixup_prob=0.0)
+    assert not task.config.mixes
     batch = collated(task, [sample(label=i % 3, seed=i) for i in range(4)])
     assert task.training_loss(batch).keys() == {"loss", "top1"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"size": 48}, "clips of size 48, the protocol of the test of size 32"),
-        ({"mean": (0.5, 0.5, 0.5)}, "clips of mean"),
-        ({"std": (0.5, 0.5, 0.5)}, "clips of std"),
-    ],
-)
-def test_an_augmentation_that_disagrees_with_the_test_is_refused(changes, message):
-    augmentation = replace(AUGMENTATIONS["videomae-finetune"], size=32)
-    with pytest.raises(ConfigError, match=message):
-        SupervisedRecognition(classifier(), PROTOCOL, augmentation=replace(augmentation, **changes))

@@ -15,11 +15,15 @@ from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.models.wordpiece import SPECIAL_TOKENS
-from internvideo.tasks.unmasked_teacher.multimodal import LOSSES, UMTMultimodalPretraining
+from internvideo.tasks.unmasked_teacher import multimodal
+from internvideo.tasks.unmasked_teacher.multimodal import LossWeights, UMTMultimodalPretraining
+from internvideo.train.config import OptimConfig
+from internvideo.train.optim import build_optimizer
 from internvideo.video.preprocessing import Preprocessing
 
 WORDS = ("a", "star", "circle", "square", "cross", "moves", "left", "grows", "vanishes", "rotates")
 CAPTIONS = ("A star moves left.", "a circle grows", "a square vanishes", "a cross rotates")
+LOSSES = ("uta", "vtc", "vtm", "mlm")
 PROTOCOL = Preprocessing(
     num_frames=2, sampling="middle", resize_rule="squash", resize_size=16, crop_size=16
 )
@@ -58,11 +62,14 @@ TEACHER = CLIPTeacherConfig(
 )
 
 
-def build(**options) -> UMTMultimodalPretraining:
+def build(*, with_teacher: bool = True, **options) -> UMTMultimodalPretraining:
     torch.manual_seed(0)
     teacher = CLIPTeacher(TEACHER)
     return UMTMultimodalPretraining(
-        UMTMultimodal(CONFIG), PROTOCOL, **{"teacher": teacher, **options}
+        UMTMultimodal(CONFIG),
+        PROTOCOL,
+        multimodal.UMTMultimodalConfig(**options),
+        teacher=teacher if with_teacher else None,
     )
 
 
@@ -112,14 +119,14 @@ def test_every_loss_falls_on_a_batch_that_is_seen_again_and_again():
 
 
 def test_weights_scale_the_losses():
-    task = build(weights={"uta": 2.0, "vtc": 0.5, "vtm": 3.0, "mlm": 1.5})
+    task = build(weights=LossWeights(uta=2.0, vtc=0.5, vtm=3.0, mlm=1.5))
     reference = build()
     rows = batch(reference)
     torch.manual_seed(1)
     plain = reference.training_loss(rows)
     torch.manual_seed(1)
     scaled = task.training_loss(rows)
-    expected = sum(task.weights[name] * plain[name] for name in LOSSES)
+    expected = sum(getattr(task.config.weights, name) * plain[name] for name in LOSSES)
     torch.testing.assert_close(scaled["loss"], expected)
 
 
@@ -144,12 +151,36 @@ def test_videos_and_images_are_masked_by_their_own_ratio(frames, visible):
     assert seen == [(4, visible, 16)]
 
 
+def test_a_tube_mask_compares_a_caption_with_each_frame(monkeypatch):
+    similarities = []
+    contrast = multimodal.blockwise_contrast
+
+    def watched(of_video, of_text, *args, **options):
+        similarities.append(of_video)
+        return contrast(of_video, of_text, *args, **options)
+
+    monkeypatch.setattr(multimodal, "blockwise_contrast", watched)
+    for mask in ("tube", "random"):
+        task = build(mask=mask)
+        seen = []
+        task.model.vision_encoder.register_forward_hook(lambda m, i, o, seen=seen: seen.append(o))
+        task.training_loss(batch(task))
+        tokens, model = seen[0].tokens.unflatten(1, (2, 4)), task.model
+        pooled = tokens.mean(dim=2) if mask == "tube" else tokens.mean(dim=(1, 2))[:, None]
+        expected = model.project_video(model.vision_encoder.pool_norm(pooled)).mean(dim=1)
+        torch.testing.assert_close(similarities.pop(), expected)
+
+
+def test_the_temperature_decays_as_in_the_published_training():
+    task = build()
+    decayed, spared = build_optimizer(task, OptimConfig(weight_decay=0.02), lr=0.1).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.02, 0.0)
+    assert any(parameter is task.model.temp for parameter in decayed["params"])
+    assert {parameter.ndim for parameter in spared["params"]} == {1}
+
+
 def test_fine_tuning_sees_everything_and_needs_no_teacher():
-    task = build(
-        teacher=None,
-        video_mask_ratio=0.0,
-        weights={"uta": 0.0, "vtc": 1.0, "vtm": 1.0, "mlm": 0.0},
-    )
+    task = build(with_teacher=False, video_mask_ratio=0.0, weights=LossWeights(uta=0.0, mlm=0.0))
     rows = batch(task)
     assert "hidden_tokens" not in rows
     losses = task.training_loss(rows)
@@ -175,7 +206,8 @@ def test_equal_captions_are_neither_negatives_nor_strangers():
 
 def test_the_teacher_of_the_model_is_used_and_not_trained():
     torch.manual_seed(0)
-    task = UMTMultimodalPretraining(UMTMultimodal(replace(CONFIG, teacher=TEACHER)), PROTOCOL)
+    model = UMTMultimodal(replace(CONFIG, teacher=TEACHER))
+    task = UMTMultimodalPretraining(model, PROTOCOL, multimodal.UMTMultimodalConfig())
     assert task.teacher is task.model.clip_teacher
     task.training_loss(batch(task))["loss"].backward()
     assert all(p.grad is None for p in task.teacher.parameters())
@@ -184,7 +216,7 @@ def test_the_teacher_of_the_model_is_used_and_not_trained():
 def test_a_given_teacher_is_no_part_of_the_task():
     task = build()
     assert not any("teacher" in name for name in task.state_dict())
-    bare = build(teacher=None)
+    bare = build(with_teacher=False)
     with pytest.raises(ConfigError, match="built without its teacher"):
         bare.training_loss(batch(bare))
 
@@ -192,14 +224,20 @@ def test_a_given_teacher_is_no_part_of_the_task():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": {"uta": 1.0}}, "numbers from 0 on, not all 0, for uta, vtc, vtm, mlm"),
-        ({"weights": dict.fromkeys(LOSSES, 0.0)}, "not all 0"),
-        ({"weights": {**dict.fromkeys(LOSSES, 1.0), "vtc": -1.0}}, "from 0 on"),
-        ({"image_mask_ratio": 1.0}, "image_mask_ratio is 1"),
-        ({"word_ratio": 0.0}, "word_ratio is 0"),
+        ({"image_mask_ratio": 1.0}, r"image_mask_ratio.* 1"),
+        ({"word_ratio": 0.0}, r"word_ratio.* 0"),
         ({"teacher_interval": 9.0}, "teacher_interval"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         build(**options)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(dict.fromkeys(LOSSES, 0.0), "all 0"), ({"vtc": -1.0}, "vtc.* -1"), ({"vct": 1.0}, "'vtc'")],
+)
+def test_impossible_weights_are_refused(weights, message):
+    with pytest.raises(ConfigError, match=message):
+        LossWeights(**weights)

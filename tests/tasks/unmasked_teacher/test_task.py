@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from internvideo.tasks.pretraining import unmasked_teacher as module
 
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacher, UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
+from internvideo.tasks.unmasked_teacher import task as module
 from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
-from internvideo.video.augment import AUGMENTATIONS
+from internvideo.video.augment import AUGMENTATIONS, Augmentation
 from internvideo.video.preprocessing import Preprocessing
 
 PROTOCOL = Preprocessing(num_frames=4, resize_rule="squash", resize_size=32, crop_size=32)
@@ -29,11 +29,17 @@ TEACHER = CLIPTeacherConfig(
 )
 
 
-def task(teacher: CLIPTeacherConfig | None = TEACHER, **options) -> UnmaskedTeacherPretraining:
+def task(
+    teacher: CLIPTeacherConfig | None = TEACHER,
+    *,
+    augmentation: Augmentation | None = None,
+    **options,
+) -> UnmaskedTeacherPretraining:
     torch.manual_seed(0)
     student = UnmaskedTeacher(STUDENT)
     tower = None if teacher is None else CLIPTeacher(teacher)
-    return UnmaskedTeacherPretraining(student, tower, PROTOCOL, **options)
+    config = module.UnmaskedTeacherConfig(teacher="given", **options)
+    return UnmaskedTeacherPretraining(student, tower, PROTOCOL, config, augmentation=augmentation)
 
 
 @pytest.fixture

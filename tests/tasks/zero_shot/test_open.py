@@ -6,12 +6,28 @@ from pathlib import Path
 import pytest
 
 import tiny
+from internvideo.data import write_world
 from internvideo.errors import ConfigError, DataError
-from internvideo.evaluation import labelled_videos, measure_zero_shot, world_videos
+from internvideo.evaluation.data import AnnotatedData
+from internvideo.evaluation.text import prompt_rule
 from internvideo.pipeline import VideoModel, load
-from internvideo.world import ACTIONS, World, action_prompts, is_held_out, write_kinetics
+from internvideo.tasks.zero_shot.evaluate import LabelledVideos, open_labelled
+from internvideo.tasks.zero_shot.report import ZeroShotReport
+from internvideo.world import ACTIONS, World, action_prompts, is_held_out
 
-PROTOCOL = tiny.PROTOCOL
+
+def opened(path, labels=None, num_clips: int | None = None) -> LabelledVideos:
+    data = AnnotatedData(path=str(path), labels=labels and str(labels), num_clips=num_clips)
+    return open_labelled(data, tiny.PROTOCOL)
+
+
+def measured(
+    model: VideoModel, path, labels=None, *, num_clips: int | None = None, **options
+) -> ZeroShotReport:
+    data = AnnotatedData(path=str(path), labels=labels and str(labels), num_clips=num_clips)
+    report = model.evaluate(data, "zero-shot", **options)
+    assert isinstance(report, ZeroShotReport)
+    return report
 
 
 @pytest.fixture(scope="module", params=["viclip", "internvideo-mm"])
@@ -23,7 +39,7 @@ def model(request, tmp_path_factory) -> VideoModel:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    write_kinetics(root, 6, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
+    write_world(root, 6, world=World(seed=3, size=32, num_frames=8), splits=(0.0, 0.0, 1.0))
     return root
 
 
@@ -39,26 +55,25 @@ def folders(world, tmp_path_factory) -> Path:
 
 
 def test_the_world_is_asked_by_held_out_sentences(model):
-    videos = world_videos(8)
+    videos = opened("world", num_clips=8)
     assert videos.labels == ACTIONS
     assert videos.sentences is not None
     assert len({len(sentences) for sentences in videos.sentences.values()}) == 1
     for action, sentences in videos.sentences.items():
         assert list(sentences) == action_prompts(action)[: len(sentences)]
         assert all(is_held_out(sentence) for sentence in sentences)
-    report = measure_zero_shot(model, videos)
-    assert (report.num_videos, len(report.labels)) == (8, 28)
+    report = measured(model, "world", num_clips=8)
+    assert (report.num_answered, len(report.labels)) == (8, 28)
     assert report.templates == "held-out sentences of the world"
-    assert report.ensemble == model.prompt_rule.ensemble
+    assert report.ensemble == prompt_rule(model.loaded.architecture).ensemble
     with pytest.raises(ConfigError, match="num_clips"):
-        world_videos(0)
+        opened("world", num_clips=0)
 
 
 def test_a_list_with_a_class_list(model, world, tmp_path):
-    videos = labelled_videos(
-        world / "test.csv", protocol=PROTOCOL, labels=str(world / "labels.txt")
+    report = measured(
+        model, world / "test.csv", world / "labels.txt", directory=tmp_path, name="mine"
     )
-    report = measure_zero_shot(model, videos, directory=tmp_path, name="mine")
     assert report.labels == ACTIONS
     assert report.templates == "action16"
     assert len(report.sentences) == 16
@@ -68,28 +83,26 @@ def test_a_list_with_a_class_list(model, world, tmp_path):
 
 def test_numbers_for_classes_need_names(world):
     with pytest.raises(ConfigError, match="has numbers for classes; say what they are called"):
-        labelled_videos(world / "test.csv", protocol=PROTOCOL)
+        opened(world / "test.csv")
 
 
 def test_a_known_label_map_names_the_numbers(world):
-    videos = labelled_videos(
-        world / "test.csv", protocol=PROTOCOL, labels="kinetics-400/alphabetical"
-    )
+    videos = opened(world / "test.csv", "kinetics-400/alphabetical")
     assert len(videos.labels) == 400
     assert videos.labels[0] == "abseiling"
 
 
 def test_a_label_map_must_suit_the_names_of_the_data(folders):
     with pytest.raises(ConfigError, match="names 3 classes, the label map 400"):
-        labelled_videos(folders, protocol=PROTOCOL, labels="kinetics-400/alphabetical")
+        opened(folders, "kinetics-400/alphabetical")
 
 
 def test_folders_are_classes_and_their_names_are_words(model, folders):
-    videos = labelled_videos(folders, protocol=PROTOCOL)
+    videos = opened(folders)
     assert videos.labels == ("grow_big", "jump", "转动")
     assert videos.described["grow_big"] == ("grow big",)
-    report = measure_zero_shot(model, videos)
-    assert report.num_videos == 6
+    report = measured(model, folders)
+    assert report.num_answered == 6
     assert [row.total for row in report.classes] == [2, 2, 2]
     assert report.templates == "none"  # English sentences around other scripts make no sense
     assert report.sentences == ("grow big",)
@@ -100,9 +113,9 @@ def test_labels_and_templates_in_another_language(model, folders, tmp_path):
     said = {"转动": "转动", "jump": "跳跃", "grow_big": "变大"}
     labels.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
     templates.write_text("一段{}的视频\n有人在{}\n", encoding="utf-8")
-    videos = labelled_videos(folders, protocol=PROTOCOL, labels=str(labels))
+    videos = opened(folders, labels)
     assert videos.labels == ("转动", "jump", "grow_big")
-    report = measure_zero_shot(model, videos, templates=str(templates))
+    report = measured(model, folders, labels, templates=str(templates))
     assert report.labels == videos.labels
     assert report.sentences == ("一段转动的视频", "有人在转动")
     assert report.templates == str(templates)
@@ -113,27 +126,25 @@ def test_classes_described_by_several_sentences(folders, tmp_path):
     labels = tmp_path / "labels.json"
     said = {"grow_big": ["it grows", "it gets bigger"], "jump": ["it hops"], "转动": ["it turns"]}
     labels.write_text(json.dumps(said), encoding="utf-8")
-    videos = labelled_videos(folders, protocol=PROTOCOL, labels=labels)
     viclip = load(tiny.save_viclip(tmp_path / "viclip"), device="cpu")
-    report = measure_zero_shot(viclip, videos)
+    report = measured(viclip, folders, labels)
     assert report.sentences == ("it grows", "it gets bigger")
     with pytest.raises(ConfigError, match="have no common templates"):
-        measure_zero_shot(viclip, videos, ensemble="probability")
+        measured(viclip, folders, labels, rule="probability")
 
 
 def test_captions_are_classes_where_classes_are_wanted(folders, tmp_path):
     first = next((folders / "jump").iterdir())
     path = tmp_path / "act_val.json"
     path.write_text(json.dumps([{"video": str(first), "caption": "jumping"}]), encoding="utf-8")
-    videos = labelled_videos(path, protocol=PROTOCOL)
+    videos = opened(path)
     assert videos.labels == ("jumping",)
     assert len(videos.source) == 1
 
 
 def test_models_and_labels_that_cannot_be_used(folders, tmp_path):
-    videos = labelled_videos(folders, protocol=PROTOCOL)
     classifier = load(tiny.save_classifier(tmp_path / "classifier"), device="cpu")
     with pytest.raises(ConfigError, match="has no text tower"):
-        measure_zero_shot(classifier, videos)
+        measured(classifier, folders)
     with pytest.raises(DataError, match="no annotation file"):
-        labelled_videos(folders, protocol=PROTOCOL, labels=tmp_path / "gone.txt")
+        opened(folders, tmp_path / "gone.txt")

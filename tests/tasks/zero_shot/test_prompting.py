@@ -5,12 +5,12 @@ import json
 import pytest
 
 from internvideo.errors import ConfigError, DataError, UnknownNameError
+from internvideo.evaluation.text import prompt_rule
 from internvideo.tasks.zero_shot.prompting import (
     DEFAULT_TEMPLATES,
     class_prompts,
     described_classes,
     find_templates,
-    prompt_rule,
     prompt_templates,
     readable_name,
 )

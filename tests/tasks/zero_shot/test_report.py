@@ -5,10 +5,10 @@ import json
 import logging
 
 import pytest
-from internvideo.results import VideoPrediction, ZeroShotReport
 from rich.console import Console
 
-from internvideo.evaluation.accuracy import class_table
+from internvideo.evaluation.accuracy import VideoPrediction
+from internvideo.tasks.zero_shot.report import ZeroShotReport
 
 
 def prediction(index: int, label: int, best: tuple[int, ...]) -> VideoPrediction:
@@ -59,20 +59,20 @@ def test_the_table_has_them_too():
 
 
 def test_the_hardest_class_comes_first():
-    lines = [line for line in shown(class_table(REPORT)).splitlines() if "│" in line]
+    lines = [line for line in shown(REPORT.class_table()).splitlines() if "│" in line]
     assert len(lines) == 2  # no row for classes without videos
     assert "打篮球" in lines[0]
     assert "33.3" in lines[0]
     assert "[swim] (2)" in lines[0]
     assert "100.0" in lines[1]
-    text = shown(class_table(REPORT, most=1))
+    text = shown(REPORT.class_table(most=1))
     assert "and 1 easier class" in text
-    assert text.count("│") < shown(class_table(REPORT)).count("│")
+    assert text.count("│") < shown(REPORT.class_table()).count("│")
 
 
 def test_letters_that_no_font_has_are_told_in_one_line(tmp_path, caplog, monkeypatch, recwarn):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("internvideo.results.fonts._WIDE", ())
+    monkeypatch.setattr("internvideo.evaluation.pictures._WIDE", ())
     with caplog.at_level(logging.WARNING, logger="internvideo"):
         REPORT.plot(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from internvideo.data.formats.tables import json_line
-from internvideo.data.timestamps import parse_seconds
 from internvideo.errors import ConfigError, DataError, require
 from internvideo.files import replacing
+from internvideo.formats.tables import json_line
+from internvideo.formats.timestamps import parse_seconds
 
 __all__ = ["KNOWN_COLUMNS", "MetadataColumns", "MetadataFile", "Scan", "open_metadata"]
 

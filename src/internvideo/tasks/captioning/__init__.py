@@ -6,27 +6,26 @@ predict    how a model writes them; evaluate, report, cider: how good they are
 
 from __future__ import annotations
 
-from internvideo.tasks.captioning.evaluate import evaluate, open_captioned
-from internvideo.tasks.captioning.predict import DEFAULT_CAPTIONER, predict
+from internvideo.tasks.captioning import evaluate, predict
 from internvideo.tasks.task import AnswerFile, Task
 
 __all__ = ["TASK"]
 
 TASK = Task(
     name="captioning",
-    open=open_captioned,
-    evaluate=evaluate,
+    open=evaluate.open_captioned,
+    evaluate=evaluate.evaluate,
     evaluate_examples=(
         "mm-nano --data world",
         "runs/mine/model -d MSRVTT_data.json --root videos --split test",
     ),
-    predict=predict,
+    predict=predict.predict,
     predict_examples=(
         "clip.mp4",
         "clips/ --strategy beam --num-beams 5 --json > captions.jsonl",
         "film.mp4 --every 2 --srt film.srt",
     ),
-    default_model=DEFAULT_CAPTIONER,
+    default_model=predict.DEFAULT_CAPTIONER,
     files=(
         AnswerFile(
             "srt",

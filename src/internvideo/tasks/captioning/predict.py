@@ -16,6 +16,7 @@ from internvideo.errors import ConfigError, VideoError
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.videos import Cut, ask_videos, ask_windows
 from internvideo.models.caption_writer import CaptionStrategy
+from internvideo.models.contract import has
 from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo, name_of
@@ -77,7 +78,7 @@ class CaptionWriter(Answerer[str]):
     """
 
     def __init__(self, model: LoadedModel, style: CaptionStyle) -> None:
-        if not callable(getattr(model.model, "caption", None)):
+        if not has(model.model, "captions"):
             raise ConfigError(
                 f"{model.name} writes no captions: it has no caption decoder; load "
                 f"{DEFAULT_CAPTIONER} or an InternVideo-MM"
@@ -167,11 +168,11 @@ def predict(
     num_beams: Annotated[int, Option("With beam: sentences kept at each word.", minimum=1)] = 5,
     length_penalty: Annotated[float, Option("With beam: above 0 prefers longer sentences.")] = 0.0,
     top_p: Annotated[
-        float,
+        Share,
         Option("With top-p: draw from the likeliest words that have this probability together."),
     ] = 0.9,
     temperature: Annotated[
-        float, Option("With top-p: below 1 is more predictable, above 1 less.")
+        Positive, Option("With top-p: below 1 is more predictable, above 1 less.")
     ] = 1.0,
     max_length: Annotated[
         int | None,

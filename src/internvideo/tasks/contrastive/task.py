@@ -24,6 +24,7 @@ from torch.utils.data import get_worker_info
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
+from internvideo.models.contract import has
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
 from internvideo.models.viclip import ViCLIP
@@ -112,9 +113,9 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         self._warned = False
         if config.freeze_text:
             model.text_encoder.requires_grad_(False)
-        decoder = getattr(model, "caption_decoder", None)
-        if decoder is not None and not config.caption_weight:
-            decoder.requires_grad_(False)  # data-parallel training wants a gradient of the others
+        if isinstance(model, InternVideoMM) and model.caption_decoder and not config.caption_weight:
+            # data-parallel training wants a gradient of the others
+            model.caption_decoder.requires_grad_(False)
 
     def train(self, mode: bool = True) -> ContrastivePretraining:
         """Set the mode of training; a frozen text tower stays in that of evaluation."""
@@ -231,7 +232,7 @@ def _check(model: TwoTowers, config: ContrastiveConfig) -> None:
         )
     if config.mask_ratio == 1:
         raise ConfigError("task.mask_ratio 1 leaves nothing of a clip; choose less")
-    if config.caption_weight and getattr(model, "caption_decoder", None) is None:
+    if config.caption_weight and not has(model, "captions"):
         raise ConfigError(
             f"task.caption_weight {config.caption_weight}: this {name} has no caption decoder; set "
             "it to 0"

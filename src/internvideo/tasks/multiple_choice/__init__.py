@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from internvideo.tasks.multiple_choice.evaluate import evaluate, open_choices
+from internvideo.tasks.multiple_choice import evaluate
 from internvideo.tasks.task import Task
 
 __all__ = ["TASK"]
 
 TASK = Task(
     name="multiple-choice",
-    open=open_choices,
-    evaluate=evaluate,
+    open=evaluate.open_choices,
+    evaluate=evaluate.evaluate,
     evaluate_examples=(
         "viclip-l14 -d msrvtt_mc_test.jsonl --root videos/all",
         "viclip-nano -d choices/multiple_choice.jsonl",

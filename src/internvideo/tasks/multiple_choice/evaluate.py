@@ -20,12 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from internvideo.annotations import Choice
+from internvideo.data.build import MultipleChoice, read_multiple_choice
 from internvideo.data.clips import VideoListSource
-from internvideo.data.formats.multiple_choice import (
-    ChoiceQuestion,
-    MultipleChoice,
-    read_multiple_choice,
-)
 from internvideo.errors import ConfigError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
@@ -100,16 +97,19 @@ class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
     def answer(self, batch: Batch) -> list[tuple[ChoiceAnswer, ...]]:
         """Return the answers to the questions about each video."""
         return [
-            tuple(self._answer(each, views) for each in self.choices.questions[video.index])
+            tuple(
+                self._answer(video.index, each, views)
+                for each in self.choices.questions[video.index]
+            )
             for video, views in batch.each(self.towers.encode_video)
         ]
 
-    def _answer(self, question: ChoiceQuestion, views: Float[Tensor, "v e"]) -> ChoiceAnswer:
+    def _answer(self, index: int, question: Choice, views: Float[Tensor, "v e"]) -> ChoiceAnswer:
         options = torch.stack([self._rows[option] for option in question.options])
         options = options.expand(len(views), -1, -1)
         scores = choice_scores(views, options, self._temperature).mean(dim=0)
         return ChoiceAnswer(
-            video=question.path,
+            video=self.choices.videos.written_path(index),
             options=question.options,
             answer=question.answer,
             scores=tuple(round(each, _DIGITS) for each in scores.tolist()),

@@ -7,14 +7,7 @@ evaluate, predict   accuracy on annotated videos; the actions in a user's videos
 
 from __future__ import annotations
 
-from internvideo.tasks.recognition.evaluate import evaluate, measure
-from internvideo.tasks.recognition.features import cached_clips
-from internvideo.tasks.recognition.predict import predict
-from internvideo.tasks.recognition.probe import ProbeConfig, build_probe
-from internvideo.tasks.recognition.supervised import (
-    SupervisedConfig,
-    build_supervised,
-)
+from internvideo.tasks.recognition import evaluate, features, predict, probe, supervised
 from internvideo.tasks.task import PLOT, Objective, Task
 
 __all__ = ["TASK"]
@@ -24,32 +17,32 @@ TASK = Task(
     aliases=("classifier", "actions"),
     objectives=(
         Objective(
-            config=SupervisedConfig,
+            config=supervised.SupervisedConfig,
             models=(
                 "videomae/classifier",
                 "unmasked-teacher/classifier",
                 "uniformerv2/classifier",
             ),
-            build=build_supervised,
+            build=supervised.build,
             labelled=True,
-            measure=measure,
+            measure=evaluate.measure,
         ),
         Objective(
-            config=ProbeConfig,
-            models=("videomae/probe",),
-            build=build_probe,
+            config=probe.ProbeConfig,
+            models=("videomae/probe", "external/probe"),
+            build=probe.build,
             labelled=True,
-            clips=cached_clips,
-            measure=measure,
+            clips=features.cached_clips,
+            measure=evaluate.measure,
         ),
     ),
-    evaluate=evaluate,
+    evaluate=evaluate.evaluate,
     evaluate_examples=(
         "k400_videomae-b --checkpoint runs/k400_videomae-b --out results/",
         "runs/mine/model --data test.csv --views center",
         "videomae-b16-k400 -d val.csv --root videos/ --json --strict",
     ),
-    predict=predict,
+    predict=predict.predict,
     predict_examples=(
         "clip.mp4 --model videomae-b16-k400",
         "clips/ -m runs/mine/model --json > answers.jsonl",

@@ -21,7 +21,7 @@ from internvideo.tasks.recognition.supervised import class_label
 from internvideo.train.task import TrainableTask
 from internvideo.video.preprocessing import Preprocessing
 
-__all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build_probe"]
+__all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build"]
 
 
 @config_class
@@ -93,7 +93,7 @@ class ProbeRecognition(TrainableTask[ProbeClassifier]):
         }
 
 
-def build_probe(config: ProbeConfig, parts: Parts) -> ProbeRecognition:
+def build(config: ProbeConfig, parts: Parts) -> ProbeRecognition:
     """Build the task of a recipe; the frozen encoder has the weights of `init`.
 
     Raises:

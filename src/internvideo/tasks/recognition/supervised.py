@@ -36,7 +36,7 @@ from internvideo.zoo.transfer import load_encoder_weights
 __all__ = [
     "SupervisedConfig",
     "SupervisedRecognition",
-    "build_supervised",
+    "build",
     "class_label",
 ]
 
@@ -133,7 +133,7 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
         return F.cross_entropy(self.model(mix_clips(video, drawn)).float(), targets)
 
 
-def build_supervised(config: SupervisedConfig, parts: Parts) -> SupervisedRecognition:
+def build(config: SupervisedConfig, parts: Parts) -> SupervisedRecognition:
     """Build the task of a recipe; its classifier starts from `init`.
 
     Raises:

@@ -8,22 +8,21 @@ evaluate, predict, report
 from __future__ import annotations
 
 from internvideo.tasks.task import PLOT, Task
-from internvideo.tasks.zero_shot.evaluate import evaluate, open_labelled
-from internvideo.tasks.zero_shot.predict import predict
+from internvideo.tasks.zero_shot import evaluate, predict
 
 __all__ = ["TASK"]
 
 TASK = Task(
     name="zero-shot",
-    open=open_labelled,
-    evaluate=evaluate,
+    open=evaluate.open_labelled,
+    evaluate=evaluate.evaluate,
     evaluate_examples=(
         "viclip-l14 --data my-videos/",
         "viclip-l14 -d val.csv -l kinetics-400/alphabetical -o results/",
         "my-model -d list.csv -l labels_zh.txt -t templates_zh.txt",
         "viclip-nano --data world",
     ),
-    predict=predict,
+    predict=predict.predict,
     predict_examples=(
         'clip.mp4 -l "something moves left" -l "something moves right"',
         "clip.mp4 -m viclip-l14 -l archery -l juggling --templates action16",

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from internvideo.errors import ConfigError
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
-from internvideo.evaluation.ranking import dual_softmax, top_k_accuracy
+from internvideo.evaluation.ranking import top_k_accuracy
 from internvideo.evaluation.text import Ensemble, embed_sentences, warn_of_unknown_words
-from internvideo.models.dual_encoder import DualEncoder
+from internvideo.models.contract import DualEncoder
 from internvideo.tasks.zero_shot.prompting import Prompts
 from internvideo.video.preprocessing import Preprocessing
 
@@ -39,7 +39,6 @@ __all__ = [
     "class_weights",
     "prompt_probabilities",
     "ranking_metrics",
-    "zero_shot_metrics",
 ]
 
 
@@ -96,15 +95,6 @@ def ranking_metrics(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> d
     """Return `top1`, `top5` and `avg` = (top1 + top5) / 2, in percent."""
     top1, top5 = (top_k_accuracy(scores, labels, k) for k in (1, 5))
     return {"top1": top1, "top5": top5, "avg": round((top1 + top5) / 2, 3)}
-
-
-def zero_shot_metrics(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> dict[str, float]:
-    """Return `ranking_metrics`, plain and (`…_dsl`) after the dual softmax over all videos."""
-    reranked = ranking_metrics(dual_softmax(scores), labels)
-    return {
-        **ranking_metrics(scores, labels),
-        **{f"{name}_dsl": value for name, value in reranked.items()},
-    }
 
 
 class ZeroShotClassifier(Answerer[Classification]):

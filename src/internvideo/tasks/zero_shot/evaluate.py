@@ -17,7 +17,6 @@ from typing import Annotated, Any, cast
 
 import torch
 
-from internvideo.data.formats.class_names import ClassNames
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError
 from internvideo.evaluation.accuracy import VideoPrediction
@@ -26,6 +25,7 @@ from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
 from internvideo.evaluation.ranking import dual_softmax
 from internvideo.evaluation.report import answered_and_failures
 from internvideo.evaluation.text import Ensemble, prompt_rule
+from internvideo.formats.class_names import ClassNames
 from internvideo.tasks.task import Option
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, ranking_metrics
 from internvideo.tasks.zero_shot.prompting import (

@@ -6,11 +6,10 @@ import dataclasses
 from typing import Any
 
 from internvideo.models import internvideo_mm
-from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.kinds import clip, uniformerv2, viclip
 from internvideo.zoo.renames import Rename, RenameTable
-from internvideo.zoo.shapes import Shapes, depth_of, heads_of, most_common, required, with_fields
+from internvideo.zoo.shapes import Shapes, below, depth_of, most_common, required, with_fields
 
 __all__ = ["INTERNVIDEO_MM", "OFFICIAL", "TWO_TOWERS"]
 
@@ -32,78 +31,46 @@ OFFICIAL = RenameTable(
 
 
 def _infer(shapes: Shapes, base: Any) -> internvideo_mm.InternVideoMMConfig:
-    block = r"transformer\.resblocks\.\d+\.ln_[12]\.weight"
-    width = required(shapes, rf"visual\.{block}", 0, "width of the video tower")
-    text_width = required(shapes, rf"text_encoder\.{block}", 0, "width of the text tower")
-    sizes = internvideo_mm.SIZES
+    vision, decoder = below(shapes, "visual."), below(shapes, "caption_decoder.")
+    width, sizes = clip.tower_width(vision, "video"), internvideo_mm.SIZES
     base = base or next((s for s in sizes.values() if s.vision.width == width), sizes["b16"])
     embed = required(
         shapes, r"(visual_proj|text_encoder\.text_projection)", 1, "dimension of the joint space"
     )
-    has_decoder = any(name.startswith("caption_decoder.") for name in shapes)
-    queries = most_common(shapes, r"caption_decoder\.visual_queries", 0)
     fields = {
-        "vision": _infer_vision(shapes, base.vision, width),
-        "text": CLIPTextConfig(
-            vocab_size=most_common(shapes, r"text_encoder\.token_embedding\.weight", 0)
-            or base.text.vocab_size,
-            context_length=most_common(shapes, r"text_encoder\.positional_embedding", 0)
-            or base.text.context_length,
-            width=text_width,
-            depth=depth_of(shapes, r"text_encoder\.transformer\.resblocks"),
-            num_heads=base.text.num_heads
-            if base.text.width == text_width
-            else heads_of(text_width, {}),
-            embed_dim=embed,
-        ),
+        "vision": with_fields(base.vision, uniformerv2.encoder_fields(vision, base.vision)),
+        "text": clip.text_config(below(shapes, "text_encoder."), base.text, embed_dim=embed),
         "embed_dim": embed,
-        "decoder_depth": depth_of(shapes, r"caption_decoder\.multimodal_layers")
-        if has_decoder
-        else 0,
-        "decoder_queries": queries or base.decoder_queries,
+        "decoder_depth": depth_of(decoder, "multimodal_layers") if decoder else 0,
+        "decoder_queries": most_common(decoder, "visual_queries", 0) or base.decoder_queries,
     }
     return with_fields(base, fields)
 
 
-def _infer_vision(shapes: Shapes, base: UniFormerV2Config, width: int) -> UniFormerV2Config:
-    kernel = shapes.get("visual.conv1.weight", ())
-    patch = kernel[-1] if len(kernel) == 5 and min(kernel) > 0 else base.patch_size
-    rows = most_common(shapes, r"visual\.positional_embedding", 0) or 0
-    depth = depth_of(shapes, r"visual\.transformer\.resblocks")
-    num_global = depth_of(shapes, r"visual\.transformer\.dec")
-    same = base.width == width
-    return with_fields(
-        base,
-        {
-            "image_size": round((rows - 1) ** 0.5) * patch if rows > 1 else base.image_size,
-            "patch_size": patch,
-            "width": width,
-            "depth": depth,
-            "num_heads": base.num_heads if same else heads_of(width, {}),
-            "global_layers": base.global_layers
-            if same and (base.depth, len(base.global_layers)) == (depth, num_global)
-            else tuple(range(depth - num_global, depth)),
-            "global_heads": base.global_heads if same else None,
-        },
-    )
-
-
 def _traits(config: Any) -> dict[str, Any]:
-    vision, text = config.vision, config.text
     return {
-        "vision": (type(vision).__name__, vision.width, vision.depth, vision.patch_size),
-        "text": (text.width, text.depth, text.vocab_size),
-        "embed_dim": config.embed_dim,
+        **viclip.tower_traits(config),
         "decoder_depth": config.decoder_depth,
         "decoder_queries": config.decoder_queries,
     }
 
+
+_TINY = internvideo_mm.InternVideoMMConfig(
+    vision=uniformerv2.TINY,
+    text=clip.TINY_TEXT,
+    embed_dim=clip.TINY_TEXT.embed_dim,
+    vocabulary=clip.TINY_WORDS,
+    decoder_depth=2,
+    decoder_queries=5,
+)
+_TINY_POOLED = dataclasses.replace(_TINY, vision=viclip.TINY_POOLED.vision, projection_norm="batch")
 
 INTERNVIDEO_MM = Architecture(
     id="internvideo-mm",
     model=internvideo_mm.InternVideoMM,
     config=internvideo_mm.InternVideoMMConfig,
     sizes=internvideo_mm.SIZES,
+    tiny={"released": _TINY, "pooled": _TINY_POOLED},
     tables={"official": OFFICIAL},
     infer=_infer,
     traits=_traits,
@@ -114,8 +81,13 @@ TWO_TOWERS = dataclasses.replace(
     INTERNVIDEO_MM,
     id="internvideo-mm/retrieval",
     sizes={
-        name: dataclasses.replace(size, decoder_depth=0)
+        name: dataclasses.replace(
+            size,
+            decoder_depth=0,
+            vision=dataclasses.replace(size.vision, global_drop_rate=0.0),  # pretrained with 0.5
+        )
         for name, size in internvideo_mm.SIZES.items()
     },
+    tiny={"released": dataclasses.replace(_TINY, decoder_depth=0)},
 )
 """What fine-tuning for retrieval leaves: the two towers."""

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from internvideo.models import umt_multimodal
 from internvideo.models.bert import BertConfig
 from internvideo.models.umt_multimodal import UMTMultimodalConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
+from internvideo.models.wordpiece import SPECIAL_TOKENS
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import unmasked_teacher
 from internvideo.zoo.kinds.videomae import vit_fields
 from internvideo.zoo.renames import SAME_NAMES, Rename, RenameTable
-from internvideo.zoo.shapes import Shapes, depth_of, heads_of, most_common, required, with_fields
+from internvideo.zoo.shapes import (
+    Shapes,
+    below,
+    depth_of,
+    heads_of,
+    most_common,
+    required,
+    with_fields,
+)
 
 __all__ = ["FINETUNED", "MULTIMODAL", "RETRIEVAL"]
-
-_Value = TypeVar("_Value")
 
 FINETUNED = RenameTable(
     tuple(
@@ -31,7 +37,7 @@ FINETUNED = RenameTable(
 
 
 def _infer(shapes: Shapes, base: Any) -> UMTMultimodalConfig:
-    vision, teacher = _below(shapes, "vision_encoder."), _below(shapes, "clip_teacher.")
+    vision, teacher = below(shapes, "vision_encoder."), below(shapes, "clip_teacher.")
     width = required(
         vision, r"encoder\.blocks\.\d+\.norm[12]\.weight", 0, "width of the video tower"
     )
@@ -39,7 +45,7 @@ def _infer(shapes: Shapes, base: Any) -> UMTMultimodalConfig:
     base = base or next((s for s in sizes.values() if s.encoder.width == width), sizes["b16"])
     fields = {
         "vision": _infer_vision(vision, base.vision),
-        "text": _infer_text(_below(shapes, "text_encoder."), base.text),
+        "text": _infer_text(below(shapes, "text_encoder."), base.text),
         "embed_dim": required(
             shapes, r"(vision|text)_proj\.(weight|bias)", 0, "dimension of the joint space"
         ),
@@ -52,7 +58,7 @@ def _infer(shapes: Shapes, base: Any) -> UMTMultimodalConfig:
 def _infer_vision(shapes: Shapes, base: UnmaskedTeacherConfig) -> UnmaskedTeacherConfig:
     if any(name.startswith("clip_decoder.") for name in shapes):
         return unmasked_teacher.PRETRAINING.infer(shapes, base)
-    encoder = with_fields(base.encoder, vit_fields(_below(shapes, "encoder."), base.encoder))
+    encoder = with_fields(base.encoder, vit_fields(below(shapes, "encoder."), base.encoder))
     targets = min(base.num_targets, encoder.depth)  # of decoders that are not there
     return with_fields(base, {"encoder": encoder, "num_targets": targets})
 
@@ -85,10 +91,6 @@ def _infer_text(shapes: Shapes, base: BertConfig) -> BertConfig:
     )
 
 
-def _below(values: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
-    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
-
-
 def _traits(config: Any) -> dict[str, Any]:
     encoder, text = config.encoder, config.text
     return {
@@ -106,11 +108,30 @@ def _without_training(config: UMTMultimodalConfig) -> UMTMultimodalConfig:
     return dataclasses.replace(config, text=text, alignment=False, teacher=None)
 
 
+_TINY = UMTMultimodalConfig(
+    vision=unmasked_teacher.TINY,
+    text=BertConfig(
+        vocab_size=24,
+        max_positions=12,
+        width=16,
+        depth=2,
+        num_heads=2,
+        mlp_hidden=24,
+        fusion_layer=1,
+        vision_width=unmasked_teacher.TINY.encoder.width,
+    ),
+    embed_dim=8,
+    context_length=8,
+    vocabulary=SPECIAL_TOKENS + tuple("abcdefghijklmnopqrs"),
+    teacher=unmasked_teacher.TINY_TEACHER,
+)
+
 MULTIMODAL = Architecture(
     id="unmasked-teacher/multimodal",
     model=umt_multimodal.UMTMultimodal,
     config=UMTMultimodalConfig,
     sizes=umt_multimodal.SIZES,
+    tiny={"released": _TINY},
     tables={"official": SAME_NAMES},
     infer=_infer,
     traits=_traits,
@@ -121,6 +142,7 @@ RETRIEVAL = dataclasses.replace(
     MULTIMODAL,
     id="unmasked-teacher/retrieval",
     sizes={name: _without_training(size) for name, size in umt_multimodal.SIZES.items()},
+    tiny={"released": _without_training(_TINY)},
     tables={"official": FINETUNED},
 )
 """What fine-tuning for retrieval leaves: both towers, the fusion, and the matching head."""

@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 from internvideo.models import uniformerv2_classifier
+from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.models.uniformerv2_classifier import UniFormerV2ClassifierConfig
 from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.kinds import clip
 from internvideo.zoo.renames import SAME_NAMES, Rename, RenameTable
-from internvideo.zoo.shapes import Shapes, depth_of, heads_of, most_common, required, with_fields
+from internvideo.zoo.shapes import Shapes, depth_of, most_common, required, with_fields
 
-__all__ = ["CLASSIFIER"]
+__all__ = ["CLASSIFIER", "TINY", "encoder_fields"]
 
 _OFFICIAL = RenameTable((Rename("backbone.{rest}", "{rest}"),))
 _BLOCK = r"transformer\.resblocks\.\d+"
 _DOWNSAMPLING_KERNEL = 3
 
 
-def _infer_classifier(shapes: Shapes, base: Any) -> UniFormerV2ClassifierConfig:
-    """Read the configuration; heads and the places of the global blocks follow the releases.
+def encoder_fields(shapes: Shapes, base: UniFormerV2Config) -> dict[str, Any]:
+    """Return what shapes tell of any `UniFormerV2`.
 
     Every released model has 64 channels a head and its global blocks after the last blocks.
     """
-    width = required(shapes, rf"{_BLOCK}\.ln_[12]\.weight", 0, "width")
-    sizes = uniformerv2_classifier.SIZES.values()
+    fields: dict[str, Any] = clip.image_fields(shapes, base)
+    depth, num_global = fields["depth"], depth_of(shapes, r"transformer\.dec")
+    if (base.depth, len(base.global_layers)) != (depth, num_global):
+        fields["global_layers"] = tuple(range(max(depth - num_global, 0), depth))
+    if base.width != fields["width"]:
+        fields["global_heads"] = None
+    return fields
+
+
+def _infer_classifier(shapes: Shapes, base: Any) -> UniFormerV2ClassifierConfig:
+    width, sizes = clip.tower_width(shapes, "video"), uniformerv2_classifier.SIZES.values()
     usual = base or next((size for size in sizes if size.width == width), None)
     usual = usual or UniFormerV2ClassifierConfig(num_classes=1)
     kernel = shapes.get("conv1.weight", ())
-    steps, patch = kernel[2:4] if len(kernel) == 5 and min(kernel) > 0 else (1, usual.patch_size)
-    depth = depth_of(shapes, r"transformer\.resblocks")
-    num_global = depth_of(shapes, r"transformer\.dec")
-    places = tuple(range(max(depth - num_global, 0), depth))
-    if base is not None and (base.depth, len(base.global_layers)) == (depth, num_global):
-        places = base.global_layers
+    downsample = len(kernel) == 5 and min(kernel) > 0 and kernel[2] == _DOWNSAMPLING_KERNEL
     hidden = required(shapes, r"transformer\.dec\.\d+\.mlp\.c_fc\.weight", 0, "width of the MLP")
-    downsample = steps == _DOWNSAMPLING_KERNEL
     fields = {
-        "image_size": _image_size(shapes, patch, usual),
+        **encoder_fields(shapes, usual),
         "num_frames": base.num_frames if base is not None else 16 if downsample else 8,
-        "patch_size": patch,
         "temporal_downsample": downsample,
-        "width": width,
-        "depth": depth,
-        "num_heads": usual.num_heads if usual.width == width else heads_of(width, {}),
-        "global_layers": places,
         "global_mlp_ratio": hidden / width,
         "frozen": "transformer.balance" not in shapes,
         "num_classes": required(
@@ -52,12 +53,6 @@ def _infer_classifier(shapes: Shapes, base: Any) -> UniFormerV2ClassifierConfig:
         **_local_fields(shapes, width, usual),
     }
     return with_fields(usual, fields)
-
-
-def _image_size(shapes: Shapes, patch: int, usual: UniFormerV2ClassifierConfig) -> int:
-    rows = most_common(shapes, r"positional_embedding", 0) or 0
-    side = round((rows - 1) ** 0.5) if rows > 1 else usual.image_size // patch or 1
-    return side * patch
 
 
 def _local_fields(shapes: Shapes, width: int, usual: UniFormerV2ClassifierConfig) -> dict[str, Any]:
@@ -86,11 +81,23 @@ def _protocol(config: UniFormerV2ClassifierConfig) -> str:
     return "uniformerv2-sth" if config.temporal_downsample else "uniformerv2-kinetics"
 
 
+TINY = UniFormerV2Config(
+    image_size=16, num_frames=4, patch_size=8, width=16, depth=3, num_heads=2, global_layers=(1, 2)
+)
+"""A miniature of the encoder of Kinetics."""
+
+_TINY = UniFormerV2ClassifierConfig(**asdict(TINY), num_classes=5)
+
 CLASSIFIER = Architecture(
     id="uniformerv2/classifier",
     model=uniformerv2_classifier.UniFormerV2Classifier,
     config=UniFormerV2ClassifierConfig,
     sizes=uniformerv2_classifier.SIZES,
+    tiny={
+        "kinetics": _TINY,
+        "sth": replace(_TINY, temporal_downsample=True, local_mhra="double"),
+        "frozen": replace(_TINY, frozen=True),
+    },
     tables={"official": _OFFICIAL, "bare": SAME_NAMES},
     infer=_infer_classifier,
     traits=_traits,

@@ -1,24 +1,29 @@
-"""The unmasked teacher: the student with its decoders, and the image CLIP that teaches it."""
+"""The unmasked teacher: student and decoders, its classifier, and the CLIP that teaches it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from internvideo.models import clip_teacher, unmasked_teacher, vit
+from internvideo.errors import CheckpointError
+from internvideo.models import clip_teacher, umt_classifier, unmasked_teacher, vit
 from internvideo.models.clip_init import inflate_patch_kernel
+from internvideo.models.umt_classifier import UMTClassifierConfig
 from internvideo.zoo.architecture import Architecture
-from internvideo.zoo.kinds.videomae import vit_fields
+from internvideo.zoo.kinds import clip, videomae
+from internvideo.zoo.kinds.videomae import classifier_traits, vit_fields
 from internvideo.zoo.renames import SAME_NAMES
-from internvideo.zoo.shapes import Shapes, depth_of, heads_of, most_common, required, with_fields
+from internvideo.zoo.shapes import Shapes, below, depth_of, required, with_fields
 
-__all__ = ["PRETRAINING", "TEACHER"]
+__all__ = ["CLASSIFIER", "PRETRAINING", "TEACHER", "TINY", "TINY_TEACHER"]
 
 
 def _infer_student(shapes: Shapes, base: Any) -> unmasked_teacher.UnmaskedTeacherConfig:
-    encoder = {n.removeprefix("encoder."): s for n, s in shapes.items() if n.startswith("encoder.")}
+    encoder = below(shapes, "encoder.")
     blank = vit.VideoViTConfig(num_frames=8, tubelet_size=1)
     encoder_base = base.encoder if base is not None else None
     fields = {
@@ -45,24 +50,50 @@ def _student_traits(config: Any) -> dict[str, Any]:
     }
 
 
+def _infer_classifier(shapes: Shapes, base: Any) -> UMTClassifierConfig:
+    base = base or UMTClassifierConfig(num_classes=1)
+    table = shapes.get("pos_embed")
+    fields = vit_fields({n: s for n, s in shapes.items() if n != "pos_embed"}, base)
+    fields["num_classes"] = required(shapes, r"head\.(weight|bias)", 0, "number of classes")
+    if table is not None:
+        fields |= _stored_grid(table, base, patch=fields["patch_size"])
+    return with_fields(base, fields)
+
+
+def _stored_grid(
+    table: tuple[int, ...], base: UMTClassifierConfig, *, patch: int
+) -> dict[str, Any]:
+    """Return the frames and pixels that a stored position table is made for.
+
+    Of the pairs with that many tokens: the one with the pixels of the base, or else its frames.
+    """
+    tokens = table[1] if len(table) == 3 else 0
+    a_frame = prod(side // patch for side in base.frame_size)
+    side = round((tokens / base.num_frames) ** 0.5)
+    square = isinstance(base.image_size, int)
+    if square and tokens == base.num_frames * side**2 and side:
+        return {"image_size": side * patch, "num_frames": base.num_frames}
+    if tokens and tokens % a_frame == 0:
+        return {"image_size": base.image_size, "num_frames": tokens // a_frame}
+    raise CheckpointError(
+        f"pos_embed {table} fits neither {base.num_frames} frames nor {base.image_size} pixels; "
+        "give a folder with config.json"
+    )
+
+
+def _classifier_traits(config: Any) -> dict[str, Any]:
+    return {**classifier_traits(config), "grid": config.grid}
+
+
+def _has_single_frame_tubelets(shapes: Shapes) -> bool:
+    kernel = shapes.get("patch_embed.proj.weight", ())
+    return len(kernel) == 5 and kernel[2] == 1
+
+
 def _infer_teacher(shapes: Shapes, base: Any) -> clip_teacher.CLIPTeacherConfig:
     base = base or clip_teacher.CLIPTeacherConfig()
-    width = required(shapes, r"transformer\.resblocks\.\d+\.ln_[12]\.weight", 0, "width")
-    heads = {size.width: size.num_heads for size in (base, *clip_teacher.SIZES.values())}
-    kernel = shapes.get("conv1.weight", ())
-    patch = kernel[3] if len(kernel) == 5 and kernel[3] > 0 else base.patch_size
-    rows = most_common(shapes, "positional_embedding", 0) or 0
-    return with_fields(
-        base,
-        {
-            "width": width,
-            "depth": depth_of(shapes, r"transformer\.resblocks"),
-            "num_heads": heads_of(width, heads),
-            "patch_size": patch,
-            "image_size": round((rows - 1) ** 0.5) * patch if rows > 1 else patch,
-            "embed_dim": required(shapes, "proj", 1, "width of the targets"),
-        },
-    )
+    embed = required(shapes, "proj", 1, "width of the targets")
+    return with_fields(base, {**clip.image_fields(shapes, base), "embed_dim": embed})
 
 
 def _teacher_from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,15 +108,43 @@ def _teacher_traits(config: Any) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("width", "depth", "patch_size", "embed_dim")}
 
 
+TINY = unmasked_teacher.UnmaskedTeacherConfig(
+    encoder=replace(videomae.TINY, tubelet_size=1), target_width=8, num_targets=2
+)
+"""A miniature of the student."""
+
+TINY_TEACHER = clip_teacher.CLIPTeacherConfig(
+    image_size=16, patch_size=8, width=16, depth=2, num_heads=2, embed_dim=TINY.target_width
+)
+"""A miniature of its teacher."""
+
+_TINY_CLASSIFIER = UMTClassifierConfig(
+    image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2, num_classes=5
+)
+
 PRETRAINING = Architecture(
     id="unmasked-teacher/pretraining",
     model=unmasked_teacher.UnmaskedTeacher,
     config=unmasked_teacher.UnmaskedTeacherConfig,
     sizes=unmasked_teacher.SIZES,
+    tiny={"released": TINY},
     tables={"official": SAME_NAMES},
     infer=_infer_student,
     traits=_student_traits,
     preset="umt-kinetics",
+)
+
+CLASSIFIER = Architecture(
+    id="unmasked-teacher/classifier",
+    model=umt_classifier.UMTClassifier,
+    config=UMTClassifierConfig,
+    sizes=umt_classifier.SIZES,
+    tiny={"released": _TINY_CLASSIFIER},
+    tables={"official": SAME_NAMES},
+    infer=_infer_classifier,
+    traits=_classifier_traits,
+    preset="umt-kinetics",
+    suits=_has_single_frame_tubelets,
 )
 
 TEACHER = Architecture(
@@ -93,6 +152,7 @@ TEACHER = Architecture(
     model=clip_teacher.CLIPTeacher,
     config=clip_teacher.CLIPTeacherConfig,
     sizes=clip_teacher.SIZES,
+    tiny={"released": TINY_TEACHER},
     tables={"official": SAME_NAMES},
     infer=_infer_teacher,
     traits=_teacher_traits,

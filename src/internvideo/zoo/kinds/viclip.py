@@ -12,72 +12,53 @@ from torch import Tensor
 from internvideo.errors import CheckpointError
 from internvideo.models import viclip
 from internvideo.models.clip_init import text_state_from_clip, vision_state_from_clip
-from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.kinds import clip, videomae
 from internvideo.zoo.renames import OPENAI_CLIP, SAME_NAMES
-from internvideo.zoo.shapes import Shapes, depth_of, heads_of, most_common, required, with_fields
+from internvideo.zoo.shapes import Shapes, below, most_common, required, with_fields
 
-__all__ = ["IMAGE_CLIP", "VICLIP"]
+__all__ = ["IMAGE_CLIP", "TINY_POOLED", "VICLIP", "tower_traits"]
 
 
 def _infer_viclip(shapes: Shapes, base: Any) -> viclip.ViCLIPConfig:
-    block = r"transformer\.resblocks\.\d+\.ln_[12]\.weight"
-    width = required(shapes, rf"vision_encoder\.{block}", 0, "width of the video tower")
-    text_width = required(shapes, rf"text_encoder\.{block}", 0, "width of the text tower")
-    base = base or next((s for s in viclip.SIZES.values() if s.vision.width == width), None)
-    base = base or viclip.SIZES["b16"]
-    kernel = shapes.get("vision_encoder.conv1.weight", ())
-    tubelet, patch = (
-        (kernel[2], kernel[3])
-        if len(kernel) == 5 and min(kernel) > 0
-        else (base.vision.tubelet_size, base.vision.patch_size)
-    )
-    steps = most_common(shapes, r"vision_encoder\.temporal_positional_embedding", 1)
-    rows = most_common(shapes, r"vision_encoder\.positional_embedding", 0) or 0
+    video, sizes = below(shapes, "vision_encoder."), viclip.SIZES
+    width = clip.tower_width(video, "video")
+    base = base or next((s for s in sizes.values() if s.vision.width == width), sizes["b16"])
     embed = required(
         shapes, r"(vision_encoder\.proj|text_encoder\.text_projection)", 1, "joint dimension"
     )
-    vision = with_fields(
-        base.vision,
-        {
-            "width": width,
-            "depth": depth_of(shapes, r"vision_encoder\.transformer\.resblocks"),
-            "num_heads": heads_of(width, {}),
-            "tubelet_size": tubelet,
-            "patch_size": patch,
-            "num_frames": steps * tubelet if steps else base.vision.num_frames,
-            "image_size": round((rows - 1) ** 0.5) * patch if rows > 1 else base.vision.image_size,
-            "embed_dim": embed,
-        },
-    )
-    tokens = most_common(shapes, r"text_encoder\.token_embedding\.weight", 0)
-    context = most_common(shapes, r"text_encoder\.positional_embedding", 0)
-    text = CLIPTextConfig(
-        vocab_size=tokens or base.text.vocab_size,
-        context_length=context or base.text.context_length,
-        width=text_width,
-        depth=depth_of(shapes, r"text_encoder\.transformer\.resblocks"),
-        num_heads=heads_of(text_width, {}),
-        embed_dim=embed,
-    )
-    return with_fields(base, {"vision": vision, "text": text, "embed_dim": embed})
+    kernel = video.get("conv1.weight", ())
+    tubelet = kernel[2] if len(kernel) == 5 and min(kernel) > 0 else base.vision.tubelet_size
+    steps = most_common(video, "temporal_positional_embedding", 1)
+    vision = {
+        **clip.image_fields(video, base.vision),
+        "tubelet_size": tubelet,
+        "num_frames": steps * tubelet if steps else base.vision.num_frames,
+        "embed_dim": embed,
+    }
+    fields = {
+        "vision": with_fields(base.vision, vision),
+        "text": clip.text_config(below(shapes, "text_encoder."), base.text, embed_dim=embed),
+        "embed_dim": embed,
+    }
+    return with_fields(base, fields)
 
 
-def _viclip_from_clip(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _viclip_from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state of a ViCLIP that equals image CLIP on a still: new time positions are zero.
 
     CLIP multiplies cosines by exp(logit_scale), ViCLIP divides them by its temperature.
     """
-    grid = round((_need_tensor(clip, "visual.positional_embedding").shape[0] - 1) ** 0.5)
-    context = _need_tensor(clip, "positional_embedding").shape[0]
+    grid = round((_need_tensor(state, "visual.positional_embedding").shape[0] - 1) ** 0.5)
+    context = _need_tensor(state, "positional_embedding").shape[0]
     steps = viclip.SIZES["b16"].vision.num_frames
-    vision = vision_state_from_clip(clip, grid=grid, num_steps=steps)
-    text = text_state_from_clip(clip, context_length=context)
-    state = {f"vision_encoder.{name}": value for name, value in vision.items()}
-    state |= {f"text_encoder.{name}": value for name, value in text.items()}
-    if "logit_scale" in clip:
-        state["temp"] = torch.exp(-clip["logit_scale"].float())
-    return state
+    vision = vision_state_from_clip(state, grid=grid, num_steps=steps)
+    text = text_state_from_clip(state, context_length=context)
+    ours = {f"vision_encoder.{name}": value for name, value in vision.items()}
+    ours |= {f"text_encoder.{name}": value for name, value in text.items()}
+    if "logit_scale" in state:
+        ours["temp"] = torch.exp(-state["logit_scale"].float())
+    return ours
 
 
 def _need_tensor(state: Mapping[str, Tensor], name: str) -> Tensor:
@@ -95,14 +76,30 @@ def _clip_size(name: str, **vision: int) -> viclip.ViCLIPConfig:
     )
 
 
-def _viclip_traits(config: Any) -> dict[str, Any]:
+def tower_traits(config: Any) -> dict[str, Any]:
+    """Return the values that tell two models of a video tower and a text tower of CLIP apart."""
     vision, text = config.vision, config.text
     return {
         "vision": (type(vision).__name__, vision.width, vision.depth, vision.patch_size),
         "text": (text.width, text.depth, text.vocab_size),
-        "tubelet_size": vision.tubelet_size,
         "embed_dim": config.embed_dim,
     }
+
+
+def _traits(config: Any) -> dict[str, Any]:
+    return {**tower_traits(config), "tubelet_size": config.vision.tubelet_size}
+
+
+_TINY = viclip.ViCLIPConfig(
+    vision=viclip.ViCLIPVisionConfig(
+        image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2, embed_dim=8
+    ),
+    text=clip.TINY_TEXT,
+    embed_dim=clip.TINY_TEXT.embed_dim,
+    vocabulary=clip.TINY_WORDS,
+    temp_init=0.1,
+)
+TINY_POOLED = dataclasses.replace(_TINY, vision=videomae.TINY_STEM, projection_norm="batch")
 
 
 VICLIP = Architecture(
@@ -110,9 +107,10 @@ VICLIP = Architecture(
     model=viclip.ViCLIP,
     config=viclip.ViCLIPConfig,
     sizes=viclip.SIZES,
+    tiny={"released": _TINY, "pooled": TINY_POOLED},
     tables={"official": SAME_NAMES},
     infer=_infer_viclip,
-    traits=_viclip_traits,
+    traits=_traits,
     preset="viclip-eval",
 )
 
@@ -126,9 +124,10 @@ IMAGE_CLIP = Architecture(
         "l14": _clip_size("l14"),
         "l14-336": _clip_size("l14", image_size=336),
     },
+    tiny={"released": _TINY},
     tables={"official": OPENAI_CLIP},
     infer=_infer_viclip,
-    traits=_viclip_traits,
+    traits=_traits,
     preset="viclip-eval",
     adapt=_viclip_from_clip,
 )

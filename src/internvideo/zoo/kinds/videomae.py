@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 from internvideo.errors import CheckpointError
@@ -10,6 +12,7 @@ from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.renames import OPEN_SET_CLASSIFIER, SAME_NAMES
 from internvideo.zoo.shapes import (
     Shapes,
+    below,
     depth_of,
     heads_of,
     mlp_ratio,
@@ -18,7 +21,16 @@ from internvideo.zoo.shapes import (
     with_fields,
 )
 
-__all__ = ["CLASSIFIER", "ENCODER", "PRETRAINING", "PROBE", "classifier_traits", "vit_fields"]
+__all__ = [
+    "CLASSIFIER",
+    "ENCODER",
+    "PRETRAINING",
+    "PROBE",
+    "TINY",
+    "TINY_STEM",
+    "classifier_traits",
+    "vit_fields",
+]
 
 
 def _vit_size(width: int) -> vit.VideoViTConfig | None:
@@ -46,7 +58,9 @@ def vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
             " the shapes"
         )
     fields = {
-        "image_size": base.image_size // patch * patch or patch,
+        "image_size": base.image_size // patch * patch or patch
+        if isinstance(base.image_size, int)
+        else base.image_size,
         "num_frames": base.num_frames // frames * frames or frames,
         "width": width,
         "depth": depth_of(shapes, "blocks"),
@@ -68,9 +82,11 @@ def vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
     return fields
 
 
-def _learnable_grid(table: tuple[int, ...], frames: int, patch: int, base: Any) -> dict[str, int]:
+def _learnable_grid(table: tuple[int, ...], frames: int, patch: int, base: Any) -> dict[str, Any]:
     """Return frames and pixels that a learnt position table is made for."""
     tokens = table[1] if len(table) == 3 else 0
+    if not isinstance(base.image_size, int) and tokens == prod(base.grid):
+        return {"image_size": base.image_size, "num_frames": base.num_frames}
     side = round((tokens * frames / base.num_frames) ** 0.5)
     if not side or side * side * base.num_frames != tokens * frames:
         raise CheckpointError(
@@ -98,7 +114,7 @@ def _infer_classifier(shapes: Shapes, base: Any) -> classifier.VideoClassifierCo
 
 
 def _infer_probe(shapes: Shapes, base: Any) -> probe.ProbeClassifierConfig:
-    encoder = {n.removeprefix("encoder."): s for n, s in shapes.items() if n.startswith("encoder.")}
+    encoder = below(shapes, "encoder.")
     fields = {
         "encoder": _infer_encoder(encoder, base.encoder if base is not None else None),
         "num_classes": required(shapes, r"head\.(weight|bias)", 0, "number of classes"),
@@ -109,21 +125,18 @@ def _infer_probe(shapes: Shapes, base: Any) -> probe.ProbeClassifierConfig:
 
 
 def _infer_videomae(shapes: Shapes, base: Any) -> videomae.VideoMAEConfig:
-    parts = {
-        part: {n.removeprefix(f"{part}."): s for n, s in shapes.items() if n.startswith(f"{part}.")}
-        for part in ("encoder", "decoder")
-    }
+    decoder = below(shapes, "decoder.")
     encoder_base = base.encoder if base is not None else None
     encoder = with_fields(
         encoder_base or vit.VideoViTConfig(),
-        {**vit_fields(parts["encoder"], encoder_base), "final_norm": True},
+        {**vit_fields(below(shapes, "encoder."), encoder_base), "final_norm": True},
     )
-    width = required(parts["decoder"], r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "decoder's width")
+    width = required(decoder, r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "decoder's width")
     known = {size.decoder_width: size.decoder_num_heads for size in videomae.SIZES.values()}
     fields = {
         "encoder": encoder,
         "decoder_width": width,
-        "decoder_depth": depth_of(parts["decoder"], "blocks"),
+        "decoder_depth": depth_of(decoder, "blocks"),
         "decoder_num_heads": heads_of(width, known),
     }
     return with_fields(base, fields) if base is not None else videomae.VideoMAEConfig(**fields)
@@ -148,11 +161,35 @@ def _videomae_traits(config: Any) -> dict[str, Any]:
     return {**_vit_traits(config.encoder), **{name: getattr(config, name) for name in names}}
 
 
+TINY = vit.VideoViTConfig(image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2)
+"""A miniature of the encoder."""
+
+TINY_STEM = replace(
+    TINY, patch_size=16, tubelet_size=1, stem=vit.ConvStemConfig(channels=(4, 6), strides=(2, 2))
+)
+"""With a convolutional stem, and one token a frame."""
+
+_TINY_OPTIONS = replace(TINY, cosine_attention=True, init_values=0.5, positions="learnable")
+_TINY_PRETRAINING = videomae.VideoMAEConfig(
+    encoder=TINY, decoder_width=8, decoder_depth=1, decoder_num_heads=2
+)
+_TINY_CLASSIFIER = classifier.VideoClassifierConfig(
+    image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2, num_classes=5
+)
+_TINY_PROBE = probe.ProbeClassifierConfig(encoder=TINY, num_classes=5, num_heads=2)
+
 PRETRAINING = Architecture(
     id="videomae/pretraining",
     model=videomae.VideoMAE,
     config=videomae.VideoMAEConfig,
     sizes=videomae.SIZES,
+    tiny={
+        "released": _TINY_PRETRAINING,
+        "options": replace(_TINY_PRETRAINING, encoder=_TINY_OPTIONS, target="pixels"),
+        "stem": replace(_TINY_PRETRAINING, encoder=TINY_STEM, target="motion", target_size=8),
+        "fine": replace(_TINY_PRETRAINING, mask_patch_size=4),
+        "wide": replace(_TINY_PRETRAINING, encoder=replace(TINY, image_size=(16, 24))),
+    },
     tables={"official": SAME_NAMES},
     infer=_infer_videomae,
     traits=_videomae_traits,
@@ -164,6 +201,11 @@ CLASSIFIER = Architecture(
     model=classifier.VideoClassifier,
     config=classifier.VideoClassifierConfig,
     sizes=classifier.SIZES,
+    tiny={
+        "released": _TINY_CLASSIFIER,
+        "first": replace(_TINY_CLASSIFIER, pooling="first", final_norm=True),
+        "concat": replace(_TINY_CLASSIFIER, pooling="concat"),
+    },
     tables={"official": SAME_NAMES, "open-set": OPEN_SET_CLASSIFIER},
     infer=_infer_classifier,
     traits=classifier_traits,
@@ -175,6 +217,7 @@ ENCODER = Architecture(
     model=vit.VideoViT,
     config=vit.VideoViTConfig,
     sizes=vit.SIZES,
+    tiny={"released": TINY, "options": _TINY_OPTIONS, "stem": TINY_STEM},
     tables={"official": SAME_NAMES},
     infer=_infer_encoder,
     traits=_vit_traits,
@@ -186,6 +229,7 @@ PROBE = Architecture(
     model=probe.ProbeClassifier,
     config=probe.ProbeClassifierConfig,
     sizes=probe.SIZES,
+    tiny={"linear": _TINY_PROBE, "attentive": replace(_TINY_PROBE, head="attentive")},
     tables={"official": SAME_NAMES},
     infer=_infer_probe,
     traits=_probe_traits,

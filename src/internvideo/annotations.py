@@ -1,0 +1,165 @@
+"""What is known of a video: the records that annotation formats read and write.
+
+An annotation belongs to a video: what holds of the whole stands in a `VideoAnnotation` itself, what
+holds of a part of it in a `Segment`. Clips, windows and pairs are views that are derived from these
+records, see `internvideo.data`. Classes are numbers from 0; their names go with the collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "Annotations",
+    "BadLine",
+    "Box",
+    "Choice",
+    "Question",
+    "Segment",
+    "Track",
+    "VideoAnnotation",
+]
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom side in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A part of a video; it has the label and the captions of the video where it has none itself.
+
+    Attributes:
+        start: its start in seconds.
+        end: its end in seconds; None is the end of the video.
+        label: class number, or None.
+        captions: sentences about it.
+    """
+
+    start: float
+    end: float | None = None
+    label: int | None = None
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Track:
+    """An object through the frames of a video.
+
+    Attributes:
+        name: what it is.
+        boxes: where it is, one a frame; None where it is not seen.
+    """
+
+    name: str
+    boxes: tuple[Box | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a video, or a turn of a conversation.
+
+    Attributes:
+        question: what is asked.
+        answer: the true answer.
+        kind: what it asks about, where that is known.
+        instruction: how to answer.
+    """
+
+    question: str
+    answer: str
+    kind: str = ""
+    instruction: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Some sentences, of which one is about the video.
+
+    Attributes:
+        options: the sentences, two or more.
+        answer: number of the true one, from 0.
+        kind: what the wrong ones differ in, where that is known.
+        line: line in the annotation file.
+    """
+
+    options: tuple[str, ...]
+    answer: int
+    kind: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoAnnotation:
+    """What is known of one video.
+
+    Attributes:
+        path: video file, image, folder of frames, or address; below the root of the collection.
+        id: its name at its source, such as an id of YouTube.
+        split: the part of the collection that it is in, where one file has several.
+        duration: length in seconds.
+        fps: frames per second.
+        num_frames: number of frames; of a folder, how many of its files count.
+        first_frame: number in the name of the first frame file, for `template`.
+        template: name of a frame file, such as `img_{:05d}.jpg`; set for folders of frames.
+        label: class number, or None.
+        category: number of its topic, beside its class.
+        captions: sentences about it.
+        segments: its annotated parts.
+        tracks: the objects in it.
+        questions: questions about it, or the turns of one conversation.
+        choices: multiple-choice questions about it.
+        line: line (or 1-based place) in the annotation file.
+    """
+
+    path: str
+    id: str = ""
+    split: str = ""
+    duration: float | None = None
+    fps: float | None = None
+    num_frames: int | None = None
+    first_frame: int = 1
+    template: str | None = None
+    label: int | None = None
+    category: int | None = None
+    captions: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    questions: tuple[Question, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of an annotation file that says nothing usable, and why (file and line included)."""
+
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Annotations:
+    """An annotation file, whose records are read one after the other.
+
+    Attributes:
+        records: the videos, in the order of the file, and the lines that cannot be used.
+        file: the file, for messages.
+        root: folder or address that relative paths are below.
+        description: what is read, such as "UCF101 list"; a function where the records tell.
+        class_names: names of the labels in their order, where the format names them.
+        copying: whether the file can be copied without some records: a record is a line, or a row
+            of a csv (whose texts may have line ends), or "none" of both.
+        corrected: asked after the last record: what to read instead, where only the whole file
+            shows that some of the records were wrong.
+    """
+
+    records: Iterable[VideoAnnotation | BadLine]
+    file: Path
+    root: Path | str
+    description: str | Callable[[], str]
+    class_names: tuple[str, ...] | None = None
+    copying: Literal["lines", "rows", "none"] = "lines"
+    corrected: Callable[[], Annotations | None] | None = None

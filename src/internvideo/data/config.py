@@ -1,0 +1,214 @@
+"""What a recipe says of its clips: where they come from, and which frames of a video make one.
+
+Each class is one kind of `data:` and opens its own source; no reader is imported before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from internvideo.config import Positive, config_class, config_from_dict
+from internvideo.data.clip_sampling import ClipSampling, SamplingConfig
+from internvideo.data.samples import EvaluationSource
+from internvideo.formats import READABLE
+from internvideo.formats.columns import CaptionColumns
+from internvideo.video import Preprocessing
+
+__all__ = [
+    "CaptionColumns",
+    "CaptionData",
+    "Data",
+    "ListData",
+    "MSRVTTData",
+    "MixData",
+    "MixPart",
+    "ShardData",
+    "WorldData",
+    "open_data",
+]
+
+if TYPE_CHECKING:
+    _ListKind: TypeAlias = str
+else:
+    # MSR-VTT names the folder of its videos otherwise, and captions have columns to choose.
+    _ListKind = Literal[tuple(kind for kind in READABLE if kind not in ("msrvtt", "captions"))]
+
+_ROOT = Field(default=None, description="videos are relative to this folder or address")
+_FirstLabel = Annotated[
+    int, Field(ge=0, le=1, description="what numbers of classes count from in the file")
+]
+_SKIP_BAD = Field(default=False, description="leave out lines that cannot be used")
+
+
+@config_class
+class WorldData:
+    """Procedural clips, rendered when they are needed; the same for the same seed."""
+
+    kind: Literal["world"]
+    num_clips: PositiveInt
+    start: NonNegativeInt = 0
+    seed: int = 0
+    captions: dict[str, float] = Field(
+        default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
+    )
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Return the clips; nothing is painted yet."""
+        del protocol
+        from internvideo.data.world import WorldSource
+        from internvideo.world import CaptionMix, World
+
+        return WorldSource(
+            World(seed=self.seed),
+            num_clips=self.num_clips,
+            start=self.start,
+            captions=config_from_dict(CaptionMix, self.captions, source="data.captions"),
+            sampling=sampling,
+        )
+
+
+@config_class
+class ListData:
+    """An annotation file of a public data set, in its own format (see `internvideo.formats`)."""
+
+    kind: _ListKind
+    annotations: Path
+    root: str | None = _ROOT
+    labels: Path | None = Field(
+        default=None, description="the class list, for formats that name classes in words"
+    )
+    split: str | None = Field(default=None, description="for files that hold several splits")
+    first_label: _FirstLabel = 0
+    skip_bad: bool = _SKIP_BAD
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the file and return its clips."""
+        names = ("root", "labels", "split", "first_label")
+        return _open_list(self, protocol, sampling, **{name: getattr(self, name) for name in names})
+
+
+@config_class
+class CaptionData:
+    """Captioned clips or images in a csv, tsv, json, parquet or SQLite table."""
+
+    kind: Literal["captions"]
+    annotations: Path
+    root: str | None = _ROOT
+    columns: CaptionColumns | None = Field(
+        default=None, description="by default found by the names of the columns"
+    )
+    skip_bad: bool = _SKIP_BAD
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the table and return its clips."""
+        return _open_list(self, protocol, sampling, root=self.root, columns=self.columns)
+
+
+@config_class
+class ShardData:
+    """Tar shards as `internvideo data shard` writes them (webdataset), local or remote."""
+
+    kind: Literal["shards"]
+    shards: str = Field(description="pattern such as clips-{000000..000123}.tar, or a folder")
+    cache: Path | None = Field(default=None, description="where remote shards are kept")
+    first_label: _FirstLabel = 0
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the index and return the clips."""
+        from internvideo.data.shards import open_shards
+
+        return open_shards(
+            self.shards,
+            protocol=protocol,
+            sampling=sampling,
+            cache=self.cache,
+            first_label=self.first_label,
+        )
+
+
+@config_class
+class MSRVTTData:
+    """An MSR-VTT json with its folder of videos; one caption is drawn per visit."""
+
+    kind: Literal["msrvtt"]
+    annotations: Path
+    videos: Path
+    split: str = "train"
+    skip_bad: bool = _SKIP_BAD
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the json and return its clips."""
+        return _open_list(self, protocol, sampling, root=self.videos, split=self.split)
+
+
+def _open_list(
+    data: ListData | CaptionData | MSRVTTData,
+    protocol: Preprocessing,
+    sampling: ClipSampling | None,
+    **options: Any,
+) -> EvaluationSource:
+    from internvideo.data.build import open_list
+
+    given = {"protocol": protocol, "sampling": sampling, "skip_bad": data.skip_bad, **options}
+    return open_list(data.kind, data.annotations, **given)
+
+
+_OneData = Annotated[
+    WorldData | ListData | CaptionData | ShardData | MSRVTTData, Field(discriminator="kind")
+]
+
+
+@config_class
+class MixPart:
+    """One of the sources of a mix."""
+
+    data: _OneData
+    weight: Positive = Field(
+        default=1.0, description="passes over it in an epoch; 0.5 takes half of it"
+    )
+
+
+@config_class
+class MixData:
+    """Several sources; a batch has only videos or only still images."""
+
+    kind: Literal["mix"]
+    sources: Annotated[list[MixPart], Field(min_length=1)]
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Open all sources and mix them."""
+        from internvideo.data.mix import MixSource
+
+        opened = [part.data.open(protocol, sampling) for part in self.sources]
+        return MixSource(opened, [part.weight for part in self.sources])
+
+
+Data: TypeAlias = Annotated[
+    WorldData | ListData | CaptionData | ShardData | MSRVTTData | MixData,
+    Field(discriminator="kind"),
+]
+
+
+def open_data(
+    data: Data, protocol: Preprocessing, sampling: SamplingConfig | None = None
+) -> EvaluationSource:
+    """Return the clips of a recipe's `data`, in batches of one medium.
+
+    Args:
+        data: where they come from.
+        protocol: the input protocol of the model.
+        sampling: which frames make a training clip; None takes the middle clip of the protocol.
+
+    Raises:
+        DataError: the annotations cannot be used; the line is named.
+    """
+    source = data.open(protocol, sampling and sampling.for_clips(protocol.num_frames))
+    still = getattr(source, "still", None)
+    if isinstance(data, MixData) or still is None or still.all() or not still.any():
+        return source
+    from internvideo.data.mix import MixSource
+
+    return MixSource([source])  # no batch of videos and images

@@ -1,0 +1,215 @@
+"""The procedural world as a data set on disk: painted videos, annotated in a public format.
+
+Every data set has its videos, the annotation files of the format, and `truth.jsonl`, one line a
+clip with everything there is to know about it (actors, boxes, tracks, timeline, captions,
+questions). Boxes there are in pixels of the written video. The same arguments write the same bytes
+of annotation.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+
+from internvideo.annotations import VideoAnnotation
+from internvideo.errors import ConfigError
+from internvideo.formats import WRITABLE, Layout, find_format
+from internvideo.formats.files import Collection
+from internvideo.world import CaptionMix, Encoding, World, write_mp4
+from internvideo.world.annotation import action_template, annotate, scaled_truth
+from internvideo.world.clip import map_clips
+
+__all__ = ["WrittenWorld", "write_world"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+_JPEG_QUALITY = 95
+_WORLD, _ENCODING = World(), Encoding()
+_WHOLE_SENTENCES = CaptionMix(
+    action_only=0.0, appearance_only=0.0, generic=0.0, texture=0.5, color=1.0, shape=0.95
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenWorld:
+    """What is on disk.
+
+    Attributes:
+        directory: the folder.
+        videos: paths of the videos, in the order of their numbers.
+        truth: path of `truth.jsonl`.
+        annotations: paths of the annotation files.
+    """
+
+    directory: Path
+    videos: tuple[Path, ...]
+    truth: Path
+    annotations: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """What a process needs to write clips; `split_ends` are clip counts up to each split's end."""
+
+    directory: Path
+    layout: Layout
+    mix: CaptionMix
+    choices: bool
+    encoding: Encoding
+    split_ends: tuple[int, ...]
+
+    def split_of(self, index: int) -> str:
+        return self.layout.splits[sum(index >= end for end in self.split_ends)]
+
+
+def write_world(
+    directory: str | Path,
+    num_clips: int,
+    *,
+    kind: str = "kinetics",
+    world: World = _WORLD,
+    splits: Sequence[float] | None = None,
+    captions: int | None = None,
+    mix: CaptionMix | None = None,
+    encoding: Encoding = _ENCODING,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> WrittenWorld:
+    """Write clips of a world as a data set in one format.
+
+    The test split's captions are held out of training (`internvideo.world.is_held_out`).
+
+    Args:
+        directory: folder to write to; made if it is missing.
+        num_clips: clips over all splits; the splits are consecutive ranges of clip numbers.
+        kind: the format, one of `internvideo.formats.WRITABLE`.
+        world: where the clips come from.
+        splits: shares of the splits; by default those of the format.
+        captions: sentences a clip; by default as many as the format has.
+        mix: what the sentences speak of; by default whole sentences where they are the annotation.
+        encoding: frame rate, enlargement and quality of the videos.
+        workers: processes.
+        progress: called with (clips written, clips in all).
+
+    Returns:
+        the paths of what was written.
+
+    Raises:
+        ConfigError: an unknown format, or a number of clips, captions, workers or a share that is
+            impossible.
+    """
+    form, directory = find_format(kind, WRITABLE), Path(directory)
+    assert form.layout is not None
+    layout = form.layout if captions is None else replace(form.layout, captions=captions)
+    if layout.captions < 1:
+        raise ConfigError(f"captions must be at least 1, got {layout.captions}")
+    job = _Job(
+        directory=directory,
+        layout=layout,
+        mix=mix or (_WHOLE_SENTENCES if form.annotates[0] == "captions" else CaptionMix()),
+        choices="choices" in form.annotates,
+        encoding=encoding,
+        split_ends=_split_ends(num_clips, splits or layout.shares, layout.splits),
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    videos: list[VideoAnnotation] = []
+    for part in map_clips(_write_part, world, range(num_clips), job, workers=workers):
+        for line, video in part:
+            lines.append(line)
+            videos.append(video)
+        if progress is not None:
+            progress(len(lines), num_clips)
+    actions = world.style.actions
+    classes = [action_template(action) for action in actions] if layout.templates else actions
+    data = Collection(directory=directory, videos=videos, classes=classes, layout=layout)
+    truth = data.write_text("truth.jsonl", lines)
+    written = form.load().write(data)
+    return WrittenWorld(
+        directory=directory,
+        videos=tuple(directory / video.path for video in videos),
+        truth=truth,
+        annotations=tuple(written),
+    )
+
+
+def _write_part(
+    world: World, indices: Sequence[int], job: _Job
+) -> list[tuple[str, VideoAnnotation]]:
+    """Write the videos of some clips; return their lines of truth and their annotations."""
+    written, layout, encoding = [], job.layout, job.encoding
+    for index in indices:
+        clip = world[index]
+        scene = clip.truth
+        relative = layout.place(layout.video, index, scene.action)
+        video = job.directory / relative
+        video.parent.mkdir(parents=True, exist_ok=True)
+        write_mp4(video, clip.frames, encoding)
+        if layout.frames is not None:
+            _write_frames(job, index, scene.action, clip.frames)
+        split = job.split_of(index)
+        captions = world.captions(scene, layout.captions, job.mix, held_out=split == "test")
+        line: dict[str, Any] = {
+            "video": relative,
+            "split": split,
+            "fps": encoding.fps,
+            **scaled_truth(scene, encoding.scale),
+            "captions": captions,
+            "questions": [
+                {"question": each.question, "answer": each.answer, "kind": each.kind}
+                for each in world.questions(scene)
+            ],
+        }
+        annotation = annotate(
+            world,
+            scene,
+            path=relative,
+            fps=encoding.fps,
+            scale=encoding.scale,
+            id=_youtube_id(world.seed, index) if layout.youtube_ids else str(index),
+            split=split,
+            captions=captions,
+            choices=job.choices,
+        )
+        written.append((json.dumps(line, ensure_ascii=False) + "\n", annotation))
+    return written
+
+
+def _write_frames(
+    job: _Job, index: int, action: str, frames: UInt8[np.ndarray, "frames height width 3"]
+) -> None:
+    from PIL import Image
+
+    assert job.layout.frames is not None
+    scale = job.encoding.scale
+    for number, picture in enumerate(frames, start=1):
+        path = job.directory / job.layout.place(job.layout.frames, index, action, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+        Image.fromarray(enlarged).save(path, quality=_JPEG_QUALITY, subsampling=0)
+
+
+def _youtube_id(seed: int, index: int) -> str:
+    """Return eleven characters as YouTube's ids have them; every eighth starts with a dash."""
+    digest = hashlib.sha256(f"{seed} {index}".encode()).digest()
+    name = base64.urlsafe_b64encode(digest)[:11].decode()
+    return f"-{name[1:]}" if digest[-1] % 8 == 0 else name
+
+
+def _split_ends(num_clips: int, shares: Sequence[float], names: Sequence[str]) -> tuple[int, ...]:
+    if num_clips < 1:
+        raise ConfigError(f"num_clips must be at least 1, got {num_clips}")
+    if len(shares) != len(names) or min(shares) < 0 or not math.isclose(sum(shares), 1.0):
+        raise ConfigError(
+            f"splits must be {len(names)} shares ({', '.join(names)}) that sum to 1, got {shares}"
+        )
+    return tuple(round(num_clips * sum(shares[: place + 1])) for place in range(len(shares) - 1))

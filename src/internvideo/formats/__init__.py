@@ -1,0 +1,243 @@
+"""The annotation formats of public data sets: one file each, which reads, writes and recognises it.
+
+`FORMATS` is the one list that readers, recipes and the command line share. A module has, as far as
+its record says so,
+
+- `read(path, root, *, labels, split, columns) -> Annotations`, of the options those that the record
+  names; it touches no video, and names the line of whatever it cannot use;
+- `looks_like(file: detect.Glimpse) -> bool`;
+- `write(data: files.Collection) -> list[Path]`: the annotation files for videos that are already in
+  a folder, as the layout of the format puts them there.
+
+No module is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+
+from internvideo.errors import ConfigError, did_you_mean
+
+__all__ = ["FORMATS", "READABLE", "WRITABLE", "Format", "Layout", "find_format"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Where a data set in some format has its videos; plain values, as processes need it.
+
+    Attributes:
+        splits: names of the splits, in the order of the clips.
+        shares: their usual shares.
+        video: path of a video below the folder; `{index}` is its number, `{snake}` and `{camel}`
+            are its class as `move_left` and `MoveLeft`.
+        frames: likewise the path of a frame as an image, `{frame}` being its number from 1; None
+            has no images.
+        captions: sentences a video.
+        templates: whether classes are called by templates such as "[Something] moves left".
+        youtube_ids: whether videos have ids as YouTube gives them, in place of numbers.
+    """
+
+    splits: tuple[str, ...] = ("train", "val", "test")
+    shares: tuple[float, ...] = (0.8, 0.1, 0.1)
+    video: str = "videos/clip_{index:06d}.mp4"
+    frames: str | None = None
+    captions: int = 5
+    templates: bool = False
+    youtube_ids: bool = False
+
+    def place(self, pattern: str, index: int, label: str, frame: int = 0) -> str:
+        """Return the path that a pattern gives for a video of the class `label`."""
+        words = label.split()
+        camel = "".join(word.capitalize() for word in words)
+        return pattern.format(index=index, snake="_".join(words), camel=camel, frame=frame)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """One annotation format.
+
+    Attributes:
+        name: what `kind` of a recipe and `--format` call it.
+        description: which files these are.
+        annotates: what the files say of a video: "labels", "captions", "segments", "questions" or
+            "choices".
+        options: what `read` takes beside the file and the folder of the videos; None: not read.
+        layout: how a written data set is laid out; None: not written.
+        module: its file in this package; by default its name.
+        whole_videos: clips are evaluated by views of the whole video that they are a part of.
+        strides: strides of the published pretraining, by a text in the path of the video.
+    """
+
+    name: str
+    description: str
+    annotates: tuple[str, ...] = ("labels",)
+    options: tuple[str, ...] | None = None
+    layout: Layout | None = None
+    module: str = ""
+    whole_videos: bool = False
+    strides: Mapping[str, int] = field(default_factory=dict)
+
+    def load(self) -> ModuleType:
+        """Return its module."""
+        return import_module(f"{__name__}.{self.module or self.name.replace('-', '_')}")
+
+
+_CLASSES = ("labels",)
+_SPLITS = ("labels", "split")
+_SSV2 = ("train", "validation", "test")
+
+# In this order a file is asked which of them it looks like.
+FORMATS: tuple[Format, ...] = (
+    Format(
+        name="hmdb51",
+        description="HMDB51: a folder of `<class>_test_split<1|2|3>.txt`",
+        options=_SPLITS,
+        layout=Layout(
+            splits=("train", "test"),
+            shares=(0.7, 0.3),
+            video="videos/{snake}/world_{snake}_{index:06d}.avi",
+        ),
+    ),
+    Format(
+        name="class-folders",
+        description="a folder of videos for each class",
+        options=_SPLITS,
+    ),
+    Format(
+        name="msvd",
+        description="MSVD: sentences as text, csv or pickle",
+        annotates=("captions",),
+        options=("split",),
+        layout=Layout(video="videos/vid{index}.avi", captions=40, youtube_ids=True),
+    ),
+    Format(
+        name="videochat",
+        description="VideoChat: conversations about videos",
+        annotates=("questions", "captions"),
+        options=(),
+        layout=Layout(video="videos/000001_000050/{index:07d}.mp4", captions=3),
+    ),
+    Format(
+        name="captions",
+        description="captioned clips in a csv, tsv, json, parquet or SQLite table",
+        annotates=("captions", "segments"),
+        options=("columns",),
+    ),
+    Format(
+        name="msrvtt",
+        description="MSR-VTT: one json of videos and sentences",
+        annotates=("captions",),
+        options=("split",),
+        layout=Layout(
+            splits=("train", "validate", "test"), video="videos/video{index}.mp4", captions=20
+        ),
+    ),
+    Format(
+        name="hacs",
+        description="HACS Clips: a csv of parts of longer videos",
+        annotates=("segments",),
+        options=_SPLITS,
+    ),
+    Format(
+        name="ucf101",
+        description="UCF101: trainlist01.txt, testlist01.txt, classInd.txt",
+        options=_CLASSES,
+        layout=Layout(
+            splits=("train", "test"),
+            shares=(0.7, 0.3),
+            video="videos/{camel}/v_{camel}_g01_c{index:06d}.avi",
+        ),
+    ),
+    Format(
+        name="moments",
+        description="Moments in Time: trainingSet.csv, validationSet.csv",
+        options=_CLASSES,
+    ),
+    Format(
+        name="labelled",
+        description="your own list `file,label`",
+        options=_CLASSES,
+    ),
+    Format(
+        name="kinetics",
+        description="Kinetics: lists `path label`, and the official csv",
+        options=_SPLITS,
+        layout=Layout(),
+    ),
+    Format(
+        name="activitynet",
+        description="ActivityNet and HACS Segments: parts of longer videos",
+        annotates=("segments",),
+        options=_SPLITS,
+        whole_videos=True,
+    ),
+    Format(
+        name="hybrid",
+        description="UnlabeledHybrid, the list of VideoMAE's pretraining",
+        options=(),
+        strides={"SomethingV2": 2},
+    ),
+    Format(
+        name="something-something",
+        description="Something-Something v1 and v2 in any of their forms",
+        options=_CLASSES,
+    ),
+    Format(
+        name="ssv2",
+        description="the json files of Something-Something v2",
+        module="something_something",
+        layout=Layout(splits=_SSV2, video="videos/{index}.mp4", templates=True),
+    ),
+    Format(
+        name="ssv2-rawframes",
+        description="the same, and lists of folders of frames",
+        module="something_something",
+        layout=Layout(
+            splits=_SSV2,
+            video="videos/{index}.mp4",
+            frames="rawframes/{index}/img_{frame:05d}.jpg",
+            templates=True,
+        ),
+    ),
+    Format(
+        name="multiple-choice",
+        description="which of some sentences is about the video: MSR-VTT, LSMDC, your own",
+        annotates=("choices",),
+        layout=Layout(splits=("test",), shares=(1.0,)),
+    ),
+    Format(
+        name="webvid",
+        description="the captions of WebVid",
+        annotates=("captions",),
+        layout=Layout(video="videos/000001_000050/{index:07d}.mp4", captions=1),
+    ),
+    Format(
+        name="internvid",
+        description="the captions of InternVid, about parts of longer videos",
+        annotates=("captions", "segments"),
+        layout=Layout(video="clips/clip_{index:06d}.mp4", captions=1, youtube_ids=True),
+    ),
+)
+
+READABLE: Mapping[str, Format] = {f.name: f for f in FORMATS if f.options is not None}
+"""Formats that become lists of clips, by name."""
+
+WRITABLE: Mapping[str, Format] = {f.name: f for f in FORMATS if f.layout is not None}
+"""Formats that the procedural world can be written in, by name."""
+
+
+def find_format(name: str, known: Mapping[str, Format] = READABLE) -> Format:
+    """Return a format by its name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in known:
+        raise ConfigError(
+            f"unknown annotation format {name!r}; one of: {', '.join(known)}."
+            f"{did_you_mean(str(name), known)}"
+        )
+    return known[name]

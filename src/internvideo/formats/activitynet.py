@@ -1,0 +1,188 @@
+"""ActivityNet and HACS Segments: parts of longer videos, in seconds.
+
+| file                                                     |                                     |
+|----------------------------------------------------------|-------------------------------------|
+| list `path total_seconds start end label`                | VideoMAE, UniFormerV2               |
+| json {database: {id: {subset, duration, annotations}}}   | ActivityNet 1.3, HACS Segments      |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from internvideo.annotations import Annotations, BadLine, Segment, VideoAnnotation
+from internvideo.errors import DataError
+from internvideo.formats.class_names import ClassNames
+from internvideo.formats.fields import (
+    DelimiterCheck,
+    bad_line,
+    parsed,
+    trailing_numbers,
+    whole_number,
+)
+from internvideo.formats.files import (
+    choose_split,
+    files_by_stem,
+    holds_json,
+    numbered_lines,
+    read_json,
+    refuse_split,
+)
+from internvideo.formats.timestamps import parse_seconds
+
+if TYPE_CHECKING:
+    from internvideo.formats.detect import Glimpse
+
+__all__ = ["looks_like", "part", "read", "video_path"]
+
+_SHOWN = 120
+_SHAPE = "path total_seconds start end label"
+
+
+def looks_like(file: Glimpse) -> bool:
+    """Tell whether this is a json with a `database`, or lines that end with four numbers."""
+    return "database" in file.json or file.fewest == 4
+
+
+def read(
+    path: Path, root: Path | str, *, labels: Path | None = None, split: str | None = None
+) -> Annotations:
+    """Read a json, one record a video, or a list of parts, one record a part.
+
+    Videos are `v_{id}.mp4` or `{id}.mp4` or another ending, or in folders below `root`. The classes
+    are by default those of the json in alphabetical order; the splits of a json are "training",
+    "validation" and "testing" (the short names will do).
+    """
+    if holds_json(path):
+        return _read_database(path, root, labels, split)
+    refuse_split(split, path=path)
+    check = DelimiterCheck(path, _SHAPE)
+    names = None if labels is None else ClassNames.read(labels).names
+
+    def entry(number: int, line: str) -> VideoAnnotation:
+        fields = trailing_numbers(line, 4)
+        if len(fields.numbers) < 4 or fields.delimiter is None:
+            raise bad_line(path, number, line, _SHAPE)
+        check(number, fields.delimiter)
+        total, first, last, label = fields.numbers
+        start, end = part(first, last, path=path, number=number)
+        if float(total) <= 0:
+            raise DataError(f"{path}:{number}: the video lasts {total} s; it must be positive")
+        number_of_class = whole_number(label, path=path, number=number, what="the label")
+        return VideoAnnotation(
+            path=fields.path,
+            duration=float(total),
+            segments=(Segment(start=start, end=end, label=number_of_class),),
+            line=number,
+        )
+
+    return Annotations(
+        records=parsed(numbered_lines(path), entry),
+        file=path,
+        root=root,
+        description=lambda: f"list of parts in seconds, separated by {check.name}",
+        class_names=names,
+    )
+
+
+def _read_database(
+    path: Path, root: Path | str, labels: Path | None, split: str | None
+) -> Annotations:
+    content = read_json(path)
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        raise DataError(f"{path}: expected a json with 'database', as ActivityNet has it")
+    held = [str(video.get("subset")) for video in database.values()]
+    subset = choose_split(split, held, path=path)
+    classes = _classes_of(path, content) if labels is None else ClassNames.read(labels)
+    names = files_by_stem(root, subfolders=True)
+
+    def records() -> Iterator[VideoAnnotation | BadLine]:
+        for number, (name, video) in enumerate(database.items(), start=1):
+            if subset is not None and video.get("subset") != subset:
+                continue
+            where = f"{path}: video {number} ({name})"
+            try:
+                duration = parse_seconds(video["duration"]) if video.get("duration") else None
+            except DataError as error:
+                yield BadLine(number, f"{where}: {error}")
+                continue
+            segments = []
+            for annotation in video.get("annotations") or ():
+                try:
+                    segments.append(_segment(annotation, classes, where, path, number))
+                except DataError as error:
+                    yield BadLine(number, str(error))
+            if segments:
+                yield VideoAnnotation(
+                    path=video_path(name, names),
+                    id=name,
+                    split=str(video.get("subset") or ""),
+                    duration=duration,
+                    segments=tuple(segments),
+                    line=number,
+                )
+
+    return Annotations(
+        records=records(),
+        file=path,
+        root=root,
+        description="ActivityNet json",
+        class_names=classes.names,
+    )
+
+
+def _segment(
+    annotation: dict[str, Any], classes: ClassNames, where: str, path: Path, number: int
+) -> Segment:
+    if not {"label", "segment"} <= set(annotation):
+        raise DataError(f"{where} has an annotation without 'label' or 'segment'")
+    segment = annotation["segment"]
+    if not isinstance(segment, list) or len(segment) != 2:
+        raise DataError(
+            f"{where} has the segment {str(segment)[:_SHOWN]}; expected [start, end] in seconds"
+        )
+    start, end = part(*segment, path=path, number=number)
+    label = classes.index(annotation["label"], path=path, number=number)
+    return Segment(start=start, end=end, label=label)
+
+
+def _classes_of(path: Path, content: dict[str, Any]) -> ClassNames:
+    """Return the leaves of the taxonomy, or else the labels in use, in alphabetical order."""
+    taxonomy = content.get("taxonomy") or ()
+    parents = {node["parentId"] for node in taxonomy}
+    leaves = {node["nodeName"] for node in taxonomy if node["nodeId"] not in parents}
+    used = {
+        annotation["label"]
+        for video in content["database"].values()
+        for annotation in video.get("annotations") or ()
+    }
+    return ClassNames(sorted(leaves or used), path)
+
+
+def part(start: Any, end: Any, *, path: Path, number: int) -> tuple[float, float]:
+    """Return start and end of a part in seconds.
+
+    Raises:
+        DataError: they are no numbers, or it ends before it begins.
+    """
+    try:
+        first, last = float(start), float(end)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{path}:{number}: the part is {start!r} to {end!r}; expected seconds"
+        ) from None
+    if not last >= first or last < 0 or last == math.inf:
+        raise DataError(f"{path}:{number}: the part {start} to {end} s ends before it begins")
+    return max(first, 0.0), last
+
+
+def video_path(name: str, names: dict[str, str]) -> str:
+    """Return the file of a video of YouTube among the files that are there, see `files_by_stem`."""
+    for stem in (f"v_{name}", name):
+        if stem in names:
+            return names[stem]
+    return f"v_{name}.mp4"

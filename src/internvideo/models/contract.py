@@ -1,0 +1,232 @@
+"""What a model can do: declared by its class, never guessed from the names of its attributes.
+
+    capability   what the model has
+    ──────────   ──────────────────────────────────────────────────────────────────────────────
+    features     `forward_features(video) -> VideoFeatures`, `intermediates(video, layers)`
+    embed        `embed(video)`: a vector of unit length for each clip, float32
+    text         `DualEncoder`: two towers that meet in one joint space
+    classes      `Classifier`: `forward(video)` gives logits over `config.num_classes` named classes
+    captions     `Captioner`: writes a sentence about each clip
+
+Ask `has(model, "captions")`. Every model of the zoo is a `VideoEncoder` and has the first two, and
+`reset_parameters()`, `reset_buffers()` and `block_modules()`; one set of tests runs over them all.
+
+Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n tokens, d width,
+(t, h, w) the grid of tokens in time, rows and columns; e joint dimension, l text length, k classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from internvideo.models.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+    from internvideo.models.caption_writer import CaptionStrategy
+
+__all__ = [
+    "Capability",
+    "Captioner",
+    "Classifier",
+    "DualEncoder",
+    "VideoEncoder",
+    "VideoFeatures",
+    "has",
+]
+
+Capability = Literal["features", "embed", "text", "classes", "captions"]
+
+_NUM_CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFeatures:
+    """Tokens of a batch of clips.
+
+    Attributes:
+        tokens: "b n d", ordered by time, then row, then column; with a mask only the visible ones.
+        grid: tokens in time, rows and columns of the *whole* clip.
+        cls: "b d" the class token, where the encoder has one.
+        hidden: tokens after the layers that were asked for, in the order of asking.
+        frame_cls: "b t d" the class token of each time step, where the encoder has one.
+    """
+
+    tokens: Float[Tensor, "b n d"]
+    grid: tuple[int, int, int]
+    cls: Float[Tensor, "b d"] | None = None
+    hidden: tuple[Float[Tensor, "b n d"], ...] = ()
+    frame_cls: Float[Tensor, "b t d"] | None = None
+
+    def pool(self, kind: Literal["mean", "max", "mean+max"] = "mean") -> Float[Tensor, "b d"]:
+        """Return one vector a clip: the mean or the maximum over the tokens, or their sum.
+
+        Raises:
+            ValueError: `kind` is none of "mean", "max", "mean+max".
+        """
+        match kind:
+            case "mean":
+                return self.tokens.mean(dim=1)
+            case "max":
+                return self.tokens.amax(dim=1)
+            case "mean+max":
+                return self.tokens.mean(dim=1) + self.tokens.amax(dim=1)
+        raise ValueError(f"pool kind {kind!r} is not one of 'mean', 'max', 'mean+max'")
+
+    def volume(self) -> Float[Tensor, "b t h w d"]:
+        """Return the tokens at their places in the clip.
+
+        Raises:
+            ValueError: tokens are missing, because the clip was encoded with a mask.
+        """
+        t, h, w = self.grid
+        if self.tokens.shape[1] != t * h * w:
+            raise ValueError(
+                f"{self.tokens.shape[1]} tokens do not fill the grid {t}x{h}x{w}: "
+                "encode the clip without a mask to get a volume"
+            )
+        return rearrange(self.tokens, "b (t h w) d -> b t h w d", t=t, h=h, w=w)
+
+    def per_step(self) -> Float[Tensor, "b t d"]:
+        """Return one vector a time step: the mean over its rows and columns."""
+        return torch.flatten(self.volume(), 2, 3).mean(dim=2)
+
+
+class VideoEncoder:
+    """What follows from `forward_features`.
+
+    Attributes:
+        capabilities: what the model can do. The class says it; a model that was built without one
+            of its parts has fewer.
+        config: the shape of the model.
+    """
+
+    capabilities: frozenset[Capability]
+    config: Any
+    forward_features: Any
+
+    def reset_buffers(self) -> None:
+        """Make the tables that are no part of the state, after building on the meta device."""
+
+    def intermediates(
+        self, video: Float[Tensor, "b c t y x"], layers: Sequence[int]
+    ) -> tuple[Float[Tensor, "b n d"], ...]:
+        """Return the patch tokens after each of the given blocks, without the final norm.
+
+        Args:
+            video: normalised pixels.
+            layers: numbers of blocks of the encoder; negative ones count from the end.
+
+        Raises:
+            IndexError: a block that there is not.
+        """
+        return self.forward_features(video, layers=layers).hidden
+
+    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
+        """Return a vector of unit length for each normalised clip, in float32.
+
+        It is the class token where the encoder has one, and else the mean of the tokens.
+        """
+        features = self.forward_features(video)
+        return unit(features.pool("mean") if features.cls is None else features.cls)
+
+    def example_inputs(self, batch: int = 2) -> tuple[Any, ...]:
+        """Return random arguments of `forward`, of the shapes that the model is made for.
+
+        For export, profiling and tests: `torch.export.export(model, model.example_inputs())`.
+        """
+        side = self.config.image_size
+        return (torch.randn(batch, _NUM_CHANNELS, self.config.num_frames, side, side),)
+
+
+class DualEncoder(Protocol):
+    """Two towers that meet in one joint space: `ViCLIP`, `InternVideoMM`, `UMTMultimodal`.
+
+    Zero-shot classification, multiple choice, retrieval and contrast need no more than this.
+
+    Attributes:
+        tokenizer: turns texts into the ids that `encode_text` takes.
+    """
+
+    tokenizer: Tokenizer
+
+    def encode_video(
+        self, video: Float[Tensor, "b c t y x"], *, normalize: bool = True
+    ) -> Float[Tensor, "b e"]:
+        """Embed normalised clips; `normalize` scales to unit length, in float32."""
+        ...
+
+    def encode_text(
+        self, ids: Int[Tensor, "b l"], *, normalize: bool = True
+    ) -> Float[Tensor, "b e"]:
+        """Embed tokenized texts; `normalize` scales to unit length, in float32."""
+        ...
+
+    def temperature(self) -> Float[Tensor, ""]:
+        """Return what cosines are divided by before a softmax over them."""
+        ...
+
+
+class Classifier(Protocol):
+    """A model with classes of its own; call it with normalised clips to get their logits.
+
+    Attributes:
+        config: says `num_classes`.
+    """
+
+    config: Any
+
+    @property
+    def head(self) -> nn.Linear:
+        """The linear layer whose outputs are the classes."""
+        ...
+
+    def __call__(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:
+        """Return the logits."""
+        ...
+
+
+class Captioner(Protocol):
+    """A model that writes; see `InternVideoMM.caption` for the options."""
+
+    def caption(
+        self,
+        video: Float[Tensor, "b c t y x"],
+        *,
+        strategy: CaptionStrategy = "greedy",
+        num_beams: int = 4,
+        length_penalty: float = 0.0,
+        top_p: float = 0.9,
+        temperature: float = 1.0,
+        max_length: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[str]:
+        """Return one sentence for each normalised clip."""
+        ...
+
+
+@overload
+def has(model: object, capability: Literal["features", "embed"]) -> TypeIs[VideoEncoder]: ...
+@overload
+def has(model: object, capability: Literal["text"]) -> TypeIs[DualEncoder]: ...
+@overload
+def has(model: object, capability: Literal["classes"]) -> TypeIs[Classifier]: ...
+@overload
+def has(model: object, capability: Literal["captions"]) -> TypeIs[Captioner]: ...
+def has(model: object, capability: Capability) -> bool:
+    """Tell whether a model declares a capability; one that declares nothing has none."""
+    return capability in getattr(model, "capabilities", ())
+
+
+def unit(vectors: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    """Scale vectors to unit length, in float32 whatever they are in."""
+    return F.normalize(vectors.float(), dim=-1)

@@ -1,0 +1,92 @@
+"""The truth about a clip as an annotation of its video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from internvideo.annotations import Segment, Track, VideoAnnotation
+from internvideo.world.actions import action_named
+from internvideo.world.choices import draw_choice
+from internvideo.world.clip import World
+from internvideo.world.scene import Scene
+from internvideo.world.sprites import BACKGROUNDS
+
+__all__ = ["action_template", "annotate", "scaled_truth"]
+
+
+def scaled_truth(scene: Scene, scale: int) -> dict[str, Any]:
+    """Return everything about a scene as plain values, in pixels of a video enlarged `scale`-fold.
+
+    The keys are those of `Scene.to_dict`.
+    """
+    truth = scene.to_dict()
+    truth["size"] *= scale
+    for actor in truth["actors"]:
+        actor["boxes"] = [
+            None if box is None else [round(side * scale, 2) for side in box]
+            for box in actor["boxes"]
+        ]
+    return truth
+
+
+def annotate(
+    world: World,
+    scene: Scene,
+    *,
+    path: str,
+    fps: float,
+    scale: int = 1,
+    id: str = "",
+    split: str = "",
+    captions: Sequence[str] = (),
+    choices: bool = False,
+) -> VideoAnnotation:
+    """Return the annotation of a clip.
+
+    Args:
+        world: where the clip comes from; its actions are the classes.
+        scene: the truth about it.
+        path: of its video.
+        fps: frames per second of the video.
+        scale: pixels of the video for one of the clip.
+        id: name of the video.
+        split: part of the collection that it is in.
+        captions: what is said about it.
+        choices: draw its multiple-choice question, too.
+
+    Raises:
+        ConfigError: the world has too few actions, colours or objects for such a question.
+    """
+    actions = world.style.actions
+    return VideoAnnotation(
+        path=path,
+        id=id,
+        split=split,
+        duration=scene.num_frames / fps,
+        fps=fps,
+        num_frames=scene.num_frames,
+        label=actions.index(scene.action),
+        category=BACKGROUNDS.index(scene.background.kind),
+        captions=tuple(captions),
+        segments=tuple(
+            Segment(start=e.start / fps, end=e.end / fps, label=actions.index(e.action))
+            for e in scene.events
+        ),
+        tracks=tuple(
+            Track(
+                name=f"{actor['color']} {actor['name']}",
+                boxes=tuple(None if box is None else tuple(box) for box in actor["boxes"]),
+            )
+            for actor in scaled_truth(scene, scale)["actors"]
+        ),
+        questions=tuple(world.questions(scene)),
+        choices=(draw_choice(world, scene),) if choices else (),
+    )
+
+
+def action_template(action: str) -> str:
+    """Return an action as a class of Something-Something: "[Something] moves left"."""
+    entry = action_named(action)
+    subject = "[Something]" if entry.num_actors == 1 else "[Something] and [something]"
+    return f"{subject} {entry.phrases[0]}"

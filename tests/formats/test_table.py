@@ -1,0 +1,69 @@
+"""The table of formats, and the records that belong to videos."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+from internvideo.annotations import Segment
+from internvideo.data.clip_list import ClipList
+from internvideo.errors import ConfigError
+from internvideo.formats import FORMATS, READABLE, WRITABLE, activitynet, find_format
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_a_format_has_what_its_record_says(form):
+    module = form.load()
+    if form.options is not None:
+        assert callable(module.looks_like)
+        options = list(inspect.signature(module.read).parameters)[2:]
+        assert options == list(form.options)
+    if form.layout is not None:
+        assert list(inspect.signature(module.write).parameters) == ["data"]
+        assert len(form.layout.shares) == len(form.layout.splits)
+        assert sum(form.layout.shares) == pytest.approx(1)
+
+
+def test_names_are_unique_and_a_wrong_one_is_told():
+    assert len({form.name for form in FORMATS}) == len(FORMATS)
+    assert {*READABLE, *WRITABLE} == {form.name for form in FORMATS}
+    with pytest.raises(ConfigError, match=r"'kinetic'.*kinetics"):
+        find_format("kinetic")
+
+
+def test_annotations_belong_to_videos_and_clips_are_derived(tmp_path):
+    parts = [{"label": "dig", "segment": [1, 2.5]}, {"label": "sail", "segment": [3, 9]}]
+    database = {
+        "one": {"subset": "training", "duration": 20, "annotations": parts},
+        "two": {"subset": "training", "duration": 8, "annotations": parts[:1]},
+        "none": {"subset": "training", "duration": 8, "annotations": []},
+    }
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"database": database}))
+    one, two = activitynet.read(path, tmp_path).records
+    assert (one.id, one.duration) == ("one", 20)
+    assert one.segments == (
+        Segment(start=1, end=2.5, label=0),
+        Segment(start=3, end=9, label=1),
+    )
+    assert len(two.segments) == 1
+    clips = ClipList.read(activitynet.read(path, tmp_path))
+    assert [(clip.start, clip.end, clip.label, clip.line) for clip in clips] == [
+        (1, 2.5, 0, 1), (3, 9, 1, 1), (1, 2.5, 0, 2),
+    ]  # fmt: skip
+
+
+def test_the_world_needs_no_reader():
+    code = (
+        "import sys; from internvideo.data.config import WorldData, open_data\n"
+        "from internvideo.video import Preprocessing\n"
+        "data = WorldData(kind='world', num_clips=2)\n"
+        "open_data(data, Preprocessing(num_frames=4))\n"
+        "print(*(name for name in sys.modules if name.startswith('internvideo.formats.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["internvideo.formats.columns"]
