@@ -72,7 +72,7 @@ def test_weights_of_another_size_are_a_clear_error(tmp_path):
 
 def test_a_checkpoint_of_another_layout_is_refused(tmp_path):
     save_state(tmp_path / "last.ckpt", {"step": 3, "version": "0.0.1"})
-    with pytest.raises(CheckpointError, match=r"written by internvideo 0.0.1 in another layout"):
+    with pytest.raises(CheckpointError, match=r"internvideo 0\.0\.1"):
         state_of(nn.Linear(3, 2)).resume(tmp_path)
 
 
@@ -125,7 +125,7 @@ def test_processes_that_see_different_checkpoints_do_not_go_on(tmp_path, monkeyp
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     other = state_of(nn.Linear(3, 2))
     other.fabric = SimpleNamespace(world_size=2, global_rank=0)
-    with pytest.raises(CheckpointError, match=r"the steps are 1, None.*must share"):
+    with pytest.raises(CheckpointError, match=r"1, None"):
         other.resume(tmp_path)
 
 

@@ -60,7 +60,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        help=f"{', '.join(READABLE)}; told from the content by default.",
+        help=f"{', '.join(READABLE)}; detected from the content by default.",
     ),
 ]
 Root = Annotated[

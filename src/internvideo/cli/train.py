@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from internvideo.cli.terminal import note_line, output_folder, stdout_console
+from internvideo.cli.terminal import folding_table, note_line, output_folder, stdout_console
 
 __all__ = ["recipes", "train"]
 
@@ -82,13 +82,10 @@ def recipes() -> None:
       internvideo recipes
     """
     from rich.markup import escape
-    from rich.table import Table
 
     from internvideo.recipe import list_recipes, load_recipe
 
-    table = Table()
-    for heading in ("recipe", "task", "what it does"):
-        table.add_column(heading, overflow="fold")
+    table = folding_table("recipe", "task", "what it does")
     for name in list_recipes():
         resolved = load_recipe(name)
         table.add_row(*(escape(v) for v in (name, resolved.task.kind, resolved.description)))

@@ -25,7 +25,7 @@ class AnnotatedData:
 
     Attributes:
         path: the annotation file or folder, or "world" for clips of the procedural world.
-        format: of the annotations; None tells it from their content.
+        format: of the annotations; None detects it from their content.
         root: folder or address of the videos; None is the folder of the annotations.
         labels: the class list, or the id of a label map.
         split: for files that hold several.
@@ -75,12 +75,12 @@ class AnnotatedData:
         return f"{source.num_clips} clips of the world, seed {source.world.seed}"
 
     def with_class_list(self, labels: Path | None) -> AnnotatedData:
-        """Return the same videos with their format told, and with classes from this file.
+        """Return the same videos with their format detected, and with classes from this file.
 
         Where captions are expected elsewhere, they are the classes here (ViCLIP's zero-shot sets).
 
         Raises:
-            DataError: the format cannot be told.
+            DataError: the format cannot be detected.
         """
         path = Path(self.path)
         kind = self.format or detect_kind(path)

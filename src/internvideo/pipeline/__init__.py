@@ -20,8 +20,7 @@ import torch
 from internvideo.errors import ConfigError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.report import Report
-from internvideo.pipeline.devices import choose_device
-from internvideo.pipeline.model import VideoModel
+from internvideo.pipeline.model import VideoModel, choose_device
 from internvideo.tasks.registry import all_architectures
 from internvideo.video.opening import AnyVideo
 from internvideo.zoo.load import load_model
@@ -49,13 +48,13 @@ def load(
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
         card: for a weight file: the name of the released model that it is, which brings its input
-            protocol and its labels. Without it the card is told by the file's name, or left open.
+            protocol and its labels. Without it the file's name decides, or there is no card.
         labels: for a classifier: the classes wanted, as the name of a label map or as a list; the
             outputs are put into this order where the order they have is known.
 
     Raises:
         UnknownNameError: no such model; the message suggests the nearest names.
-        CheckpointError: the weights cannot be had, are unsafe or broken, or fit no model.
+        CheckpointError: the weights cannot be fetched, are unsafe or broken, or fit no model.
         ConfigError: an impossible device or dtype.
 
     Example:
@@ -85,13 +84,7 @@ def evaluate(
     task: str = "recognition",
     **options: Any,
 ) -> Report:
-    """Measure a model on annotated videos, see `VideoModel.evaluate`.
-
-    Args:
-        model: a loaded one, or what `load` takes.
-        annotations: an annotation file or folder in any format, or "world".
-        task: such as "recognition" or "zero-shot".
-        options: those of `VideoModel.evaluate`, and of the task.
+    """Measure a loaded model, or one that `load` loads, see `VideoModel.evaluate`.
 
     Example:
         >>> iv.evaluate("videomae-nano", "world", num_workers=4).top1  # doctest: +SKIP

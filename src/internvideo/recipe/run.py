@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -26,13 +26,17 @@ from internvideo.evaluation.report import Report
 from internvideo.files import write_whole
 from internvideo.models.contract import has
 from internvideo.pipeline import VideoModel, load
-from internvideo.recipe.building import build_task, with_external_encoder
-from internvideo.recipe.inputs import build_preprocessing, build_source
+from internvideo.recipe.building import (
+    build_preprocessing,
+    build_source,
+    build_task,
+    with_external_encoder,
+)
 from internvideo.recipe.loading import load_recipe
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
 from internvideo.tasks.task import Measure, Objective, Task
-from internvideo.train.checkpoint import newest_readable, only_run
+from internvideo.train.checkpoint import has_checkpoint, newest_readable, only_run
 from internvideo.train.distribution import build_fabric
 from internvideo.train.loop import Evaluation, Plan, train
 from internvideo.train.settings import RunSettings
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_recipe", "run_recipe"]
 
 _LOG = logging.getLogger(__name__)
-_LOOKED_AT = 3  # videos of the evaluation, before the training
+_TRIALS = 3  # videos of the evaluation that are tried before the training
 
 
 def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path:
@@ -73,7 +77,7 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
     fabric = build_fabric(recipe.runtime)
     recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
-    with _with_start(recipe) as started:
+    with _with_start(recipe, has_checkpoint(directory) and objective.clips is None) as started:
         task: Any = build_task(started)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
     if objective.labelled:
@@ -173,8 +177,14 @@ class _Saver:
 
 
 @contextmanager
-def _with_start(recipe: Recipe) -> Generator[Recipe]:
-    """Yield the recipe; an `init` that is a run without a model yet is one made of its weights."""
+def _with_start(recipe: Recipe, resumed: bool) -> Generator[Recipe]:
+    """Yield the recipe; an `init` that is a run without a model yet becomes one of its weights.
+
+    A run that is resumed needs no `init`, which may be gone; what it was stays in its settings.
+    """
+    if resumed:
+        yield recipe.model_copy(update={"init": None, "init_labels": None})
+        return
     run = None if recipe.init is None else Path(recipe.init)
     found = None
     if run is not None and (run / "recipe.yaml").is_file() and not _has_model(run):
@@ -195,12 +205,7 @@ def _has_model(run: Path) -> bool:
 
 
 def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationSource | None:
-    """Return the clips that the run is measured with, if it is; a few are looked at now.
-
-    Raises:
-        ConfigError: the task has no measure.
-        DataError: the list cannot be used, or no video that was tried can be read.
-    """
+    """Return the clips that the run is measured on, if any, after reading one as a trial."""
     if recipe.evaluation is None:
         return None
     if objective.measure is None:
@@ -208,14 +213,14 @@ def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationS
     source = build_source(
         recipe.model_copy(update={"data": recipe.evaluation.data, "sampling": None})
     )
-    for index in np.linspace(0, len(source) - 1, _LOOKED_AT, dtype=int).tolist():
+    for index in np.linspace(0, len(source) - 1, _TRIALS, dtype=int).tolist():
         try:
             source.read(index, np.random.default_rng(0))
             return source
         except VideoError as error:
             reason = str(error)
     raise DataError(
-        f"no video of the evaluation can be read, {_LOOKED_AT} were tried: {reason}; `internvideo "
+        f"no video of the evaluation can be read, {_TRIALS} were tried: {reason}; `internvideo "
         "data check` looks at all"
     )
 
@@ -275,12 +280,9 @@ def evaluate_recipe(
     weights: str | Path,
     task: Task,
     *,
+    loop: EvalLoop,
     device: str = "auto",
     card: str | None = None,
-    batch_size: int = 16,
-    num_workers: int = 2,
-    directory: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Report:
     """Measure weights on the evaluation data of the recipe that they were trained by.
@@ -289,16 +291,13 @@ def evaluate_recipe(
         recipe: names the data and the input protocol.
         weights: what to load, see `load`; they must be of the shape of the recipe's model.
         task: what is measured; it takes the videos of a recipe as they are.
+        loop: how the evaluation runs; under `torchrun` the processes share the videos.
         device: see `load`.
         card: see `load`.
-        batch_size: this and the others as in `VideoModel.evaluate`.
-        num_workers: as there.
-        directory: as there.
-        progress: as there.
-        options: as there.
+        options: of the task, see `evaluate` in its room.
 
     Raises:
-        ConfigError: the recipe trains something that has no measure, or names no data for it.
+        ConfigError: the recipe trains something else, or names no data to measure on.
         CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
@@ -318,13 +317,7 @@ def evaluate_recipe(
     _check_shape(model, recipe, weights)
     data = recipe.evaluation.data
     source = build_source(recipe.model_copy(update={"data": data, "sampling": None}))
-    loop = EvalLoop(
-        batch_size=batch_size,
-        num_workers=num_workers,
-        fabric=joined_processes(model.model),
-        directory=directory,
-        progress=progress,
-    )
+    loop = dataclasses.replace(loop, fabric=joined_processes(model.model))
     loaded = model.with_preprocessing(build_preprocessing(recipe)).loaded
     report = task.evaluate(loaded, source, loop=loop, **(options or {}))
     shown = getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind
@@ -342,7 +335,7 @@ def _check_shape(model: VideoModel, recipe: Recipe, weights: str | Path) -> None
     fit = fit_config(shapes, kind, expected.config)
     if not fit.ok:
         found = model.loaded.architecture
-        why = fit.explain(limit=3) if found == kind.id else f"a {found} is no {kind.id}"
+        why = fit.explain(limit=3) if found == kind.id else f"a {found} is not a {kind.id}"
         raise CheckpointError(
             f"{weights} does not fit the model of {recipe.name}: {why}; give weights of this "
             "recipe, or change its `model`"

@@ -33,7 +33,7 @@ class Parts:
         task: name of the task, for messages.
         models: ids of the architectures that it trains; the first is the usual one.
         model: the section `model`.
-        preprocessing: the input protocol.
+        preprocessing: the input protocol: frames per clip, resolution, pixel statistics.
         augmentation: of training clips; None resizes as the protocol does.
         init: where the weights start from, as `load_model` takes it.
         init_labels: keep the head of `init`, its rows in the order of this label map.
@@ -101,4 +101,5 @@ def _model_config(architecture: Architecture, values: Mapping[str, Any]) -> Any:
         words = vocabulary()
         values["vocabulary"] = list(words)
         values["text"] = {**values.get("text", {}), "vocab_size": len(words) + _SPECIAL_TOKENS}
-    return config_from_dict(architecture.config, values, source="model")
+    config: type[Any] = architecture.config
+    return config_from_dict(config, values, source="model")

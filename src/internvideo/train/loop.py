@@ -193,11 +193,7 @@ class _Run:
 
 
 def _set_up(
-    task: TrainableTask[nn.Module],
-    source: ClipSource,
-    plan: Plan,
-    directory: Path,
-    fabric: Fabric,
+    task: TrainableTask[nn.Module], source: ClipSource, plan: Plan, directory: Path, fabric: Fabric
 ) -> _Run:
     """Put the parts of a run together and bring them to where it stopped."""
     runtime = plan.runtime

@@ -204,6 +204,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def restart_(self) -> None:
-        """Begin again from the weights."""
+        """Start again from the weights."""
         for name, parameter in self._followed.items():
             self._average[name].copy_(local(parameter))

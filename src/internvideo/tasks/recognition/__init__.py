@@ -18,11 +18,7 @@ TASK = Task(
     objectives=(
         Objective(
             config=supervised.SupervisedConfig,
-            models=(
-                "videomae/classifier",
-                "unmasked-teacher/classifier",
-                "uniformerv2/classifier",
-            ),
+            models=("videomae/classifier", "unmasked-teacher/classifier", "uniformerv2/classifier"),
             build=supervised.build,
             labelled=True,
             measure=evaluate.measure,
