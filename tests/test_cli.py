@@ -244,9 +244,9 @@ def test_label_values():
     assert read_labels(None) is None
     assert read_labels([" a ", "b", "a"]) == ["a", "b"]
     assert read_labels(["x" * 10_000]) == ["x" * 10_000]
-    with pytest.raises(DataError, match="no labels file"):
+    with pytest.raises(DataError, match="/no/such/file"):
         read_labels(["@/no/such/file"])
-    with pytest.raises(DataError, match="a label is empty"):
+    with pytest.raises(DataError, match="empty"):
         read_labels(["a", "  "])
     with pytest.raises(DataError, match="cannot be read"):
         read_labels([f"@{os.sep}"])

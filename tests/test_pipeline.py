@@ -136,7 +136,7 @@ def test_captions_of_clips_and_of_windows(mm, viclip, clip):
     assert again.text == text
     with pytest.raises(VideoError, match=r"gone\.mp4"):
         mm.caption("gone.mp4")
-    with pytest.raises(ConfigError, match="has no caption decoder"):
+    with pytest.raises(ConfigError, match="caption decoder"):
         viclip.caption(clip)
 
 
@@ -186,12 +186,12 @@ def test_top_k_keeps_the_best(viclip, clip):
     assert best.labels == whole.labels[:2]
     assert best.probabilities == whole.probabilities[:2]
     assert viclip.classify(clip, labels, top_k=99).labels == whole.labels
-    with pytest.raises(ConfigError, match="top_k must be at least 1"):
+    with pytest.raises(ConfigError, match=r"top_k.* 0"):
         viclip.classify(clip, labels, top_k=0)
 
 
 def test_a_text_model_needs_labels(viclip, clip):
-    with pytest.raises(ConfigError, match="answers with labels that you give"):
+    with pytest.raises(ConfigError, match="--labels"):
         viclip.classify(clip)
     with pytest.raises(ConfigError, match="no labels"):
         viclip.classify(clip, [])
@@ -246,7 +246,7 @@ def test_labels_select_some_classes_of_a_classifier(classifier, clip):
     some = dict(classifier.classify(clip, ["yoga", "archery"]).top(4))
     assert some == {name: whole[name] for name in some}
     assert set(some) == {"yoga", "archery"}
-    with pytest.raises(UnknownNameError, match=r"no class 'bowlin'\. Did you mean 'bowling'"):
+    with pytest.raises(UnknownNameError, match=r"'bowlin'.*'bowling'"):
         classifier.classify(clip, ["bowlin"])
     with pytest.raises(ConfigError, match="no labels"):
         classifier.classify(clip, [])
@@ -257,9 +257,9 @@ def test_a_pretrained_encoder_embeds_but_does_not_classify(videomae, clip):
         tokens = videomae.model.encoder(tiny.PROTOCOL.load(video)).tokens
     expected = F.normalize(tokens.mean(1), dim=1)
     assert torch.allclose(videomae.embed_video(clip), expected, atol=1e-6)
-    with pytest.raises(ConfigError, match="neither a text tower nor classes"):
+    with pytest.raises(ConfigError, match=r"text tower.*classes"):
         videomae.classify(clip, ["a star"])
-    with pytest.raises(ConfigError, match="no text tower"):
+    with pytest.raises(ConfigError, match="text tower"):
         videomae.embed_text("a star")
 
 
@@ -367,7 +367,7 @@ def test_another_protocol_shares_the_weights(classifier, clip):
     assert single.labels == tiny.CLASSES
     assert classifier.preprocessing == tiny.MULTI_VIEW
     assert classifier.with_preprocessing("videomae-ssv2").preprocessing.num_clips == 2
-    with pytest.raises(UnknownNameError, match="Did you mean 'videomae-ssv2'"):
+    with pytest.raises(UnknownNameError, match="'videomae-ssv2'"):
         classifier.with_preprocessing("videomae-ssv22")
 
 
@@ -400,7 +400,7 @@ def test_a_task_is_asked_by_its_name(classifier, viclip, clip, tmp_path):
     [answer, error] = viclip.predict("zero-shot", iter([clip, "gone.mp4"]), labels=GROW_SHRINK)
     assert answer == viclip.classify(clip, GROW_SHRINK)
     assert isinstance(error, VideoError)
-    with pytest.raises(UnknownNameError, match="Did you mean 'recognition'"):
+    with pytest.raises(UnknownNameError, match="'recognition'"):
         classifier.predict("recognitoin", clip)
     with pytest.raises(ConfigError, match="multiple-choice"):
         viclip.predict("multiple-choice", clip)
@@ -428,9 +428,9 @@ def test_a_model_is_measured_on_annotated_videos(classifier, clip, tmp_path):
 
 
 def test_impossible_choices_are_told(folder):
-    with pytest.raises(ConfigError, match="device 'toaster' cannot be used here"):
+    with pytest.raises(ConfigError, match="'toaster'"):
         load(folder / "viclip", device="toaster")
-    with pytest.raises(ConfigError, match="dtype 'float8' is not one of float32, bfloat16"):
+    with pytest.raises(ConfigError, match=r"'float8'.*float32, bfloat16"):
         load(folder / "viclip", dtype="float8")
     with pytest.raises(UnknownNameError, match="viclip"):
         load("viclip-l15")
@@ -453,12 +453,12 @@ def test_folders_stand_for_their_videos(clip, tmp_path):
 
 
 def test_what_is_no_text_is_refused(viclip):
-    with pytest.raises(ConfigError, match=r"a label is a string, not int \(1\)"):
+    with pytest.raises(ConfigError, match=r"label.*int \(1\)"):
         viclip.classify(noise(), ["a star", 1])
-    with pytest.raises(ConfigError, match=r"a text is a string, not NoneType"):
+    with pytest.raises(ConfigError, match=r"text.*NoneType"):
         viclip.embed_text([None])
 
 
 def test_a_device_of_another_world_is_told_in_a_line():
-    with pytest.raises(ConfigError, match="'tpu' cannot be used here: expected auto, cpu, cuda"):
+    with pytest.raises(ConfigError, match=r"'tpu'.*auto, cpu, cuda"):
         choose_device("tpu")

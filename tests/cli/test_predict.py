@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import tiny
 from internvideo.data import write_world
 from internvideo.pipeline import load
+from internvideo.tasks.registry import find_task
 from internvideo.video import write_video
 from internvideo.world import World
 
@@ -161,8 +163,10 @@ def test_the_default_model_knows_the_actions_of_the_world(call, tmp_path):
 
 
 def test_a_missing_default_model_is_named_as_such(call, media, monkeypatch):
-    monkeypatch.setattr("internvideo.cli.classify._CLASSIFIER", "videomae-pico")
-    code, _, err = call("predict", "actions", media / "first.mp4", "-m", "videomae-pico")
+    recognition = find_task("recognition")
+    tasks = [dataclasses.replace(recognition, default_model="videomae-pico")]
+    monkeypatch.setattr("internvideo.tasks.registry.TASKS", tasks)
+    code, _, err = call("predict", "actions", media / "first.mp4")
     assert code == 2
     assert "the default model videomae-pico" in err
     assert "--model" in err

@@ -15,7 +15,7 @@ from internvideo.data.mix import MixSource
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.recipe import load_recipe
-from internvideo.recipe.inputs import build_source
+from internvideo.recipe.building import build_source
 from internvideo.train.data import ClipDataset, EpochBatchSampler, build_loader, collate, fetch
 from internvideo.video import Preprocessing, write_video
 

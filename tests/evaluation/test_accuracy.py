@@ -96,5 +96,5 @@ def test_plot_orders_classes_from_the_hardest_and_draws_the_confusion(tmp_path):
 def test_predictions_read_back_and_broken_ones_are_refused():
     one = REPORT.predictions[1]
     assert VideoPrediction.from_dict({**one.to_dict(), "scores": [1]}) == one
-    with pytest.raises(DataError, match="not a prediction of a video \\(KeyError: 'rank'"):
+    with pytest.raises(DataError, match=r"KeyError.*rank"):
         VideoPrediction.from_dict({"index": 1, "video": "a", "label": 1})

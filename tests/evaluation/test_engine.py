@@ -125,7 +125,7 @@ def test_answers_of_other_weights_views_or_lists_are_not_continued(tmp_path):
         (Brightness(protocol=tiny.PROTOCOL), NoiseSource(), "protocol"),
         (Brightness(), NoiseSource(3), "num_videos"),
     ):
-        with pytest.raises(ConfigError, match=rf"predictions\.jsonl .*\(other {other}\)"):
+        with pytest.raises(ConfigError, match=rf"predictions\.jsonl.*\b{other}\b"):
             loop.run(answerer, source)
 
 
@@ -175,7 +175,7 @@ def test_each_process_reads_its_share_and_the_first_gets_the_whole(tmp_path, mon
 
 
 def test_an_empty_list_is_refused(tmp_path):
-    with pytest.raises(DataError, match="the list is empty"):
+    with pytest.raises(DataError, match="empty"):
         EvalLoop(directory=tmp_path).run(Brightness(), NoiseSource(0))
     assert not list(tmp_path.iterdir())
 

@@ -93,7 +93,7 @@ def test_the_files_of_all_processes_become_one_in_order(tmp_path):
 def test_a_file_of_another_evaluation_is_refused(tmp_path):
     path = tmp_path / "predictions.jsonl"
     opened(path).add(answer(0))
-    with pytest.raises(ConfigError, match=r"is of another evaluation \(other weights\)"):
+    with pytest.raises(ConfigError, match=r"predictions\.jsonl.*weights"):
         PredictionFile(path, {**EVALUATION, "weights": "xyz"}, Codec())
 
 

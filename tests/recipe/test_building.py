@@ -67,14 +67,14 @@ def test_without_labels_a_head_of_other_classes_is_fresh_and_its_encoder_is_not(
 
 def test_labels_that_cannot_be_kept_are_refused(k710, tmp_path):
     labels = "init_labels=kinetics-400/authors"
-    with pytest.raises(ConfigError, match="has no init"):
+    with pytest.raises(ConfigError, match="init"):
         build_task(classifier_recipe(400, labels))
-    with pytest.raises(ConfigError, match=r"has 400 classes, model.num_classes is 5"):
+    with pytest.raises(ConfigError, match=r"400 .*model\.num_classes.* 5"):
         build_task(classifier_recipe(5, labels, f"init={k710[1]}"))
     model, _ = k710
     small = VideoClassifier(replace(model.config, num_classes=400))
     folder = save_pretrained(small, tmp_path / "small")
-    with pytest.raises(ConfigError, match=r"710 classes .Kinetics-710.; the model .*small has 400"):
+    with pytest.raises(ConfigError, match=r"Kinetics-710.*small.* 400"):
         build_task(classifier_recipe(400, labels, f"init={folder}"))
 
 
@@ -100,7 +100,7 @@ def test_the_architecture_of_a_supervised_recipe_is_built_and_started(tmp_path):
     labels = "kinetics-400/authors"
     task = build_task(uniformer_recipe(400, f"init={folder}", f"init_labels={labels}"))
     assert torch.equal(task.model.head.weight, source.head.weight[list(k710_rows(labels))])
-    with pytest.raises(ConfigError, match="Did you mean 'uniformerv2/classifier'"):
+    with pytest.raises(ConfigError, match="'uniformerv2/classifier'"):
         build_task(uniformer_recipe(5, "model.architecture=uniformer2/classifier"))
 
 

@@ -59,7 +59,7 @@ def test_a_step_stays_on_its_device_and_does_not_wait(monkeypatch, name):
     batch = batch_of(task)
     with FakeTensorMode():
         move_(task)
-        if (teaching := getattr(task, "_teaching", None)) is not None:
+        if (teaching := getattr(task, "teaching", None)) is not None:
             move_(teaching.teacher)
         fake = {
             name: tensor if name.startswith(HOST) else like(tensor)

@@ -9,8 +9,7 @@ import torch
 
 from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.recipe import list_recipes, load_recipe
-from internvideo.recipe.building import build_task
-from internvideo.recipe.inputs import build_preprocessing
+from internvideo.recipe.building import build_preprocessing, build_task
 from internvideo.train.optim import build_optimizer, scaled_lr
 from internvideo.train.schedules import Schedule
 from internvideo.zoo import find_card, find_cards, save_pretrained

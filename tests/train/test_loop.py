@@ -160,7 +160,7 @@ def test_sigterm_saves_this_step_and_the_run_goes_on(tmp_path):
 
     before = signal.getsignal(signal.SIGTERM)
     plan = toy_plan(runtime={"save_every": 100})
-    with pytest.raises(PreemptedError, match="preempted at step 3 by SIGTERM; the same") as caught:
+    with pytest.raises(PreemptedError, match=r"step 3 .*SIGTERM") as caught:
         toy_run(tmp_path / "stopped", task=Signalled(), plan=plan)
     assert (caught.value.step, caught.value.signal_number) == (3, 15)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -215,19 +215,19 @@ def test_a_run_that_broke_off_lists_each_skipped_video_once(tmp_path):
 
 def test_when_nothing_can_be_read_the_reasons_are_given(tmp_path):
     source = ToySource(broken=frozenset(range(24)))
-    with pytest.raises(DataError, match=r"10 videos in a row could not be read.*no video stream"):
+    with pytest.raises(DataError, match=r"10 videos.*no video stream"):
         toy_run(tmp_path, source=source)
 
 
 def test_other_settings_are_named(tmp_path):
     toy_run(tmp_path, plan=toy_plan(settings={"optim": {"lr": 1.0}, "init": "a"}))
-    with pytest.raises(ConfigError, match=r"init was 'a', is left out; optim.lr was 1.0, is 2.0"):
+    with pytest.raises(ConfigError, match=r"init .*'a'.*optim\.lr.*1\.0.*2\.0"):
         toy_run(tmp_path, plan=toy_plan(settings={"optim": {"lr": 2.0}}))
 
 
 def test_another_global_batch_is_refused_but_another_split_is_not(tmp_path):
     toy_run(tmp_path)
-    with pytest.raises(ConfigError, match="4 videos a step, now they are 3"):
+    with pytest.raises(ConfigError, match=r"4 videos.* 3"):
         toy_run(tmp_path, plan=toy_plan(runtime={"batch_size": 3}))
     toy_run(tmp_path, plan=toy_plan(runtime={"batch_size": 2, "accumulate": 2}))
 

@@ -79,7 +79,7 @@ def test_a_signal_stays_known_until_the_newest_step_is_settled(late):
 
 def test_a_signal_in_the_last_evaluation_is_not_lost(stop):
     with contextlib.ExitStack() as stack:
-        stack.enter_context(pytest.raises(PreemptedError, match="preempted at step 3 by SIGTERM"))
+        stack.enter_context(pytest.raises(PreemptedError, match=r"step 3 .*SIGTERM"))
         stack.enter_context(stop)
         stop.observe(3, report(0.5), batch("a"))
         os.kill(os.getpid(), signal.SIGTERM)

@@ -225,7 +225,7 @@ def test_the_order_of_events_is_asked():
 def test_impossible_wishes_are_refused():
     with pytest.raises(ConfigError, match="action_only"):
         CaptionMix(action_only=1.2)
-    with pytest.raises(ConfigError, match="together"):
+    with pytest.raises(ConfigError, match="plain"):
         CaptionMix(action_only=0.7, appearance_only=0.7)
     with pytest.raises(UnknownNameError, match="green"):
         color_prompts("greeen")
@@ -250,7 +250,7 @@ def test_a_share_of_the_captions_is_plain(scenes):
     mix = CaptionMix(action_only=0.2, appearance_only=0.1, plain=0.7)
     plain = [language.caption(s, rng, mix) == plain_caption(s) for s in scenes for _ in range(20)]
     assert 0.65 < np.mean(plain) < 0.8
-    with pytest.raises(ConfigError, match="never held out"):
+    with pytest.raises(ConfigError, match=r"CaptionMix.plain"):
         language.caption(scenes[0], rng, mix, held_out=True)
-    with pytest.raises(ConfigError, match="1 together"):
+    with pytest.raises(ConfigError, match="plain"):
         CaptionMix(action_only=0.5, appearance_only=0.2, plain=0.4)

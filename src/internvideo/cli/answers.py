@@ -1,4 +1,4 @@
-"""What the commands do with the answers to videos: print them as they come, or as tables; files."""
+"""What the commands do with the answers about videos: print them, or write them to files."""
 
 from __future__ import annotations
 
@@ -49,15 +49,14 @@ def show_all(
     """Print the answers to videos, write them to files, list what failed; return the exit code.
 
     Args:
-        results: an answer each, in the order of the paths, or why there is none; parts of an answer
-            may come before it.
+        results: an answer or an error for each path, in order; parts of an answer may precede it.
         paths: the videos.
-        failures: (video, reason) of those that are known already; the others join them.
+        failures: (video, reason) of other inputs; failures among the results are appended.
         description: for the progress bar.
-        as_json: print one line of JSON as soon as an answer is there, in place of tables.
-        targets: where else answers go.
+        as_json: print one line of JSON as soon as an answer is there, instead of tables.
+        targets: files that answers are written to.
     """
-    from internvideo.evaluation.videos import Partial
+    from internvideo.evaluation.answer import Partial
 
     total = len(paths) + len(failures)
     answers: list[Any] = []
@@ -114,7 +113,7 @@ def _show_tables(answers: Sequence[Any]) -> None:
 
 
 def _common_folder(videos: Sequence[str]) -> str:
-    """Return the folder that all videos are in, or nothing where there is none worth telling."""
+    """Return the folder that all videos are in, or nothing."""
     try:
         folder = os.path.commonpath([os.path.dirname(video) for video in videos])  # noqa: PTH120
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import os
@@ -9,23 +10,21 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 import internvideo
-from internvideo.cli import (
-    classify,
-    create,
-    data,
-    doctor,
-    embed,
-    models,
-    reconstruct,
-    train,
+from internvideo.cli import classify, create, data, embed, models, reconstruct, train
+from internvideo.cli.terminal import (
+    command_help,
+    error_line,
+    note_line,
+    stdout_console,
+    warning_line,
 )
-from internvideo.cli.terminal import command_help, error_line, note_line, warning_line
 from internvideo.errors import InternVideoError
 
 __all__ = ["app", "main", "run"]
@@ -39,7 +38,7 @@ _CLICK_EXCEPTION: type[Exception] = next(
 
 
 class _Deferred(TyperCommand):
-    """A command that is made when it is used: making it loads the tasks, and with them torch."""
+    """A command that is made on use, because that loads the tasks, and with them torch."""
 
     def __init__(self, name: str, help_line: str, build: Callable[[], Any]) -> None:
         super().__init__(name, help=help_line)
@@ -52,16 +51,10 @@ class _Deferred(TyperCommand):
         return self._build().make_context(info_name, args, parent, **extra)
 
 
-def _evaluate() -> Any:
-    from internvideo.cli.evaluate import build_app
-
-    return typer.main.get_group(build_app())
-
-
-def _predict() -> Any:
-    from internvideo.cli.predict import build_app
-
-    return typer.main.get_group(build_app())
+def _group(verb: str) -> Any:
+    """Return the verb whose own verbs are made from the tasks."""
+    module = importlib.import_module(f"internvideo.cli.{verb}")
+    return typer.main.get_group(module.build_app())
 
 
 def _caption() -> Any:
@@ -69,19 +62,40 @@ def _caption() -> Any:
     from internvideo.tasks.registry import find_task
 
     verb = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-    add_predict(verb, find_task("captioning"), name="caption", command="caption")
+    add_predict(verb, find_task("captioning"), name="caption")
     return typer.main.get_command(verb)
+
+
+def _doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show what this installation has, and test it.
+
+    The test encodes a clip, decodes it, and runs a model on it. The exit code is 0 when all that
+    is needed works.
+
+    Example:
+      internvideo doctor
+    """
+    from internvideo.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print(findings.to_json())
+    else:
+        stdout_console().print(findings)
+    raise typer.Exit(0 if findings.ok else 1)
 
 
 _DEFERRED = {
     "caption": ("Say in a sentence what is in each video, or in every stretch of it.", _caption),
-    "evaluate": ("Measure a model on annotated videos.", _evaluate),
-    "predict": ("Ask a task's model about your videos.", _predict),
+    "evaluate": ("Measure a model on annotated videos.", partial(_group, "evaluate")),
+    "predict": ("Ask a task's model about your videos.", partial(_group, "predict")),
 }
 
 
 class _Root(TyperGroup):
-    """The verbs, some of which are made when they are used."""
+    """The verbs, some of which are made on use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all verbs."""
@@ -109,7 +123,7 @@ for _name, _verb in {
     "reconstruct": reconstruct.reconstruct,
     "recipes": train.recipes,
     "demo": create.demo,
-    "doctor": doctor.doctor,
+    "doctor": _doctor,
 }.items():
     app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
 app.add_typer(data.app, name="data")

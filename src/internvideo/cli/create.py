@@ -1,4 +1,4 @@
-"""`internvideo world` and `demo`: the verbs that make something of procedural clips."""
+"""`internvideo world` and `demo`: the verbs that make something from procedural clips."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from internvideo.cli.labels import read_labels
+from internvideo.cli.options import Device
 from internvideo.cli.terminal import failure_list, output_folder, progress_bar, stdout_console
 from internvideo.formats import WRITABLE, find_format
 
@@ -24,8 +25,7 @@ def world(
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another world.")] = 0,
     fmt: Annotated[
-        str,
-        typer.Option("--format", "-f", help=f"Of the annotations: {', '.join(WRITABLE)}."),
+        str, typer.Option("--format", "-f", help=f"Of the annotations: {', '.join(WRITABLE)}.")
     ] = "kinetics",
     size: Annotated[
         int,
@@ -41,7 +41,7 @@ def world(
     """Write procedural clips with the truth about them.
 
     The clips are video files (frames, for ssv2-rawframes), and their annotations have the format of
-    a public dataset: whatever reads that dataset reads this one. `truth.jsonl` tells everything:
+    a public dataset: whatever reads that dataset reads this one. `truth.jsonl` has everything:
     objects, boxes, tracks, captions, questions.
 
     Examples:
@@ -90,7 +90,7 @@ def demo(
     num_clips: Annotated[
         int, typer.Option("--num-clips", "-n", min=28, help="World clips to measure on.")
     ] = 600,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Measure the embedded models, look at your videos, write a page about both.
 

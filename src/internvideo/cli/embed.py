@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +14,12 @@ from internvideo.cli.labels import read_labels
 from internvideo.cli.options import Card, Device, Model
 from internvideo.cli.terminal import counted, failure_list, output_file, progress_bar, warning_line
 from internvideo.errors import ConfigError, VideoError, did_you_mean
+from internvideo.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from internvideo.pipeline import VideoModel
 
 __all__ = ["embed"]
 
@@ -77,36 +80,34 @@ def embed(
     paths, failures = expand_videos(videos or [])
     total = len(paths) + len(failures)
     video_model = load(model, device=device, card=card)
-    good, rows = [], []
+    good: dict[str, np.ndarray] = {}
     with progress_bar("embedding", unit="videos") as advance:
         results = video_model.embed_many(paths)
         for number, (path, result) in enumerate(zip(paths, results, strict=True), start=1):
             if isinstance(result, VideoError):
                 failures.append((path, str(result)))
             else:
-                good.append(path)
-                rows.append(result.numpy())
+                good[path] = result.numpy()
             advance(number, len(paths))
     if good or texts:
-        vectors = video_model.embed_text(texts).numpy() if texts else None
         found = _Embeddings(
-            videos=good,
-            video_rows=_matrix(rows),
+            videos=list(good),
+            video_rows=_matrix(good.values()),
             texts=texts,
-            text_rows=_matrix([] if vectors is None else list(vectors)),
+            text_rows=_matrix(video_model.embed_text(texts).numpy() if texts else ()),
             manifest=_manifest(video_model),
         )
-        draft = out.with_name(f".{out.name}.part{out.suffix}")
-        writers[out.suffix](draft, found)
-        draft.replace(out)
+        with replacing(out, keep_ending=True) as draft:
+            writers[out.suffix](draft, found)
         what = f"{counted(len(good), 'video')} and {counted(len(texts), 'text')}"
-        print(f"{what}, {_width(found)} numbers each: {out}")
+        width = max(found.video_rows.shape[1], found.text_rows.shape[1])
+        print(f"{what}, {width} numbers each: {out}")
     elif total > 1:
         warning_line(f"no video could be used; {out} was not written")
     raise typer.Exit(failure_list(failures, total=total))
 
 
-def _manifest(video_model: Any) -> dict[str, Any]:
+def _manifest(video_model: VideoModel) -> dict[str, Any]:
     import internvideo
     from internvideo.zoo.hub import weights_sha256
 
@@ -118,14 +119,11 @@ def _manifest(video_model: Any) -> dict[str, Any]:
     }
 
 
-def _matrix(rows: list[np.ndarray]) -> np.ndarray:
+def _matrix(rows: Iterable[np.ndarray]) -> np.ndarray:
     import numpy as np
 
-    return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), np.float32)
-
-
-def _width(found: _Embeddings) -> int:
-    return max(found.video_rows.shape[1], found.text_rows.shape[1])
+    stacked = [*rows]
+    return np.stack(stacked).astype(np.float32) if stacked else np.zeros((0, 0), np.float32)
 
 
 def _write_npz(path: Path, found: _Embeddings) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from internvideo.cli.options import Card, Device
+from internvideo.cli.options import Card, Device, FirstLabel
 from internvideo.cli.terminal import (
+    DefaultVerb,
     command_help,
     failure_list,
     note_line,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build_app"]
 
-_DEFAULT = "recognition"
-
 _HELP = """Measure a model on annotated videos.
 
 `internvideo evaluate RECIPE|MODEL` measures a classifier, as `evaluate recognition` does.
@@ -45,21 +43,12 @@ Examples:
 """
 
 
-class _OrRecognition(TyperGroup):
-    """A group in which a line that names no task belongs to recognition."""
+class _OrRecognition(DefaultVerb):
+    default = "recognition"
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        first = args[0] if args else ""
-        known = {*self.commands, "--help", "-h"}
-        if first not in known and not _mistyped(first, list(self.commands)):
-            args = [_DEFAULT, *args]
-        return super().parse_args(ctx, args)
-
-
-def _mistyped(word: str, commands: list[str]) -> bool:
-    """Tell whether a word was meant to be one of the commands."""
-    close = difflib.get_close_matches(word, commands, n=1, cutoff=0.8)
-    return bool(close) and not Path(word).exists()
+    def is_verb(self, word: str) -> bool:
+        misspelt = difflib.get_close_matches(word, self.commands, n=1, cutoff=0.8)
+        return super().is_verb(word) or (bool(misspelt) and not Path(word).exists())
 
 
 def build_app() -> typer.Typer:
@@ -109,7 +98,9 @@ def _runner(task: Task) -> Any:
         ] = None,
         kind: Annotated[
             str | None,
-            typer.Option("--format", "-f", help="Format of --data, where not told by it."),
+            typer.Option(
+                "--format", "-f", help="Format of --data, where its content does not show it."
+            ),
         ] = None,
         root: Annotated[
             str | None, typer.Option(help="Folder of the videos; by default that of --data.")
@@ -123,6 +114,7 @@ def _runner(task: Task) -> Any:
             ),
         ] = None,
         split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+        first_label: FirstLabel = 0,
         num_clips: Annotated[
             int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
         ] = None,
@@ -158,11 +150,16 @@ def _runner(task: Task) -> Any:
         device: Device = "auto",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        _prepare_outputs(out, plot)
+        if plot is not None:
+            from internvideo.evaluation.pictures import check_picture
+
+            output_file(check_picture(plot))
+        if out is not None:
+            output_folder(out)
         recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
         asked = {
-            "format": kind, "root": root, "labels": labels, "split": split, "num_clips": num_clips,
-            "seed": seed,
+            "format": kind, "root": root, "labels": labels, "split": split,
+            "first_label": first_label or None, "num_clips": num_clips, "seed": seed,
         }  # fmt: skip
         with progress_bar("evaluating", unit="videos") as bar:
             running: dict[str, Any] = {
@@ -170,11 +167,12 @@ def _runner(task: Task) -> Any:
             }  # fmt: skip
             if recipe is not None:
                 _refuse(subject, {"data": data, **asked, "classes": classes, "protocol": protocol})
+                from internvideo.evaluation.engine import EvalLoop
                 from internvideo.recipe.run import evaluate_recipe
 
                 report = evaluate_recipe(
-                    recipe, str(checkpoint), task, device=device, card=card,
-                    options=options or {}, **running,
+                    recipe, str(checkpoint), task, loop=EvalLoop(**running), device=device,
+                    card=card, options=options,
                 )  # fmt: skip
             else:
                 from internvideo.evaluation.data import AnnotatedData
@@ -236,20 +234,6 @@ def _refuse(subject: str, given: Mapping[str, Any]) -> None:
             f"{names} belongs to a model, but {subject} is a recipe, which says that itself; "
             "override its keys, such as evaluation.data.annotations=val.csv"
         )
-
-
-def _prepare_outputs(out: Path | None, plot: Path | None) -> None:
-    """Check that the results can be written, before the work.
-
-    Raises:
-        ConfigError: they cannot.
-    """
-    if plot is not None:
-        from internvideo.evaluation.pictures import check_picture
-
-        output_file(check_picture(plot))
-    if out is not None:
-        output_folder(out)
 
 
 def _show(report: Report, *, as_json: bool, plot: Path | None, strict: bool, details: bool) -> int:

@@ -67,10 +67,10 @@ def read_label_file(path: Path) -> list[str]:
 
 
 def _is_named_like_a_file(value: str) -> bool:
-    """Tell whether a label is one word with the ending of a list, such as `labels.txt`."""
+    """Return whether a label is one word with the ending of a list, such as `labels.txt`."""
     return len(value.split()) == 1 and value.lower().endswith(_ENDINGS)
 
 
 def _is_file(value: str) -> bool:
-    """Tell whether a label is the path of a file; a sentence too long for a path is none."""
+    """Return whether a label is the path of a file; a sentence too long for a path is not."""
     return os.path.isfile(value) if len(value) < 4096 and "\0" not in value else False  # noqa: PTH113

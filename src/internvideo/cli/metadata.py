@@ -36,16 +36,15 @@ def filter_clips(
         typer.Option(help="Another column, such as Type=Sports or views>=1000; repeat it."),
     ] = None,
     diverse: Annotated[
-        int | None,
-        typer.Option(min=1, help="Draw so many, weighing down videos of many clips."),
+        int | None, typer.Option(min=1, help="Draw so many, weighing down videos of many clips.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 42,
 ) -> None:
-    """Take the clips that are wanted from the metadata of a collection.
+    """Select clips from the metadata of a collection.
 
     Rows are written as they are, with all their columns. Files of any size are read once, in
     little memory (twice with --diverse). Rows that cannot be used, such as clips that end when they
-    begin, are left out and counted.
+    start, are left out and counted.
 
     Examples:
       internvideo data filter InternVid.jsonl good.jsonl --min-aesthetic 5 --min-umt-sim 0.35
@@ -69,7 +68,7 @@ def filter_clips(
         )
     drawn = "" if diverse is None else f" drawn from {report.num_taken:,}"
     print(f"{report.num_written:,} of {report.num_rows:,} clips{drawn}: {out}")
-    _tell_bad(report.num_bad, report.bad)
+    _note_bad_rows(report.num_bad, report.bad)
 
 
 def stats(
@@ -79,7 +78,7 @@ def stats(
         Path | None, typer.Option(help="Draw lengths and scores into this picture.")
     ] = None,
 ) -> None:
-    """Tell what the metadata of a collection hold: videos, hours, lengths, scores, languages.
+    """Summarise the metadata of a collection: videos, hours, lengths, scores, languages.
 
     Examples:
       internvideo data stats InternVid-10M-FLT.jsonl --plot lengths.png
@@ -97,10 +96,10 @@ def stats(
         stdout_console().print(measured)
     if plot is not None:
         measured.plot(plot)
-    _tell_bad(measured.num_bad, measured.bad)
+    _note_bad_rows(measured.num_bad, measured.bad)
 
 
-def _tell_bad(number: int, reasons: tuple[str, ...]) -> None:
+def _note_bad_rows(number: int, reasons: tuple[str, ...]) -> None:
     if number:
         more = "; …" if number > _SHOWN else ""
         note_line(f"{number:,} rows cannot be used: {'; '.join(reasons[:_SHOWN])}{more}")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from internvideo.cli.options import Card as CardOption
 from internvideo.cli.terminal import (
+    DefaultVerb,
     command_help,
+    counted,
     error_line,
     output_file,
     output_folder,
@@ -35,21 +37,16 @@ _ONLY_IF_WIDE = ("family", "published", "input")
 _CARD_WIDTH = 80
 
 
-class _ListByDefault(TyperGroup):
-    """A group whose first word, where it is no verb of the group, belongs to its verb `list`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
+class _OrList(DefaultVerb):
+    default = "list"
 
 
 app = typer.Typer(
-    cls=_ListByDefault,
+    cls=_OrList,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help=command_help(
-        """List the models, or tell which one a file is.
+        """List the models, or identify a file.
 
         Examples:
           internvideo models
@@ -97,7 +94,7 @@ def list_all(
     from rich.table import Table
 
     console = stdout_console()
-    table = Table(title="1 model" if len(cards) == 1 else f"{len(cards)} models", box=SIMPLE_HEAD)
+    table = Table(title=counted(len(cards), "model"), box=SIMPLE_HEAD)
     rows = [_row(card) for card in cards]
     headings = list(rows[0])
     if console.width < _WIDE:
@@ -137,7 +134,7 @@ def verify_file(
     file: Annotated[str, typer.Argument(help="A checkpoint, a folder, or a list of tensor names.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Tell which model a file is, and what does not fit.
+    """Identify the model in a file, and list what does not fit.
 
     The exit code is 0 only when everything fits, 1 when something does not, and 2 when the file
     cannot be read. A list has lines of `name<TAB>[shape]`, so that a checkpoint can be recognised
@@ -186,9 +183,7 @@ def download_weights(
 def convert_weights(
     source: Annotated[str, typer.Argument(help="Name, file, folder or hub id of a model.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; with --official a .pth file.")],
-    card: Annotated[
-        str | None, typer.Option(help="For a weight file: the released model that it is.")
-    ] = None,
+    card: CardOption = None,
     official: Annotated[
         bool,
         typer.Option("--official", help="Write the tensor names and shapes of the authors' code."),
@@ -248,7 +243,7 @@ def average(
     loaded = load_model(model)
     if not isinstance(loaded.model, TwoTowers):
         raise CheckpointError(
-            f"{loaded.name} has not two towers; a ViCLIP or an InternVideo-MM has an average"
+            f"{loaded.name} does not have two towers; give a ViCLIP or an InternVideo-MM"
         )
     average_with_start(loaded.model, start, weight=weight)
     how = {"averaged": f"{weight:g} of the trained weights, the rest of {start}"}

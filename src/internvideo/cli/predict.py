@@ -1,10 +1,10 @@
-"""`internvideo predict …`: what a task's model says about your videos; a verb for each task."""
+"""`internvideo predict …`: ask a task's model about your videos; a verb for each task."""
 
 from __future__ import annotations
 
 import typer
 
-from internvideo.cli.classify import actions
+from internvideo.cli.classify import name_actions
 from internvideo.cli.terminal import command_help
 from internvideo.cli.verbs import add_predict
 
@@ -20,8 +20,8 @@ Examples:
 
 
 def build_app() -> typer.Typer:
-    """Return the group with a verb for each task that answers about single videos."""
-    from internvideo.tasks.registry import TASKS
+    """Return the group with a verb for each task that answers questions about single videos."""
+    from internvideo.tasks.registry import TASKS, find_task
 
     app = typer.Typer(
         rich_markup_mode=None,
@@ -29,8 +29,8 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         help=command_help(_HELP),
     )
-    app.command("actions", help=command_help(actions.__doc__ or ""))(actions)
+    add_predict(app, find_task("recognition"), name="actions", group="predict ", ask=name_actions)
     for task in TASKS:
         if task.predict is not None:
-            add_predict(app, task, name=task.name, command=f"predict {task.name}")
+            add_predict(app, task, name=task.name, group="predict ")
     return app

@@ -8,20 +8,25 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typer.core import TyperGroup
 
 from internvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
 __all__ = [
+    "DefaultVerb",
     "ProgressBar",
     "command_help",
     "counted",
     "error_line",
     "failure_list",
+    "folding_table",
     "note_line",
     "output_file",
     "output_folder",
@@ -31,9 +36,25 @@ __all__ = [
 ]
 
 
+class DefaultVerb(TyperGroup):
+    """A group in which a line that names no verb belongs to the verb `default`."""
+
+    default: ClassVar[str]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default verb in front where the first word is no verb."""
+        if not self.is_verb(args[0] if args else ""):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+    def is_verb(self, word: str) -> bool:
+        """Return whether a first word is meant as a verb, or asks for help."""
+        return word in self.commands or word in ("-h", "--help")
+
+
 def command_help(docstring: str) -> str:
     """Return a docstring as the help of a command; the lines of its examples stay as they are."""
-    # Click folds paragraphs, except one that begins with a backspace character.
+    # Click folds paragraphs, except one that starts with a backspace character.
     return re.sub(r"(?m)^(Examples?|Start here):$", "\b\n\\g<0>", inspect.cleandoc(docstring))
 
 
@@ -62,7 +83,7 @@ def failure_list(failures: list[tuple[str, str]], *, total: int) -> int:
     """List the inputs that failed on stderr; return the exit code.
 
     Args:
-        failures: (input, reason); a single one is told as an error of the command.
+        failures: (input, reason); the failure of a single input is an error of the command.
         total: number of inputs.
 
     Returns:
@@ -77,6 +98,16 @@ def failure_list(failures: list[tuple[str, str]], *, total: int) -> int:
         reason = _one_line(reason)
         print(f"  {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
     return 1
+
+
+def folding_table(*headings: str, title: str | None = None) -> Table:
+    """Return a table whose long cells are folded."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
 
 
 def stdout_console(width: int = 160) -> Console:
@@ -98,7 +129,7 @@ class ProgressBar:
         self._bars.update(self._bar, completed=done, total=total)
 
     def stage(self, description: str, done: int, total: int) -> None:
-        """Move, and say what is being done."""
+        """Move, and show the current stage."""
         self._bars.update(self._bar, description=description, completed=done, total=total)
 
 
@@ -123,7 +154,7 @@ def progress_bar(description: str, *, unit: str = "") -> Iterator[ProgressBar]:
 
 
 def output_file(path: Path) -> Path:
-    """Make the folder of a file that is to be written, and check that it can be.
+    """Make the folder of an output file, and check that it can be written.
 
     Raises:
         ConfigError: the folder cannot be made or written to, or the path is a folder.
@@ -135,7 +166,7 @@ def output_file(path: Path) -> Path:
 
 
 def output_folder(path: Path) -> Path:
-    """Make a folder that is to be written to, and check that it can be.
+    """Make an output folder, and check that it can be written to.
 
     Raises:
         ConfigError: it cannot be made or written to.

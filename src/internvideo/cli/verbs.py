@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from internvideo.pipeline import VideoModel
     from internvideo.tasks.task import AnswerFile, Option, Task
 
-__all__ = ["add_predict", "load_default", "make_verb", "room_help"]
+__all__ = ["add_predict", "answer_videos", "make_verb", "room_help"]
 
 
 def make_verb(
-    run: Callable[..., None], room: Callable[..., Any] | None, *, skip: Sequence[str] = ()
+    run: Callable[..., None],
+    room: Callable[..., Any],
+    *,
+    skip: Sequence[str] = (),
+    files: Sequence[AnswerFile] = (),
 ) -> Callable[..., None]:
     """Return a function that typer makes a command of: shared options, then those of a room.
 
@@ -39,7 +43,8 @@ def make_verb(
             of the room as `options`.
         room: whose keyword-only parameters are options, unless they are among `skip`, or have no
             `Option`.
-        skip: parameters that are no options.
+        skip: parameters that are not options.
+        files: kinds of files that answers can be written to; each is an option.
     """
     parameters = dict(inspect.signature(run).parameters)
     hints = typing.get_type_hints(run, include_extras=True)
@@ -48,7 +53,7 @@ def make_verb(
         for name, each in parameters.items()
         if name != "options"
     ]
-    own = _options_of(room, skip) if room is not None else {}
+    own = _options_of(room, skip)
     from_files = [name for name, (_, option) in own.items() if option.from_files]
     names = [each.name for each in shared]
 
@@ -58,12 +63,16 @@ def make_verb(
             options[name] = read_labels(options[name])
         run(**{name: values[name] for name in names}, options=options)
 
-    verb.__signature__ = inspect.Signature([*shared, *(each for each, _ in own.values())])  # type: ignore[attr-defined]
-    verb.__annotations__ = {
-        each.name: each.annotation
-        for each in verb.__signature__.parameters.values()  # type: ignore[attr-defined]
-    }
+    signature = [*shared, *(each for each, _ in own.values()), *map(_file_option, files)]
+    verb.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    verb.__annotations__ = {each.name: each.annotation for each in signature}
     return verb
+
+
+def _file_option(kind: AnswerFile) -> inspect.Parameter:
+    annotation = Annotated[Path | None, typer.Option(f"--{kind.option}", help=kind.help)]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(kind.option, keyword, default=None, annotation=annotation)
 
 
 def _options_of(
@@ -128,13 +137,27 @@ def room_help(function: Callable[..., Any], examples: Sequence[str], *, command:
     return command_help(f"{text.strip()}\n\nExamples:{lines}" if examples else text)
 
 
-def load_default(model: str, *, default: str | None, card: str | None, device: str) -> VideoModel:
-    """Load the model that was named, or the default, which an installation may lack.
+def answer_videos(
+    ask: Callable[[VideoModel, Sequence[str]], Iterable[Any]],
+    videos: Sequence[str],
+    *,
+    model: str,
+    default: str | None,
+    card: str | None,
+    device: str,
+    description: str,
+    as_json: bool,
+    targets: Mapping[AnswerFile, Path],
+) -> NoReturn:
+    """Load a model, ask it about videos, show the answers, and exit.
 
     Raises:
-        ConfigError: the default is not part of this installation.
+        ConfigError: the default model is not part of this installation, or an answer cannot be
+            written.
     """
+    prepare_files(targets, videos)
     from internvideo.pipeline import load
+    from internvideo.video.opening import expand_videos
 
     try:
         loaded = load(model, device=device, card=card)
@@ -147,11 +170,31 @@ def load_default(model: str, *, default: str | None, card: str | None, device: s
         ) from None
     if model == "auto" and loaded.loaded.card is not None:
         note_line(f"asked {loaded.name}: {loaded.loaded.card.description}; --model names another")
-    return loaded
+    paths, failures = expand_videos(videos)
+    code = show_all(
+        ask(loaded, paths), paths, failures, description=description, as_json=as_json,
+        targets=targets,
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
-def add_predict(app: typer.Typer, task: Task, *, name: str, command: str) -> None:
-    """Add the verb that asks a task about the videos of a user."""
+def add_predict(
+    app: typer.Typer,
+    task: Task,
+    *,
+    name: str,
+    group: str = "",
+    ask: Callable[..., Iterable[Any]] | None = None,
+) -> None:
+    """Add the verb that asks a task about the videos of a user.
+
+    Args:
+        app: takes the verb.
+        task: with a `predict`, whose options the verb has.
+        name: of the verb.
+        group: what stands before the name on the command line.
+        ask: model, videos, options → answers, in place of the task's `predict`.
+    """
     assert task.predict is not None
     predict = task.predict
     model_default: Any = task.default_model or ...
@@ -168,33 +211,16 @@ def add_predict(app: typer.Typer, task: Task, *, name: str, command: str) -> Non
         targets = {
             kind: path for kind in task.files if (path := options.pop(kind.option)) is not None
         }
-        prepare_files(targets, videos)
-        from internvideo.video.opening import expand_videos
 
-        loaded = load_default(model, default=task.default_model, card=card, device=device)
-        paths, failures = expand_videos(videos)
-        results = loaded.predict(task.name, iter(paths), **options)
-        code = show_all(
-            results, paths, failures, description=task.name, as_json=as_json, targets=targets
-        )
-        raise typer.Exit(code)
+        def answers(loaded: VideoModel, paths: Sequence[str]) -> Iterable[Any]:
+            if ask is not None:
+                return ask(loaded, paths, **options)
+            return loaded.predict(task.name, iter(paths), **options)
 
-    verb = with_files(make_verb(run, predict), task.files)
-    help_text = room_help(predict, task.predict_examples, command=command)
-    app.command(name, help=help_text)(verb)
+        answer_videos(
+            answers, videos, model=model, default=task.default_model, card=card, device=device,
+            description=task.name, as_json=as_json, targets=targets,
+        )  # fmt: skip
 
-
-def with_files(verb: Callable[..., None], files: Sequence[AnswerFile]) -> Callable[..., None]:
-    """Return a command with an option for each kind of file that answers can be written to."""
-    signature = inspect.signature(verb)
-    parameters = list(signature.parameters.values())
-    for kind in files:
-        annotation = Annotated[Path | None, typer.Option(f"--{kind.option}", help=kind.help)]
-        parameters.append(
-            inspect.Parameter(
-                kind.option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-            )
-        )
-    verb.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    verb.__annotations__ = {each.name: each.annotation for each in parameters}
-    return verb
+    help_text = room_help(predict, task.predict_examples, command=f"{group}{name}")
+    app.command(name, help=help_text)(make_verb(run, predict, files=task.files))

@@ -1,9 +1,10 @@
-"""Asking a model about videos: the one loop, the answers that it keeps, and what a report is.
+"""Asking a model about videos: the one loop, the answers it keeps, and what a report is.
 
 engine        decode ahead, batch, ask; `EvalLoop` with resume, processes, predictions
 predictions   the answers on disk
-report        header, table, json, plot, intervals, failures of every report
+report        header, table, JSON, plot, intervals, failures of every report
+answer        video, model, protocol, JSON, table of every answer about a user's video
 videos        a user's videos, whole or window by window; data: annotated ones
-classification, timeline, accuracy   answers and a report that several tasks have
-embedding, text, ranking             vectors of videos and of sentences, and what compares them
+classification, timeline, accuracy   two answers and a report that several tasks share
+embedding, text, ranking             vectors of videos and sentences, and comparing them
 """

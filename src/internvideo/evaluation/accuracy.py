@@ -5,15 +5,19 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from internvideo.errors import DataError
-from internvideo.evaluation.pictures import label_fonts
-from internvideo.evaluation.report import BAR_COLOR, Report, Share
+from internvideo.evaluation.arrays import as_list
+from internvideo.evaluation.engine import Seen
+from internvideo.evaluation.pictures import BAR_COLOR, name_places
+from internvideo.evaluation.report import Report, Share
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +34,7 @@ _DIGITS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoPrediction:
-    """What a model said of one video.
+    """How a model ranked the classes for one video.
 
     Attributes:
         index: number of the video in its list.
@@ -53,56 +57,46 @@ class VideoPrediction:
     scores: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
-    def from_order(
+    def of(
         cls,
-        order: Sequence[int],
-        shares: Sequence[float],
-        scores: Sequence[float],
+        video: Seen,
+        label: int | None,
         *,
-        index: int,
-        video: str,
-        label: int,
-        num_views: int,
+        order: Int[Tensor, " k"],
+        shares: Float[Tensor, " k"],
+        scores: Float[Tensor, " k"],
     ) -> VideoPrediction:
-        """Build a prediction from all classes, best first, and from what each of them got.
+        """Build the prediction for a labelled video.
 
         Args:
+            video: the video, with all the views that were averaged.
+            label: its true class.
             order: the classes, best first.
             shares: probability of each class, in the order of the classes.
             scores: score of each class, likewise.
-            index: number of the video.
-            video: its name.
-            label: its true class.
-            num_views: how many views were averaged.
         """
+        if label is None:
+            raise DataError(f"{video.name} has no label")
+        ranked, probability = as_list(order), as_list(shares)
         return cls(
-            index=index,
-            video=video,
+            index=video.index,
+            video=video.name,
             label=label,
-            rank=list(order).index(label),
-            best=tuple(order[:_BEST]),
-            probabilities=tuple(round(float(shares[each]), _DIGITS) for each in order[:_BEST]),
-            num_views=num_views,
-            scores=tuple(round(float(each), _DIGITS) for each in scores),
+            rank=ranked.index(label),
+            best=tuple(ranked[:_BEST]),
+            probabilities=tuple(round(probability[each], _DIGITS) for each in ranked[:_BEST]),
+            num_views=len(video.views),
+            scores=tuple(round(each, _DIGITS) for each in as_list(scores)),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        scores = {"scores": list(self.scores)} if self.scores else {}
-        return {
-            "index": self.index,
-            "video": self.video,
-            "label": self.label,
-            "rank": self.rank,
-            "best": list(self.best),
-            "probabilities": list(self.probabilities),
-            "num_views": self.num_views,
-            **scores,
-        }
+        """Return plain data, without scores where none were kept."""
+        values = asdict(self)
+        return values if self.scores else {k: v for k, v in values.items() if k != "scores"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, with_scores: bool = False) -> VideoPrediction:
-        """Build a prediction from plain data; further keys are not looked at.
+        """Build a prediction from plain data; other keys are ignored.
 
         Raises:
             DataError: a value is missing.
@@ -206,11 +200,11 @@ class RecognitionReport(Report):
             counts[prediction.label, prediction.best[0]] += 1
         return counts
 
-    def confusions(self, count: int = _MAX_CONFUSIONS) -> tuple[tuple[str, str, int], ...]:
+    def confusions(self, most: int = _MAX_CONFUSIONS) -> tuple[tuple[str, str, int], ...]:
         """Return the most frequent mistakes: (true class, answered class, how often)."""
         wrong = Counter((p.label, p.best[0]) for p in self.predictions if p.label != p.best[0])
-        rows = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:count]
-        return tuple((self.labels[true], self.labels[said], often) for (true, said), often in rows)
+        rows = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:most]
+        return tuple((self.labels[true], self.labels[best], count) for (true, best), count in rows)
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers alone, for a training log; the failures are one of them."""
@@ -237,8 +231,8 @@ class RecognitionReport(Report):
                 for row in self.classes
             ],
             "confusions": [
-                {"label": true, "predicted": said, "count": often}
-                for true, said, often in self.confusions()
+                {"label": true, "predicted": predicted, "count": count}
+                for true, predicted, count in self.confusions()
             ],
         }
 
@@ -258,11 +252,11 @@ class RecognitionReport(Report):
         if mistakes:
             yield ()
             yield "most frequent mistakes", ""
-        for true, said, often in mistakes:
-            yield f"{true} → {said}", str(often)
+        for true, predicted, count in mistakes:
+            yield f"{true} → {predicted}", str(count)
 
     def details(self, *, complete: bool) -> Table | None:
-        """Return a row for each class that occurs, the hardest first, where it was asked for."""
+        """Return the table of the classes where it was asked for."""
         return self.class_table() if complete else None
 
     def class_table(self, *, most: int | None = None) -> Table:
@@ -322,7 +316,7 @@ def _draw_classes(axes: Any, rows: list[ClassAccuracy], *, num_occurring: int) -
     drawn = axes.barh(range(len(rows)), shares, color=BAR_COLOR)
     axes.bar_label(drawn, [f"{row.correct}/{row.total}" for row in rows], padding=3, fontsize=8)
     names = [textwrap.shorten(row.name, _LABEL_WIDTH, placeholder="…") for row in rows]
-    axes.set_yticks(range(len(rows)), names, parse_math=False, fontsize=8, fontfamily=label_fonts())
+    name_places(axes.yaxis, names, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 115)
     axes.set_xticks(range(0, 101, 20))
@@ -339,8 +333,6 @@ def _draw_confusion(axes: Any, counts: np.ndarray, labels: tuple[str, ...]) -> N
     axes.figure.colorbar(drawn, ax=axes, label="share of the class, percent", shrink=0.8)
     if len(labels) <= _MAX_NAMED:
         names = [textwrap.shorten(name, _LABEL_WIDTH, placeholder="…") for name in labels]
-        places = range(len(labels))
-        style = {"parse_math": False, "fontsize": 8, "fontfamily": label_fonts()}
-        axes.set_yticks(places, names, **style)
-        axes.set_xticks(places, names, **style, rotation=90)
+        name_places(axes.yaxis, names, fontsize=8)
+        name_places(axes.xaxis, names, fontsize=8, rotation=90)
     axes.set_title("truth (rows) and answer (columns)")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from internvideo.errors import require
-from internvideo.evaluation.pictures import label_fonts, save_figure
+from internvideo.evaluation.answer import VideoAnswer
+from internvideo.evaluation.pictures import Drawn, name_places
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,25 +23,19 @@ _LABEL_WIDTH = 36
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Classification:
+class Classification(VideoAnswer, Drawn):
     """What is in a video: labels from the likeliest to the unlikeliest.
 
     Attributes:
-        video: name or path of the video.
         labels: the labels, best first.
         scores: cosines of a model that compares with text, for a classifier its probabilities
             averaged over the views; in the order of `labels`.
         probabilities: the softmax over all labels, in the order of `labels`.
-        model: name of the model.
-        protocol: how the video was looked at: frames, sampling, crops.
     """
 
-    video: str
     labels: tuple[str, ...]
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
-    model: str = ""
-    protocol: str = ""
 
     @classmethod
     def from_scores(
@@ -97,29 +90,20 @@ class Classification:
         follower = f"{rest[0][0]} {rest[0][1]:.1%}" if rest else ""
         return best, f"{share:.1%}", follower
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data: the video, the model, the protocol, and one entry per label."""
+    def contents(self) -> dict[str, Any]:
+        """Return one entry per label."""
         rows = zip(self.labels, self.scores, self.probabilities, strict=True)
         return {
-            "video": self.video,
-            "model": self.model,
-            "protocol": self.protocol,
             "predictions": [
                 {"label": label, "score": score, "probability": probability}
                 for label, score, probability in rows
-            ],
+            ]
         }
-
-    def to_json(self) -> str:
-        """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def __rich__(self) -> Table:
         from rich.markup import escape
-        from rich.table import Table
 
-        source = ", ".join(part for part in (self.model, self.protocol) if part)
-        table = Table(title=escape(self.video), caption=escape(source) or None)
+        table = self.empty_table()
         table.add_column("label")
         table.add_column("probability", justify="right")
         table.add_column("")
@@ -128,31 +112,16 @@ class Classification:
             table.add_row(escape(label), f"{probability:.1%}", bar)
         return table
 
-    def plot(self, path: str | Path | None = None) -> Any:
-        """Draw the probabilities as bars.
-
-        Args:
-            path: also write the picture there; the suffix decides the format.
-
-        Returns:
-            The matplotlib figure.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-            ConfigError: the suffix is none of a picture.
-        """
-        figure_type = require("matplotlib.figure", extra="plot").Figure
+    def draw(self) -> Any:
+        """Draw the probabilities as bars."""
         rows = self.top(_MAX_BARS)[::-1]
-        figure = figure_type(figsize=(7, 1.2 + 0.4 * len(rows)), layout="constrained")
+        figure = self.figure(7, 1.2 + 0.4 * len(rows))
         axes = figure.subplots()
         bars = axes.barh(range(len(rows)), [probability for _, probability in rows])
         axes.bar_label(bars, [f"{probability:.1%}" for _, probability in rows], padding=3)
-        names = [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows]
-        axes.set_yticks(range(len(rows)), names, parse_math=False, fontfamily=label_fonts())
+        name_places(axes.yaxis, [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows])
         axes.set_xlim(0, 1.12)
         axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes.set_xlabel("probability")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)
-        if path is not None:
-            save_figure(figure, path)
         return figure

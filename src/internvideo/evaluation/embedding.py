@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.evaluation.engine import Answerer, Batch, Seen
 from internvideo.evaluation.videos import ask_videos
 from internvideo.models.contract import has
@@ -26,9 +27,6 @@ _BATCH_CLIPS = 16
 class VideoEmbedder(Answerer[Tensor]):
     """Embeds videos; the vectors of several views of one are averaged.
 
-    Args:
-        model: of the zoo, with the protocol to use.
-
     Raises:
         ConfigError: the model has no video encoder.
     """
@@ -36,7 +34,7 @@ class VideoEmbedder(Answerer[Tensor]):
     def __init__(self, model: LoadedModel) -> None:
         super().__init__(model.model, model.protocol)
         if not has(model.model, "embed"):
-            raise ConfigError(f"{model.name} gives no embeddings of videos")
+            raise ConfigError(f"{model.name} does not embed videos")
         self.embed = model.model.embed
 
     def answer(self, batch: Batch) -> list[Float[Tensor, " d"]]:
@@ -54,12 +52,7 @@ def embed_videos(
 def embed_frames(
     model: LoadedModel, frames: UInt8[Tensor, "b t h w c"], *, fps: float | None
 ) -> Float[Tensor, "b d"]:
-    """Return a vector of unit length for each clip of a batch of raw frames, its views averaged.
-
-    Args:
-        model: of the zoo, with the protocol to use.
-        frames: RGB clips of equal shape; they are resized together.
-        fps: their frame rate, for a protocol that counts in seconds.
+    """Return a vector of unit length for each RGB clip of a batch, its views averaged.
 
     Raises:
         ConfigError: the model has no video encoder, or the protocol needs the frame rate.
@@ -67,13 +60,14 @@ def embed_frames(
     embedder = VideoEmbedder(model)
     protocol = embedder.protocol
     views = [
-        (torch.from_numpy(picked), crop)
+        (from_numpy(picked), crop)
         for picked in protocol.sample(frames.shape[1], fps)
         for crop in range(protocol.num_crops)
     ]
-    means = []
-    for clips in frames.split(_BATCH_CLIPS):
-        rows = []
+    means: list[Tensor] = []
+    for start in range(0, len(frames), _BATCH_CLIPS):
+        clips = frames[start : start + _BATCH_CLIPS]
+        rows: list[Tensor] = []
         for picked, crop in views:
             seen = Seen("", _one_view(clips, protocol, picked, crop))
             [(_, vectors)] = Batch.of(embedder.network, [seen], len(clips)).each(embedder.embed)

@@ -1,22 +1,21 @@
-"""The one loop of every question: decode a few videos ahead, fill a batch, ask, keep the answer.
+"""The one loop behind every question: decode some videos ahead, fill a batch, ask, keep the answer.
 
     items ──► read (threads, a few ahead) ──► Seen ──► Batch ──► Answerer.answer ──► an answer each
 
-`answers` is that loop for whatever a user calls videos; `EvalLoop.run` adds what an evaluation
-needs: a file of the answers, from which it goes on after a stop, and the shares of several
-processes. What an answer is (class scores, a sentence, segments, boxes, a vector) the `Answerer`
-says, which also makes it json and back. Only a few videos are in memory at any time.
+`answers` is that loop for any iterable of videos; `EvalLoop.run` adds what an evaluation needs: a
+file of answers, from which it resumes after a stop, and the split between processes. The `Answerer`
+decides what an answer is (class scores, a sentence, segments, boxes, a vector) and converts it to
+JSON and back. Only a few videos are in memory at any time.
 """
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -66,7 +65,7 @@ class Seen:
         views: normalised, in the order of the protocol.
         index: number of the video in its source; 0 where a user named it.
         start: seconds from the start of the video.
-        end: likewise; 0 where nobody asked.
+        end: likewise; 0 where unknown.
     """
 
     name: str
@@ -94,7 +93,7 @@ class Batch:
         size: views at once in the model.
         device: of the model.
         dtype: of its input.
-        precision: makes the context in which it computes.
+        precision: returns the context in which it computes.
     """
 
     videos: Sequence[Seen]
@@ -107,31 +106,36 @@ class Batch:
     def of(
         cls, network: nn.Module, videos: Sequence[Seen], size: int, fabric: Fabric | None = None
     ) -> Batch:
-        """Return a batch for a model where it is; `fabric` brings precision."""
+        """Return a batch for a model where it is, in the precision of `fabric`."""
         parameter = next(network.parameters())
+        precision: Any = nullcontext
+        if fabric is not None:
+            precision = fabric.autocast  # pyright: ignore
         return cls(
             videos=videos,
             size=size,
             device=parameter.device,
             dtype=torch.float32 if fabric else parameter.dtype,
-            precision=fabric.autocast if fabric else nullcontext,
+            precision=precision,
         )
 
     def each(self, ask: Callable[[Float[Tensor, "b c t h w"]], Any]) -> Iterator[tuple[Seen, Any]]:
         """Yield every video with the rows of its views, one row a view.
 
         Args:
-            ask: from clips on the device of the model to their rows: a tensor "b …", which comes
-                back in float32 on the CPU, or a list.
+            ask: takes clips on the device of the model, returns a row for each: a tensor "b …",
+                which is moved to the CPU as float32, or a list.
         """
         clips = torch.cat([video.views for video in self.videos])
-        parts = []
+        parts: list[Any] = []
         with torch.no_grad():
-            for part in clips.split(self.size):
+            for start in range(0, len(clips), self.size):
                 with self.precision():
+                    part = clips[start : start + self.size]
                     rows = ask(part.to(self.device, self.dtype))
                 parts.append(rows.float().cpu() if isinstance(rows, Tensor) else rows)
-        whole = torch.cat(parts) if isinstance(parts[0], Tensor) else list(chain(*parts))
+        is_tensor = isinstance(parts[0], Tensor)
+        whole: Any = torch.cat(parts) if is_tensor else [row for part in parts for row in part]
         start = 0
         for video in self.videos:
             end = start + len(video.views)
@@ -156,19 +160,15 @@ class Answerer(ABC, Generic[A]):
         """Return one answer for each video of a batch, in its order."""
 
     def to_json(self, answer: A) -> dict[str, Any]:
-        """Return an answer as plain data; by default its own `to_dict`."""
+        """Return an answer as plain data; by default, its own `to_dict`."""
         return answer.to_dict()  # type: ignore[attr-defined]
 
     def from_json(self, line: dict[str, Any]) -> A:
-        """Return the answer that a line of the predictions file holds; inverse of `to_json`.
-
-        Args:
-            line: plain data, with `index` and `video`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} reads no answers back")
+        """Return the answer in a line of the predictions file; the inverse of `to_json`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot read answers back")
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for a stopped evaluation to go on, as plain data."""
+        """Return, as plain data, what must not change for a stopped evaluation to resume."""
         return {"protocol": self.protocol.to_dict(), "weights": weights_sha256(self.network)}
 
 
@@ -182,7 +182,7 @@ class Store(Protocol[A]):
 
     @property
     def kept(self) -> dict[int, Answered[A]]:
-        """What is known by now, by number of the video."""
+        """What is known so far, by number of the video."""
         ...
 
     def add(self, answered: Answered[A]) -> None:
@@ -190,7 +190,7 @@ class Store(Protocol[A]):
         ...
 
     def close(self) -> None:
-        """Let go of files; called by every process after its last answer."""
+        """Close files; called by every process after its last answer."""
         ...
 
     def complete(self, answered: Sequence[Answered[A]]) -> None:
@@ -211,12 +211,12 @@ def answers(
 
     Args:
         answerer: asks the model.
-        videos: any number of them.
-        read: decodes one of them, in a thread; None where they are read already. What `videos`
-            raises is raised after the answers to all videos before.
+        videos: any number of them; an error raised while iterating comes after the answers to all
+            earlier ones.
+        read: decodes one of them, in a thread; None where they are `Seen` already.
         batch_size: views that go through the model together; those of several videos fill a batch.
-        num_workers: videos that are decoded at once; None is up to four, 0 decodes in between.
-        fabric: brings precision.
+        num_workers: videos decoded at once; None is up to four, 0 decodes between batches.
+        fabric: sets the precision.
     """
 
     def flush(
@@ -250,15 +250,15 @@ def answers(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalLoop:
-    """How an evaluation runs; none of it changes the numbers.
+    """How an evaluation runs; nothing here changes the numbers.
 
     Attributes:
         batch_size: views that go through the model together.
-        num_workers: videos that are decoded at once, in threads; 0 decodes in between.
-        fabric: brings precision and, where there are several processes, their share of the videos;
-            every process gets the whole answer.
-        directory: takes `predictions.jsonl` while it runs, from which it goes on after a stop, and
-            `report.json` in the end; None keeps nothing.
+        num_workers: videos decoded at once, in threads; 0 decodes between batches.
+        fabric: sets the precision and splits the videos between processes; every process returns
+            all answers.
+        directory: for `predictions.jsonl`, from which a stopped evaluation resumes, and, at the
+            end, `report.json`; None keeps nothing.
         progress: called with (videos done, videos in all) by this process.
     """
 
@@ -273,18 +273,17 @@ class EvalLoop:
     ) -> list[Answered[A]]:
         """Return what the model answers for each video of a source, in its order.
 
-        A video that cannot be read is never left out in silence: it has an `error` in place of an
-        answer, and is tried again by the next evaluation. Several processes share the videos; each
-        belongs to exactly one.
+        A video that cannot be read is never skipped silently: it has an `error` instead of an
+        answer, and the next evaluation tries it again. Each video belongs to exactly one process.
 
         Args:
-            answerer: asks the model, which is left in the mode in which it was.
+            answerer: asks the model, whose training mode is restored at the end.
             source: the videos.
-            store: keeps the answers; by default `predictions.jsonl` in the directory.
+            store: keeps the answers; by default, `predictions.jsonl` in the directory.
 
         Raises:
             DataError: there are no videos.
-            ConfigError: the directory holds another evaluation.
+            ConfigError: the directory belongs to another evaluation.
         """
         if not len(source):
             raise DataError("there are no videos to evaluate: the list is empty")
@@ -294,7 +293,7 @@ class EvalLoop:
             path = self.directory and self.directory / "predictions.jsonl"
             header = {} if path is None else evaluation_identity(answerer, source)
             store = PredictionFile(path, header, answerer, rank=rank)
-        finished = frozenset().union(*gathered(store.finished, fabric))
+        finished = frozenset[int]().union(*gathered(store.finished, fabric))
         left = [index for index in range(len(source)) if index not in finished][rank::world_size]
         done, total = len(store.finished), len(store.finished) + len(left)
         asked = answers(
@@ -322,19 +321,19 @@ class EvalLoop:
         return ordered
 
     def write(self, report: Report) -> None:
-        """Write `report.json` to the directory, if there is one; the first process does so."""
+        """Write `report.json` to the directory, if there is one, from the first process."""
         if self.directory is not None and (self.fabric is None or self.fabric.is_global_zero):
             self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
 
 
 def evaluation_identity(answerer: Answerer[Any], source: EvaluationSource) -> dict[str, Any]:
-    """Return what makes two evaluations the same one, as plain data."""
+    """Return, as plain data, what identifies an evaluation."""
     return {**answerer.identity(), "num_videos": len(source), "first_video": source.key(0)}
 
 
 def joined_processes(network: nn.Module) -> Fabric | None:
-    """Return what joins the processes of `torchrun`, with the model on its device; else None."""
+    """Return the fabric of the processes of `torchrun`, with the model on its device; else None."""
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         return None
     on_cpu = next(network.parameters()).device.type == "cpu"
@@ -344,7 +343,7 @@ def joined_processes(network: nn.Module) -> Fabric | None:
 
 
 def gathered(value: Any, fabric: Fabric | None) -> list[Any]:
-    """Return the value of every process."""
+    """Return the value that each process has."""
     if fabric is None or fabric.world_size == 1:
         return [value]
     values: list[Any] = [None] * fabric.world_size
@@ -360,7 +359,7 @@ def _read(source: EvaluationSource, protocol: Preprocessing, index: int) -> Seen
 
 
 @contextmanager
-def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+def _evaluation_mode(network: nn.Module) -> Generator[None]:
     was_training = network.training
     network.eval()
     try:
@@ -370,7 +369,7 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def _in_order(parts: Sequence[dict[int, Answered[A]]]) -> list[Answered[A]]:
-    """Return the answers of all processes, one a video; an answer comes before a failure."""
+    """Return the answers of all processes, one per video; an answer beats a failure."""
     found: dict[int, Answered[A]] = {}
     for part in parts:
         found |= {i: each for i, each in part.items() if i not in found or found[i].error}

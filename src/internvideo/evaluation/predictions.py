@@ -1,27 +1,27 @@
-"""The answers of an evaluation as a file that grows line by line, and from which it goes on.
+"""The answers of an evaluation as a file that grows line by line, so that it can be resumed.
 
     {"evaluation": {…protocol, weights…}}
-    {"index": 0, "video": …, …what the answerer's `to_json` says…}
+    {"index": 0, "video": …, …the answer as the answerer's `to_json` writes it…}
     {"index": 7, "video": …, "error": …}
 
-What is kept in memory, and goes into a report, is what `from_json` reads back from a line: a
-report of an evaluation that was stopped cannot differ from that of one that was not. Further
-processes write files of their own beside `predictions.jsonl` (`predictions.jsonl.1`); in the end
-the first one puts all lines into order. Videos that could not be read are tried again.
+Memory, and so the report, holds what `from_json` reads back from a line: stopping an evaluation
+cannot change its report. Further processes write files of their own beside `predictions.jsonl`
+(`predictions.jsonl.1`); at the end the first process merges all lines in order. Videos that could
+not be read are tried again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from internvideo.errors import ConfigError
+from internvideo.files import JsonLinesWriter, json_text, read_json_lines, replacing
 
-__all__ = ["Answered", "PredictionFile", "read_header", "read_predictions"]
+__all__ = ["Answered", "PredictionFile", "differing", "read_header", "read_predictions"]
 
 _HEADER = "evaluation"
 
@@ -62,29 +62,24 @@ class PredictionFile(Generic[A]):
         rank: number of this process.
 
     Attributes:
-        kept: what is known by now, by number of the video.
+        kept: what is known so far, by number of the video.
 
     Raises:
         ConfigError: the file belongs to another evaluation.
     """
 
     def __init__(
-        self,
-        path: Path | None,
-        evaluation: Mapping[str, Any],
-        answers: _Json[A],
-        *,
-        rank: int = 0,
+        self, path: Path | None, evaluation: Mapping[str, Any], answers: _Json[A], *, rank: int = 0
     ) -> None:
         self.path = path
         self.evaluation = dict(evaluation)
         self.answers = answers
         self.rank = rank
-        self._file: IO[str] | None = None
         self.kept: dict[int, Answered[A]] = {}
-        for each in _files_of(self.path):
+        self._writer: JsonLinesWriter | None = None
+        for each in _files_of(path):
             self._check(each)
-            for _, line in _lines(each):
+            for line in read_predictions(each):
                 self._keep(line)
 
     @property
@@ -94,118 +89,104 @@ class PredictionFile(Generic[A]):
 
     def add(self, answered: Answered[A]) -> None:
         """Keep one answer; its line is handed to the system when this returns."""
-        line = {"index": answered.index, "video": answered.video}
-        line |= _said(answered, self.answers)
+        line = self._line(answered)
         self._keep(line)
-        if self.path is None:
-            return
-        if self._file is None:
-            self._file = self._open(self.path)
-        self._file.write(_text(line))
-        self._file.flush()
+        if self.path is not None:
+            self._writer = self._writer or self._open(self.path)
+            self._writer.append(line)
 
     def complete(self, answered: Sequence[Answered[A]]) -> None:
         """Replace all files by one that holds these answers, in order; called by one process."""
         self.close()
         if self.path is None:
             return
+        files = _files_of(self.path)
         places: dict[int, tuple[Path, int]] = {}
-        for each in _files_of(self.path):
-            for offset, line in _lines(each):
-                if line["index"] not in places or "error" not in line:
-                    places[line["index"]] = (each, offset)
-        draft = self.path.with_name(f".{self.path.name}.part")
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8") as file, ExitStack() as stack:
-            opened = {each: stack.enter_context(each.open("rb")) for each in _files_of(self.path)}
-            file.write(_text({_HEADER: self.evaluation}))
+        for each in files:
+            for offset, line in read_json_lines(each):
+                index = line.get("index")
+                if index is not None and (index not in places or "error" not in line):
+                    places[index] = (each, offset)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            replacing(self.path) as draft,
+            draft.open("w", encoding="utf-8", newline="\n") as file,
+            ExitStack() as stack,
+        ):
+            opened = {each: stack.enter_context(each.open("rb")) for each in files}
+            file.write(f"{json_text({_HEADER: self.evaluation})}\n")
             for each in answered:
                 if (place := places.get(each.index)) is None:  # written on another machine
-                    line = {"index": each.index, "video": each.video, **_said(each, self.answers)}
-                    file.write(_text(line))
+                    file.write(f"{json_text(self._line(each))}\n")
                     continue
                 opened[place[0]].seek(place[1])
                 file.write(opened[place[0]].readline().decode("utf-8"))
-        old = _files_of(self.path)
-        draft.replace(self.path)
-        for each in old:
+        for each in files:
             if each != self.path:
                 each.unlink()
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
-    def _keep(self, line: dict[str, Any]) -> None:
+    def _line(self, answered: Answered[A]) -> dict[str, Any]:
+        found: dict[str, Any] = {"error": answered.error}
+        if answered.answer is not None:
+            found = self.answers.to_json(answered.answer)
+        return {"index": answered.index, "video": answered.video, **found}
+
+    def _keep(self, line: Mapping[str, Any]) -> None:
         index, error = line["index"], line.get("error", "")
         if error and index in self.kept and not self.kept[index].error:
             return
-        answer = None if error else self.answers.from_json(line)
+        answer = None if error else self.answers.from_json(dict(line))
         self.kept[index] = Answered(index, line["video"], answer, error)
 
     def _check(self, path: Path) -> None:
         earlier = read_header(path)
-        if earlier is not None and earlier != self.evaluation:
-            names = earlier.keys() | self.evaluation.keys()
-            other = sorted(n for n in names if earlier.get(n) != self.evaluation.get(n))
+        if earlier is not None and (other := differing(earlier, self.evaluation)):
             raise ConfigError(
-                f"{path} is of another evaluation (other {', '.join(other)}); choose another "
-                "folder, or delete the file"
+                f"{path} belongs to another evaluation (different {', '.join(other)}); choose "
+                "another folder, or delete the file"
             )
 
-    def _open(self, path: Path) -> IO[str]:
+    def _open(self, path: Path) -> JsonLinesWriter:
         own = path if self.rank == 0 else path.with_name(f"{path.name}.{self.rank}")
         own.parent.mkdir(parents=True, exist_ok=True)
-        begun = own.exists() and own.stat().st_size > 0
-        file = own.open("a", encoding="utf-8")
-        # The empty line ends one that was cut off.
-        file.write("\n" if begun else _text({_HEADER: self.evaluation}))
-        return file
+        is_new = not own.exists() or own.stat().st_size == 0
+        writer = JsonLinesWriter(own)
+        if is_new:
+            writer.append({_HEADER: self.evaluation})
+        return writer
+
+
+def differing(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return by what two evaluations are not the same; videos may lie in another folder."""
+
+    def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+        first = str(identity.get("first_video", ""))
+        return {**identity, "first_video": first.rpartition("/")[2]}
+
+    one, other = comparable(earlier), comparable(now)
+    return sorted(n for n in one.keys() | other.keys() if one.get(n) != other.get(n))
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """Return what a predictions file says of its evaluation; None where the line is cut off."""
-    with path.open(encoding="utf-8") as file:
-        try:
-            return json.loads(file.readline())[_HEADER]
-        except (json.JSONDecodeError, KeyError):
-            return None
+    """Return what a predictions file says of its evaluation; None where that line is cut off."""
+    first = next((line for _, line in read_json_lines(path)), None)
+    return None if first is None else first.get(_HEADER)
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a predictions file, one a video; a line that was cut off is left."""
-    return [line for _, line in _lines(path)]
-
-
-def _said(answered: Answered[A], answers: _Json[A]) -> dict[str, Any]:
-    if answered.answer is None:
-        return {"error": answered.error}
-    return answers.to_json(answered.answer)
+    """Return the lines of a predictions file, one a video; a line that was cut off is skipped."""
+    return [line for _, line in read_json_lines(path) if "index" in line]
 
 
 def _files_of(path: Path | None) -> list[Path]:
-    """Return the files of all processes that there are."""
+    """Return the existing files of all processes."""
     if path is None:
         return []
     parts = sorted(path.parent.glob(f"{path.name}.[0-9]*"))
     return [path, *parts] if path.exists() else parts
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield where each line begins, and the line."""
-    offset = 0
-    with path.open("rb") as file:
-        for raw in file:
-            try:
-                line = json.loads(raw)
-            except json.JSONDecodeError:
-                line = {}
-            if "index" in line:
-                yield offset, line
-            offset += len(raw)
-
-
-def _text(line: Mapping[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False) + "\n"

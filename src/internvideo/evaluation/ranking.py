@@ -57,7 +57,7 @@ def retrieval_metrics(
     several positives the best one counts.
     """
     metrics: dict[str, float] = {}
-    means = []
+    means: list[float] = []
     sides = (("txt", video_to_text, positives), ("img", text_to_video, positives.T))
     for side, scores, wanted in sides:
         ranks = best_ranks(scores, wanted)

@@ -1,4 +1,4 @@
-"""What every report of an evaluation has in common: header, table, json, plot, failures."""
+"""What all evaluation reports have in common: header, table, JSON, plot, failures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from internvideo.errors import require
-from internvideo.evaluation.pictures import save_figure
+from internvideo.evaluation.pictures import BAR_COLOR, Drawn
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,11 +16,10 @@ if TYPE_CHECKING:
 
     from internvideo.evaluation.predictions import Answered
 
-__all__ = ["BAR_COLOR", "LINE_COLOR", "Report", "Share", "answered_and_failures", "wilson_interval"]
+__all__ = ["Report", "Share", "answered_and_failures", "wilson_interval"]
 
 A = TypeVar("A")
 
-BAR_COLOR, LINE_COLOR = "#2563a8", "#c0392b"
 _Z95 = 1.959963984540054
 
 
@@ -46,11 +43,11 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many of some things are right.
+    """How many answers are right.
 
     Attributes:
-        correct: things that are right.
-        total: things that were asked.
+        correct: right answers.
+        total: all answers.
     """
 
     correct: int
@@ -58,7 +55,7 @@ class Share:
 
     @property
     def percent(self) -> float:
-        """The share in percent; 0 where nothing was asked."""
+        """The share in percent; 0 of none."""
         return 100 * self.correct / self.total if self.total else 0.0
 
     @property
@@ -78,10 +75,10 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Drawn):
     """An evaluation of a model on annotated videos.
 
-    A video that cannot be read is never left out in silence: it is listed in `failures`.
+    A video that cannot be read is never skipped silently: it is listed in `failures`.
 
     Attributes:
         failures: (video, reason) of the videos that could not be read.
@@ -90,10 +87,11 @@ class Report:
         data: name of the data.
     """
 
+    fits_long_names: ClassVar[bool] = True
     columns: ClassVar[tuple[str, ...]] = ("measure", "result")
     """Headings of the table."""
     align: ClassVar[Literal["left", "right"]] = "right"
-    """Of the columns behind the first: to the left where they hold sentences."""
+    """Of the columns after the first: left where they hold sentences."""
 
     failures: tuple[tuple[str, str], ...] = ()
     protocol: str = ""
@@ -106,7 +104,7 @@ class Report:
         raise NotImplementedError
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers alone, for a training log; the first is what `best` is judged by."""
+        """Return the numbers for a training log; the first decides which weights are `best`."""
         raise NotImplementedError
 
     def numbers(self) -> dict[str, Any]:
@@ -114,11 +112,11 @@ class Report:
         return self.metrics()
 
     def rows(self) -> Iterable[Sequence[str]]:
-        """Yield the rows of the table as plain text; an empty one begins a section."""
+        """Yield the rows of the table as plain text; an empty one starts a section."""
         return ((name, f"{value:.2f}") for name, value in self.metrics().items())
 
     def draw(self) -> Any:
-        """Return a matplotlib figure of what was measured, made by `figure`."""
+        """Draw the numbers as bars."""
         figure = self.figure(7, 3.5)
         axes = figure.subplots()
         values = self.metrics()
@@ -132,12 +130,12 @@ class Report:
         """Return a further table, if there is one worth printing.
 
         Args:
-            complete: it was asked for, and may be long.
+            complete: the user asked for it, and it may be long.
         """
         return None
 
     def notes(self) -> Sequence[str]:
-        """Return what a reader of the numbers should know besides, a line each."""
+        """Return remarks on the numbers, a line each."""
         return ()
 
     @property
@@ -174,34 +172,6 @@ class Report:
             cells = (row[0].removeprefix("!"), *row[1:])
             table.add_row(*map(escape, cells), style="bold red" if red else None)
         return table
-
-    def plot(self, path: str | Path | None = None) -> Any:
-        """Draw what was measured.
-
-        Args:
-            path: also write the picture there; the suffix decides the format.
-
-        Returns:
-            The matplotlib figure.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-            ConfigError: not a picture format.
-        """
-        figure = self.draw()
-        if path is not None:
-            save_figure(figure, path, tight=True)  # else long names below are cut off
-        return figure
-
-    @staticmethod
-    def figure(width: float, height: float) -> Any:
-        """Return an empty matplotlib figure of that many inches.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-        """
-        figure_type = require("matplotlib.figure", extra="plot").Figure
-        return figure_type(figsize=(width, height), layout="constrained")
 
 
 def answered_and_failures(

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Ensemble: TypeAlias = Literal["cosine", "probability"]
-"""How the sentences of a class are joined, see `PromptRule`."""
+"""How the sentences of a class are combined, see `PromptRule`."""
 
 _LOG = logging.getLogger(__name__)
 _TEXT_BATCH = 256
@@ -32,7 +32,7 @@ _TEXT_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptRule:
-    """How the models of a family are told the classes, and how the sentences are joined.
+    """How classes are put into words for the models of a family, and sentences are combined.
 
     Attributes:
         ensemble: "cosine": a class scores the mean of its cosines; "probability": softmax over the
@@ -62,12 +62,7 @@ def prompt_rule(architecture: str) -> PromptRule:
 
 @torch.no_grad()
 def embed_sentences(model: DualEncoder, texts: Sequence[str]) -> Float[Tensor, "p e"]:
-    """Return the unit-norm embedding of each text, on the device of the model.
-
-    Args:
-        model: in evaluation mode.
-        texts: at least one.
-    """
+    """Return the unit-norm embedding of each text, at least one, on the device of the model."""
     device = model.temperature().device
     return torch.cat(
         [
@@ -82,13 +77,13 @@ def embed_sentences(model: DualEncoder, texts: Sequence[str]) -> Float[Tensor, "
 def warn_of_unknown_words(
     model: DualEncoder, texts: Iterable[str], *, name: str, warned: set[str]
 ) -> None:
-    """Warn of words that a word-level tokenizer does not know, once for each word.
+    """Warn about words that a word-level tokenizer does not know, once for each word.
 
     Args:
-        model: the texts are for it.
+        model: reads the texts.
         texts: any number of them.
         name: of the model.
-        warned: the words that this user was warned of; the new ones join them.
+        warned: the words of earlier warnings; the new ones are added.
     """
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, WordTokenizer):

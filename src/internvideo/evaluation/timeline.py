@@ -11,8 +11,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internvideo.errors import require
-from internvideo.evaluation.pictures import label_fonts, save_figure
+from internvideo.evaluation.answer import VideoAnswer
+from internvideo.evaluation.pictures import BAR_COLOR, Drawn, name_places
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,25 +21,8 @@ __all__ = ["ActionSegment", "ActionTimeline", "ActionWindow"]
 
 _MAX_ROWS = 40
 _MAX_TICKS = 10
-_TICKS = (
-    0.1,
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    20,
-    30,
-    60,
-    120,
-    300,
-    600,
-    1200,
-    1800,
-    3600,
-    7200,
-    14400,
-)  # seconds
+_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
+_TICKS = (*_SECONDS, *(60 * n for n in (1, 2, 5, 10, 20, 30, 60, 120, 240)))
 _LABEL_WIDTH = 28
 
 
@@ -74,8 +57,8 @@ class ActionWindow:
 
     def __str__(self) -> str:
         rows = zip(self.labels, self.probabilities, strict=True)
-        told = "  ".join(f"{label} {share:.1%}" for label, share in rows)
-        return f"{clock(self.start)} – {clock(self.end)}  {told}"
+        labels = "  ".join(f"{label} {share:.1%}" for label, share in rows)
+        return f"{clock(self.start)} – {clock(self.end)}  {labels}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,21 +91,15 @@ class ActionSegment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ActionTimeline:
+class ActionTimeline(VideoAnswer, Drawn):
     """The windows of a video in order, and the segments that they make.
 
     Attributes:
-        video: name or path of the video.
         windows: the answers, in the order of time.
-        model: name of the model.
-        protocol: how each window was looked at.
         incomplete: why the rest of the video has no answers; empty where it has.
     """
 
-    video: str
     windows: tuple[ActionWindow, ...]
-    model: str = ""
-    protocol: str = ""
     incomplete: str = ""
 
     @property
@@ -133,7 +110,7 @@ class ActionTimeline:
         segments follow each other without gap or overlap.
         """
         bounds = _bounds(self.windows)
-        segments = []
+        segments: list[ActionSegment] = []
         numbered = enumerate(self.windows)
         for label, group in groupby(numbered, key=lambda item: item[1].labels[0]):
             members = list(group)
@@ -149,29 +126,25 @@ class ActionTimeline:
             )
         return tuple(segments)
 
-    def to_dict(self, *, parts: bool = True) -> dict[str, Any]:
-        """Return plain data: video, model, protocol, segments and (`parts`) windows."""
-        windows = {"windows": [window.to_dict() for window in self.windows]} if parts else {}
-        missing = {"incomplete": self.incomplete} if self.incomplete else {}
+    def contents(self) -> dict[str, Any]:
+        """Return the segments, the windows, and what is missing."""
         return {
-            "video": self.video,
-            "model": self.model,
-            "protocol": self.protocol,
             "segments": [segment.to_dict() for segment in self.segments],
-            **windows,
-            **missing,
+            "windows": [window.to_dict() for window in self.windows],
+            **({"incomplete": self.incomplete} if self.incomplete else {}),
         }
 
     def to_json(self, *, parts: bool = True) -> str:
-        """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(parts=parts), ensure_ascii=False)
+        """Return `to_dict` as one line of JSON, with the windows or (not `parts`) without."""
+        shown = {
+            name: value for name, value in self.to_dict().items() if parts or name != "windows"
+        }
+        return json.dumps(shown, ensure_ascii=False)
 
     def __rich__(self) -> Table:
         from rich.markup import escape
-        from rich.table import Table
 
-        source = ", ".join(part for part in (self.model, self.protocol) if part)
-        table = Table(title=escape(self.video), caption=escape(source) or None)
+        table = self.empty_table()
         for heading in ("from", "to"):
             table.add_column(heading, justify="right")
         table.add_column("action")
@@ -188,26 +161,15 @@ class ActionTimeline:
             table.add_row("…", "…", f"{len(segments) - _MAX_ROWS} more segments", "")
         return table
 
-    def plot(self, path: str | Path | None = None) -> Any:
+    def draw(self) -> Any:
         """Draw the segments along the time, a row for each label; the shade is the probability.
 
         Of very many labels those that last longest have a row of their own.
-
-        Args:
-            path: also write the picture there; the suffix decides the format.
-
-        Returns:
-            The matplotlib figure.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-            ConfigError: the suffix is none of a picture.
         """
-        figure_type = require("matplotlib.figure", extra="plot").Figure
         segments = self.segments
         labels = _rows(segments)
         row = {label: place for place, label in enumerate(labels)}
-        figure = figure_type(figsize=(10, 1.4 + 0.35 * max(len(labels), 1)), layout="constrained")
+        figure = self.figure(10, 1.4 + 0.35 * max(len(labels), 1))
         axes = figure.subplots()
         for segment in segments:
             axes.barh(
@@ -215,21 +177,23 @@ class ActionTimeline:
                 segment.end - segment.start,
                 left=segment.start,
                 height=0.8,
-                color="#2563a8",
+                color=BAR_COLOR,
                 alpha=0.25 + 0.75 * segment.probability,
             )
-        names = [textwrap.fill(label, _LABEL_WIDTH) for label in labels]
-        axes.set_yticks(range(len(labels)), names, parse_math=False, fontfamily=label_fonts())
+        name_places(axes.yaxis, [textwrap.fill(label, _LABEL_WIDTH) for label in labels])
         axes.invert_yaxis()
         start, end = (segments[0].start, segments[-1].end) if segments else (0.0, 1.0)
         step = next((each for each in _TICKS if each * _MAX_TICKS >= end - start), _TICKS[-1])
         axes.set_xlim(start, end)
         axes.set_xticks([step * n for n in range(ceil(start / step), int(end / step) + 1)])
-        axes.xaxis.set_major_formatter(lambda at, _: clock(at, decimals=0 if step >= 1 else 1))
+        decimals = 0 if step >= 1 else 1
+
+        def tick(seconds: float, _: int) -> str:
+            return clock(seconds, decimals=decimals)
+
+        axes.xaxis.set_major_formatter(tick)
         axes.set_xlabel("time")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)
-        if path is not None:
-            save_figure(figure, path)
         return figure
 
 
@@ -244,8 +208,8 @@ def clock(seconds: float, *, decimals: int = 1) -> str:
     minutes, rest = divmod(ticks, 60 * unit)
     hours, minutes = divmod(minutes, 60)
     width = 3 + decimals if decimals else 2
-    told = f"{rest / unit:0{width}.{decimals}f}"
-    return f"{hours}:{minutes:02d}:{told}" if hours else f"{minutes}:{told}"
+    last = f"{rest / unit:0{width}.{decimals}f}"
+    return f"{hours}:{minutes:02d}:{last}" if hours else f"{minutes}:{last}"
 
 
 def _rows(segments: Sequence[ActionSegment]) -> list[str]:
@@ -260,7 +224,7 @@ def _rows(segments: Sequence[ActionSegment]) -> list[str]:
 
 
 def _bounds(windows: Sequence[ActionWindow]) -> list[float]:
-    """Return where each window's own stretch begins, and where the last one's ends."""
+    """Return where the stretch of each window starts, and where the last one ends."""
     if not windows:
         return []
     centres = [(window.start + window.end) / 2 for window in windows]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.answer import Partial
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Seen, Unreadable, answers
 from internvideo.evaluation.timeline import ActionTimeline, ActionWindow
@@ -16,19 +17,11 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import in_background
 from internvideo.video.windows import sliding_windows, spans, window_protocol
 
-__all__ = [
-    "Cut",
-    "Partial",
-    "ask_videos",
-    "ask_windows",
-    "label_timelines",
-    "label_videos",
-    "label_windows",
-]
+__all__ = ["Cut", "ask_videos", "ask_windows", "label_timelines", "label_videos", "label_windows"]
 
 A = TypeVar("A")
 
-_WINDOWS = 4  # that are answered together: more are faster, but answer later
+_WINDOWS = 4  # answered together: more are faster, but their answers come later
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,18 +47,6 @@ class Cut:
         """
         if self != Cut():
             raise ConfigError("--window, --stride and --frames belong to --stream; add it")
-
-
-class Partial(NamedTuple):
-    """A part of an answer that is known before the whole; the whole follows.
-
-    Attributes:
-        video: what it is about.
-        answer: the part; as text it is one line.
-    """
-
-    video: str
-    answer: Any
 
 
 def ask_videos(
@@ -126,10 +107,9 @@ def label_timelines(
     model: str,
     top_k: int,
 ) -> Iterator[Partial | ActionTimeline | VideoError]:
-    """Yield every window of each long video when it is answered, then what they make together.
+    """Yield each window of a long video as soon as it is answered, then the whole timeline.
 
-    Where a video cannot be read to its end, its timeline reaches up to there, and `incomplete` says
-    why.
+    Where a video cannot be read to its end, its timeline stops there, and `incomplete` says why.
     """
     protocol = window_protocol(answerer.protocol).describe()
     for video in videos:

@@ -19,7 +19,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models.kv_cache import KeyValueCache, causal_attention
-from internvideo.models.layers import DropPath, attention, checkpointable, drop_path_rates
+from internvideo.models.layers import (
+    DropPath,
+    DropPathAxis,
+    attention,
+    checkpointable,
+    drop_path_rates,
+)
 
 __all__ = [
     "CLIPAttention",
@@ -100,17 +106,28 @@ class CLIPMlp(nn.Module):
 
 
 class CLIPBlock(nn.Module):
-    """One pre-norm residual block; `drop_path` is the chance to skip a branch in training."""
+    """One pre-norm residual block; `drop_path` is the chance to skip a branch in training.
+
+    What a skipped branch is, `drop_path_axis` says, see `DropPath`.
+    """
 
     activation_checkpointing = False
 
-    def __init__(self, width: int, num_heads: int, *, causal: bool = False, drop_path: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        *,
+        causal: bool = False,
+        drop_path: float = 0.0,
+        drop_path_axis: DropPathAxis = "clips",
+    ):
         super().__init__()
         self.attn = CLIPAttention(width, num_heads, causal=causal)
         self.ln_1 = CLIPLayerNorm(width)
         self.mlp = CLIPMlp(width)
         self.ln_2 = CLIPLayerNorm(width)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path, drop_path_axis)
 
     @checkpointable
     def forward(
@@ -146,10 +163,13 @@ class CLIPTransformer(nn.Module):
         *,
         causal: bool = False,
         drop_path_rate: float = 0.0,
+        drop_path_axis: DropPathAxis = "clips",
     ):
         super().__init__()
         self.resblocks = nn.ModuleList(
-            CLIPBlock(width, num_heads, causal=causal, drop_path=rate)
+            CLIPBlock(
+                width, num_heads, causal=causal, drop_path=rate, drop_path_axis=drop_path_axis
+            )
             for rate in drop_path_rates(drop_path_rate, depth)
         )
 

@@ -21,8 +21,7 @@ from internvideo.errors import ConfigError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.report import Report
 from internvideo.pipeline.auto import AUTO, automatic_card
-from internvideo.pipeline.devices import choose_device
-from internvideo.pipeline.model import VideoModel
+from internvideo.pipeline.model import VideoModel, choose_device
 from internvideo.tasks.registry import all_architectures
 from internvideo.video.opening import AnyVideo
 from internvideo.zoo.load import load_model
@@ -44,19 +43,20 @@ def load(
 
     Args:
         source: a name that `list_models` lists ("viclip-nano"), the path of an official weight
-            file, a folder written by `save_pretrained`, a hub id ("organisation/repository"), or
-            "auto": the best model for videos and sentences that this machine has, see
-            `pipeline.auto`.
+            file, a folder written by `save_pretrained`, or a hub id ("organisation/repository");
+            "hf:organisation/repository", "hf:/a/folder" for an encoder of `transformers`, and
+            "open-clip:ViT-B-32/laion2b_s34b_b79k" for a model of `open_clip`; "auto" for the best
+            model of videos and sentences that this machine has, see `pipeline.auto`.
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
         card: for a weight file: the name of the released model that it is, which brings its input
-            protocol and its labels. Without it the card is told by the file's name, or left open.
+            protocol and its labels. Without it the file's name decides, or there is no card.
         labels: for a classifier: the classes wanted, as the name of a label map or as a list; the
             outputs are put into this order where the order they have is known.
 
     Raises:
         UnknownNameError: no such model; the message suggests the nearest names.
-        CheckpointError: the weights cannot be had, are unsafe or broken, or fit no model.
+        CheckpointError: the weights cannot be fetched, are unsafe or broken, or fit no model.
         ConfigError: an impossible device or dtype.
 
     Example:
@@ -87,13 +87,7 @@ def evaluate(
     task: str = "recognition",
     **options: Any,
 ) -> Report:
-    """Measure a model on annotated videos, see `VideoModel.evaluate`.
-
-    Args:
-        model: a loaded one, or what `load` takes.
-        annotations: an annotation file or folder in any format, or "world".
-        task: such as "recognition" or "zero-shot".
-        options: those of `VideoModel.evaluate`, and of the task.
+    """Measure a loaded model, or one that `load` loads, see `VideoModel.evaluate`.
 
     Example:
         >>> iv.evaluate("videomae-nano", "world", num_workers=4).top1  # doctest: +SKIP

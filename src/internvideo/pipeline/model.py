@@ -1,7 +1,7 @@
-"""A loaded model, and what it can be asked.
+"""A loaded model and the questions it can be asked; each is answered in the room of its task."""
 
-Each question is answered in the room of its task; here are the doors.
-"""
+# pyright: reportUnknownMemberType=false
+# (the mixin of huggingface_hub is typed in part)
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from internvideo.evaluation.timeline import ActionWindow
 from internvideo.evaluation.videos import Cut, label_videos, label_windows
 from internvideo.models.tokenizer import Tokenizer
 from internvideo.pipeline.auto import refuse_unknown_words
-from internvideo.pipeline.devices import choose_device
 from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 from internvideo.tasks.captioning.predict import (
     CaptionStyle,
@@ -45,7 +44,7 @@ from internvideo.zoo.hub import LoadedModel
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["VideoModel"]
+__all__ = ["VideoModel", "choose_device"]
 
 _KEPT_LABEL_SETS = 16
 _GREEDY = CaptionStyle()
@@ -58,8 +57,7 @@ class VideoModel:
     float32 on the CPU.
 
     Args:
-        loaded: the network with its record, as `zoo.load_model` returns it. It is used where it is,
-            and put into evaluation mode.
+        loaded: the network with its record, from `zoo.load_model`; put into evaluation mode.
         refuse_unknown_words: sentences with words that the model does not know are an error, not a
             warning; so where a user did not choose the model.
     """
@@ -93,7 +91,7 @@ class VideoModel:
         return self.loaded.push_to_hub(repo_id, private=private, token=token)
 
     def with_preprocessing(self, protocol: str | Preprocessing) -> VideoModel:
-        """Return the same weights under another input protocol, given whole or by preset name.
+        """Return the same weights under another input protocol, or a preset by name.
 
         Raises:
             UnknownNameError: no such preset.
@@ -110,7 +108,7 @@ class VideoModel:
 
     @property
     def name(self) -> str:
-        """Name of the card, or of the architecture where there is none."""
+        """Name of the card, or else of the architecture."""
         return self.loaded.name
 
     @property
@@ -162,11 +160,13 @@ class VideoModel:
 
         Raises:
             UnknownNameError: there is no such task.
-            ConfigError: the task answers nothing about single videos, or the model cannot do it.
+            ConfigError: the task answers no questions about single videos, or the model cannot.
         """
         found = find_task(task)
         if found.predict is None:
-            raise ConfigError(f"the task {found.name!r} answers nothing about videos of your own")
+            raise ConfigError(
+                f"the task {found.name!r} answers no questions about videos of your own"
+            )
         self._check_words(options.get("labels"))
         several = videos if isinstance(videos, Iterator) else as_list(videos)  # type: ignore[arg-type]
         return found.predict(self.loaded, several, **options)
@@ -189,19 +189,18 @@ class VideoModel:
             annotations: an annotation file or folder in any format, or "world"; as an
                 `AnnotatedData` with root, labels, split and so on.
             task: such as "recognition" or "zero-shot".
-            batch_size: views that go through the model together.
-            num_workers: videos that are decoded at once.
-            directory: takes `predictions.jsonl` while it runs, from which it goes on after a stop,
-                and `report.json` in the end.
+            batch_size: this and the next three as in `EvalLoop`.
+            num_workers: videos decoded at once.
+            directory: for `predictions.jsonl` and `report.json`.
             progress: called with (videos done, videos in all).
-            name: of the model, for the report; by default its own.
+            name: of the model, for the report; by default, its own.
             options: of the task, see `evaluate` in its room `internvideo.tasks`.
 
         Raises:
             UnknownNameError: there is no such task.
             DataError: the annotations cannot be used.
-            ConfigError: the task has no measure, the model cannot do it, or the directory holds
-                another evaluation.
+            ConfigError: the task has no evaluation, the model cannot do it, or the directory
+                belongs to another one.
         """
         found = find_task(task)
         if found.evaluate is None:
@@ -232,16 +231,15 @@ class VideoModel:
         top_k: int | None = None,
         templates: str | Path | Sequence[str] = "none",
     ) -> Classification:
-        """Say which label fits a video best.
+        """Find the labels that fit a video best.
 
         Args:
             video: a path, URL, encoded bytes, `Video`, or uint8 frames "t h w c".
-            labels: for a model with a text tower: any sentences. A classifier brings its own;
-                labels then select some of them.
+            labels: any sentences for a model with a text tower; for a classifier, some of its
+                classes.
             top_k: keep only so many of the best answers.
-            templates: sentences around each label, averaged: "none", a published set such as
-                "action16", a file, or your own with `{}` for the label. For models with a text
-                tower.
+            templates: for a model with a text tower, sentences around each label: "none", a
+                published set such as "action16", a file, or your own with `{}` for the label.
 
         Returns:
             The labels from the likeliest to the unlikeliest. Several views of a video are averaged:
@@ -265,10 +263,7 @@ class VideoModel:
         top_k: int | None = None,
         templates: str | Path | Sequence[str] = "none",
     ) -> Iterator[Classification | VideoError]:
-        """Classify many videos; a video that cannot be read gives its error in place of an answer.
-
-        The arguments are those of `classify`. Answers come in the order of the videos.
-        """
+        """Classify many videos, in order; one that cannot be read yields its error."""
         if top_k is not None and top_k < 1:
             raise ConfigError(f"top_k must be at least 1, got {top_k}")
         return label_videos(self.labelling(labels, templates), videos, top_k=top_k)
@@ -284,23 +279,14 @@ class VideoModel:
         top_k: int = 5,
         templates: str | Path | Sequence[str] = "none",
     ) -> Iterator[ActionWindow]:
-        """Say what happens when in a video of any length, one window after the other.
+        """Yield the labels of one window after the other of a video of any length.
 
         Answers come while the video is decoded, once and in order; memory does not grow with its
-        length. Each window is looked at through one clip and its central crop.
-
-        Args:
-            video: as in `classify`.
-            labels: as in `classify`.
-            window: length of a window in seconds; by default what a clip of the protocol covers,
-                and two seconds where that is the whole video.
-            stride: seconds from one window to the next; None sets window to window.
-            in_frames: `window` and `stride` count frames.
-            top_k: answers for each window.
-            templates: as in `classify`.
+        length. Each window is looked at through one clip and its central crop. `window`, `stride`
+        and `in_frames` are those of `Cut`, the other arguments those of `classify`.
 
         Raises:
-            VideoError: the video cannot be read, or not further; the answers before have come.
+            VideoError: the video cannot be read to its end; earlier answers have been yielded.
             ConfigError: impossible numbers, or labels as in `classify`.
         """
         if top_k < 1:
@@ -313,35 +299,27 @@ class VideoModel:
         labels: str | Sequence[str] | None = None,
         templates: str | Path | Sequence[str] = "none",
     ) -> Answerer[Classification]:
-        """Return what names videos with these labels; a text tower reads each set of them once.
-
-        Args:
-            labels: as in `classify`.
-            templates: as in `classify`.
-
-        Raises:
-            ConfigError: as in `classify`.
-        """
+        """Return the answerer behind `classify`; a text tower reads each set of labels once."""
         texts = None if labels is None else tuple(_texts(labels, what="label"))
         key = (texts, templates if isinstance(templates, str | Path) else tuple(templates))
-        if key not in self._namers:
-            while len(self._namers) >= _KEPT_LABEL_SETS:
-                self._namers.pop(next(iter(self._namers)))
-            self._namers[key] = self._labelling(texts, templates)
-        return self._namers[key]
-
-    def _labelling(
-        self, labels: tuple[str, ...] | None, templates: str | Path | Sequence[str]
-    ) -> Answerer[Classification]:
-        self._check_words(labels)
+        if key in self._namers:
+            return self._namers[key]
+        self._check_words(texts)
         if self.tokenizer is not None:
-            return sentence_classifier(self.loaded, labels, templates, warned=self._warned_words)
-        if self.labels is not None:
-            return ClassNamer(self.loaded, self.preprocessing, labels)
-        raise ConfigError(
-            f"{self.name} has neither a text tower nor classes; embed_video works, or load a "
-            "ViCLIP or a classifier"
-        )
+            namer: Answerer[Classification] = sentence_classifier(
+                self.loaded, texts, templates, warned=self._warned_words
+            )
+        elif self.labels is not None:
+            namer = ClassNamer(self.loaded, self.preprocessing, texts)
+        else:
+            raise ConfigError(
+                f"{self.name} has neither a text tower nor classes; embed_video works, or load a "
+                "ViCLIP or a classifier"
+            )
+        while len(self._namers) >= _KEPT_LABEL_SETS:
+            self._namers.pop(next(iter(self._namers)))
+        self._namers[key] = namer
+        return namer
 
     def _check_words(self, texts: Sequence[str] | None) -> None:
         if self._refuses and texts is not None:
@@ -352,8 +330,8 @@ class VideoModel:
     def embed_video(self, videos: AnyVideo | Sequence[AnyVideo]) -> Float[Tensor, "n d"]:
         """Return one vector of unit length per video.
 
-        Text models embed into the space of their sentences; classifiers give the feature in front
-        of their head, pretrained encoders the mean of their tokens.
+        A model with a text tower embeds into the space of its sentences; a classifier returns the
+        input of its head, a pretrained encoder the mean of its tokens.
 
         Args:
             videos: one video or several, each as in `classify`.
@@ -361,7 +339,7 @@ class VideoModel:
         Raises:
             VideoError: a video cannot be read; `embed_many` goes on without it.
         """
-        rows = []
+        rows: list[Tensor] = []
         for row in self.embed_many(as_list(videos)):
             if isinstance(row, VideoError):
                 raise row
@@ -371,7 +349,7 @@ class VideoModel:
         return torch.stack(rows)
 
     def embed_many(self, videos: Iterable[AnyVideo]) -> Iterator[Float[Tensor, "d"] | VideoError]:
-        """Embed many videos; one that cannot be read gives its error in place of a vector."""
+        """Embed many videos, in order; one that cannot be read yields its error."""
         return embed_videos(self.loaded, videos)
 
     def embed_video_batch(
@@ -402,7 +380,7 @@ class VideoModel:
     # --- captions -----------------------------------------------------------------------------
 
     def caption(self, video: AnyVideo, style: CaptionStyle = _GREEDY) -> str:
-        """Say in a sentence what is in a video; for models with a caption decoder.
+        """Describe a video in a sentence, by a model with a caption decoder.
 
         Args:
             video: as in `classify`; one clip of it is looked at, through its central crop.
@@ -410,7 +388,7 @@ class VideoModel:
 
         Raises:
             VideoError: the video cannot be read.
-            ConfigError: the model cannot write.
+            ConfigError: the model has no caption decoder.
         """
         [answer] = self.caption_many([video], style)
         if isinstance(answer, VideoError):
@@ -420,57 +398,52 @@ class VideoModel:
     def caption_many(
         self, videos: Iterable[AnyVideo], style: CaptionStyle = _GREEDY
     ) -> Iterator[VideoCaptions | VideoError]:
-        """Caption many videos; a video that cannot be read gives its error in place of an answer.
-
-        Answers come in the order of the videos.
-
-        Raises:
-            ConfigError: the model cannot write.
-        """
+        """Caption many videos, in order; one that cannot be read yields its error."""
         return caption_videos(CaptionWriter(self.loaded, style), videos)
 
     def caption_windows(
         self, video: AnyVideo, every: float, style: CaptionStyle = _GREEDY
     ) -> Iterator[CaptionSpan]:
-        """Say what happens when in a video of any length, one window after the other.
-
-        Args:
-            video: as in `classify`; it is decoded once, in order, in bounded memory.
-            every: length of a window in seconds.
-            style: how the words are chosen.
-
-        Raises:
-            VideoError: the video cannot be read, or not further; the answers before have come.
-            ConfigError: the model cannot write, or `every` is not positive.
-        """
+        """Yield the caption of each window of `every` seconds, as `stream_actions` does labels."""
         return caption_spans(CaptionWriter(self.loaded, style), video, every)
 
     def caption_timeline(
         self, video: str | Path, every: float, style: CaptionStyle = _GREEDY
     ) -> VideoCaptions:
-        """Return all captions of `caption_windows` together, which can be written as subtitles.
+        """Return the captions of `caption_windows` together; they can be written as subtitles.
 
-        Where a video cannot be read to its end, the captions up to there are returned, and
-        `incomplete` says why.
-
-        Args:
-            video: a path or URL.
-            every: length of a window in seconds.
-            style: how the words are chosen.
+        Where a video cannot be read to its end, `incomplete` says why.
 
         Raises:
             VideoError: the video cannot be read at all.
-            ConfigError: as in `caption_windows`.
+            ConfigError: the model has no caption decoder, or `every` is not positive.
         """
         return caption_timeline(CaptionWriter(self.loaded, style), video, every)
 
 
-def _texts(texts: str | Sequence[str], *, what: str) -> list[str]:
-    """Return one text or several as a list.
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """Return the device to run on; "auto" is the first GPU, or the CPU where there is none.
 
     Raises:
-        ConfigError: something is no text.
+        ConfigError: no such device on this machine.
     """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        if "device type" in reason:  # PyTorch lists twenty kinds
+            reason = "expected auto, cpu, cuda, cuda:1 and so on, or mps"
+        raise ConfigError(f"device {str(device)!r} cannot be used here: {reason}") from None
+    return chosen
+
+
+def _texts(texts: Any, *, what: str) -> list[str]:
+    """Return one text or several as a list of strings."""
     texts = [texts] if isinstance(texts, str) else list(texts)
     for text in texts:
         if not isinstance(text, str):

@@ -36,7 +36,7 @@ def find_task(name: str) -> Task:
     """Return the task of that name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: no such task.
     """
     known = {spelling: task for task in TASKS for spelling in (task.name, *task.aliases)}
     if name not in known:

@@ -35,15 +35,7 @@ from internvideo.zoo.hub import LoadedModel
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = [
-    "PLOT",
-    "AnswerFile",
-    "Clips",
-    "Measure",
-    "Objective",
-    "Option",
-    "Task",
-]
+__all__ = ["PLOT", "AnswerFile", "Clips", "Measure", "Objective", "Option", "Task"]
 
 C = TypeVar("C")
 
@@ -126,7 +118,8 @@ class Objective(Generic[C]):
     Attributes:
         config: the section `task:` of a recipe; a config class with the name as `kind`.
         models: ids of the architectures that it trains; the first is the usual one.
-        build: from the section and the other parts of the recipe to a task for the loop.
+        build: from the section and the other parts of the recipe to a task for the loop; raises
+            `ConfigError` where they do not fit together, `CheckpointError` where weights do not.
         labelled: whether every clip needs one of the model's classes.
         clips: makes the training clips of those of the recipe, where the same ones are seen in
             every epoch; None takes them as they are.

@@ -16,13 +16,7 @@ import torch
 from internvideo.errors import CheckpointError, ConfigError
 from internvideo.files import replacing
 
-__all__ = [
-    "has_checkpoint",
-    "load_state",
-    "newest_readable",
-    "only_run",
-    "save_state",
-]
+__all__ = ["has_checkpoint", "load_state", "newest_readable", "only_run", "save_state"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,10 +61,10 @@ def _system_error(error: BaseException | None) -> OSError | None:
 def newest_readable(directory: Path) -> tuple[Path, dict[str, Any]] | None:
     """Return the newest checkpoint of a run that can be read, and its path; None without any.
 
-    In place of a broken `last.ckpt`, of which it warns, it takes `previous.ckpt`.
+    Where `last.ckpt` is broken, it warns and takes `previous.ckpt`.
 
     Raises:
-        CheckpointError: there are checkpoints, and none can be read.
+        CheckpointError: there are checkpoints, but none can be read.
     """
     paths = _checkpoints(directory)
     for path in paths:

@@ -109,7 +109,7 @@ def contrastive_loss(
 
 
 class Contrast(NamedTuple):
-    """What the comparison of a batch gave.
+    """The result of comparing a batch.
 
     Attributes:
         loss: of the whole batch, equal in all processes.
@@ -173,7 +173,7 @@ def blockwise_contrast(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Batch:
-    """Who belongs to whom, and how the processes talk."""
+    """Which pairs belong together, and how the processes exchange them."""
 
     all_ids: Int[Tensor, "b"]
     own_ids: Int[Tensor, "n"]
@@ -278,11 +278,7 @@ class _BlockwiseContrast(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _Context,
-        video: Tensor,
-        text: Tensor,
-        temperature: Tensor,
-        batch: _Batch,
+        ctx: _Context, video: Tensor, text: Tensor, temperature: Tensor, batch: _Batch
     ) -> tuple[Tensor, Tensor]:
         group = batch.group
         temperature = temperature.clone()  # a model may clamp its own in place before backward

@@ -151,7 +151,7 @@ class SkipList:
                     )
 
     def warn(self) -> None:
-        """Say how many videos were replaced by others, and where they are listed."""
+        """Warn of the number of videos that were replaced, and where they are listed."""
         if self._reasons and self.fabric.is_global_zero:
             shown = ", ".join(list(self._reasons)[:_SKIPS_SHOWN])
             more = ", …" if len(self._reasons) > _SKIPS_SHOWN else ""

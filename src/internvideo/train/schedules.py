@@ -108,13 +108,7 @@ def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
 
 
 def cosine_value(
-    step: int,
-    total_steps: int,
-    warmup_steps: int,
-    *,
-    peak: float,
-    final: float,
-    start: float = 0.0,
+    step: int, total_steps: int, warmup_steps: int, *, peak: float, final: float, start: float = 0.0
 ) -> float:
     """Return the value for a step, by VideoMAE's rule; also for its weight decay.
 
@@ -151,7 +145,7 @@ def epoch_cosine(
     cosine to `final`, which is reached at the end of the run.
 
     Args:
-        epoch: epochs before this step, with the share of the one that has begun.
+        epoch: epochs before this step, with the share of the current one.
         epochs: length of the run.
         warmup_epochs: length of the warm-up; 0 for no warm-up.
         peak: value after the warm-up.

@@ -48,7 +48,7 @@ def optimizer_step(
 
     Args:
         fabric: precision and processes.
-        objective: what `fabric.setup_module` made of an `LossModule`.
+        objective: what `fabric.setup_module` made of a `LossModule`.
         optimizer: what `fabric.setup_optimizers` returned, its numbers set for this step.
         batches: the micro-batches.
         max_norm: clip the averaged gradient to this norm.

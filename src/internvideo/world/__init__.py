@@ -1,8 +1,8 @@
 """Procedural videos with complete ground truth: actions that need time to tell apart.
 
 Textured coloured shapes and handwritten digits act over drifting backgrounds. `World(seed=0)[7]` is
-a clip and the truth about it; `generate` paints many; `annotate` says the truth as an annotation of
-a video. Nothing here knows of files, formats, models or tasks.
+a clip and the truth about it; `generate` paints many; `annotate` puts the truth into an
+annotation of a video. Nothing here knows of files, formats, models or tasks.
 """
 
 import lazy_loader

@@ -235,7 +235,7 @@ def action_named(name: str) -> Action:
     """Return the action of this name.
 
     Raises:
-        UnknownNameError: there is none; the message names the nearest ones.
+        UnknownNameError: no such action; the message names the nearest ones.
     """
     if name not in _BY_NAME:
         raise UnknownNameError(

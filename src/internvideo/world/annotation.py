@@ -52,7 +52,7 @@ def annotate(
         scale: pixels of the video for one of the clip.
         id: name of the video.
         split: part of the collection that it is in.
-        captions: what is said about it.
+        captions: sentences about it.
         choices: draw its multiple-choice question, too.
 
     Raises:

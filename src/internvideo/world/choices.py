@@ -77,10 +77,10 @@ def draw_choice(world: World, scene: Scene) -> Choice:
 def _held_out(subject: str, action: str, frames: Sequence[str]) -> list[_Sentence]:
     """Return the sentences about an action that are kept out of training."""
     phrases = action_named(action).phrases
-    said = [
+    sentences = [
         _Sentence(frame, subject, phrase) for frame, phrase in itertools.product(frames, phrases)
     ]
-    return [each for each in said if is_held_out(str(each))]
+    return [each for each in sentences if is_held_out(str(each))]
 
 
 def _acting(scene: Scene) -> tuple[Actor, ...]:

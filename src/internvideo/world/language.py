@@ -1,4 +1,4 @@
-"""What is said about a scene: captions, prompts, questions with answers.
+"""Sentences about a scene: captions, prompts, questions with answers.
 
 Sentences are lower-case words separated by single spaces, at most `MAX_WORDS` of them, so a word
 tokenizer over `vocabulary()` reads them all.

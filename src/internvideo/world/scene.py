@@ -9,14 +9,7 @@ from typing import Any
 import numpy as np
 
 from internvideo.world.actions import Motion, action_named, trajectory
-from internvideo.world.sprites import (
-    BACKGROUNDS,
-    COLORS,
-    DIGIT_VARIANTS,
-    SHAPES,
-    TEXTURES,
-    outline,
-)
+from internvideo.world.sprites import BACKGROUNDS, COLORS, DIGIT_VARIANTS, SHAPES, TEXTURES, outline
 
 __all__ = ["Actor", "Background", "Event", "Scene", "SceneStyle", "draw_scene"]
 

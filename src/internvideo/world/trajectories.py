@@ -266,7 +266,7 @@ def _centre(rng: np.random.Generator, reach_x: float = 0.0, reach_y: float = 0.0
     """Draw the centre of a path that reaches so far from it.
 
     Objects on long and on short paths, and those at rest, are found over the same range of places:
-    where something is must not tell what it does. The ends of a path may lie at the frame's edge.
+    the place of something must not give away what it does. A path may end at the frame's edge.
     """
     slack = np.clip(0.45 - np.abs([reach_x, reach_y]), 0.07, 0.27)
     return 0.5 + slack * rng.uniform(-1.0, 1.0, 2)

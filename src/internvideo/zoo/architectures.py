@@ -13,6 +13,7 @@ from torch import nn
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
+    external,
     internvideo_mm,
     object_words,
     umt_multimodal,
@@ -40,6 +41,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     unmasked_teacher.TEACHER,
     videomae.PROBE,
     object_words.OBJECT_WORDS,
+    *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""
 

@@ -41,6 +41,7 @@ __all__ = [
     "Record",
     "assign_weights",
     "fetch_repository",
+    "hub_is_known",
     "is_saved_model",
     "read_config",
     "read_directory",
@@ -156,11 +157,12 @@ class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "int
 
     @property
     def name(self) -> str:
-        """Name of the card, else of the recipe that made the weights, else of the architecture."""
+        """Name of the card, else of the recipe or the source of the weights, else the kind."""
         if self.record.card:
             return self.record.card.name
-        recipe = self.record.provenance.get("recipe")
-        return recipe if isinstance(recipe, str) and recipe else self.architecture
+        made = self.record.provenance
+        name = made.get("recipe") or made.get("source")
+        return name if isinstance(name, str) and name else self.architecture
 
     def to_config(self) -> dict[str, Any]:
         """Return the content of `config.json`."""
@@ -418,7 +420,7 @@ def fetch_repository(
         CheckpointError: not a hub id, not there, not reachable, or not open to this user.
     """
     path = ""
-    local_files_only = local_files_only or not _hub_is_known()
+    local_files_only = local_files_only or not hub_is_known()
     for name in (_CONFIG, _WEIGHTS):
         try:
             path = hf_hub_download(
@@ -447,7 +449,7 @@ def fetch_repository(
     return Path(path).parent
 
 
-def _hub_is_known() -> bool:
+def hub_is_known() -> bool:
     """Tell whether the name of the hub leads anywhere; behind a proxy that is not ours to tell.
 
     Without it the hub's client tries again for half a minute before it looks into its cache.

@@ -24,6 +24,7 @@ from internvideo.zoo.architectures import ARCHITECTURES, kind_of
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.download import download, local_copy
+from internvideo.zoo.external import is_external, load_external
 from internvideo.zoo.hub import (
     LoadedModel,
     Record,
@@ -63,7 +64,8 @@ def load_model(
 
     Args:
         source: a name of the zoo, a weight file of any official make, a folder with `config.json`
-            and `model.safetensors`, or a hub id ("organisation/repository").
+            and `model.safetensors`, a hub id ("organisation/repository"), or a model of another
+            library ("hf:organisation/repository", "open-clip:ViT-B-32/openai"), see `external`.
         device: where the weights go.
         dtype: of the floating-point weights; None is float32.
         card: for a weight file: the name of the released model that it is, which brings its
@@ -77,13 +79,22 @@ def load_model(
         UnknownNameError: no such name; the message suggests the nearest.
         CheckpointError: the file cannot be had, is unsafe or broken, or belongs to another model.
     """
+    if is_external(source):
+        loaded = load_external(str(source), device=device, dtype=dtype)
+        return loaded if labels is None else reorder_outputs(loaded, labels)
     chosen = find_card(card) if card is not None else None
     found = look_up(source)
     if isinstance(found, Card):
         chosen = found
         found = fetch(chosen, architectures=architectures)
     loaded = _load_path(found, chosen, device, dtype, architectures)
-    return loaded if labels is None else reorder_outputs(loaded, labels)
+    if labels is not None:
+        return reorder_outputs(loaded, labels)
+    if (card_of := _assumes_labels(loaded)) is not None:
+        _LOG.warning(
+            "%s: the order of its class names is not certain. %s", loaded.name, card_of.labels_note
+        )
+    return loaded
 
 
 def on_disk(card: Card) -> Path | None:
@@ -127,7 +138,8 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
     if not has(network, "classes"):
         raise CheckpointError(f"{loaded.name} is not a classifier, it takes no labels")
     names = label_names(labels) if isinstance(labels, str) else tuple(labels)
-    known = detect_order(loaded.labels) if loaded.labels else None
+    is_known = loaded.labels and _assumes_labels(loaded) is None
+    known = detect_order(loaded.labels or ()) if is_known else None
     wanted = detect_order(names)
     if known is not None and wanted is None:
         raise CheckpointError(
@@ -148,6 +160,13 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
             f"{loaded.name} has {network.config.num_classes} outputs, {len(names)} labels given"
         )
     return loaded.with_record(labels=names)
+
+
+def _assumes_labels(loaded: LoadedModel) -> Card | None:
+    """Return the card of a model whose class names are only the likely ones."""
+    card = loaded.record.card
+    assumed = card is not None and card.labels_assumed and loaded.labels == card_labels(card)
+    return card if assumed else None
 
 
 def official_state(

@@ -139,11 +139,12 @@ def default_preprocessing(fit: Fit) -> Preprocessing:
     usual = PRESETS[preset]
     for part in ("encoder", "vision"):
         config = getattr(config, part, config)
+    side = min(getattr(config, "frame_size", (config.image_size,)))
     return dataclasses.replace(
         usual,
         num_frames=getattr(config, "num_frames", usual.num_frames),  # an image tower has none
-        resize_size=config.image_size,
-        crop_size=config.image_size,
+        resize_size=side,
+        crop_size=side,
     )
 
 

@@ -89,7 +89,7 @@ def visible_places(case: Case, kind: str, num_visible: int) -> torch.Tensor:
 def check_losses(case: Case, task: UMTMultimodalPretraining, kind: str) -> None:
     model, config = task.model, case.meta["config"]
     video = rearrange(case.tensors[f"input.{kind}"], "b t c h w -> b c t h w")
-    seen = task.observe(video)
+    seen = task.teaching.observe(video)
     attention = rearrange(seen.attention, "b t n -> (b t) n")
     case.assert_close(attention, f"output.{kind}.teacher_attention")
     places = seen.attention.shape[2]
@@ -103,7 +103,7 @@ def check_losses(case: Case, task: UMTMultimodalPretraining, kind: str) -> None:
     # The reference normalises these in the loss, and only there.
     for actual, name in (
         (model.vision_encoder.answers(features, visible), "student_output"),
-        (task.teacher.targets(seen, chosen), "teacher_output"),
+        (task.teaching.teacher.targets(seen, chosen), "teacher_output"),
     ):
         stored = case.tensors[f"output.{kind}.{name}"]
         torch.testing.assert_close(actual, F.normalize(stored, dim=-1), **case.tolerance())

@@ -64,20 +64,20 @@ def _task(case: Case) -> UnmaskedTeacherPretraining:
 
 def check_pretrain(case: Case) -> None:
     task, video = _task(case), case.tensors["input.video"]
-    side = task.teacher.config.image_size
+    side = task.teaching.teacher.config.image_size
     case.assert_close(resize_frames(video, (side, side)), "output.teacher_video")
-    seen = task.observe(video)
+    seen = task.teaching.observe(video)
     case.assert_close(seen.attention.flatten(0, 1), "output.teacher_attention")
     b, t, n = seen.attention.shape
     every = torch.arange(n).expand(b, t, n)
-    case.assert_close(task.teacher.targets(seen, every), "output.teacher_features")
+    case.assert_close(task.teaching.teacher.targets(seen, every), "output.teacher_features")
 
     order = case.tensors["input.importance_order"].unflatten(0, (b, t))
     places = order[..., : num_visible_places(n, task.config.mask_ratio)].sort(dim=-1).values
     visible = flat_places(places, n)
     mask = torch.ones(b, t * n, dtype=torch.uint8).scatter(1, visible, 0)
     assert torch.equal(mask, case.tensors["output.mask"])
-    targets, answers = task.teacher.targets(seen, places), task.model(video, visible)
+    targets, answers = task.teaching.teacher.targets(seen, places), task.model(video, visible)
     case.assert_close(targets, "output.targets")
     case.assert_close(answers, "output.student_outputs")
     case.assert_close(task.model.encoder.pos_embed, "output.student_pos_embed")

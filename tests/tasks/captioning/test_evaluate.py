@@ -97,9 +97,9 @@ def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, tmp_path):
     whole = evaluate(model, videos, loop=EvalLoop(batch_size=1))
     assert evaluate(model, videos, loop=told) == whole
     assert seen == [(5, 6), (6, 6)]
-    with pytest.raises(ConfigError, match="other style"):
+    with pytest.raises(ConfigError, match="style"):
         evaluate(model, videos, loop=loop, num_beams=2)
-    with pytest.raises(ConfigError, match="other style"):
+    with pytest.raises(ConfigError, match="style"):
         evaluate(model, videos, loop=loop, style=CaptionStyle(max_length=3))
 
 
@@ -107,7 +107,7 @@ def test_nothing_readable_is_an_error(model, tmp_path):
     (tmp_path / "0.mp4").write_bytes(b"no video")
     (tmp_path / "list.csv").write_text("video,caption\n0.mp4,a star\n")
     videos = open_captioned(AnnotatedData(path=str(tmp_path / "list.csv")), model.protocol)
-    with pytest.raises(DataError, match=r"no video could be read: .*0\.mp4"):
+    with pytest.raises(DataError, match=r"0\.mp4"):
         evaluate(model, videos, loop=EvalLoop())
 
 
@@ -133,9 +133,9 @@ def test_a_list_of_captions_with_a_broken_video(model_directory, tmp_path, capsy
 def test_videos_without_captions_and_models_without_words_are_refused(model, tmp_path):
     (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4 1\n")
     data = AnnotatedData(path=str(tmp_path / "list.csv"), format="kinetics")
-    with pytest.raises(DataError, match=r"list.csv:1: .*a.mp4 has no caption"):
+    with pytest.raises(DataError, match=r"list\.csv:1: .*a\.mp4"):
         open_captioned(data, PRESETS["nano"])
-    with pytest.raises(ConfigError, match="writes no captions"):
+    with pytest.raises(ConfigError, match="mm-nano"):
         evaluate(load_model("viclip-nano"), world_clips(1), loop=EvalLoop())
     with pytest.raises(ConfigError, match="at least 1"):
         world_clips(0)

@@ -179,12 +179,12 @@ def test_cleaned_captions_are_equal_where_the_words_are():
 
 @pytest.mark.parametrize("caption", [None, "", " \n"])
 def test_a_clip_without_a_caption_is_named(caption):
-    with pytest.raises(DataError, match=r"clip7\.mp4 has no caption"):
+    with pytest.raises(DataError, match=r"clip7\.mp4.*caption"):
         make(viclip()).prepare(sample(7, caption), np.random.default_rng(0))
 
 
 def test_a_caption_without_words_is_named():
-    with pytest.raises(DataError, match=r"clip7\.mp4 has the caption '\?!', without words"):
+    with pytest.raises(DataError, match=r"clip7\.mp4.*'\?!'"):
         make(viclip(), clean_captions=True).prepare(sample(7, "?!"), np.random.default_rng(0))
 
 
@@ -204,10 +204,10 @@ def test_long_captions_are_cut_counted_and_told_once(caplog):
 @pytest.mark.parametrize(
     ("build", "options", "message"),
     [
-        (multimodal, {"mask_ratio": 0.9}, "an InternVideoMM drops no tokens"),
-        (viclip, {"mask_ratio": 1.0}, "leaves nothing of a clip"),
-        (viclip, {"caption_weight": 1.0}, "this ViCLIP has no caption decoder"),
-        (lambda: multimodal(0), {"caption_weight": 1.0}, "has no caption decoder"),
+        (multimodal, {"mask_ratio": 0.9}, "task.mask_ratio 0.9.*InternVideoMM"),
+        (viclip, {"mask_ratio": 1.0}, "task.mask_ratio 1"),
+        (viclip, {"caption_weight": 1.0}, "task.caption_weight 1.0.*ViCLIP"),
+        (lambda: multimodal(0), {"caption_weight": 1.0}, "task.caption_weight 1.0"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused(build, options, message):

@@ -35,11 +35,11 @@ def test_running_cells_begin_at_any_of_their_four_places():
 @pytest.mark.parametrize(
     ("grid", "ratio", "kind", "message"),
     [
-        (GRID, 0.01, "tube", r"mask_ratio 0.01 hides none of the 4x6x6 tokens"),
-        ((8, 1, 1), 0.6, "tube", r"hides none of the 8x1x1 tokens.*or a random mask"),
-        (GRID, 1.0, "tube", "mask_ratio is 1; expected a share between 0 and 1"),
-        (GRID, 0.0, "random", "mask_ratio is 0; expected a share between 0 and 1"),
-        (GRID, 0.5, "cube", "mask is 'cube'; expected 'tube' or 'random'"),
+        (GRID, 0.01, "tube", "mask_ratio 0.01 .*4x6x6"),
+        ((8, 1, 1), 0.6, "tube", "8x1x1 .*random"),
+        (GRID, 1.0, "tube", "mask_ratio.* 1"),
+        (GRID, 0.0, "random", "mask_ratio.* 0"),
+        (GRID, 0.5, "cube", "'cube'.*'tube'.*'random'"),
     ],
 )
 def test_masks_that_leave_nothing_are_refused(grid, ratio, kind, message):
@@ -50,9 +50,9 @@ def test_masks_that_leave_nothing_are_refused(grid, ratio, kind, message):
 @pytest.mark.parametrize(
     ("grid", "ratio", "message"),
     [
-        ((4, 7, 7), 0.5, "needs even rows and columns of tokens, and the model has 7x7"),
-        (GRID, 0.2, r"leaves out no place of a 2x2 cell; expected 0.25, 0.5 or 0.75"),
-        (GRID, 1.0, "decoder_mask_ratio is 1"),
+        ((4, 7, 7), 0.5, "running-cell.* 7x7"),
+        (GRID, 0.2, "decoder_mask_ratio 0.2 .*0.25, 0.5 or 0.75"),
+        (GRID, 1.0, "decoder_mask_ratio.* 1"),
     ],
 )
 def test_impossible_decoder_masks_are_refused(grid, ratio, message):

@@ -148,13 +148,13 @@ def test_the_video_shows_the_three_side_by_side(frames, tmp_path):
 
 @pytest.mark.parametrize("name", ["grid.jpg", "grid", "grid.pn"])
 def test_other_endings_are_refused(name, frames, tmp_path):
-    with pytest.raises(ConfigError, match=r"must end in \.png or \.mp4"):
+    with pytest.raises(ConfigError, match=r"\.png.*\.mp4"):
         look(Oracle(CONFIG), frames).save(tmp_path / name)
 
 
 def test_a_model_in_training_is_refused(frames):
     clip = PROTOCOL.transform(torch.from_numpy(frames))
-    with pytest.raises(ConfigError, match=r"call model\.eval\(\)"):
+    with pytest.raises(ConfigError, match=r"model\.eval\(\)"):
         reconstruct(VideoMAE(CONFIG).train(), clip, PROTOCOL)
 
 

@@ -85,7 +85,7 @@ def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, tmp_path):
     assert 0 not in source.seen
     lines = read_predictions(tmp_path / "predictions.jsonl")
     assert sum(lines[0]["scores"]) == pytest.approx(1, abs=1e-6)
-    with pytest.raises(ConfigError, match="other protocol"):
+    with pytest.raises(ConfigError, match="protocol"):
         evaluate(model, NoiseSource(), loop=loop, views="center")
 
 
@@ -106,14 +106,14 @@ def test_classes_are_named_by_the_model_or_else_by_the_data(model):
     assert names(nameless, ("a", "b", "c", "d")) == ("a", "b", "c", "d")
     assert names(nameless) == ("class 0", "class 1", "class 2", "class 3")
     assert names(nameless, ("a", "b")) == names(nameless)
-    with pytest.raises(ConfigError, match=r"calls class 0 'archery', .* 'yoga' .*another order"):
+    with pytest.raises(ConfigError, match=r"'archery'.*'yoga'"):
         names(model, tiny.CLASSES[::-1])
 
 
 def test_a_model_without_classes_is_refused(tmp_path):
     loaded = load_model(tiny.save_videomae(tmp_path / "videomae"))
     assert isinstance(loaded.model, VideoMAE)
-    with pytest.raises(ConfigError, match="has no classes of its own"):
+    with pytest.raises(ConfigError, match="classes"):
         evaluate(loaded, NoiseSource(), loop=LOOP)
     with pytest.raises(ConfigError, match="evaluate zero-shot"):
         evaluate(load_model(tiny.save_viclip(tmp_path / "viclip")), NoiseSource(), loop=LOOP)

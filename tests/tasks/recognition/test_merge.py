@@ -60,8 +60,8 @@ def test_ties_go_to_the_first_class_as_with_argmax():
 
 
 def test_nothing_and_unequal_runs_are_refused():
-    with pytest.raises(DataError, match="no views to merge"):
+    with pytest.raises(DataError, match="views"):
         merge_views([])
     two, three = views([[1.0, 0.0]], video=[0]), views([[1.0, 0.0, 2.0]], video=[0])
-    with pytest.raises(DataError, match="runs with 2 and 3 classes cannot be averaged"):
+    with pytest.raises(DataError, match="2 and 3 classes"):
         merge_views([two, three])

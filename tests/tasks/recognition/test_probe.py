@@ -82,7 +82,7 @@ def test_clips_without_kept_features_go_through_the_encoder():
     losses = task.training_loss(batch)
     losses["loss"].backward()
     assert task.model.head.weight.grad is not None
-    with pytest.raises(DataError, match="label 28; the model has 28 classes"):
+    with pytest.raises(DataError, match=r"label 28.* 28 classes"):
         task.prepare(Sample(frames=frames, label=28), np.random.default_rng(0))
 
 
@@ -145,11 +145,11 @@ def test_clips_that_cannot_be_read_are_counted_and_told(tmp_path, caplog):
 
 def test_features_of_another_encoder_or_kind_are_refused(tmp_path):
     cache(probe(), world(3), tmp_path)
-    with pytest.raises(ConfigError, match="other features \\(other features\\)"):
+    with pytest.raises(ConfigError, match=r"\(.*features\)"):
         cache(probe("attentive"), world(3), tmp_path)
     other = probe()
     other.encoder.reset_parameters()
-    with pytest.raises(ConfigError, match="other features \\(other encoder\\)"):
+    with pytest.raises(ConfigError, match=r"\(.*encoder\)"):
         cache(other, world(3), tmp_path)
 
 

@@ -81,9 +81,9 @@ def test_repeats_are_copies_of_one_clip_side_by_side():
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (None, "clip0.mp4 has no label"),
-        (3, "clip0.mp4 has the label 3; .* 3 classes"),
-        (-1, "clip0.mp4 has the label -1"),
+        (None, r"clip0\.mp4.*label"),
+        (3, r"clip0\.mp4.*label 3.* 3 classes"),
+        (-1, r"clip0\.mp4.*label -1"),
     ],
 )
 def test_labels_outside_the_classes_are_refused(label, message):

@@ -17,6 +17,8 @@ from internvideo.models.vit import VideoViTConfig
 from internvideo.models.wordpiece import SPECIAL_TOKENS
 from internvideo.tasks.unmasked_teacher import multimodal
 from internvideo.tasks.unmasked_teacher.multimodal import LossWeights, UMTMultimodalPretraining
+from internvideo.train.config import OptimConfig
+from internvideo.train.optim import build_optimizer
 from internvideo.video.preprocessing import Preprocessing
 
 WORDS = ("a", "star", "circle", "square", "cross", "moves", "left", "grows", "vanishes", "rotates")
@@ -90,7 +92,7 @@ def test_captions_are_cleaned_and_hidden_words_are_asked_for():
     asked = row["hidden_words"] >= 0
     assert asked.any()
     assert torch.equal(row["hidden_words"][asked], row["tokens"][asked])
-    with pytest.raises(DataError, match="without a caption"):
+    with pytest.raises(DataError, match="caption"):
         task.prepare(sample(0, caption=None), np.random.default_rng(0))
 
 
@@ -149,6 +151,34 @@ def test_videos_and_images_are_masked_by_their_own_ratio(frames, visible):
     assert seen == [(4, visible, 16)]
 
 
+def test_a_tube_mask_compares_a_caption_with_each_frame(monkeypatch):
+    similarities = []
+    contrast = multimodal.blockwise_contrast
+
+    def watched(of_video, of_text, *args, **options):
+        similarities.append(of_video)
+        return contrast(of_video, of_text, *args, **options)
+
+    monkeypatch.setattr(multimodal, "blockwise_contrast", watched)
+    for mask in ("tube", "random"):
+        task = build(mask=mask)
+        seen = []
+        task.model.vision_encoder.register_forward_hook(lambda m, i, o, seen=seen: seen.append(o))
+        task.training_loss(batch(task))
+        tokens, model = seen[0].tokens.unflatten(1, (2, 4)), task.model
+        pooled = tokens.mean(dim=2) if mask == "tube" else tokens.mean(dim=(1, 2))[:, None]
+        expected = model.project_video(model.vision_encoder.pool_norm(pooled)).mean(dim=1)
+        torch.testing.assert_close(similarities.pop(), expected)
+
+
+def test_the_temperature_decays_as_in_the_published_training():
+    task = build()
+    decayed, spared = build_optimizer(task, OptimConfig(weight_decay=0.02), lr=0.1).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.02, 0.0)
+    assert any(parameter is task.model.temp for parameter in decayed["params"])
+    assert {parameter.ndim for parameter in spared["params"]} == {1}
+
+
 def test_fine_tuning_sees_everything_and_needs_no_teacher():
     task = build(with_teacher=False, video_mask_ratio=0.0, weights=LossWeights(uta=0.0, mlm=0.0))
     rows = batch(task)
@@ -178,16 +208,16 @@ def test_the_teacher_of_the_model_is_used_and_not_trained():
     torch.manual_seed(0)
     model = UMTMultimodal(replace(CONFIG, teacher=TEACHER))
     task = UMTMultimodalPretraining(model, PROTOCOL, multimodal.UMTMultimodalConfig())
-    assert task.teacher is task.model.clip_teacher
+    assert task.teaching.teacher is task.model.clip_teacher
     task.training_loss(batch(task))["loss"].backward()
-    assert all(p.grad is None for p in task.teacher.parameters())
+    assert all(p.grad is None for p in task.teaching.teacher.parameters())
 
 
 def test_a_given_teacher_is_no_part_of_the_task():
     task = build()
     assert not any("teacher" in name for name in task.state_dict())
     bare = build(with_teacher=False)
-    with pytest.raises(ConfigError, match="built without its teacher"):
+    with pytest.raises(ConfigError, match="teacher"):
         bare.training_loss(batch(bare))
 
 

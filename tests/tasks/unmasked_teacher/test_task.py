@@ -59,19 +59,21 @@ def test_the_teacher_is_no_part_of_what_is_trained_or_stored():
     assert {name.split(".")[0] for name in trained.state_dict()} == {"model"}
     assert {name for name, _ in trained.named_parameters()} == set(trained.state_dict())
     assert trained.model.training
-    assert not trained.teacher.training
+    assert not trained.teaching.teacher.training
 
 
 def test_only_the_student_gets_gradients(sample):
     trained = task()
-    before = {name: tensor.clone() for name, tensor in trained.teacher.state_dict().items()}
+    before = {
+        name: tensor.clone() for name, tensor in trained.teaching.teacher.state_dict().items()
+    }
     loss = trained.training_loss(batch(trained, sample))["loss"]
     assert loss.shape == ()
     assert 0 < loss < 4
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.model.parameters())
-    assert all(p.grad is None for p in trained.teacher.parameters())
-    for name, tensor in trained.teacher.state_dict().items():
+    assert all(p.grad is None for p in trained.teaching.teacher.parameters())
+    for name, tensor in trained.teaching.teacher.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
@@ -126,18 +128,18 @@ def test_mixed_precision_stays_close(sample):
 def test_the_teachers_patches_are_those_of_the_student_whatever_the_clip():
     trained = task()
     for rows, columns in ((32, 32), (48, 24)):
-        seen = trained.observe(torch.randn(1, 3, 2, rows, columns))
+        seen = trained.teaching.observe(torch.randn(1, 3, 2, rows, columns))
         assert seen.attention.shape == (1, 2, rows * columns // 64)
 
 
 @pytest.mark.parametrize(
     ("teacher", "options", "message"),
     [
-        ({"embed_dim": 8}, {}, "features have width 8, model.target_width is 6"),
-        ({"depth": 1}, {}, "task.teacher_interval: 2 layers at an interval of 1.0 do not fit"),
-        ({}, {"teacher_interval": 3.0}, "task.teacher_interval: 2 layers at an interval of 3.0"),
-        ({}, {"mask_ratio": 1.0}, "task.mask_ratio 1.0 of the 16 places of a frame hides none or"),
-        ({}, {"mask_ratio": 0.05}, "hides none or all"),
+        ({"embed_dim": 8}, {}, "8, model.target_width is 6"),
+        ({"depth": 1}, {}, "task.teacher_interval: 2 .*1.0"),
+        ({}, {"teacher_interval": 3.0}, "task.teacher_interval: 2 .*3.0"),
+        ({}, {"mask_ratio": 1.0}, "task.mask_ratio 1.0 .*16"),
+        ({}, {"mask_ratio": 0.05}, "task.mask_ratio 0.05 .*16"),
     ],
 )
 def test_what_does_not_fit_is_refused_at_the_start(teacher, options, message):
@@ -148,5 +150,5 @@ def test_what_does_not_fit_is_refused_at_the_start(teacher, options, message):
 def test_without_its_teacher_a_task_holds_weights_only(sample):
     trained = task(None)
     trained.load_state_dict(task().state_dict())
-    with pytest.raises(ConfigError, match="built without its teacher"):
+    with pytest.raises(ConfigError, match="teacher"):
         trained.training_loss(batch(trained, sample))

@@ -133,7 +133,7 @@ def test_both_ensembles_agree_on_a_single_template(model, views):
 
 def test_probabilities_need_the_same_templates_for_all_classes(model):
     prompts = {"left": ("a star moves left", "moves left"), "action": ("an action",)}
-    with pytest.raises(ConfigError, match="1 to 2 sentences have no common templates"):
+    with pytest.raises(ConfigError, match=r"1 to 2 .*probability"):
         ZeroShotClassifier(model, VIEWS, prompts, ensemble="probability")
 
 

@@ -93,7 +93,7 @@ def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, tmp_path):
     assert 0 not in source.seen
     line = read_predictions(tmp_path / "predictions.jsonl")[0]
     assert np.argmax(line["scores"]) == line["best"][0]
-    with pytest.raises(ConfigError, match="other classes"):
+    with pytest.raises(ConfigError, match="classes"):
         measured(model, directory=tmp_path, templates=("{}", "here {}"))
 
 

@@ -82,7 +82,7 @@ def test_a_list_with_a_class_list(model, world, tmp_path):
 
 
 def test_numbers_for_classes_need_names(world):
-    with pytest.raises(ConfigError, match="has numbers for classes; say what they are called"):
+    with pytest.raises(ConfigError, match="--labels"):
         opened(world / "test.csv")
 
 
@@ -93,7 +93,7 @@ def test_a_known_label_map_names_the_numbers(world):
 
 
 def test_a_label_map_must_suit_the_names_of_the_data(folders):
-    with pytest.raises(ConfigError, match="names 3 classes, the label map 400"):
+    with pytest.raises(ConfigError, match=r"3 classes.* 400"):
         opened(folders, "kinetics-400/alphabetical")
 
 
@@ -129,7 +129,7 @@ def test_classes_described_by_several_sentences(folders, tmp_path):
     viclip = load(tiny.save_viclip(tmp_path / "viclip"), device="cpu")
     report = measured(viclip, folders, labels)
     assert report.sentences == ("it grows", "it gets bigger")
-    with pytest.raises(ConfigError, match="have no common templates"):
+    with pytest.raises(ConfigError, match="templates"):
         measured(viclip, folders, labels, rule="probability")
 
 
@@ -144,7 +144,7 @@ def test_captions_are_classes_where_classes_are_wanted(folders, tmp_path):
 
 def test_models_and_labels_that_cannot_be_used(folders, tmp_path):
     classifier = load(tiny.save_classifier(tmp_path / "classifier"), device="cpu")
-    with pytest.raises(ConfigError, match="has no text tower"):
+    with pytest.raises(ConfigError, match="text tower"):
         measured(classifier, folders)
     with pytest.raises(DataError, match="no annotation file"):
         opened(folders, tmp_path / "gone.txt")

@@ -27,7 +27,7 @@ def test_published_templates(name, count):
 
 
 def test_unknown_templates_name_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"no prompt templates 'action'.*mean 'action16'"):
+    with pytest.raises(UnknownNameError, match=r"'action'.*'action16'"):
         find_templates("action")
 
 
@@ -45,11 +45,11 @@ def test_templates_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
-        ("a.txt", "a video\n", ConfigError, r"a.txt: template 'a video' has no \{\}"),
-        ("a.txt", " \n", DataError, "templates file .*a.txt is empty"),
-        ("a.json", '{"a": 1}', DataError, "expected a json list of sentences"),
-        ("a.json", "[1", DataError, "a.json:1: not json"),
-        ("b.txt", None, DataError, "there is no templates file .*b.txt"),
+        ("a.txt", "a video\n", ConfigError, r"a\.txt.*'a video'.*\{\}"),
+        ("a.txt", " \n", DataError, r"a\.txt.*empty"),
+        ("a.json", '{"a": 1}', DataError, r"a\.json.*list"),
+        ("a.json", "[1", DataError, r"a\.json:1: "),
+        ("b.txt", None, DataError, r"b\.txt"),
     ],
 )
 def test_unusable_template_files(tmp_path, name, content, error, message):
@@ -57,7 +57,7 @@ def test_unusable_template_files(tmp_path, name, content, error, message):
         (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(error, match=message):
         find_templates(str(tmp_path / name))
-    with pytest.raises(ConfigError, match="no templates"):
+    with pytest.raises(ConfigError, match="templates"):
         find_templates([])
 
 
@@ -72,11 +72,11 @@ def test_prompts_are_filled_and_cleaned():
     ("names", "templates", "message"),
     [
         ([], ["{}"], "no labels"),
-        (["a", "a"], ["{}"], "'a' is given twice"),
-        (["a", "  "], ["{}"], "a label is empty"),
-        (["a"], ["a video"], "template 'a video' has no {}"),
-        (["!!"], ["{}"], "'!!' has no letters left"),
-        (["air-drumming", "Air drumming"], ["a {}"], "become the same sentence 'a air drumming'"),
+        (["a", "a"], ["{}"], "'a'"),
+        (["a", "  "], ["{}"], "empty"),
+        (["a"], ["a video"], "'a video'.*{}"),
+        (["!!"], ["{}"], "'!!'"),
+        (["air-drumming", "Air drumming"], ["a {}"], "'air-drumming'.*'Air drumming'"),
     ],
 )
 def test_unusable_prompts_are_refused(names, templates, message):
@@ -129,5 +129,5 @@ def test_classes_described_in_words(tmp_path):
     assert described_classes(tmp_path / "labels.txt") is None
     for wrong in ({"a": []}, {"a": "x", "b": " "}, {"a": {"b": 1}}):
         path.write_text(json.dumps(wrong), encoding="utf-8")
-        with pytest.raises(DataError, match="expected a label or a list of sentences"):
+        with pytest.raises(DataError, match=r"labels\.json: class .[ab]."):
             described_classes(path)

@@ -72,7 +72,7 @@ def test_the_hardest_class_comes_first():
 
 def test_letters_that_no_font_has_are_told_in_one_line(tmp_path, caplog, monkeypatch, recwarn):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("internvideo.evaluation.pictures._WIDE", ())
+    monkeypatch.setattr("internvideo.evaluation.pictures._WIDE_FONTS", ())
     with caplog.at_level(logging.WARNING, logger="internvideo"):
         REPORT.plot(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

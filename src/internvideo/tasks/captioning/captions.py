@@ -1,11 +1,11 @@
-"""What is said about a video: sentences, each for a stretch of it."""
+"""The captions of a video: sentences, each for a stretch of it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from internvideo.evaluation.answer import VideoAnswer
 from internvideo.evaluation.timeline import clock
 
 if TYPE_CHECKING:
@@ -16,10 +16,7 @@ __all__ = ["CaptionSpan", "VideoCaptions"]
 
 @dataclass(frozen=True, slots=True)
 class CaptionSpan:
-    """A sentence about the part of a video from `start` to `end`, in seconds.
-
-    As text it is one line: `0:02.0 – 0:04.0  a red star moves left`.
-    """
+    """A sentence about the part of a video from `start` to `end`, in seconds."""
 
     start: float
     end: float
@@ -34,22 +31,16 @@ class CaptionSpan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VideoCaptions:
-    """The captions of one video.
+class VideoCaptions(VideoAnswer):
+    """The captions of one video; `protocol` also says how the words were chosen.
 
     Attributes:
-        video: name or path of the video.
         spans: the captions in the order of their starts; one for a video that was looked at as a
             whole.
-        model: name of the model.
-        protocol: how the video was looked at, and how the words were chosen.
         incomplete: why the rest of the video has no captions; empty where it has.
     """
 
-    video: str
     spans: tuple[CaptionSpan, ...]
-    model: str = ""
-    protocol: str = ""
     incomplete: str = ""
 
     @property
@@ -59,7 +50,7 @@ class VideoCaptions:
 
     @property
     def merged(self) -> tuple[CaptionSpan, ...]:
-        """Neighbouring captions of equal words as one, and none that begins before the last ends.
+        """Neighbouring captions of equal words as one, and no overlaps.
 
         The last window of a video is moved back to end with it, so it may overlap the one before.
         """
@@ -83,23 +74,10 @@ class VideoCaptions:
         """Return the caption as cells of one row; None where there are several."""
         return (self.text,) if len(self.merged) <= 1 else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data: video, model, protocol, every caption with its time, what is missing.
-
-        `incomplete` is there only where something is.
-        """
+    def contents(self) -> dict[str, Any]:
+        """Return every caption with its time, and what is missing."""
         missing = {"incomplete": self.incomplete} if self.incomplete else {}
-        return {
-            "video": self.video,
-            "model": self.model,
-            "protocol": self.protocol,
-            "captions": [span.to_dict() for span in self.spans],
-            **missing,
-        }
-
-    def to_json(self) -> str:
-        """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return {"captions": [span.to_dict() for span in self.spans], **missing}
 
     def to_srt(self) -> str:
         """Return the captions as subtitles (SubRip), which every player shows over the video."""
@@ -111,10 +89,8 @@ class VideoCaptions:
 
     def __rich__(self) -> Table:
         from rich.markup import escape
-        from rich.table import Table
 
-        source = ", ".join(part for part in (self.model, self.protocol) if part)
-        table = Table(title=escape(self.video), caption=escape(source) or None)
+        table = self.empty_table()
         for heading in ("from", "to"):
             table.add_column(heading, justify="right")
         table.add_column("caption", overflow="fold")

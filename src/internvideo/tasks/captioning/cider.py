@@ -16,8 +16,9 @@ _ORDERS = (1, 2, 3, 4)
 _SIGMA = 6.0
 _SCALE = 10.0
 
-_Grams = Counter[tuple[str, ...]]
-_Vector = dict[tuple[str, ...], float]
+_Gram = tuple[str, ...]
+_Grams = Counter[_Gram]
+_Vector = dict[_Gram, float]
 
 
 def exact_match(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -51,7 +52,7 @@ def cider(
     """
     _check(captions, references)
     wanted = [[_grams(text) for text in texts] for texts in references]
-    videos_with = Counter(gram for texts in wanted for gram in set().union(*texts))
+    videos_with = Counter(gram for texts in wanted for gram in set[_Gram]().union(*texts))
     log_videos = math.log(len(captions))
 
     def weighted(grams: _Grams) -> list[_Vector]:
@@ -61,7 +62,7 @@ def cider(
             vectors[len(gram) - 1][gram] = count * rarity
         return vectors
 
-    scores = []
+    scores: list[float] = []
     for caption, texts in zip(captions, wanted, strict=True):
         grams = _grams(caption)
         vectors = weighted(grams)

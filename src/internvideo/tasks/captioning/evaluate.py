@@ -24,7 +24,7 @@ __all__ = ["CaptionedVideos", "evaluate", "open_captioned"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedVideos:
-    """Videos, and what is true of them.
+    """Videos, and the truth about them.
 
     Attributes:
         source: the videos.
@@ -91,23 +91,15 @@ def evaluate(
     num_beams: Annotated[
         int, Option("Sentences that are followed at once; 1 is greedy.", minimum=1)
     ] = 1,
-    style: CaptionStyle | None = None,
+    style: CaptionStyle | None = None,  # in place of num_beams
 ) -> CaptioningReport:
     """Measure how near the captions that a model writes are to the true ones.
 
     Exact match and CIDEr-D, after lower-casing and without punctuation.
 
-    Args:
-        model: with a caption decoder, and with the protocol to use; of its views one clip and the
-            central crop are looked at.
-        videos: from `open_captioned`.
-        loop: how the evaluation runs.
-        num_beams: above 1, the captions are those of a beam search.
-        style: how the words are chosen, in place of `num_beams`.
-
     Raises:
-        ConfigError: no caption decoder, or the folder holds another evaluation.
-        DataError: not one video can be read.
+        ConfigError: no caption decoder, or the folder belongs to another evaluation.
+        DataError: no video can be read.
     """
     strategy = "beam" if num_beams > 1 else "greedy"
     writer = _Captions(model, style or CaptionStyle(strategy=strategy, num_beams=num_beams))

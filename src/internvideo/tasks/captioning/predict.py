@@ -39,10 +39,10 @@ class CaptionStyle:
         strategy: "greedy" the likeliest word each time, "beam" the likeliest sentence of a beam
             search, "top-p" draws from the likeliest words.
         num_beams: sentences that a beam search follows at once.
-        length_penalty: above 0, a beam search likes longer sentences, see `generation.beam_search`.
+        length_penalty: above 0, a beam search prefers longer sentences.
         top_p: share of the probability that the drawn words come from.
         temperature: below 1 draws likelier words, above 1 stranger ones.
-        max_length: of a caption in tokens; None is what the model was made for.
+        max_length: of a caption in tokens; None is that of the model.
         seed: of the draws; the same seed gives the same words.
 
     Raises:
@@ -68,10 +68,6 @@ class CaptionStyle:
 
 class CaptionWriter(Answerer[str]):
     """Writes a sentence about a video, of which one clip and the central crop are looked at.
-
-    Args:
-        model: with a caption decoder.
-        style: how the words are chosen.
 
     Raises:
         ConfigError: the model has no caption decoder.
@@ -129,9 +125,9 @@ def caption_spans(writer: CaptionWriter, video: AnyVideo, every: float) -> Itera
 
 
 def caption_timeline(writer: CaptionWriter, video: AnyVideo, every: float) -> VideoCaptions:
-    """Return the captions of all windows of a video together.
+    """Return the captions of all windows of a video.
 
-    Where the video cannot be read to its end, they reach up to there, and `incomplete` says why.
+    Where the video cannot be read to its end, they stop there, and `incomplete` says why.
 
     Raises:
         VideoError: the video cannot be read at all.
@@ -188,20 +184,8 @@ def predict(
     The default model, mm-nano, ships with the package. It knows only the small words of the
     procedural world; load a full InternVideo-MM for real videos.
 
-    Args:
-        model: with a caption decoder.
-        videos: what a user calls a video; those that cannot be read give their error.
-        strategy: this and the others but the last as in `CaptionStyle`.
-        num_beams: as there.
-        length_penalty: as there.
-        top_p: as there.
-        temperature: as there.
-        max_length: as there.
-        seed: as there.
-        every: one caption for each window of so many seconds.
-
     Raises:
-        ConfigError: the model cannot write, or a value is impossible.
+        ConfigError: the model has no caption decoder, or a value is impossible.
     """
     style = CaptionStyle(
         strategy=strategy, num_beams=num_beams, length_penalty=length_penalty, top_p=top_p,

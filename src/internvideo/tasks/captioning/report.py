@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from internvideo.evaluation.report import BAR_COLOR, LINE_COLOR, Report, Share
+from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR
+from internvideo.evaluation.report import Report, Share
 from internvideo.tasks.captioning.cider import cider, exact_match
 
 __all__ = ["CaptionedVideo", "CaptioningReport", "Fact"]
@@ -28,19 +29,19 @@ class Fact(NamedTuple):
     wordings: tuple[str, ...]
 
     def is_named(self, caption: str) -> bool:
-        """Tell whether a caption names it; words count as a whole."""
+        """Return whether a caption names it; only whole words count."""
         return any(f" {wording} " in f" {caption} " for wording in self.wordings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedVideo:
-    """What a model wrote about one video, and what is true.
+    """The caption of one video, and the truth about it.
 
     Attributes:
         video: name of the video.
         caption: by the model.
         references: true captions.
-        facts: about the video, where the data tells them.
+        facts: about the video, where the data has them.
     """
 
     video: str

@@ -24,6 +24,7 @@ from torch.utils.data import get_worker_info
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.arrays import as_list, from_numpy
 from internvideo.models.contract import has
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
@@ -51,8 +52,7 @@ class ContrastiveConfig:
 
     kind: Literal["contrastive"] = "contrastive"
     mask_ratio: Fraction = Field(
-        default=0.0,
-        description="share of video tokens that are dropped (stage one of ViCLIP: 0.9)",
+        default=0.0, description="share of video tokens that are dropped (stage one of ViCLIP: 0.9)"
     )
     freeze_text: bool = Field(
         default=False,
@@ -85,12 +85,6 @@ def caption_loss(logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b l"]) -> Flo
 class ContrastivePretraining(TrainableTask[TwoTowers]):
     """Trains a `ViCLIP` or an `InternVideoMM` on captioned clips.
 
-    Args:
-        model: the two towers.
-        preprocessing: frames per clip, resolution and pixel statistics.
-        config: the losses.
-        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
-
     Raises:
         ConfigError: the model cannot drop tokens, or has no decoder.
     """
@@ -118,7 +112,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
             model.caption_decoder.requires_grad_(False)
 
     def train(self, mode: bool = True) -> ContrastivePretraining:
-        """Set the mode of training; a frozen text tower stays in that of evaluation."""
+        """Set the training mode; a frozen text tower stays in evaluation mode."""
         super().train(mode)
         if self.config.freeze_text:
             self.model.text_encoder.eval()
@@ -129,17 +123,17 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return uint8 frames "t h w c", token ids, an id of the caption, and what was drawn.
 
-        Equal captions get equal ids: in the loss they are positives of each other. `cut` tells that
-        the caption was longer than the context, `host_length` how much of it is filled.
+        Equal captions get equal ids: in the loss they are positives of each other. `cut` marks a
+        caption longer than the context, `host_length` is the number of its tokens.
 
         Raises:
-            DataError: no caption, or none that says anything.
+            DataError: no caption, or one without words.
         """
         caption = self._caption(sample)
         tokens = self.tokenizer(caption)[0]
         return [
             {
-                **self.input.prepare(torch.from_numpy(sample.frames), rng),
+                **self.input.prepare(from_numpy(sample.frames), rng),
                 "tokens": tokens,
                 "host_length": torch.tensor(trim_padding(tokens[None]).shape[1]),
                 "caption_id": caption_ids([caption])[0],
@@ -151,9 +145,10 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         given = sample.caption or ""
         caption = clean_caption(given) if self.config.clean_captions else given.strip()
         if not caption:
-            told = "no caption" if not given.strip() else f"the caption {given!r}, without words"
+            found = "no caption" if not given.strip() else f"the caption {given!r}, without words"
             raise DataError(
-                f"{sample.key or 'a clip'} has {told}; contrastive training needs one for each clip"
+                f"{sample.key or 'a clip'} has {found}; contrastive training needs one for each "
+                "clip"
             )
         return caption
 
@@ -165,8 +160,8 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         if length > len(tokens) and not self._warned and (worker is None or worker.id == 0):
             self._warned = True
             _LOG.warning(
-                "a caption of %d tokens is cut to the context of %d: %.60r…; the log tells the "
-                "share of such captions as `cut`",
+                "a caption of %d tokens is cut to the context of %d: %.60r…; the log has the share "
+                "of such captions as `cut`",
                 length,
                 len(tokens),
                 caption,
@@ -183,7 +178,7 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         """
         video = self.input.finish(batch)
         # most captions fill a small part of the context
-        ids = batch["tokens"][:, : max(batch["host_length"].tolist())]
+        ids = batch["tokens"][:, : max(as_list(batch["host_length"]))]
         captions: dict[str, Tensor] = {}
         if isinstance(self.model, InternVideoMM):
             output = self.model(video, ids, caption=self.config.caption_weight > 0)
@@ -199,20 +194,15 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
             group=training_group(),
             exchange=self.config.exchange,
         )
-        told = {"accuracy": contrast.accuracy, "cut": batch["cut"].float().mean()}
+        metrics = {"accuracy": contrast.accuracy, "cut": batch["cut"].float().mean()}
         if not captions:
-            return {"loss": contrast.loss, **told}
+            return {"loss": contrast.loss, **metrics}
         loss = contrast.loss + self.config.caption_weight * captions["caption"]
-        return {"loss": loss, "contrast": contrast.loss, **captions, **told}
+        return {"loss": loss, "contrast": contrast.loss, **captions, **metrics}
 
 
 def build(config: ContrastiveConfig, parts: Parts) -> ContrastivePretraining:
-    """Build the task of a recipe; both towers start from `init`.
-
-    Raises:
-        ConfigError: the model cannot do what the task asks.
-        CheckpointError: the weights of `init` do not fit.
-    """
+    """Build the task of a recipe; both towers start from `init`."""
     parts.refuse("init_labels")
     model = parts.build_model()
     task = ContrastivePretraining(

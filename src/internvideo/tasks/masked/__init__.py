@@ -1,4 +1,4 @@
-"""Masked video modelling: hide most of a clip, reconstruct it; and a viewer of what comes out."""
+"""Masked video modelling: hide most of a clip, reconstruct it; and a viewer of the results."""
 
 from __future__ import annotations
 

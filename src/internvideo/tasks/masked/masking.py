@@ -48,7 +48,7 @@ def draw_mask(
 def draw_decoder_mask(
     grid: tuple[int, int, int], ratio: float, *, rng: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    """Draw which tokens the decoder leaves out (True): running cells, begun anywhere.
+    """Draw which tokens the decoder leaves out (True): running cells with a random start.
 
     Raises:
         ConfigError: the grid has odd rows or columns, or the ratio leaves no place of a cell out.

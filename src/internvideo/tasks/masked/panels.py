@@ -36,7 +36,8 @@ def draw_grid(rows: Rows, *, title: str, note: str) -> Image:
     from PIL import Image, ImageDraw
 
     count, height, width = next(iter(rows.values())).shape[:3]
-    columns = np.linspace(0, count - 1, min(count, _MAX_COLUMNS)).round().astype(int).tolist()
+    shown = min(count, _MAX_COLUMNS)
+    columns = [round(n * (count - 1) / max(shown - 1, 1)) for n in range(shown)]
     scale = _scale(height, width)
     cell_height, cell_width = height * scale, width * scale
     names = max(_text_width(name, _LABEL) for name in rows) + 2 * _GAP

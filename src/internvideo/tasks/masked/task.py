@@ -10,20 +10,15 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from internvideo.config import Fraction, config_class
 from internvideo.data.samples import Sample
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.tubelets import TokenSplit, split_mask, tubelet_grid
 from internvideo.models.videomae import VideoMAE
-from internvideo.tasks.masked.masking import (
-    DecoderMaskKind,
-    MaskKind,
-    draw_decoder_mask,
-    draw_mask,
-)
+from internvideo.tasks.masked.masking import DecoderMaskKind, MaskKind, draw_decoder_mask, draw_mask
 from internvideo.tasks.parts import Parts
 from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
@@ -57,12 +52,6 @@ class MaskedConfig:
 class MaskedPretraining(TrainableTask[VideoMAE]):
     """Trains a `VideoMAE` to predict the pixels of masked tokens.
 
-    Args:
-        model: the masked autoencoder.
-        preprocessing: frames per clip, resolution and pixel statistics.
-        config: masks and repeats.
-        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
-
     Raises:
         ConfigError: the masks do not fit the model's grid of tokens, or leave nothing to learn.
     """
@@ -83,13 +72,12 @@ class MaskedPretraining(TrainableTask[VideoMAE]):
         self._masks(model.config.mask_grid, np.random.default_rng(0))  # refuses what cannot work
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
-        """Return of each repeat the frames "t h w c" and which places are visible, which masked.
+        """Return for each repeat the frames "t h w c", and which tokens are "visible" and "masked".
 
-        With a decoder mask also which tokens are "reconstructed", which "skipped". Indices, because
-        their number is known without reading a mask: the step never makes the host wait for the
-        device.
+        With a decoder mask, also which are "reconstructed" and "skipped". They are indices, whose
+        number is known without reading a mask, so that the step never waits for the device.
         """
-        frames, model = torch.from_numpy(sample.frames), self.model.config
+        frames, model = from_numpy(sample.frames), self.model.config
         copies: list[dict[str, Tensor]] = []
         for crop in self._crops(frames, rng):
             grid = tubelet_grid(
@@ -110,7 +98,7 @@ class MaskedPretraining(TrainableTask[VideoMAE]):
         return {"loss": self.model(video, split, decoded).loss}
 
     def _crops(self, frames: Tensor, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
-        if self.input.augmentation is None:  # all the same: resized once
+        if self.input.augmentation is None:  # all are equal: resized once
             yield from [self.input.prepare(frames, rng)] * self.config.repeats
             return
         for _ in range(self.config.repeats):
@@ -134,17 +122,12 @@ class MaskedPretraining(TrainableTask[VideoMAE]):
 
 def _indices(mask: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return the indices of the False and of the True tokens of one clip."""
-    split = split_mask(torch.from_numpy(mask)[None])
+    split = split_mask(from_numpy(mask)[None])
     return split.visible[0], split.masked[0]
 
 
 def build(config: MaskedConfig, parts: Parts) -> MaskedPretraining:
-    """Build the task of a recipe; the encoder starts from `init`.
-
-    Raises:
-        ConfigError: masks that do not fit the model.
-        CheckpointError: the weights of `init` do not fit.
-    """
+    """Build the task of a recipe; the encoder starts from `init`."""
     parts.refuse("init_labels")
     model = parts.build_model()
     task = MaskedPretraining(model, parts.preprocessing, config, augmentation=parts.augmentation)

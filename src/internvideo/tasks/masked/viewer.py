@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError, did_you_mean
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.tubelets import cut_tubelets, split_mask, tubelet_grid
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig, split_motion
 from internvideo.tasks.masked.masking import MaskKind, draw_mask
@@ -50,9 +51,9 @@ class Reconstruction:
         mask: kind of mask.
         mask_ratio: share that was asked to be hidden.
         hidden: share that was hidden.
-        loss: the training loss of this clip.
+        loss: the training loss for this clip.
         psnr: likeness of the hidden pixels in decibels, higher is better.
-        note: what of the picture is the model's work.
+        note: what in the picture is the model's work.
         seed: of the mask.
     """
 
@@ -70,7 +71,7 @@ class Reconstruction:
 
     @property
     def title(self) -> str:
-        """One line that says what is to be seen."""
+        """One line that describes the picture."""
         return (
             f"{self.model}: {self.mask} mask, {self.hidden:.0%} hidden · loss {self.loss:.3f}, "
             f"PSNR {self.psnr:.1f} dB"
@@ -113,7 +114,7 @@ class Reconstruction:
 
 
 def check_ending(path: str | Path) -> Path:
-    """Return the path of a reconstruction that is to be saved.
+    """Return the path of a reconstruction to save.
 
     Raises:
         ConfigError: it ends neither in .png nor in .mp4.
@@ -136,13 +137,6 @@ def reconstruct_video(
     seed: int = 0,
 ) -> Reconstruction:
     """Hide a part of a video, of which one clip and the central crop are looked at.
-
-    Args:
-        model: a masked autoencoder with its decoder, and with the protocol to use.
-        video: what a user calls a video.
-        mask: this and the others as in `reconstruct`.
-        mask_ratio: as there.
-        seed: as there.
 
     Raises:
         VideoError: the video cannot be read.
@@ -197,7 +191,7 @@ def reconstruct(
     size = _Size(config.encoder.tubelet_size, config.mask_patch)
     grid = tubelet_grid(clip, tubelet_size=size.tubelet, patch_size=size.patch)
     drawn = draw_mask(grid, mask_ratio, kind=mask, rng=np.random.default_rng(seed))
-    split = split_mask(torch.from_numpy(drawn)[None])
+    split = split_mask(from_numpy(drawn)[None])
     index = split.masked.to(clip.device)
     output = model(clip, type(split)(split.visible.to(clip.device), index))
 
@@ -295,10 +289,10 @@ def _place(
 def _frames_of_mask(
     mask: Bool[np.ndarray, " n"], grid: tuple[int, int, int], size: _Size
 ) -> Bool[Tensor, "t y x"]:
-    places = mask.reshape(grid)
-    for axis, count in enumerate((size.tubelet, size.patch, size.patch)):
-        places = places.repeat(count, axis=axis)
-    return torch.from_numpy(places)
+    places = from_numpy(mask).reshape(grid)
+    for dim, count in enumerate((size.tubelet, size.patch, size.patch)):
+        places = places.repeat_interleave(count, dim=dim)
+    return places
 
 
 def _frames(clip: Float[Tensor, "1 3 t y x"], order: list[int]) -> UInt8[np.ndarray, "t y x 3"]:

@@ -24,6 +24,7 @@ from internvideo.annotations import Choice
 from internvideo.data.build import MultipleChoice, read_multiple_choice
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
 from internvideo.evaluation.text import embed_sentences, prompt_rule
@@ -38,16 +39,11 @@ _DIGITS = 8
 
 
 def choice_scores(
-    videos: Float[Tensor, "b e"],
-    options: Float[Tensor, "b o e"],
-    temperature: Float[Tensor, ""],
+    videos: Float[Tensor, "b e"], options: Float[Tensor, "b o e"], temperature: Float[Tensor, ""]
 ) -> Float[Tensor, "b o"]:
     """Return the cosine of each video with each of its options, divided by the temperature.
 
-    Args:
-        videos: unit-norm embeddings.
-        options: likewise, those of each video.
-        temperature: of the model, exp(-logit_scale).
+    The embeddings have unit norm; the temperature is exp(-logit_scale).
     """
     return torch.einsum("be,boe->bo", videos.float(), options.float()) / temperature
 
@@ -72,10 +68,7 @@ def open_choices(data: AnnotatedData, protocol: Preprocessing) -> MultipleChoice
 class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
     """Answers all questions about a video; the scores of its views are averaged.
 
-    Args:
-        model: with two towers, and with the protocol to use.
-        choices: the questions.
-        clean: apply `clean_caption` to the options, as ViCLIP's evaluation does with sentences.
+    `clean` applies `clean_caption` to the options, as ViCLIP's evaluation does with sentences.
     """
 
     def __init__(self, model: LoadedModel, choices: MultipleChoice, *, clean: bool) -> None:
@@ -112,7 +105,7 @@ class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
             video=self.choices.videos.written_path(index),
             options=question.options,
             answer=question.answer,
-            scores=tuple(round(each, _DIGITS) for each in scores.tolist()),
+            scores=tuple(round(each, _DIGITS) for each in as_list(scores)),
             kind=question.kind,
         )
 
@@ -125,7 +118,7 @@ class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
         return tuple(ChoiceAnswer.from_dict(line["video"], each) for each in line["answers"])
 
     def identity(self) -> dict[str, Any]:
-        """Return also the questions, and whether they are cleaned."""
+        """Add the questions, and whether they are cleaned."""
         questions = hashlib.sha256(repr(self.choices.questions).encode()).hexdigest()
         return {**super().identity(), "questions": questions, "clean": self.clean}
 
@@ -137,13 +130,8 @@ def evaluate(model: LoadedModel, videos: MultipleChoice, *, loop: EvalLoop) -> M
     MSRVTT-MC and LSMDC-MC are read as they are. A video that cannot be read is listed, and its
     questions count as misses in a second number.
 
-    Args:
-        model: with a text tower, and with the protocol to use.
-        videos: the questions.
-        loop: how the evaluation runs.
-
     Raises:
-        ConfigError: no text tower, or the folder holds another evaluation.
+        ConfigError: no text tower, or the folder belongs to another evaluation.
     """
     chooser = OptionChooser(model, videos, clean=prompt_rule(model.architecture).clean)
     answered = loop.run(chooser, VideoListSource(videos.videos, chooser.protocol))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from internvideo.evaluation.pictures import label_fonts
-from internvideo.evaluation.report import BAR_COLOR, LINE_COLOR, Report, Share
+from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR, name_places
+from internvideo.evaluation.report import Report, Share
 
 __all__ = ["ChoiceAnswer", "MultipleChoiceReport"]
 
@@ -17,14 +17,14 @@ _MAX_MISTAKES = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChoiceAnswer:
-    """What a model said to one question.
+    """The answer of a model to one question.
 
     Attributes:
         video: name of the video.
         options: the sentences.
         answer: number of the true one.
         scores: of the options; the largest is the model's choice.
-        kind: what the wrong options differ in, where the data tells it.
+        kind: what the wrong options differ in, where the data has it.
     """
 
     video: str
@@ -115,7 +115,7 @@ class MultipleChoiceReport(Report):
 
     @cached_property
     def kinds(self) -> dict[str, MultipleChoiceReport]:
-        """The questions of each kind, where the data tells it."""
+        """The questions of each kind, where the data has kinds."""
         groups: dict[str, list[ChoiceAnswer]] = {}
         for answer in self.answers:
             if answer.kind:
@@ -195,7 +195,7 @@ class MultipleChoiceReport(Report):
                 va="center",
             )
             axes.plot([part.chance] * 2, [place - 0.4, place + 0.4], color=LINE_COLOR)
-        axes.set_yticks(range(len(parts)), list(parts), parse_math=False, fontfamily=label_fonts())
+        name_places(axes.yaxis, list(parts))
         axes.invert_yaxis()
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 20))

@@ -18,18 +18,14 @@ TASK = Task(
     objectives=(
         Objective(
             config=supervised.SupervisedConfig,
-            models=(
-                "videomae/classifier",
-                "unmasked-teacher/classifier",
-                "uniformerv2/classifier",
-            ),
+            models=("videomae/classifier", "unmasked-teacher/classifier", "uniformerv2/classifier"),
             build=supervised.build,
             labelled=True,
             measure=evaluate.measure,
         ),
         Objective(
             config=probe.ProbeConfig,
-            models=("videomae/probe",),
+            models=("videomae/probe", "external/probe"),
             build=probe.build,
             labelled=True,
             clips=features.cached_clips,

@@ -1,6 +1,6 @@
-"""How well a classifier recognises actions: every view of every video, and what they say together.
+"""How well a classifier recognises actions, from all views of every video.
 
-source ──► logits of all views of a video ──► merged ──► predictions.jsonl ──► RecognitionReport
+source ──► logits of all views of a video ──► mean ──► predictions.jsonl ──► RecognitionReport
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from internvideo.zoo.hub import LoadedModel
 __all__ = ["ClassPredictor", "center_view", "evaluate", "measure"]
 
 _VALIDATION: dict[str, Sampling] = {"dense": "center", "sparse": "segment"}
-_DIFFERING = 0.1  # share of the names that may be spelt otherwise
+_DIFFERING = 0.1  # share of the names that may be spelt differently
 
 
 def center_view(protocol: Preprocessing) -> Preprocessing:
-    """Return the protocol of a quick look: one clip in the middle, through its central crop.
+    """Return the protocol for a quick measurement: one clip in the middle, one central crop.
 
-    As in the reference, whose validation takes its frames by other rules than the test.
+    As in the reference, whose validation samples frames by other rules than its test.
     """
     sampling = _VALIDATION.get(protocol.sampling)
     if sampling is None:
@@ -42,13 +42,7 @@ def center_view(protocol: Preprocessing) -> Preprocessing:
 
 
 class ClassPredictor(Answerer[VideoPrediction]):
-    """Ranks the true class of a video among the classes of a model.
-
-    Args:
-        network: gives logits for a batch of clips.
-        protocol: frames, clips and crops, resolution.
-        label: the true class of a video, by its number.
-    """
+    """Ranks the true class of a video, `label(index)`, among the classes of a model."""
 
     def __init__(
         self, network: nn.Module, protocol: Preprocessing, label: Callable[[int], int | None]
@@ -58,7 +52,7 @@ class ClassPredictor(Answerer[VideoPrediction]):
 
     def answer(self, batch: Batch) -> list[VideoPrediction]:
         """Return the classes of each video by their probability, averaged over its views."""
-        found = []
+        found: list[VideoPrediction] = []
         for video, logits in batch.each(self.network):
             view = torch.arange(len(logits))
             merged = merge_views(
@@ -69,17 +63,10 @@ class ClassPredictor(Answerer[VideoPrediction]):
                     crop=view % self.protocol.num_crops,
                 )
             )
-            shares = merged.scores[0].tolist()
+            [shares], label = merged.scores, self.label(video.index)
+            [order] = best_classes(merged.scores, len(shares))
             found.append(
-                VideoPrediction.from_order(
-                    best_classes(merged.scores, len(shares))[0].tolist(),
-                    shares,
-                    shares,
-                    index=video.index,
-                    video=video.name,
-                    label=int(self.label(video.index)),  # type: ignore[arg-type]
-                    num_views=len(logits),
-                )
+                VideoPrediction.of(video, label, order=order, shares=shares, scores=shares)
             )
         return found
 
@@ -100,19 +87,13 @@ def evaluate(
     """Measure a classifier on annotated videos.
 
     The answers of all views of a video are averaged. The protocol is printed with the numbers.
-    Videos that cannot be read are listed; they are no part of top-1, and a second number counts
-    them as misses.
-
-    Args:
-        model: a classifier with the protocol to use.
-        source: the videos.
-        loop: how the evaluation runs.
-        views: all of the protocol, or the one of `center_view`.
+    Videos that cannot be read are listed; top-1 leaves them out, and a second number counts them as
+    misses.
 
     Raises:
         DataError: no videos, or a label that is not one of the classes.
-        ConfigError: the model is not a classifier, its classes are those of the data in another
-            order, or the folder holds another evaluation.
+        ConfigError: the model is not a classifier, its classes are in another order than those of
+            the data, or the folder belongs to another evaluation.
     """
     names = _class_names(model, source)
     source.check_labels(len(names))
@@ -131,17 +112,12 @@ def evaluate(
 def measure(
     model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop, quick: bool
 ) -> RecognitionReport:
-    """Measure a classifier in a training run: quickly on the way, with all views in the end."""
+    """Measure a classifier in a training run: quickly on the way, with all views at the end."""
     return evaluate(model, source, loop=loop, views="center" if quick else "all")
 
 
 def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...]:
-    """Return the names of the classes: of the model, or else of the data, or else numbers.
-
-    Raises:
-        ConfigError: not a classifier, or model and data name the same number of classes in
-            another order.
-    """
+    """Return the names of the classes, from the model, or else from the data, or else numbers."""
     numbered = model.class_names
     if numbered is None:
         hint = ", or ask it with sentences: `internvideo evaluate zero-shot`"
@@ -156,7 +132,7 @@ def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...
     if own is None:
         return named
     differing = [
-        n for n, (a, b) in enumerate(zip(own, named, strict=True)) if _plain(a) != _plain(b)
+        n for n, (a, b) in enumerate(zip(own, named, strict=True)) if _letters(a) != _letters(b)
     ]
     if len(differing) > _DIFFERING * len(own):
         number = differing[0]
@@ -169,5 +145,5 @@ def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...
     return own
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -4,7 +4,7 @@
     features/part-0-00003.safetensors   256 clips: features "n v …", label, index; failures
 
 It is an evaluation whose answers are tensors. A part appears when it is complete; an interrupted
-pass goes on with the clips that are in none.
+pass resumes with the clips that are in no part.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from torch import Tensor
 
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_identity
-from internvideo.evaluation.predictions import Answered
+from internvideo.evaluation.predictions import Answered, differing
 from internvideo.files import replacing, write_whole
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.recognition.evaluate import center_view
@@ -50,7 +51,7 @@ def cached_clips(
     num_workers: int,
     fabric: Fabric,
 ) -> FeatureSource:
-    """Return the clips of a training run, of which a probe sees the features only."""
+    """Return the clips of a training run as their features, which is all that a probe sees."""
     loop = EvalLoop(num_workers=num_workers, fabric=fabric, directory=directory / "features")
     return cache_features(task.model.to(fabric.device), source, task.preprocessing, loop)
 
@@ -63,16 +64,16 @@ def cache_features(
     *,
     views: Literal["all", "center"] = "center",
 ) -> FeatureSource:
-    """Write the features of all clips, those that are not there yet, and return them as a source.
+    """Write the features of all clips that have none yet, and return all of them as a source.
 
-    Clips that cannot be read are left out, counted and told by a warning; see `failures`.
+    Clips that cannot be read are left out, and a warning counts them; see `failures`.
 
     Args:
-        model: its encoder is applied; its kind of head decides whether tokens are kept or a mean.
+        model: its encoder is applied; its head decides between all tokens and their mean.
         source: labelled videos.
-        protocol: frames, clips and crops, resolution.
-        loop: how the pass runs; its directory takes the features.
-        views: the central one of each video, or all; of several, training draws one a visit.
+        protocol: how a clip is looked at.
+        loop: how the pass runs; the features go to its directory.
+        views: the central one of each video, or all, of which each epoch draws one.
 
     Raises:
         DataError: no clip can be read, or a label is not one of the classes.
@@ -88,7 +89,7 @@ def cache_features(
 
 
 class _FrozenEncoder(Answerer[Tensor]):
-    """Answers with the features in front of the head of a probe, float16."""
+    """Returns the input of the head of a probe, float16."""
 
     network: ProbeClassifier
 
@@ -120,19 +121,19 @@ class _FeatureParts:
         self._rows: dict[int, Tensor] = {}
         self._failures: list[tuple[str, str]] = []
         self._claim(identity)
-        self.finished = frozenset(
-            index for path in _parts(directory) for index in _tensor(path, "index").tolist()
+        self.finished: frozenset[int] = frozenset(
+            index for path in _parts(directory) for index in as_list(_tensor(path, "index"))
         )
 
     def _claim(self, identity: dict[str, Any]) -> None:
-        """Note what the features belong to, or check that it is the same."""
+        """Note what the features belong to, or check that they belong to it."""
         path = self.directory / _HEADER
         if not path.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(identity, indent=1) + "\n")
             return
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        if other := [name for name in identity if earlier.get(name) != identity[name]]:
+        if other := differing(earlier, identity):
             raise ConfigError(
                 f"{self.directory} holds other features (other {', '.join(other)}); choose another "
                 "folder, or delete it"
@@ -147,7 +148,7 @@ class _FeatureParts:
             self.close()
 
     def close(self) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
         if not self._rows and not self._failures:
             return
@@ -174,14 +175,18 @@ def _parts(directory: Path) -> list[Path]:
 
 
 def _tensor(path: Path, name: str) -> Tensor:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
+    with _open(path) as file:
         return file.get_tensor(name)
 
 
+def _open(path: Path) -> Any:
+    from safetensors import safe_open
+
+    return cast("Any", safe_open(path, framework="pt"))
+
+
 class FeatureSource:
-    """Clips of which only their features are left, for the training loop.
+    """Clips reduced to their features, for the training loop.
 
     Args:
         directory: as `cache_features` wrote it.
@@ -194,14 +199,12 @@ class FeatureSource:
     """
 
     def __init__(self, directory: Path) -> None:
-        from safetensors import safe_open
-
         self.directory = directory
         self._parts = _parts(directory)
         failures: dict[str, str] = {}
         clips: list[tuple[int, int, int, int, str]] = []
         for number, path in enumerate(self._parts):
-            with safe_open(path, framework="pt") as file:
+            with _open(path) as file:
                 metadata = file.metadata()
                 failures |= dict(json.loads(metadata["failures"]))
                 columns = (file.get_tensor(name).tolist() for name in ("index", "label"))
@@ -214,7 +217,7 @@ class FeatureSource:
         self._keys = [key for *_, key in clips]
         self._places = np.array([place for _, *place, _, _ in clips], np.int32)
         self._labels = np.array([label for *_, label, _ in clips], np.int64)
-        later = set(self._keys)  # those that could be read at another try
+        later = set(self._keys)  # some could be read at a later attempt
         self.failures = [(key, why) for key, why in failures.items() if key not in later]
         self._small = sum(path.stat().st_size for path in self._parts) <= _MEMORY
         self._opened: dict[int, Any] = {}
@@ -231,7 +234,7 @@ class FeatureSource:
         return len(self._places)
 
     def read(self, index: int, rng: np.random.Generator) -> FeatureSample:
-        """Return the features of a clip, of one of its views drawn from `rng`."""
+        """Return the features of one view of a clip, drawn by `rng`."""
         part, row = map(int, self._places[index])
         views = self._features(part)[row]
         chosen = int(rng.integers(len(views)))
@@ -249,10 +252,8 @@ class FeatureSource:
 
     def _features(self, part: int) -> Any:
         """Return what gives the features of a part, row by row."""
-        from safetensors import safe_open
-
         if part not in self._opened:
-            file = safe_open(self._parts[part], framework="pt")
+            file = _open(self._parts[part])
             name = "features"
             self._opened[part] = file.get_tensor(name) if self._small else file.get_slice(name)
         return self._opened[part]

@@ -1,4 +1,4 @@
-"""From the logits of many views to one answer a video.
+"""From the logits of many views to one answer per video.
 
 A video is tested through several clips and crops. The reference writes one row of logits for each
 of these views, from several processes that may repeat some, and then merges:
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -29,7 +30,7 @@ __all__ = ["MergedViews", "ViewLogits", "accuracy_percent", "best_classes", "mer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewLogits:
-    """What one run answered, a row for each view, in the order of writing.
+    """The logits of one run, a row for each view, in the order of writing.
 
     Attributes:
         logits: "n k".
@@ -51,7 +52,7 @@ class ViewLogits:
     def without_repeats(self) -> ViewLogits:
         """Return the first row of every (video, clip, crop), in the order of writing."""
         triples = torch.stack([self.video, self.clip, self.crop], dim=1)
-        unique, group = triples.unique(dim=0, return_inverse=True)
+        unique, group = _groups(triples, dim=0)
         place = torch.arange(len(group), device=group.device)
         first = torch.full((len(unique),), len(group), dtype=place.dtype, device=group.device)
         kept = first.scatter_reduce(0, group, place, reduce="amin").sort().values
@@ -101,10 +102,16 @@ def merge_views(
         )
     logits = torch.cat([member.logits for member in members]).double()
     shares = logits.softmax(dim=1) if use_softmax else logits
-    videos, group = torch.cat([member.video for member in members]).unique(return_inverse=True)
+    videos, group = _groups(torch.cat([member.video for member in members]))
     num_views = torch.bincount(group, minlength=len(videos))
     totals = shares.new_zeros(len(videos), shares.shape[1]).index_add_(0, group, shares)
     return MergedViews(video=videos, scores=totals / num_views[:, None], num_views=num_views)
+
+
+def _groups(values: Tensor, dim: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the different values in ascending order, and the number of each one's group."""
+    found = values.unique(dim=dim, return_inverse=True)  # pyright: ignore
+    return cast("tuple[Tensor, Tensor]", found)
 
 
 def best_classes(scores: Float[Tensor, "v k"], count: int) -> Int[Tensor, "v c"]:

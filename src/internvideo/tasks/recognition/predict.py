@@ -1,4 +1,4 @@
-"""What a classifier says of a user's videos: its own classes, or some of them."""
+"""Naming what is in a user's videos, with the classes of a classifier."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
+from internvideo.evaluation.answer import Partial
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.timeline import ActionTimeline
-from internvideo.evaluation.videos import Cut, Partial, label_timelines, label_videos
+from internvideo.evaluation.videos import Cut, label_timelines, label_videos
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["ClassNamer", "predict"]
+__all__ = ["ClassNamer", "name_videos", "predict"]
 
 
 class ClassNamer(Answerer[Classification]):
-    """Names what is in a video, with classes of a classifier.
-
-    Args:
-        model: the classifier.
-        protocol: how a video is looked at.
-        labels: some of the classes; None is all.
+    """Names what is in a video, with some (`labels`) or all of the classes of a classifier.
 
     Raises:
         UnknownNameError: a label is not one of the classes.
@@ -51,15 +48,18 @@ class ClassNamer(Answerer[Classification]):
     def answer(self, batch: Batch) -> list[Classification]:
         """Return the classes of each video; the softmax is averaged over its views."""
         described = self.protocol.describe()
-        found = []
-        for video, shares in batch.each(lambda clips: _softmax(self.network, clips)):
-            chosen = shares.mean(dim=0)[self.chosen].tolist()
+        found: list[Classification] = []
+        for video, shares in batch.each(self._probabilities):
+            chosen = as_list(shares.mean(dim=0)[self.chosen])
             found.append(
                 Classification.from_scores(
                     video.name, self.labels, chosen, chosen, model=self.name, protocol=described
                 )
             )
         return found
+
+    def _probabilities(self, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
+        return self.network(clips).float().softmax(dim=1)
 
 
 def predict(
@@ -87,34 +87,44 @@ def predict(
 ) -> Iterator[Classification | ActionTimeline | Partial | VideoError]:
     """Name the actions in videos, with the classes of the model.
 
+    The default model, videomae-nano, ships with the package and knows the 28 actions of the
+    procedural world only; for real videos name a classifier.
+
     The model looks at each video in the way that it was made for: so many clips and crops, whose
     answers are averaged. With --stream, the video is cut into windows that are answered one after
     the other while it is decoded; in the table, neighbours with the same answer are one row. Memory
     does not grow with the length of the video.
 
-    Args:
-        model: a classifier.
-        videos: what a user calls a video; those that cannot be read give their error.
-        labels: some of the classes.
-        top_k: best answers for each video or window.
-        stream: answer window by window.
-        window: see `Cut`; this and the next for `stream` only.
-        stride: see `Cut`.
-        in_frames: see `Cut`.
-
     Raises:
         ConfigError: not a classifier, or an impossible value.
     """
-    namer = ClassNamer(model, model.protocol, labels)
+    return name_videos(
+        ClassNamer(model, model.protocol, labels), videos, model=model.name, top_k=top_k,
+        stream=stream, window=window, stride=stride, in_frames=in_frames,
+    )  # fmt: skip
+
+
+def name_videos(
+    answerer: Answerer[Classification],
+    videos: Iterable[AnyVideo],
+    *,
+    model: str,
+    top_k: int,
+    stream: bool,
+    window: float | None,
+    stride: float | None,
+    in_frames: bool,
+) -> Iterator[Classification | ActionTimeline | Partial | VideoError]:
+    """Yield the labels of videos as `predict` does, from whatever names them.
+
+    Raises:
+        ConfigError: options of a stream without one.
+    """
     cut = Cut(window=window, stride=stride, in_frames=in_frames)
-    if not stream:
-        cut.refuse()
-        return label_videos(namer, videos, top_k=top_k)
-    return label_timelines(namer, videos, cut, model=model.name, top_k=top_k)
-
-
-def _softmax(network: nn.Module, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
-    return network(clips).float().softmax(dim=1)
+    if stream:
+        return label_timelines(answerer, videos, cut, model=model, top_k=top_k)
+    cut.refuse()
+    return label_videos(answerer, videos, top_k=top_k)
 
 
 def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from internvideo.config import Fraction, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.recognition.supervised import class_label
@@ -26,7 +27,7 @@ __all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build"]
 
 @config_class
 class ProbeConfig:
-    """Action recognition on a frozen encoder: what do its features already tell?"""
+    """Action recognition on a frozen encoder: how much do its features already know?"""
 
     kind: Literal["probe"] = "probe"
     head: Literal["linear", "attentive"] = "linear"
@@ -41,7 +42,7 @@ def _no_frames() -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSample(Sample):
-    """A clip of which only the frozen encoder's features are left; it has no frames.
+    """A clip reduced to the features of the frozen encoder; it has no frames.
 
     Attributes:
         features: "d" or "n d", as `ProbeClassifier.features` gives them.
@@ -52,13 +53,7 @@ class FeatureSample(Sample):
 
 
 class ProbeRecognition(TrainableTask[ProbeClassifier]):
-    """Trains the head of a `ProbeClassifier` on clips with a class each.
-
-    Args:
-        model: the frozen encoder with its head.
-        preprocessing: frames per clip, resolution and pixel statistics.
-        config: of the task; its head is that of the model.
-    """
+    """Trains the head of a `ProbeClassifier` on clips with a class each."""
 
     def __init__(
         self, model: ProbeClassifier, preprocessing: Preprocessing, config: ProbeConfig
@@ -77,7 +72,7 @@ class ProbeRecognition(TrainableTask[ProbeClassifier]):
         label = torch.tensor(class_label(sample, self.model.config.num_classes))
         if isinstance(sample, FeatureSample) and sample.features is not None:
             return [{"features": sample.features, "label": label}]
-        clip = self.preprocessing.resize(torch.from_numpy(sample.frames))
+        clip = self.preprocessing.resize(from_numpy(sample.frames))
         return [{"video": clip, "label": label}]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -94,12 +89,7 @@ class ProbeRecognition(TrainableTask[ProbeClassifier]):
 
 
 def build(config: ProbeConfig, parts: Parts) -> ProbeRecognition:
-    """Build the task of a recipe; the frozen encoder has the weights of `init`.
-
-    Raises:
-        ConfigError: a section that a probe does not use, or fields of the head in `model`.
-        CheckpointError: the weights of `init` do not fit.
-    """
+    """Build the task of a recipe; the frozen encoder has the weights of `init`."""
     parts.refuse("augmentation", "init_labels")
     head = {"head": config.head, "batch_norm": config.batch_norm, "num_heads": config.num_heads}
     if twice := head.keys() & parts.model.keys():

@@ -21,6 +21,7 @@ from torch import Tensor
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.classifier import VideoClassifier
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.tasks.parts import Parts
@@ -33,12 +34,7 @@ from internvideo.zoo.labels import k710_rows
 from internvideo.zoo.load import load_model
 from internvideo.zoo.transfer import load_encoder_weights
 
-__all__ = [
-    "SupervisedConfig",
-    "SupervisedRecognition",
-    "build",
-    "class_label",
-]
+__all__ = ["SupervisedConfig", "SupervisedRecognition", "build", "class_label"]
 
 _K710_CLASSES = 710
 
@@ -66,14 +62,7 @@ class SupervisedConfig:
 
 
 class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifier]):
-    """Trains a classifier of videos on clips with a class each.
-
-    Args:
-        model: the classifier.
-        preprocessing: frames per clip, resolution and pixel statistics.
-        config: losses and mixing.
-        augmentation: of the training clips; None resizes them as the protocol does.
-    """
+    """Trains a classifier of videos on clips with a class each."""
 
     def __init__(
         self,
@@ -96,7 +85,7 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
             DataError: the sample has no label, or one outside the classes of the model.
         """
         label = torch.tensor(class_label(sample, self.model.config.num_classes))
-        frames = torch.from_numpy(sample.frames)
+        frames = from_numpy(sample.frames)
         return [
             {**self.input.prepare(frames, rng), "label": label} for _ in range(self.config.repeats)
         ]
@@ -134,12 +123,7 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
 
 
 def build(config: SupervisedConfig, parts: Parts) -> SupervisedRecognition:
-    """Build the task of a recipe; its classifier starts from `init`.
-
-    Raises:
-        ConfigError: `init_labels` without a Kinetics-710 head to take rows of.
-        CheckpointError: the weights of `init` do not fit.
-    """
+    """Build the task of a recipe; its classifier starts from `init`."""
     model = parts.build_model()
     if parts.init_labels is None:
         parts.start_encoder(model)
@@ -153,7 +137,7 @@ def build(config: SupervisedConfig, parts: Parts) -> SupervisedRecognition:
 def _start_with_head(
     model: VideoClassifier | UniFormerV2Classifier, init: str | None, labels: str
 ) -> None:
-    """Start a classifier from a Kinetics-710 one, whose head gives its rows of these labels."""
+    """Start a classifier from a Kinetics-710 one, and its head from the rows of these labels."""
     rows = k710_rows(labels)
     if init is None:
         raise ConfigError("init_labels keeps the head of `init`, but the recipe has no init")

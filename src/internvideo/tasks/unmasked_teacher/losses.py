@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.wordpiece import WordPieceTokenizer
 
 __all__ = [
@@ -76,8 +77,7 @@ def draw_negatives(
 ) -> Negatives:
     """Draw a hard negative for every text and for every video.
 
-    Nothing makes the host wait. In a batch without any other id there is none to draw: see
-    `matching_labels`.
+    Nothing makes the host wait. A batch of one id has no negatives: see `matching_labels`.
 
     Args:
         similarity: of the videos (rows) and the texts of this process, over the temperature.
@@ -126,9 +126,7 @@ def hide_words(
     masked = hidden & (kind < _SHARE_MASKED)
     random = hidden & ~masked & (kind < _SHARE_MASKED + _SHARE_RANDOM)
     read = np.where(masked, tokenizer.special_id("[MASK]"), np.where(random, anything, ids))
-    return HiddenWords(
-        tokens=torch.from_numpy(read), words=torch.from_numpy(np.where(hidden, ids, IGNORED))
-    )
+    return HiddenWords(tokens=from_numpy(read), words=from_numpy(np.where(hidden, ids, IGNORED)))
 
 
 def word_loss(logits: Float[Tensor, "b l v"], words: Int[Tensor, "b l"]) -> Float[Tensor, ""]:

@@ -24,6 +24,7 @@ from torch import Tensor
 from internvideo.config import NonNegative, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.contract import VideoFeatures
 from internvideo.models.tokenizer import clean_caption
@@ -39,17 +40,12 @@ from internvideo.tasks.unmasked_teacher.losses import (
     matching_labels,
     word_loss,
 )
-from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
+from internvideo.tasks.unmasked_teacher.teaching import Teaching
 from internvideo.train.collectives import training_group
 from internvideo.train.contrast import blockwise_contrast, caption_ids
 from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
-from internvideo.video.masks import (
-    PlaceRule,
-    draw_visible_places,
-    flat_places,
-    num_visible_places,
-)
+from internvideo.video.masks import PlaceRule, draw_visible_places, flat_places, num_visible_places
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.world import vocabulary as world_words
@@ -87,7 +83,11 @@ class UMTMultimodalConfig:
     bert: str | None = Field(
         default=None, description="a plain BERT from which the text tower starts: file or directory"
     )
-    mask: PlaceRule = Field(default="attention", description="how the visible places are drawn")
+    mask: PlaceRule = Field(
+        default="attention",
+        description="how the visible places are drawn; with tube a caption is compared with each "
+        "frame, else with the mean of all visible places",
+    )
     video_mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.8, description="share of the places of a frame that is hidden from the student"
     )
@@ -103,15 +103,7 @@ class UMTMultimodalConfig:
 class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
     """Trains a `UMTMultimodal` on captioned clips and images (clips of one frame).
 
-    The teacher is the one that the model holds, or else a given one that is no part of the module:
-    it has nothing to train, and neither checkpoints nor saved models need it.
-
-    Args:
-        model: the two towers and their fusion.
-        preprocessing: frames per clip, resolution and pixel statistics, for student and teacher.
-        config: masks, layers and losses.
-        teacher: for a model without one of its own; None makes a task that can hold weights.
-        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
+    `teaching` holds the given teacher, outside of the module, or else that of the model.
 
     Raises:
         ConfigError: losses that the model has no head for, or teacher and student that do not fit
@@ -128,32 +120,20 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
-        _check_heads(config.weights, model)
+        if config.weights.uta and model.vision_encoder.clip_decoder is None:
+            raise ConfigError("task.weights.uta needs model.alignment: true, or must be 0")
+        if config.weights.mlm and model.text_encoder.cls is None:
+            raise ConfigError("task.weights.mlm needs model.text.masked_lm: true, or must be 0")
         self.model = model
         self.preprocessing = preprocessing
         self.config = config
         self.input = TrainingInput(preprocessing, augmentation)
-        teacher = teacher or model.clip_teacher
-        self._teaching = (
-            None
-            if teacher is None
-            else Teaching(
-                teacher,
-                target_width=model.config.vision.target_width,
-                num_targets=model.config.vision.num_targets,
-                interval=config.teacher_interval,
-                key="model.vision",
-            )
+        self.teaching = Teaching(
+            teacher or model.clip_teacher,
+            model.config.vision,
+            interval=config.teacher_interval,
+            key="model.vision",
         )
-
-    @property
-    def teacher(self) -> CLIPTeacher:
-        """The frozen teacher.
-
-        Raises:
-            ConfigError: neither the model nor the task has one.
-        """
-        return of_task(self._teaching).teacher
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return frames "t h w c", token ids, the same with hidden words, and an id of the caption.
@@ -164,7 +144,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         if not sample.caption:
             raise DataError("a clip without a caption cannot be used for training with text")
         caption = clean_caption(sample.caption)
-        row = self.input.prepare(torch.from_numpy(sample.frames), rng)
+        row = self.input.prepare(from_numpy(sample.frames), rng)
         row["tokens"] = self.model.tokenizer(caption)[0]
         row["caption_id"] = caption_ids([caption])[0]
         if self.config.weights.mlm:
@@ -181,15 +161,10 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         ratio = config.image_mask_ratio if video.shape[2] == 1 else config.video_mask_ratio
         if not ratio and not config.weights.uta:
             return self.losses(video, batch)
-        seen = self.observe(video)
+        seen = self.teaching.observe(video)
         num_visible = num_visible_places(seen.attention.shape[2], ratio)
         places = draw_visible_places(seen.attention, num_visible, rule=config.mask)
         return self.losses(video, batch, seen, places)
-
-    def observe(self, video: Float[Tensor, "b c t y x"]) -> Observation:
-        """Let the teacher look at normalised clips, see `Teaching.observe`."""
-        patch_size = self.model.config.encoder.patch_size
-        return of_task(self._teaching).observe(video, patch_size=patch_size)
 
     def losses(
         self,
@@ -209,7 +184,8 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
             places: which places of each frame stay visible.
             negatives: partners for the matching; None draws them.
         """
-        model, weights, parts = self.model, self.config.weights, {}
+        model, weights = self.model, self.config.weights
+        parts: dict[str, Tensor] = {}
         visible = None
         if seen is not None and places is not None:
             visible = flat_places(places, seen.attention.shape[2])
@@ -218,9 +194,11 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
             if seen is None or places is None or visible is None:
                 raise ConfigError("task.weights.uta needs what the teacher saw, and the places")
             answers = model.vision_encoder.answers(features, visible)
-            parts["uta"] = alignment_loss(answers, self.teacher.targets(seen, places))
+            parts["uta"] = alignment_loss(answers, self.teaching.teacher.targets(seen, places))
         text, ids = model.read(batch["tokens"]), batch["caption_id"]
-        of_video = model.project_video(model.vision_encoder.pool(features)).mean(dim=1)
+        # Under a tube mask the published code keeps a vector of each frame, else one of the clip.
+        pooled = model.vision_encoder.pool(features, by_frame=self.config.mask == "tube")
+        of_video = model.project_video(pooled).mean(dim=1)
         of_text = F.normalize(model.project_text(text).float(), dim=-1)
         temperature = model.temperature()
         contrast = blockwise_contrast(
@@ -242,11 +220,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         return {"loss": total, **parts, "accuracy": contrast.accuracy}
 
     def _matching_loss(
-        self,
-        features: VideoFeatures,
-        text: TextTokens,
-        ids: Int[Tensor, "b"],
-        negatives: Negatives,
+        self, features: VideoFeatures, text: TextTokens, ids: Int[Tensor, "b"], negatives: Negatives
     ) -> Float[Tensor, ""]:
         video = features.tokens
         videos = torch.cat([video, video[negatives.video], video])
@@ -260,16 +234,12 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
 
 
 def build(config: UMTMultimodalConfig, parts: Parts) -> UMTMultimodalPretraining:
-    """Build the task of a recipe; the towers start from `init`, the text tower from `bert`.
-
-    Raises:
-        ConfigError: losses, teacher and model that do not fit together.
-        CheckpointError: weights that cannot be read, or do not fit.
-    """
+    """Build the task of a recipe; the towers start from `init`, the text tower from `bert`."""
     parts.refuse("init_labels")
     fields: dict[str, Any] = {}
     if isinstance(vocabulary := parts.model.get("vocabulary"), str):
-        pieces = _word_pieces(vocabulary)
+        is_world = vocabulary == "world"
+        pieces = SPECIAL_TOKENS + world_words() if is_world else read_vocabulary(vocabulary)
         text = {**parts.model.get("text", {}), "vocab_size": len(pieces)}
         fields = {"vocabulary": list(pieces), "text": text}
     model = parts.build_model(fields)
@@ -283,18 +253,3 @@ def build(config: UMTMultimodalConfig, parts: Parts) -> UMTMultimodalPretraining
     return UMTMultimodalPretraining(
         model, parts.preprocessing, config, teacher=teacher, augmentation=parts.augmentation
     )
-
-
-def _word_pieces(vocabulary: str) -> tuple[str, ...]:
-    """Return the pieces of a `vocab.txt`, or the words of the procedural world as pieces."""
-    if vocabulary != "world":
-        return read_vocabulary(vocabulary)
-    return SPECIAL_TOKENS + world_words()
-
-
-def _check_heads(weights: LossWeights, model: UMTMultimodal) -> None:
-    """Refuse losses that the model has no head for."""
-    if weights.uta and model.vision_encoder.clip_decoder is None:
-        raise ConfigError("task.weights.uta needs model.alignment: true, or must be 0")
-    if weights.mlm and model.text_encoder.cls is None:
-        raise ConfigError("task.weights.mlm needs model.text.masked_lm: true, or must be 0")

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
@@ -20,18 +19,14 @@ from torch import Tensor
 from internvideo.config import Fraction, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
+from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
 from internvideo.models.unmasked_teacher import AlignmentLoss, UnmaskedTeacher, alignment_loss
 from internvideo.tasks.parts import Parts
-from internvideo.tasks.unmasked_teacher.teaching import Teaching, of_task
+from internvideo.tasks.unmasked_teacher.teaching import Teaching
 from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
-from internvideo.video.masks import (
-    PlaceRule,
-    draw_visible_places,
-    flat_places,
-    num_visible_places,
-)
+from internvideo.video.masks import PlaceRule, draw_visible_places, flat_places, num_visible_places
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.zoo import load_clip_teacher
@@ -60,17 +55,7 @@ class UnmaskedTeacherConfig:
 
 
 class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
-    """Trains an `UnmaskedTeacher` student.
-
-    The teacher is no part of the module: it has nothing to train, every process keeps all of it,
-    and neither checkpoints nor saved models hold it. It follows the clips to their device.
-
-    Args:
-        model: the student.
-        teacher: None makes a task that can hold weights, but not train.
-        preprocessing: frames per clip, resolution and pixel statistics, for student and teacher.
-        config: masks, layers and loss.
-        augmentation: how a training clip is cropped; None resizes as `preprocessing` says.
+    """Trains an `UnmaskedTeacher` student; `teaching` holds its teacher, outside of the module.
 
     Raises:
         ConfigError: teacher and student do not fit together, or the mask leaves nothing hidden.
@@ -96,59 +81,31 @@ class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
                 f"task.mask_ratio {config.mask_ratio} of the {places} places of a frame hides none "
                 "or all"
             )
-        self._teaching = (
-            None
-            if teacher is None
-            else Teaching(
-                teacher,
-                target_width=model.config.target_width,
-                num_targets=model.config.num_targets,
-                interval=config.teacher_interval,
-            )
-        )
-
-    @property
-    def teacher(self) -> CLIPTeacher:
-        """The frozen teacher.
-
-        Raises:
-            ConfigError: the task was built without one.
-        """
-        return of_task(self._teaching).teacher
+        self.teaching = Teaching(teacher, model.config, interval=config.teacher_interval)
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
-        """Return the frames "t h w c"; which places stay visible the teacher says on the device."""
-        return [self.input.prepare(torch.from_numpy(sample.frames), rng)]
+        """Return the frames "t h w c"; the teacher chooses the visible places on the device."""
+        return [self.input.prepare(from_numpy(sample.frames), rng)]
 
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the distance of student and teacher at the visible places."""
         video = self.input.finish(batch)
-        seen = self.observe(video)
+        seen = self.teaching.observe(video)
         num_visible = num_visible_places(seen.attention.shape[2], self.config.mask_ratio)
         places = draw_visible_places(seen.attention, num_visible, rule=self.config.mask)
         return {"loss": self.align(video, seen, places)}
-
-    def observe(self, video: Float[Tensor, "b c t y x"]) -> Observation:
-        """Let the teacher look at normalised clips, see `Teaching.observe`."""
-        patch_size = self.model.config.encoder.patch_size
-        return of_task(self._teaching).observe(video, patch_size=patch_size)
 
     def align(
         self, video: Float[Tensor, "b c t y x"], seen: Observation, places: Int[Tensor, "b t v"]
     ) -> Float[Tensor, ""]:
         """Return the loss of the student that sees only `places` of each frame."""
-        targets = self.teacher.targets(seen, places)
+        targets = self.teaching.teacher.targets(seen, places)
         answers = self.model(video, flat_places(places, seen.attention.shape[2]))
         return alignment_loss(answers, targets, self.config.loss)
 
 
 def build(config: UnmaskedTeacherConfig, parts: Parts) -> UnmaskedTeacherPretraining:
-    """Build the task of a recipe; the student's encoder starts from `init`.
-
-    Raises:
-        ConfigError: teacher and student do not fit together.
-        CheckpointError: weights that cannot be read, or do not fit.
-    """
+    """Build the task of a recipe; the student's encoder starts from `init`."""
     parts.refuse("init_labels")
     model = parts.build_model()
     teacher = load_clip_teacher(config.teacher) if parts.with_weights else None

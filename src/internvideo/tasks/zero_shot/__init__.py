@@ -1,4 +1,4 @@
-"""Zero-shot recognition: classes that a model is only told in words.
+"""Zero-shot recognition: classes that a model knows from words alone.
 
 prompting    from class names to sentences
 classifier   from the cosines of a video with sentences to the score of a class

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError
+from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.ranking import top_k_accuracy
@@ -105,12 +106,12 @@ class ZeroShotClassifier(Answerer[Classification]):
             put into evaluation mode.
         protocol: how a video becomes clips, from the model's card.
         prompts: the sentences of each class, see `prompting.class_prompts`.
-        ensemble: how the sentences of a class are joined, see the module's docstring.
+        ensemble: how the sentences of a class are combined, see the module's docstring.
         renormalize: see `class_embeddings`; for "cosine" only.
         logit_scale: factor of the cosines in front of the softmax; None is the model's own
             1 / temperature, the official demo of ViCLIP has 100.
         name: name of the model, for the results.
-        warned: unknown words that the user was warned of.
+        warned: unknown words of earlier warnings.
 
     Raises:
         ConfigError: the ensemble "probability" with classes of different numbers of sentences.
@@ -142,7 +143,7 @@ class ZeroShotClassifier(Answerer[Classification]):
         warn_of_unknown_words(model, texts, name=name, warned=set() if warned is None else warned)
 
     def _weights(self, *, renormalize: bool) -> Float[Tensor, "*p k e"]:
-        """Return one vector a class, or for the ensemble of probabilities one a sentence."""
+        """Return one vector per class, or one per sentence for the ensemble of probabilities."""
         if self.ensemble == "cosine":
             return class_embeddings(self.model, self.prompts, renormalize=renormalize)
         counts = {len(sentences) for sentences in self.prompts.values()}
@@ -152,14 +153,12 @@ class ZeroShotClassifier(Answerer[Classification]):
                 "the ensemble 'probability' needs equally many for each class; use 'cosine'"
             )
         texts = [text for turn in zip(*self.prompts.values(), strict=True) for text in turn]
-        return embed_sentences(self.model, texts).unflatten(0, (-1, len(self.labels)))
+        rows = embed_sentences(self.model, texts)
+        return rows.reshape(-1, len(self.labels), rows.shape[1])
 
     @torch.no_grad()
     def scores(self, clips: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:
-        """Return the mean cosine of each clip with the sentences of each class, or its probability.
-
-        Which of the two is told by `ensemble`.
-        """
+        """Return the score of each class: by `ensemble`, its mean cosine or its probability."""
         videos = self.model.encode_video(clips.to(self.weights.device)).float()
         if self.ensemble == "cosine":
             return videos @ self.weights.T
@@ -175,16 +174,15 @@ class ZeroShotClassifier(Answerer[Classification]):
     def answer(self, batch: Batch) -> list[Classification]:
         """Return the classes of each video; the scores of several views are averaged."""
         described = self.protocol.describe()
-        found = []
+        found: list[Classification] = []
         for video, views in batch.each(self.scores):
             scores = views.mean(dim=0)
-            shares = self.probabilities(scores)
             found.append(
                 Classification.from_scores(
                     video.name,
                     self.labels,
-                    scores.tolist(),
-                    shares.tolist(),
+                    as_list(scores),
+                    as_list(self.probabilities(scores)),
                     model=self.name,
                     protocol=described,
                 )

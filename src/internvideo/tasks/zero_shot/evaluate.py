@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 
@@ -111,12 +111,7 @@ def _world(data: AnnotatedData) -> LabelledVideos:
 
 
 class SentencePredictor(Answerer[VideoPrediction]):
-    """Ranks the true class of a video among classes that are told in sentences.
-
-    Args:
-        classifier: the model, its protocol, and the sentences.
-        source: whose labels count them.
-    """
+    """Ranks the true class of a video, which `source` has, among classes in sentences."""
 
     def __init__(self, classifier: ZeroShotClassifier, source: EvaluationSource) -> None:
         super().__init__(classifier.network, classifier.protocol)
@@ -125,19 +120,17 @@ class SentencePredictor(Answerer[VideoPrediction]):
 
     def answer(self, batch: Batch) -> list[VideoPrediction]:
         """Return the classes of each video by their score, averaged over its views."""
-        found = []
+        found: list[VideoPrediction] = []
         for video, views in batch.each(self.classifier.scores):
             scores = views.mean(dim=0)
             found.append(
-                VideoPrediction.from_order(
+                VideoPrediction.of(
+                    video,
+                    self.source.label(video.index),
                     # Of equal scores the last class comes first, as in the reference.
-                    scores.argsort(stable=True).flip(0).tolist(),
-                    self.classifier.probabilities(scores).tolist(),
-                    scores.tolist(),
-                    index=video.index,
-                    video=video.name,
-                    label=cast(int, self.source.label(video.index)),
-                    num_views=len(views),
+                    order=scores.argsort(stable=True).flip(0),
+                    shares=self.classifier.probabilities(scores),
+                    scores=scores,
                 )
             )
         return found
@@ -147,7 +140,7 @@ class SentencePredictor(Answerer[VideoPrediction]):
         return VideoPrediction.from_dict(line, with_scores=True)
 
     def identity(self) -> dict[str, Any]:
-        """Return also the sentences of the classes, and how they are joined."""
+        """Add the sentences of the classes, and how they are combined."""
         classes = [[name, *texts] for name, texts in self.classifier.prompts.items()]
         text = json.dumps(classes, ensure_ascii=False)
         return {
@@ -166,37 +159,28 @@ def evaluate(
         str | Path | Sequence[str] | None,
         Option("action16, single, doing, none; 'a clip of {}'; or a file.", flags=("-t",)),
     ] = None,
-    rule: Annotated[Ensemble | None, Option("How the sentences of a class are joined.")] = None,
+    rule: Annotated[Ensemble | None, Option("How the sentences of a class are combined.")] = None,
 ) -> ZeroShotReport:
-    """Measure how well a model recognises classes that it is told in words.
+    """Measure how well a model recognises classes that it knows from words alone.
 
-    The classes come from --labels: a file of one a line in the order of their numbers, or a json
+    The classes come from --labels: a file of one per line in the order of their numbers, or a JSON
     object from the name in the data to a label, or to sentences, in any language. A file of
-    --templates has a sentence a line, with {} for the label.
+    --templates has a sentence per line, with {} for the label.
 
-    Args:
-        model: with a text tower, and with the protocol to use.
-        videos: from `open_labelled`.
-        loop: how the evaluation runs.
-        templates: sentences around the class names, see `prompting.find_templates`. None is
-            "action16" around English names, and nothing around names in another script or around
-            descriptions; the world has sentences of its own.
-        rule: how the sentences of a class are joined; None is the rule of the model's family.
+    The default templates are "action16" around English names, and none around names in another
+    script or around descriptions; the world has sentences of its own. The default rule is that of
+    the model's family.
 
     Raises:
         DataError: no videos, or a label that is not one of the classes.
-        ConfigError: no text tower, unusable labels or templates, or the folder holds another
+        ConfigError: no text tower, unusable labels or templates, or the folder belongs to another
             evaluation.
     """
     videos.source.check_labels(len(videos.labels))  # before the text tower reads all sentences
     family = prompt_rule(model.architecture)
     prompts, described = _prompts(videos, templates, clean=family.clean)
     classifier = ZeroShotClassifier(
-        model.two_towers,
-        model.protocol,
-        prompts,
-        ensemble=rule or family.ensemble,
-        name=model.name,
+        model.two_towers, model.protocol, prompts, ensemble=rule or family.ensemble, name=model.name
     )
     answered = loop.run(SentencePredictor(classifier, videos.source), videos.source)
     predictions, failures = answered_and_failures(answered)
@@ -243,7 +227,7 @@ def _prompts(
 
 
 def _agreeing(names: tuple[str, ...], others: tuple[str, ...] | None, data: str) -> tuple[str, ...]:
-    """Return the names of a label map; the data must not number its classes in another way."""
+    """Return the names of a label map, refusing data that number their classes differently."""
     if others is not None and tuple(others) != names:
         raise ConfigError(
             f"{data} names {len(others)} classes, the label map {len(names)}, and they are not the "

@@ -1,4 +1,4 @@
-"""Which of a user's sentences fits a video best."""
+"""Finding the sentence that fits a user's video best."""
 
 from __future__ import annotations
 
@@ -26,13 +26,7 @@ def sentence_classifier(
     *,
     warned: set[str] | None = None,
 ) -> ZeroShotClassifier:
-    """Return what classifies videos by these labels, by the rule of the model's family.
-
-    Args:
-        model: with a text tower, and with the protocol to use.
-        labels: any sentences.
-        templates: sentences around each label, see `find_templates`.
-        warned: unknown words that the user was warned of.
+    """Return a classifier of videos by these labels, by the rule of the model's family.
 
     Raises:
         ConfigError: no text tower, no labels, or unusable ones.
@@ -77,13 +71,6 @@ def predict(
 
     The probabilities are shares among the labels that you give, so give at least two: they say
     which fits best, never that one is true.
-
-    Args:
-        model: with a text tower.
-        videos: what a user calls a video; those that cannot be read give their error.
-        labels: any sentences.
-        templates: sentences around each label.
-        top_k: best answers that are kept; None is all.
 
     Raises:
         ConfigError: no text tower, no labels, or unusable ones.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from internvideo.errors import ConfigError, DataError, UnknownNameError, did_you_mean
 from internvideo.models.tokenizer import clean_caption
@@ -81,19 +81,22 @@ def find_templates(templates: str | Path | Sequence[str]) -> tuple[str, ...]:
         found = tuple(templates)
     if not found:
         raise ConfigError("no templates: give at least one sentence with {} for the class name")
-    if wrong := [template for template in found if "{}" not in template]:
-        where = f"{templates}: " if isinstance(templates, str | Path) else ""
-        raise ConfigError(f"{where}template {wrong[0]!r} has no {{}} for the class name")
+    _check(found, f"{templates}: " if isinstance(templates, str | Path) else "")
     return found
+
+
+def _check(templates: Sequence[str], where: str = "") -> None:
+    """Refuse templates without a place for the class."""
+    if wrong := [template for template in templates if "{}" not in template]:
+        raise ConfigError(f"{where}template {wrong[0]!r} has no {{}} for the class name")
 
 
 def _read_templates(path: Path) -> tuple[str, ...]:
     text = _text_of(path, "templates")
     if path.suffix == ".json":
-        content = _json_of(path, text)
-        if not isinstance(content, list) or not all(isinstance(each, str) for each in content):
+        if (sentences := _sentences(_json_of(path, text))) is None:
             raise DataError(f"{path}: expected a json list of sentences with {{}} for the class")
-        return tuple(content)
+        return sentences
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -112,8 +115,7 @@ def class_prompts(
         ConfigError: no classes, a repeated or empty name, two names that cleaning makes equal, or a
             template without `{}`.
     """
-    if wrong := [template for template in templates if "{}" not in template]:
-        raise ConfigError(f"template {wrong[0]!r} has no {{}} for the class name")
+    _check(templates)
     prompts: dict[str, tuple[str, ...]] = {}
     owner: dict[tuple[str, ...], str] = {}
     for name in names:
@@ -137,7 +139,7 @@ def class_prompts(
 
 
 def described_classes(path: Path) -> dict[str, tuple[str, ...]] | None:
-    """Return the classes of a json file that describes each in words of its own, else None.
+    """Return the classes of a JSON file that describes each in its own words, else None.
 
     Such a file is an object from the name that the data uses to a label in any language, or to a
     list of sentences: `{"basketball": "打篮球", "c007": ["a man juggles", "somebody juggles"]}`.
@@ -148,22 +150,27 @@ def described_classes(path: Path) -> dict[str, tuple[str, ...]] | None:
     if path.suffix.lower() != ".json":
         return None
     content = _json_of(path, _text_of(path, "labels"))
-    if not isinstance(content, dict) or all(str(number).isdecimal() for number in content.values()):
+    described = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    if all(str(number).isdecimal() for number in described.values()):
         return None  # class numbers
-    classes = {}
-    for name, said in content.items():
-        sentences = [said] if isinstance(said, str) else said
-        if (
-            not isinstance(sentences, list)
-            or not sentences
-            or not all(isinstance(each, str) and each.strip() for each in sentences)
-        ):
+    classes: dict[str, tuple[str, ...]] = {}
+    for name, words in described.items():
+        sentences = _sentences([words] if isinstance(words, str) else words)
+        if not sentences or not all(map(str.strip, sentences)):
             raise DataError(
-                f"{path}: class {name!r} is described by {said!r}; expected a label or a list of "
+                f"{path}: class {name!r} is described by {words!r}; expected a label or a list of "
                 "sentences"
             )
-        classes[name] = tuple(sentences)
+        classes[name] = sentences
     return classes
+
+
+def _sentences(content: Any) -> tuple[str, ...] | None:
+    """Return the texts of a JSON list, or None where it is something else."""
+    if not isinstance(content, list):
+        return None
+    texts = cast("list[Any]", content)
+    return tuple(texts) if all(isinstance(each, str) for each in texts) else None
 
 
 def readable_name(name: str, kind: str) -> str:

@@ -1,4 +1,4 @@
-"""How well a model recognises classes that it was only told in words."""
+"""How well a model recognises classes that it knows from words alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ZeroShotReport(RecognitionReport):
     Attributes:
         templates: which sentences stood for the classes.
         sentences: some of them, for the first class.
-        ensemble: how the sentences of a class were joined: "cosine" or "probability".
+        ensemble: how the sentences of a class were combined: "cosine" or "probability".
         dual_softmax: `top1`, `top5` and `avg` after the dual softmax over all videos, see
             `ranking.dual_softmax`; it needs all of them at once, so it is no number for one video.
     """
@@ -31,7 +31,7 @@ class ZeroShotReport(RecognitionReport):
     templates: str = ""
     sentences: tuple[str, ...] = ()
     ensemble: str = "cosine"
-    dual_softmax: Mapping[str, float] = field(default_factory=dict)
+    dual_softmax: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def average(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from torch import Tensor
@@ -61,15 +62,16 @@ def _infer_classifier(shapes: Shapes, base: Any) -> UMTClassifierConfig:
 
 def _stored_grid(
     table: tuple[int, ...], base: UMTClassifierConfig, *, patch: int
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Return the frames and pixels that a stored position table is made for.
 
     Of the pairs with that many tokens: the one with the pixels of the base, or else its frames.
     """
     tokens = table[1] if len(table) == 3 else 0
-    a_frame = (base.image_size // patch) ** 2
+    a_frame = prod(side // patch for side in base.frame_size)
     side = round((tokens / base.num_frames) ** 0.5)
-    if tokens == base.num_frames * side**2 and side:
+    square = isinstance(base.image_size, int)
+    if square and tokens == base.num_frames * side**2 and side:
         return {"image_size": side * patch, "num_frames": base.num_frames}
     if tokens and tokens % a_frame == 0:
         return {"image_size": base.image_size, "num_frames": tokens // a_frame}

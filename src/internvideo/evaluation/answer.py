@@ -1,0 +1,60 @@
+"""What answers about a user's videos have in common: JSON, and the frame of their table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Partial", "VideoAnswer"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoAnswer:
+    """What a model says about one video.
+
+    Attributes:
+        video: name or path of the video.
+        model: name of the model.
+        protocol: how the video was looked at: frames, sampling, crops.
+    """
+
+    video: str
+    model: str = ""
+    protocol: str = ""
+
+    def contents(self) -> dict[str, Any]:
+        """Return the answer itself as plain data."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: the video, the model, the protocol, and the answer itself."""
+        header = {"video": self.video, "model": self.model, "protocol": self.protocol}
+        return {**header, **self.contents()}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def empty_table(self) -> Table:
+        """Return a table with the video above and the model and protocol below."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        source = ", ".join(part for part in (self.model, self.protocol) if part)
+        return Table(title=escape(self.video), caption=escape(source) or None)
+
+
+class Partial(NamedTuple):
+    """A part of an answer that is known before the whole; the whole follows.
+
+    Attributes:
+        video: what it is about.
+        answer: the part; as text it is one line.
+    """
+
+    video: str
+    answer: Any
