@@ -32,7 +32,7 @@ FIR_SENTENCES = {
     "falling": "a person falls to the floor",
     "falled": "a person lies on the floor",
 }
-FRAMES = 8
+FRAMES = 4  # of each segment under the ceiling camera
 
 
 def recall(similarity: Tensor, k: int) -> float:
@@ -84,7 +84,9 @@ def fir(model: iv.VideoModel, data: Path) -> Iterator[tuple[str, float, float]]:
     names = sorted({label for labels in truth.values() for label in labels})
     tests = truth["validation"]
     most = 100 * Counter(tests).most_common(1)[0][1] / len(tests)
-    vectors = torch.stack([model.embed_video_batch(clip[None])[0] for clip in clips["validation"]])
+    short = dataclasses.replace(model.preprocessing, num_frames=FRAMES)
+    model = model.with_preprocessing(short)
+    vectors = model.embed_video_batch(torch.stack(clips["validation"]))
     words = model.embed_text([FIR_SENTENCES.get(name, name) for name in names])
     answers = [names[best] for best in (vectors @ words.T).argmax(dim=1).tolist()]
     shown = "fir: action by sentences (beside it: always the most frequent)"
@@ -104,11 +106,9 @@ def _probe(model: iv.VideoModel, clips: dict[str, list[Tensor]], labels: list[st
     features = {}
     with torch.no_grad():
         for part, several in clips.items():
-            rows = [
-                model.model.forward_features(model.preprocessing.transform(clip)[None]).pool()[0]
-                for clip in several
-            ]
-            features[part] = torch.stack(rows).numpy()
+            views = [model.preprocessing.transform(clip)[None] for clip in several]
+            rows = [model.model.forward_features(view).pool() for view in views]
+            features[part] = torch.cat(rows).numpy()
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
     return probe.fit(features["training"], labels).predict(features["validation"]).tolist()
 
