@@ -151,7 +151,8 @@ EMBEDDED = {
     ),
 }
 MODELS: dict[str, tuple[Any, Mapping[str, Any]]] = {
-    **{kind.id: (kind.model, kind.sizes) for kind in ARCHITECTURES},
+    # (an architecture without sizes is another library's: its configuration says everything)
+    **{kind.id: (kind.model, kind.sizes) for kind in ARCHITECTURES if kind.sizes},
     "uniformerv2": (UniFormerV2, uniformerv2.SIZES),
     "bert": (BertFusionEncoder, bert.SIZES),
     "clip-text": (CLIPTextEncoder, clip_text.SIZES),
