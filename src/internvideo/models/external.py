@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -268,11 +268,11 @@ class ExternalTowers(ExternalEncoder):
     @property
     def tokenizer(self) -> Tokenizer:
         """Turns texts into ids; read from the weights when it is first asked for."""
-        config = self.config.tokenizer
+        config, stored = self.config.tokenizer, cast("Tensor", self.tokenizer_json)
         assert config is not None
         if self._tokenizer is None:
             self._tokenizer = (
-                ExternalTokenizer(bytes(self.tokenizer_json.tolist()), config)
+                ExternalTokenizer(bytes(stored.tolist()), config)
                 if config.num_bytes
                 else CLIPTokenizer(config.context_length)
             )

@@ -140,7 +140,8 @@ class VideoViTConfig:
     @property
     def frame_size(self) -> tuple[int, int]:
         """Rows and columns of pixels of the frames that the model is made for."""
-        return (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
 
     @property
     def position_grid(self) -> tuple[int, int, int]:

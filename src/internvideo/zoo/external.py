@@ -152,7 +152,7 @@ def _of_transformers(source: str, encoder_only: bool) -> External:
     kind, named = config.model_type, (config.architectures or [""])[0]
     is_classifier = named.endswith(("ForVideoClassification", "ForImageClassification"))
     two_towers = kind in IMAGE_TEXT_KINDS
-    cls = library.MODEL_MAPPING.get(type(config), None)
+    cls: Any = library.MODEL_MAPPING.get(type(config), None)
     if is_classifier and not encoder_only:
         cls = getattr(library, named, None)
     seen, whole = config, cls
@@ -179,7 +179,7 @@ def _of_transformers(source: str, encoder_only: bool) -> External:
         width=_width(seen),
         num_frames=protocol.num_frames,
         image_size=protocol.crop_size,
-        num_classes=labels and len(labels),
+        num_classes=len(labels) if labels else None,
         tokenizer=text,
     )
     named_labels = (
@@ -429,7 +429,8 @@ def _open_clip_width(vision: Mapping[str, Any]) -> int:
         import timm
 
         with torch.device("meta"):
-            return timm.create_model(vision["timm_model_name"], num_classes=0).num_features
+            tower: Any = timm.create_model(vision["timm_model_name"], num_classes=0)
+        return tower.num_features
     if isinstance(vision.get("layers"), list | tuple):  # a residual network
         return 32 * vision.get("width", 64)
     return vision.get("width", 768)
@@ -458,7 +459,7 @@ def _open_clip_weights(found: External) -> nn.Module:
 
     from internvideo.models import external_open_clip
 
-    network = external_open_clip.build(found.whole, found.config.settings, None)
+    network: Any = external_open_clip.build(found.whole, found.config.settings, None)
     location = found.location
     if location is None:
         return network
