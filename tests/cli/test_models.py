@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 import tiny
+from internvideo.cli import models as cli
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.viclip_vision import ViCLIPVisionConfig
-from internvideo.zoo import load_model, save_pretrained
+from internvideo.zoo import find_cards, load_model, save_pretrained
 
 CONFIG = ViCLIPConfig(
     vision=ViCLIPVisionConfig(image_size=32, width=64, depth=1, num_heads=1, embed_dim=16),
@@ -86,3 +88,50 @@ def test_what_cannot_be_done_is_one_line(call, folders, tmp_path, arguments, tol
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
     assert told in err
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch) -> Path:
+    """Return a folder that serves as a mirror; the cache is empty."""
+    monkeypatch.setenv("INTERNVIDEO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("INTERNVIDEO_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("INTERNVIDEO_OFFLINE", "1")
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    return folder
+
+
+def test_several_are_downloaded_and_one_that_fails_stops_no_other(call, mirror):
+    (mirror / "viclip-b16-internvid-10m-flt.pth").write_bytes(b"weights")
+    code, out, err = call("models", "download", "viclip-l14", "viclip-b16", "viclip-nano")
+    assert code == 2
+    assert [Path(line).name for line in out.splitlines()] == [
+        "viclip-b16-internvid-10m-flt.pth",
+        "viclip-nano",
+    ]
+    assert err.startswith("error: viclip-l14-internvid-10m-flt: not in the cache")
+    assert len(err.splitlines()) == 1
+    code, out, err = call("models", "download", "viclip-b16", "viclip-b99")
+    assert (code, out) == (2, "")  # nothing is fetched where a name is wrong
+    assert "viclip-b99" in err
+
+
+def test_the_list_begins_with_what_is_on_disk(call, mirror):
+    (mirror / "viclip-b16-internvid-10m-flt.pth").write_bytes(b"weights")
+    rows = [line.split() for line in call("models", "viclip*")[1].splitlines()]
+    names = [row[0] for row in rows if row and row[0].startswith("viclip-")]
+    assert names[:2] == ["viclip-b16-internvid-10m-flt", "viclip-nano"]
+
+
+@pytest.mark.parametrize("columns", [80, 100, 160])
+def test_names_are_whole_at_every_width(call, monkeypatch, columns):
+    monkeypatch.setattr(cli, "stdout_console", lambda *_: Console(width=columns))
+    lines = call("models")[1].splitlines()
+    assert max(map(len, lines)) <= columns
+    words = {word for line in lines for word in line.split()}
+    assert {card.name for card in find_cards()} <= words
+
+
+@pytest.mark.parametrize("name", [card.name for card in find_cards("*l14*")][:5])
+def test_a_card_fits_80_columns(call, name):
+    assert max(map(len, call("models", "show", name)[1].splitlines())) <= 80

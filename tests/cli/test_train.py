@@ -56,7 +56,7 @@ def test_what_cannot_be_trained_is_one_line(tmp_path, capsys, monkeypatch, overr
 def test_a_preempted_run_ends_with_the_code_of_its_signal(
     tmp_path, capsys, monkeypatch, number, code
 ):
-    def stopped(recipe, directory):
+    def stopped(recipe, directory, *, extend):
         raise PreemptedError(7, number)
 
     monkeypatch.setattr("internvideo.recipe.run.run_recipe", stopped)

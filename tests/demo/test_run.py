@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import tiny
 from internvideo.cli.application import run
+from internvideo.demo import run as demo
 from internvideo.demo.run import default_labels, run_demo
 from internvideo.errors import ConfigError
-from internvideo.models.tokenizer import WordTokenizer
+from internvideo.models.tokenizer import CLIPTokenizer, WordTokenizer
+from internvideo.pipeline import load
 from internvideo.video import write_video
 from internvideo.world import ACTIONS, vocabulary
 
@@ -79,8 +82,21 @@ def test_the_command_says_where_the_page_is(model, mine, tmp_path, capsys):
     assert run([*line, "-v", "gone.mp4", "-v", str(mine)]) == 1
 
 
-def test_default_labels_are_sentences_that_the_nano_model_knows():
-    labels = default_labels()
+def test_default_labels_are_sentences_that_the_model_knows(model):
+    labels = default_labels(load(model))
     assert len(set(labels)) == len(ACTIONS)
     tokenizer = WordTokenizer(vocabulary(), 32)
     assert tokenizer.unknown_words(" ".join(labels)) == ()
+    reads_all = SimpleNamespace(tokenizer=CLIPTokenizer())
+    assert "an animal" in default_labels(reads_all)  # type: ignore[arg-type]
+
+
+def test_your_videos_are_shown_to_the_best_model_on_the_machine(mine, tmp_path, monkeypatch):
+    best = tiny.save_viclip(tmp_path / "viclip")
+    monkeypatch.setattr(demo, "load", lambda name, **options: load(
+        best if name == "auto" else name, **options
+    ))  # fmt: skip
+    result = run_demo(tmp_path / "out", videos=[str(mine)], num_clips=28, device="cpu")
+    assert result.report.model == "viclip-nano"
+    assert result.videos[0].answer.model == "viclip"
+    assert "Asked: viclip" in (tmp_path / "out/index.html").read_text("utf-8")

@@ -13,6 +13,7 @@ import internvideo as iv
 from internvideo.cli.application import run
 from internvideo.data import write_world
 from internvideo.errors import ConfigError
+from internvideo.evaluation.data import AnnotatedData
 from internvideo.models.external import ExternalProbe
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import with_external_encoder
@@ -125,10 +126,17 @@ def test_sentences_and_classes_of_external_models(world, tmp_path, capsys):
     assert answer.label == labels[int(cosines.argmax())]
     assert answer.scores == pytest.approx(sorted(cosines[0].tolist(), reverse=True), abs=1e-5)
     assert run(["classify", video, "--model", source, "-l", "a dog", "-l", "a man"]) == 0
-    report = iv.evaluate(towers, str(world / "test.csv"), "zero-shot")
-    assert 0 <= next(iter(report.metrics().values())) <= 100
-    report = iv.evaluate(towers, "world", "multiple-choice", batch_size=4)
-    assert report.metrics()
+    questions = write_world(
+        tmp_path / "questions",
+        4,
+        kind="multiple-choice",
+        world=World(seed=9, size=32, num_frames=16),
+    )
+    asked = AnnotatedData(path=str(questions.annotations[0]))
+    for task, data in (("zero-shot", AnnotatedData(path="world", num_clips=8)),
+                       ("multiple-choice", asked)):  # fmt: skip
+        report = iv.evaluate(towers, data, task)
+        assert 0 <= next(iter(report.metrics().values())) <= 100
     classifier = iv.load(f"hf:{tmp_path / 'classifier'}")
     assert classifier.labels == tuple(f"action {n}" for n in range(5))
     assert classifier.classify(video)

@@ -278,3 +278,15 @@ def test_the_way_that_a_refusal_names_keeps_the_weights(folder, monkeypatch, fin
     assert len(shared) > 5
     for name in shared:
         torch.testing.assert_close(weights[name], started[name], atol=1e-8, rtol=1e-5)
+
+
+def test_a_start_that_moved_or_is_gone_does_not_stop_a_run(folder, monkeypatch):
+    run("runs/first", "evaluation=null", "schedule.steps=1")
+    shutil.copytree("runs/first/model", "weights/start")
+    stop("runs/a", monkeypatch, "init=weights/start")
+    shutil.move("weights", "elsewhere")
+    run("runs/a", "init=elsewhere/start")
+    shutil.rmtree("elsewhere")
+    run("runs/a", "init=weights/start")
+    with pytest.raises(ConfigError, match=r"init was '.*/start', is 'other'"):
+        run("runs/a", "init=other")

@@ -211,7 +211,7 @@ def test_another_bert_is_refused():
     ("changes", "message"),
     [
         ({"width": 15}, "width 15 is not a multiple of num_heads 2"),
-        ({"fusion_layer": 3}, "fusion_layer 3 must leave layers on both sides of it: 1 to 2"),
+        ({"fusion_layer": 4}, "fusion_layer 4 must leave layers below it: 1 to 3"),
         ({"fusion_layer": 0}, "fusion_layer 0"),
         ({"vocab_size": 0}, "vocab_size must be at least 1"),
     ],

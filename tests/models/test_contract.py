@@ -47,6 +47,7 @@ every_build = pytest.mark.parametrize(
         for name, case in MINIATURES.items()
     ],
 )
+PYRAMIDS = ("object-words",)  # their blocks differ in width and grid
 # Tracing through einops' own Python takes two thirds of the time of a compilation.
 torch._dynamo.allow_in_graph(einops.rearrange)
 torch._dynamo.allow_in_graph(einops.repeat)
@@ -155,7 +156,10 @@ def test_features_are_tokens_in_a_grid(kind, config):
     features = model.forward_features(video, layers=(0, -1))
     assert_equal((first, last), features.hidden)
     assert not torch.equal(first, last)
-    assert first.shape == last.shape == features.tokens.shape
+    if kind.id in PYRAMIDS:
+        assert first.shape[1] > last.shape[1] == features.tokens.shape[1]
+    else:
+        assert first.shape == last.shape == features.tokens.shape
     assert features.volume().shape[:4] == (2, *features.grid)
     assert torch.isfinite(features.tokens).all()
     assert torch.equal(features.tokens, model.forward_features(video).tokens)

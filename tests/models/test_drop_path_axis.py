@@ -214,3 +214,17 @@ def test_the_axis_is_of_two_and_stays_with_clips_where_nobody_says_so():
     assert ViCLIPVisionConfig().drop_path_axis == UniFormerV2Config().drop_path_axis == "clips"
     model = VideoViT(VideoViTConfig(width=16, num_heads=2, depth=2))
     assert {block.drop_path.axis for block in model.blocks} == {"clips"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "build_model", [lambda: ViCLIPVision(VICLIP), lambda: UniFormerV2(SSV)], ids=["viclip", "ssv"]
+)
+def test_a_training_step_is_one_graph(build_model):
+    model, video = build(build_model()), clips(2, VICLIP.num_frames + 1)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.manual_seed(0)
+    expected = model(video).cls
+    torch.manual_seed(0)
+    torch.testing.assert_close(compiled(video).cls, expected)

@@ -43,6 +43,8 @@ def test_viclip_trains_the_video_tower_with_its_own_statistics(name):
     assert task.input.augmentation.mean == task.preprocessing.mean == (0.485, 0.456, 0.406)
     assert recipe.task.clean_captions
     assert recipe.optim.betas == (0.9, 0.98)
+    vision = task.model.config.vision
+    assert (vision.drop_path_rate, vision.drop_path_axis) == (0.1, "positions")
 
 
 @pytest.mark.parametrize("size", ["b", "l"])

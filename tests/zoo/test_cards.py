@@ -16,7 +16,7 @@ from internvideo.zoo.card import Card, Source
 from internvideo.zoo.labels import label_names
 from internvideo.zoo.resolve import card_config, card_labels, card_preprocessing
 
-RELEASED = [card for card in registry.all_cards() if not card.embedded]
+RELEASED = [card for card in registry.all_cards() if not card.embedded and not card.packages]
 AVAILABLE = [card for card in RELEASED if card.is_available]
 
 

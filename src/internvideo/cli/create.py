@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from internvideo.cli.labels import read_labels
-from internvideo.cli.options import Device, Model
+from internvideo.cli.options import Device
 from internvideo.cli.terminal import failure_list, output_folder, progress_bar, stdout_console
 from internvideo.formats import WRITABLE, find_format
 
@@ -78,7 +78,15 @@ def demo(
         list[str] | None,
         typer.Option("--labels", "-l", help="Labels for your videos, as in `classify`."),
     ] = None,
-    model: Model = "viclip-nano",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name, file, folder or hub id of the model that is measured and looks at your "
+            "videos; by default viclip-nano is measured, and `auto` looks.",
+        ),
+    ] = None,
     num_clips: Annotated[
         int, typer.Option("--num-clips", "-n", min=28, help="World clips to measure on.")
     ] = 600,
@@ -91,7 +99,7 @@ def demo(
 
     Examples:
       internvideo demo
-      internvideo demo --video my.mp4 -l "something moves left" -l "something stays still"
+      internvideo demo --video my.mp4 -l "a dog in the snow" -l "a concert" -l "cooking"
     """
     texts = read_labels(labels)
     output_folder(out)
@@ -107,7 +115,10 @@ def demo(
             device=device,
             progress=bar.stage,
         )
-    stdout_console().print(result.report)
+    console = stdout_console()
+    console.print(result.report)
+    for shown in result.videos:
+        console.print(shown.answer)
     page, numbers = out / "index.html", out / "report.json"
     print(f"open {page} in a browser; the numbers are in {numbers}")
     total = len(result.videos) + len(result.failures)

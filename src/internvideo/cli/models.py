@@ -13,18 +13,28 @@ from internvideo.cli.terminal import (
     DefaultVerb,
     command_help,
     counted,
-    folding_table,
+    error_line,
     output_file,
     output_folder,
     stdout_console,
 )
-from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
+from internvideo.errors import (
+    CheckpointError,
+    MissingExtraError,
+    UnknownNameError,
+    did_you_mean,
+)
 from internvideo.files import replacing
 
 if TYPE_CHECKING:
     from internvideo.zoo.card import Card
 
 __all__ = ["app"]
+
+_STATES = ("on disk", "embedded", "pip install", "available", "planned")
+_WIDE = 120  # columns of a terminal that has room for all there is to tell about a model
+_ONLY_IF_WIDE = ("family", "published", "input")
+_CARD_WIDTH = 80
 
 
 class _OrList(DefaultVerb):
@@ -61,8 +71,10 @@ def list_all(
 ) -> None:
     """Show the table of all models (the verb may be left out).
 
-    "embedded" models come with the package, "available" ones are loaded by name or from a file,
-    "planned" ones are not implemented yet.
+    Those on this disk come first: "embedded" models are part of the package, "on disk" ones were
+    downloaded. "pip install" ones are made of Python packages, those of the extra `offline`;
+    "available" ones are loaded by name, which downloads them, or from a file; "planned" ones are
+    not implemented yet.
 
     Examples:
       internvideo models
@@ -73,15 +85,25 @@ def list_all(
     cards = find_cards(pattern, family=family, available=True if available else None)
     if not cards:
         raise UnknownNameError(_no_match(pattern))
+    cards.sort(key=lambda card: _STATES.index(_state(card)))
     if as_json:
         for card in cards:
             print(json.dumps(_card_values(card), ensure_ascii=False))
         return
-    headings = ("name", "family", "training data", "input", "published", "status")
-    table = folding_table(*headings, title=counted(len(cards), "model"))
-    for card in cards:
-        table.add_row(*_row(card))
-    stdout_console().print(table)
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    console = stdout_console()
+    table = Table(title=counted(len(cards), "model"), box=SIMPLE_HEAD)
+    rows = [_row(card) for card in cards]
+    headings = list(rows[0])
+    if console.width < _WIDE:
+        headings = [each for each in headings if each not in _ONLY_IF_WIDE]
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading in ("name", "status"), overflow="fold")
+    for row in rows:
+        table.add_row(*(row[heading] for heading in headings))
+    console.print(table)
 
 
 def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")]) -> None:
@@ -98,11 +120,11 @@ def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")])
 
     card = find_card(name)
     table = Table(title=escape(card.name), show_header=False)
-    table.add_column()
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for title, value in _card_values(card).items():
         table.add_row(title.replace("_", " "), escape(_in_words(value)))
-    console = stdout_console()
+    console = stdout_console(_CARD_WIDTH)
     console.print(table)
     if citation := bibtex(card):
         console.print(escape(citation))
@@ -132,21 +154,30 @@ def verify_file(
 
 
 def download_weights(
-    name: Annotated[str, typer.Argument(help="Name or alias of a model.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names or aliases of models.")
+    ],
 ) -> None:
-    """Fetch the weights of a model into the cache, and print where they are.
+    """Fetch the weights of models into the cache, and print where they are.
 
-    A broken transfer is resumed, and the file is checked. The other verbs do the same when they are
-    given a name for the first time.
+    A broken transfer is resumed, and the file is checked. INTERNVIDEO_MIRROR names a mirror, a URL
+    or a folder; INTERNVIDEO_CACHE the folder of the cache. The other verbs do the same when they
+    are given a name for the first time. Of several models, one that cannot be had does not stop the
+    others.
 
-    Example:
-      internvideo models download viclip-l14
+    Examples:
+      internvideo models download viclip-b16
+      internvideo models download offline-objects videomae-b16-k400
     """
-    from internvideo.zoo import find_card
-    from internvideo.zoo.download import download
+    from internvideo.zoo import fetch, find_card
 
-    card = find_card(name)
-    print(card.directory if card.directory is not None else download(card))
+    code = 0
+    for card in [find_card(name) for name in names]:
+        try:
+            print(fetch(card), flush=True)
+        except (CheckpointError, MissingExtraError) as error:
+            code = error_line(str(error))
+    raise typer.Exit(code)
 
 
 def convert_weights(
@@ -239,15 +270,27 @@ def _no_match(pattern: str) -> str:
     return f"no model matches '{pattern}'.{did_you_mean(pattern, known)}"
 
 
-def _row(card: Card) -> tuple[str, ...]:
+def _state(card: Card) -> str:
+    """Return one of `_STATES`."""
+    from internvideo.zoo import on_disk
+
+    if card.embedded:
+        return "embedded"
+    if card.is_available and on_disk(card) is not None:
+        return "on disk"
+    return "pip install" if card.packages else card.status
+
+
+def _row(card: Card) -> dict[str, str]:
+    """Return the cells of a row by their headings."""
     from rich.markup import escape
 
     data = " → ".join(each for each in (card.training_data, card.finetune_data) if each)
     metric = card.metrics[0] if card.metrics else None
     published = f"{metric.dataset} {metric.metric} {metric.value}" if metric else ""
-    status = "embedded" if card.embedded else card.status
-    cells = (card.name, card.family, data, card.input or "", published, status)
-    return tuple(escape(cell) for cell in cells)
+    cells = {"name": card.name, "status": _state(card), "family": card.family}
+    cells |= {"training data": data, "input": card.input or "", "published": published}
+    return {heading: escape(cell) for heading, cell in cells.items()}
 
 
 def _card_values(card: Card) -> dict[str, Any]:

@@ -110,11 +110,11 @@ def folding_table(*headings: str, title: str | None = None) -> Table:
     return table
 
 
-def stdout_console() -> Console:
-    """Return a console for answers; wide enough not to fold them when the output is a file."""
+def stdout_console(width: int = 160) -> Console:
+    """Return a console for answers; where the output is no terminal, of so many columns."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 class ProgressBar:

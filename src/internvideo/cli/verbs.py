@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from internvideo.cli.answers import prepare_files, show_all
 from internvideo.cli.labels import read_labels
 from internvideo.cli.options import Card, Device, JsonLines, Model, Videos
-from internvideo.cli.terminal import command_help
+from internvideo.cli.terminal import command_help, note_line
 from internvideo.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ def answer_videos(
             f"the default model {default} is not part of this installation; give --model, such as "
             "a folder that `internvideo train` wrote"
         ) from None
+    if model == "auto" and loaded.loaded.card is not None:
+        note_line(f"asked {loaded.name}: {loaded.loaded.card.description}; --model names another")
     paths, failures = expand_videos(videos)
     code = show_all(
         ask(loaded, paths), paths, failures, description=description, as_json=as_json,
@@ -213,7 +215,7 @@ def add_predict(
         def answers(loaded: VideoModel, paths: Sequence[str]) -> Iterable[Any]:
             if ask is not None:
                 return ask(loaded, paths, **options)
-            return predict(loaded.loaded, paths, **options)
+            return loaded.predict(task.name, iter(paths), **options)
 
         answer_videos(
             answers, videos, model=model, default=task.default_model, card=card, device=device,

@@ -173,9 +173,10 @@ def _your_videos(content: PageContent) -> str:
         f"<li><code>{escape(name)}</code>: {escape(reason)}</li>"
         for name, reason in content.failures
     )
+    asked = f"Asked: {escape(content.videos[0].answer.model)}. " if content.videos else ""
     listed = f"<p>Not usable:</p><ul class='failed'>{failed}</ul>" if failed else ""
     return f"""<section aria-labelledby="yours"><h2 id="yours">Your videos</h2>
-<p>The scores say which of the given sentences fits best, never that one of them is true.</p>
+<p>{asked}The scores say which of the given sentences fits best, never that one of them is true.</p>
 <div class="cards">{cards}</div>{listed}</section>"""
 
 

@@ -28,7 +28,7 @@ from internvideo.demo.recognition import Recognition, draw_reconstruction, label
 from internvideo.demo.report import world_report
 from internvideo.errors import VideoError
 from internvideo.evaluation.classification import Classification
-from internvideo.evaluation.engine import Seen, Unreadable, answers
+from internvideo.evaluation.engine import Answerer, Seen, Unreadable, answers
 from internvideo.files import write_whole
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.pipeline import VideoModel, load
@@ -40,12 +40,24 @@ __all__ = ["default_labels", "run_demo"]
 
 _SHOWN_CLIPS = 12
 _ASKING = "decoding and classifying them, with the controls"
-_CLASSIFIER, _AUTOENCODER = "videomae-nano", "videomae-nano-pretrain"
+_TWO_TOWERS, _CLASSIFIER, _AUTOENCODER = "viclip-nano", "videomae-nano", "videomae-nano-pretrain"
+_SUBJECTS = (
+    "an animal",
+    "a person talking to the camera",
+    "people playing sports",
+    "food and cooking",
+    "cars and traffic",
+    "buildings and streets",
+    "nature and landscape",
+    "machines and technology",
+    "a room with furniture",
+    "a screen with text",
+)
 
 
 def run_demo(
     out: str | Path,
-    source: str | Path = "viclip-nano",
+    source: str | Path | None = None,
     *,
     videos: Sequence[str] = (),
     labels: Sequence[str] | None = None,
@@ -57,9 +69,11 @@ def run_demo(
 
     Args:
         out: folder for `index.html`, `report.json` and the clips.
-        source: the model, see `load`.
+        source: the model, see `load`; by default viclip-nano is measured, and the user's videos are
+            shown to the best model that this machine has (`load("auto")`).
         videos: the user's own files, folders and URLs.
-        labels: sentences for these; by default one for each action of the world.
+        labels: sentences for these; by default everyday subjects, or the actions of the world for
+            a model that knows no other words.
         num_clips: world clips to measure on.
         device: see `load`.
         progress: called with (what is being done, clips done, clips in all).
@@ -68,13 +82,17 @@ def run_demo(
         What the page shows.
 
     Raises:
-        ConfigError: the model has no text tower.
+        ConfigError: the model has no text tower, or none on this machine knows the words of the
+            labels.
     """
     out, world = Path(out), World(seed=EVALUATION_SEED)
     seconds: dict[str, float] = {}
     with _timed("loading the models", seconds):
-        model, classifier = load(source, device=device), load(_CLASSIFIER, device=device)
+        model = load(_TWO_TOWERS if source is None else source, device=device)
+        classifier = load(_CLASSIFIER, device=device)
         asked = SentenceScores(model), ClassScores(classifier)
+        seer = load("auto", device=device) if videos and source is None else model
+        namer = seer.labelling(labels or default_labels(seer)) if videos else None
     with _timed("painting and encoding the clips", seconds):
         written = write_world(
             out / "world",
@@ -110,7 +128,7 @@ def run_demo(
         ]
         autoencoder = load(_AUTOENCODER, device=device)
         picture = draw_reconstruction(autoencoder, clips.moving, out / "reconstruction.png")
-        shown, failures = _show_videos(model, videos, labels or default_labels())
+        shown, failures = _show_videos(namer, videos) if namer else ([], [])
     content = PageContent(
         about=_about(model),
         report=report,
@@ -134,8 +152,10 @@ def run_demo(
     return content
 
 
-def default_labels() -> list[str]:
-    """Return one sentence for each action of the world."""
+def default_labels(model: VideoModel) -> list[str]:
+    """Return everyday subjects; for a model of few words, the actions of the world."""
+    if not isinstance(model.tokenizer, WordTokenizer):
+        return list(_SUBJECTS)
     subjects = {1: "something", 2: "two objects"}
     entries = [action_named(action) for action in ACTIONS]
     return [f"{subjects[entry.num_actors]} {entry.phrases[0]}" for entry in entries]
@@ -196,11 +216,10 @@ class _Clips:
 
 
 def _show_videos(
-    model: VideoModel, sources: Sequence[str], labels: Sequence[str]
+    namer: Answerer[Classification], sources: Sequence[str]
 ) -> tuple[list[ShownVideo], list[tuple[str, str]]]:
     """Classify the user's videos; return them, and (video, reason) of those that cannot be read."""
     paths, failures = expand_videos(sources)
-    namer = model.labelling(labels)
     looks: dict[str, tuple[str, str]] = {}
 
     def read(path: str) -> Seen | Unreadable:
@@ -254,12 +273,13 @@ def _machine(model: VideoModel) -> str:
 
 def _command(
     out: Path,
-    source: str | Path,
+    source: str | Path | None,
     videos: Sequence[str],
     labels: Sequence[str] | None,
     num_clips: int,
 ) -> str:
-    words = ["internvideo", "demo", "--out", str(out), "--model", str(source)]
+    words = ["internvideo", "demo", "--out", str(out)]
+    words += [] if source is None else ["--model", str(source)]
     words += ["--num-clips", str(num_clips)]
     for flag, values in (("--video", videos), ("--labels", labels or ())):
         for value in values:

@@ -17,7 +17,10 @@ PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 """A column in the pattern of a path."""
 
 KNOWN_COLUMNS = {
-    "path": ("path", "video", "image", "file", "filename", "video_path", "image_path"),
+    "path": (
+        *("path", "video", "image", "file", "filename", "video_path", "image_path"),
+        *("file_name", "file_path", "filepath", "video_file", "clip_path"),
+    ),
     "caption": ("caption", "captions", "text", "sentence"),
     "start": ("start", "start_time", "start_timestamp"),
     "end": ("end", "end_time", "end_timestamp"),

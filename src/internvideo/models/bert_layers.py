@@ -34,7 +34,7 @@ class BertConfig:
         depth: number of layers.
         num_heads: attention heads; they divide `width`.
         mlp_hidden: width inside the feed-forward.
-        fusion_layer: the first layer that looks at the video.
+        fusion_layer: the first layer that looks at the video; `depth` where none does.
         vision_width: width of the video tokens.
         masked_lm: whether there is a head that predicts hidden words.
         norm_eps: epsilon of every LayerNorm.
@@ -61,10 +61,10 @@ class BertConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
-        if not 0 < self.fusion_layer < self.depth:
+        if not 0 < self.fusion_layer <= self.depth:
             raise ValueError(
-                f"fusion_layer {self.fusion_layer} must leave layers on both sides of it: "
-                f"1 to {self.depth - 1}"
+                f"fusion_layer {self.fusion_layer} must leave layers below it: 1 to {self.depth}, "
+                "which is a text encoder alone"
             )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -265,14 +265,16 @@ class ExternalTowers(ExternalEncoder):
             content = torch.zeros(config.tokenizer.num_bytes, dtype=torch.uint8)
             self.register_buffer("tokenizer_json", content)
 
+    tokenizer_json: Tensor
+
     @property
     def tokenizer(self) -> Tokenizer:
         """Turns texts into ids; read from the weights when it is first asked for."""
-        config, stored = self.config.tokenizer, cast("Tensor", self.tokenizer_json)
+        config = self.config.tokenizer
         assert config is not None
         if self._tokenizer is None:
             self._tokenizer = (
-                ExternalTokenizer(bytes(stored.tolist()), config)
+                ExternalTokenizer(self.tokenizer_json.cpu().numpy().tobytes(), config)
                 if config.num_bytes
                 else CLIPTokenizer(config.context_length)
             )

@@ -20,6 +20,7 @@ import torch
 from internvideo.errors import ConfigError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.report import Report
+from internvideo.pipeline.auto import AUTO, automatic_card
 from internvideo.pipeline.model import VideoModel, choose_device
 from internvideo.tasks.registry import all_architectures
 from internvideo.video.opening import AnyVideo
@@ -44,7 +45,8 @@ def load(
         source: a name that `list_models` lists ("viclip-nano"), the path of an official weight
             file, a folder written by `save_pretrained`, or a hub id ("organisation/repository");
             "hf:organisation/repository", "hf:/a/folder" for an encoder of `transformers`, and
-            "open-clip:ViT-B-32/laion2b_s34b_b79k" for a model of `open_clip`.
+            "open-clip:ViT-B-32/laion2b_s34b_b79k" for a model of `open_clip`; "auto" for the best
+            model of videos and sentences that this machine has, see `pipeline.auto`.
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
         card: for a weight file: the name of the released model that it is, which brings its input
@@ -59,23 +61,24 @@ def load(
 
     Example:
         >>> import internvideo as iv
-        >>> model = iv.load("viclip-nano")  # doctest: +SKIP
-        >>> model.classify("clip.mp4", ["something grows", "something shrinks"])  # doctest: +SKIP
+        >>> model = iv.load("auto")  # doctest: +SKIP
+        >>> model.classify("clip.mp4", ["a dog in the snow", "a concert"])  # doctest: +SKIP
     """
     place = choose_device(device)
     if isinstance(dtype, str):
         if dtype not in _DTYPES:
             raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
+    chosen = automatic_card() if source == AUTO else None
     loaded = load_model(
-        source,
+        source if chosen is None else chosen.name,
         device=place,
         dtype=dtype,
         card=card,
         labels=labels,
         architectures=all_architectures(),
     )
-    return VideoModel(loaded)
+    return VideoModel(loaded, refuse_unknown_words=chosen is not None)
 
 
 def evaluate(

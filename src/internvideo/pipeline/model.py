@@ -24,6 +24,7 @@ from internvideo.evaluation.text import embed_sentences, warn_of_unknown_words
 from internvideo.evaluation.timeline import ActionWindow
 from internvideo.evaluation.videos import Cut, label_videos, label_windows
 from internvideo.models.tokenizer import Tokenizer
+from internvideo.pipeline.auto import refuse_unknown_words
 from internvideo.tasks.captioning.captions import CaptionSpan, VideoCaptions
 from internvideo.tasks.captioning.predict import (
     CaptionStyle,
@@ -57,10 +58,13 @@ class VideoModel:
 
     Args:
         loaded: the network with its record, from `zoo.load_model`; put into evaluation mode.
+        refuse_unknown_words: sentences with words that the model does not know are an error, not a
+            warning; so where a user did not choose the model.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, *, refuse_unknown_words: bool = False) -> None:
         self.loaded = loaded
+        self._refuses = refuse_unknown_words
         self.model: nn.Module = loaded.model.eval()
         self._namers: dict[Any, Answerer[Classification]] = {}
         self._warned_words: set[str] = set()
@@ -99,7 +103,8 @@ class VideoModel:
                     f"{did_you_mean(protocol, PRESETS)}"
                 )
             protocol = PRESETS[protocol]
-        return VideoModel(self.loaded.with_record(preprocessing=protocol))
+        loaded = self.loaded.with_record(preprocessing=protocol)
+        return VideoModel(loaded, refuse_unknown_words=self._refuses)
 
     @property
     def name(self) -> str:
@@ -162,6 +167,7 @@ class VideoModel:
             raise ConfigError(
                 f"the task {found.name!r} answers no questions about videos of your own"
             )
+        self._check_words(options.get("labels"))
         several = videos if isinstance(videos, Iterator) else as_list(videos)  # type: ignore[arg-type]
         return found.predict(self.loaded, several, **options)
 
@@ -241,7 +247,8 @@ class VideoModel:
 
         Raises:
             VideoError: the video cannot be read.
-            ConfigError: no labels for a text model, or a model that has neither text nor classes.
+            ConfigError: no labels for a text model, or a model that has neither text nor classes;
+                or `load("auto")` found no model that knows the words of the labels.
         """
         [answer] = self.classify_many([video], labels, top_k=top_k, templates=templates)
         if isinstance(answer, VideoError):
@@ -297,6 +304,7 @@ class VideoModel:
         key = (texts, templates if isinstance(templates, str | Path) else tuple(templates))
         if key in self._namers:
             return self._namers[key]
+        self._check_words(texts)
         if self.tokenizer is not None:
             namer: Answerer[Classification] = sentence_classifier(
                 self.loaded, texts, templates, warned=self._warned_words
@@ -312,6 +320,10 @@ class VideoModel:
             self._namers.pop(next(iter(self._namers)))
         self._namers[key] = namer
         return namer
+
+    def _check_words(self, texts: Sequence[str] | None) -> None:
+        if self._refuses and texts is not None:
+            refuse_unknown_words(self.loaded, texts)
 
     # --- embeddings ---------------------------------------------------------------------------
 
@@ -361,6 +373,7 @@ class VideoModel:
         texts = _texts(texts, what="text")
         if not texts:
             raise ConfigError("no texts to embed: give at least one")
+        self._check_words(texts)
         warn_of_unknown_words(towers, texts, name=self.name, warned=self._warned_words)
         return embed_sentences(towers, texts).cpu()
 

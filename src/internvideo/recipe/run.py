@@ -36,7 +36,7 @@ from internvideo.recipe.loading import load_recipe
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
 from internvideo.tasks.task import Measure, Objective, Task
-from internvideo.train.checkpoint import newest_readable, only_run
+from internvideo.train.checkpoint import has_checkpoint, newest_readable, only_run
 from internvideo.train.distribution import build_fabric
 from internvideo.train.loop import Evaluation, Plan, train
 from internvideo.train.settings import RunSettings
@@ -77,7 +77,7 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
     fabric = build_fabric(recipe.runtime)
     recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
-    with _with_start(recipe) as started:
+    with _with_start(recipe, has_checkpoint(directory) and objective.clips is None) as started:
         task: Any = build_task(started)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
     if objective.labelled:
@@ -177,8 +177,14 @@ class _Saver:
 
 
 @contextmanager
-def _with_start(recipe: Recipe) -> Generator[Recipe]:
-    """Yield the recipe; an `init` that is a run without a model yet is one made of its weights."""
+def _with_start(recipe: Recipe, resumed: bool) -> Generator[Recipe]:
+    """Yield the recipe; an `init` that is a run without a model yet becomes one of its weights.
+
+    A run that is resumed needs no `init`, which may be gone; what it was stays in its settings.
+    """
+    if resumed:
+        yield recipe.model_copy(update={"init": None, "init_labels": None})
+        return
     run = None if recipe.init is None else Path(recipe.init)
     found = None
     if run is not None and (run / "recipe.yaml").is_file() and not _has_model(run):

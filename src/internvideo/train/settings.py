@@ -32,7 +32,7 @@ class RunSettings:
     def check(self, before: RunSettings, directory: Path, *, extend: bool) -> list[str]:
         """Compare with the settings of the run that is to go on; return what to tell its owner.
 
-        Data may lie elsewhere, as long as they are the same clips.
+        Data may lie elsewhere, as long as they are the same clips; so may the start.
 
         Args:
             before: from the checkpoint.
@@ -56,6 +56,8 @@ class RunSettings:
         }
         if extend:
             allowed |= _LENGTH
+        if "init" in changed and _file_name(old.get("init")) == _file_name(new.get("init")):
+            allowed.add("init")  # which was read at the start only
         refused = [key for key in changed if key not in allowed]
         if refused:
             why = [f"{s}: {others[s]}" for s in _SECTIONS if moved[s] and others[s] is not None]
@@ -77,6 +79,10 @@ class RunSettings:
             for section in _SECTIONS
             if not moved[section] and before.clips.get(section) and others[section]
         ]
+
+
+def _file_name(path: object) -> str:
+    return str(path).rstrip("/").rpartition("/")[2]
 
 
 def way_on(directory: Path) -> str:

@@ -255,4 +255,5 @@ def restore_random_state(state: dict[str, Any]) -> None:
     )
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        # There may be fewer devices than before.
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])

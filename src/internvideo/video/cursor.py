@@ -12,15 +12,29 @@ import av.error
 from internvideo.video.frame_index import FROM_START, FrameIndex
 
 if TYPE_CHECKING:
+    from internvideo.video.display_order import DisplayOrder
     from internvideo.video.pyav_container import OpenVideo
 
-__all__ = ["BadKeyFrame", "Contradiction", "Cursor", "Damaged", "packets_from_key"]
+__all__ = [
+    "BadKeyFrame",
+    "Contradiction",
+    "Cursor",
+    "Damaged",
+    "WrongTimes",
+    "packets_from_key",
+]
 
+# Comparing many packets at once costs half as much as one at a time, between two pictures.
+_CHECKED_TOGETHER = 256
 _INTRA_PICTURE = 1  # AV_PICTURE_TYPE_I
 
 
 class Contradiction(Exception):  # noqa: N818 - a signal between this module and the reader
     """The decoder gives other frames than the index says."""
+
+
+class WrongTimes(Exception):  # noqa: N818
+    """The times in the container do not follow the order in which the stream shows its pictures."""
 
 
 class Damaged(Exception):  # noqa: N818
@@ -67,6 +81,7 @@ class Cursor:
         index: the frames of the video.
         key: the number of the key frame that `packets` begin with, or `FROM_START`.
         doubted: damaged frames that were decoded once more from further back; added to.
+        order: what the times of the packets are compared with.
 
     Attributes:
         key: as given.
@@ -81,11 +96,16 @@ class Cursor:
         "_fed",
         "_floor",
         "_index",
+        "_leading",
+        "_left_out",
         "_num_fed",
+        "_order",
         "_packets",
         "_pending",
+        "_skips",
         "_start",
         "_started",
+        "_unchecked",
         "_video",
         "frames_decoded",
         "key",
@@ -99,14 +119,21 @@ class Cursor:
         index: FrameIndex,
         key: int,
         doubted: set[int],
+        order: DisplayOrder | None,
     ) -> None:
         self._video = video
         self._packets = packets
         self._index = index
         self._doubted = doubted
+        self._order = order
+        self._unchecked: list[tuple[bytes, int]] = []
+        self._skips: bool | None = None
+        self._left_out = False
         self._pending: deque[Any] = deque()
         self._ended = self._damaged = self._started = False
         self._floor = int(index.key_pts[key]) if key != FROM_START else None
+        # Of the pictures before the key frame nothing but their number is known.
+        self._leading = int(index.key_leading[key]) if key != FROM_START else 0
         self.key = key
         self.next_rank = int(index.key_ranks[key]) if key != FROM_START else 0
         self.frames_decoded = 0
@@ -124,7 +151,6 @@ class Cursor:
             skip_until: packets before this time that are neither wanted nor a reference may be
                 left out; None decodes everything.
         """
-        context = self._video.stream.codec_context
         while not self._pending:
             if self._ended:
                 return None
@@ -135,8 +161,12 @@ class Cursor:
                 pts = packet.pts
                 if pts is not None and not packet.is_discard:
                     self._fed.append(pts)
-                skip = skip_until is not None and pts is not None and pts < skip_until
-                context.skip_frame = "NONREF" if skip and pts not in wanted else "DEFAULT"
+                if pts is not None and self._floor is not None and pts < self._floor:
+                    self._leading -= 1
+                if self._order is not None and pts is not None:
+                    self._unchecked.append((bytes(packet), pts))
+                skips = skip_until is not None and pts is not None and pts < skip_until
+                self._skip(skips and pts not in wanted)
             else:
                 self._ended = True
             try:
@@ -147,6 +177,35 @@ class Cursor:
             self.frames_decoded += len(pictures)
             self._pending.extend(pictures)
         return self._pending.popleft()
+
+    def _skip(self, skips: bool) -> None:
+        if skips is not self._skips:
+            if skips and self._order is None:
+                raise Contradiction("pictures whose order is not known are not left out")
+            self._skips = skips
+            self._left_out |= skips
+            self._video.stream.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
+        if len(self._unchecked) >= _CHECKED_TOGETHER:
+            self.check_times()
+
+    def check_times(self) -> None:
+        """Compare the times of all packets so far with the order in which they are shown.
+
+        Raises:
+            WrongTimes: they contradict it.
+            Contradiction: nothing is known of it, and pictures were left out, which cannot show
+                their place by coming out.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        for packet, pts in unchecked:
+            agrees = self._order.agrees(packet, pts) if self._order is not None else None
+            if agrees is None:
+                self._order = None
+                if self._left_out:
+                    raise Contradiction("pictures were left out whose order is not known")
+                return
+            if not agrees and not self._damaged:
+                raise WrongTimes(f"the picture at {pts} is shown at another place")
 
     def _next_packet(self) -> Any:
         try:
@@ -187,6 +246,9 @@ class Cursor:
                 return picture
             if found > rank:
                 raise Damaged(rank) if self._damaged else Contradiction(f"no frame {rank}")
+            # Where data is damaged the decoder leaves what was in the memory of a picture that was
+            # let go, so that all must be let go in the same order whatever is asked for.
+            del picture
 
     def _count_packets(self, pts: int | None, *, skipping: bool) -> None:
         """Check that every frame that was passed over had a packet, though it was not decoded."""
@@ -218,10 +280,14 @@ class Cursor:
         if pts is None:
             raise Contradiction("a frame without a time")
         if self._floor is not None and pts < self._floor:
+            if self._started:
+                raise Contradiction("a frame before the key frame comes after it")
             return None
-        rank = int(times.searchsorted(pts))
-        if rank == len(times) or times[rank] != pts:
-            raise Contradiction(f"a frame at an unknown time {pts}")
+        rank = self.next_rank
+        if rank >= len(times) or times[rank] != pts:
+            rank = int(times.searchsorted(pts))
+            if rank == len(times) or times[rank] != pts:
+                raise Contradiction(f"a frame at an unknown time {pts}")
         if not self._started:
             self._started = True
             self._check_start(picture, rank)
@@ -230,6 +296,8 @@ class Cursor:
     def _check_start(self, picture: Any, rank: int) -> None:
         if self.key == FROM_START or self._damaged:
             return
+        if self._leading:
+            raise WrongTimes(f"{self._leading} pictures before a key frame come after it")
         is_intra = (
             self._video.stream.codec_context.codec.intra_only
             or picture.key_frame

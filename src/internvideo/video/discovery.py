@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from internvideo.errors import VideoError
-from internvideo.video.rawframes import IMAGE_SUFFIXES, natural_key
-from internvideo.video.sources import is_url, resolve_source
+from internvideo.video.rawframes import IMAGE_SUFFIXES, is_animated_webp, natural_key
+from internvideo.video.sources import is_url, local_path, resolve_source
 
 __all__ = ["VIDEO_SUFFIXES", "find_videos"]
 
@@ -63,8 +63,9 @@ def find_videos(
     """Return all videos that files, folders and addresses stand for, in order.
 
     A file is taken as it is, whatever its ending. A folder is searched with everything below it,
-    in natural order of the names, for files with a known ending; a folder that directly holds
-    images (two or more) and no video counts as one video itself. Hidden files are passed over. An
+    in natural order of the names, for files with a known ending and animated WebP; a folder that
+    directly holds images (two or more) and no video counts as one video itself. Hidden files are
+    passed over; dead links and pipes are not, so that whoever opens them says what they are. An
     address other than `file://` is returned unchanged, as a string.
 
     Args:
@@ -82,7 +83,7 @@ def find_videos(
                 found[given] = None
                 continue
             given = url2pathname(urlsplit(given).path)
-        path = Path(given).expanduser()
+        path = local_path(given)
         if not path.is_dir():
             resolve_source(path).check()
             found[path] = None
@@ -108,14 +109,21 @@ def _search(folder: Path, seen: set[Path]) -> Iterator[Path]:
         (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
         key=lambda entry: natural_key(entry.name),
     )
-    videos = [e for e in entries if e.suffix.lower() in VIDEO_SUFFIXES and e.is_file()]
+    videos = {entry for entry in entries if _is_video(entry)}
     if not videos and sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries) > 1:
         yield folder
     for entry in entries:
         if entry.is_dir():
             yield from _search(entry, seen)
-        elif entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file():
+        elif entry in videos:
             yield entry
+
+
+def _is_video(entry: Path) -> bool:
+    suffix = entry.suffix.lower()
+    if suffix == ".webp":
+        return entry.is_file() and is_animated_webp(resolve_source(entry))
+    return suffix in VIDEO_SUFFIXES and not entry.is_dir()
 
 
 def _images(folder: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from internvideo.video.display_order import DisplayOrder
     from internvideo.video.mp4_index import SampleTable
 
 __all__ = [
@@ -38,6 +39,8 @@ _UNKNOWN = np.iinfo(np.int64).min
 _NO_KEY_FRAMES = frozenset({"gif", "apng", "webp", "flashsv", "flashsv2", "roqvideo"})
 # MPEG-4 frames of so few bytes may be place-holders that show nothing.
 _PLACEHOLDER_BYTES = 10
+# Behind a cut at the start, the order of so many pictures is compared with their times.
+_CUT_CHECKED = 32
 _VOP_START = b"\0\0\1\xb6"
 
 
@@ -49,6 +52,7 @@ class FrameIndex:
         pts: presentation times, in units of `time_base`.
         key_pts: presentation times of the key frames, ascending.
         key_dts: their decoding times (`None` values are stored as the smallest integer).
+        key_leading: how many pictures follow each in decoding order and are shown before it.
         time_base: seconds per unit.
         last_duration: how long the last frame stays, in the same units; 0 when unknown.
         by_time: whether decoded frames can be told by their pts. If not, they are counted from
@@ -59,6 +63,7 @@ class FrameIndex:
     pts: np.ndarray
     key_pts: np.ndarray
     key_dts: np.ndarray
+    key_leading: np.ndarray
     time_base: Fraction
     last_duration: int = 0
     by_time: bool = True
@@ -87,12 +92,15 @@ class FrameIndex:
     def without_keys(self) -> FrameIndex:
         """Return the index for a file where decoding can only start at the beginning."""
         nothing = self.key_pts[:0]
-        return replace(self, key_pts=nothing, key_dts=nothing)
+        return replace(self, key_pts=nothing, key_dts=nothing, key_leading=nothing)
 
     def without_key(self, key: int) -> FrameIndex:
         """Return the index for a file where decoding cannot start at one of the key frames."""
         return replace(
-            self, key_pts=np.delete(self.key_pts, key), key_dts=np.delete(self.key_dts, key)
+            self,
+            key_pts=np.delete(self.key_pts, key),
+            key_dts=np.delete(self.key_dts, key),
+            key_leading=np.delete(self.key_leading, key),
         )
 
     def spliced(self, decoded: list[int], *, low: int | None, high: int | None) -> FrameIndex:
@@ -108,12 +116,13 @@ def index_of_table(table: SampleTable, time_base: Fraction) -> FrameIndex | None
         return None
     pts = np.sort(table.pts)
     key_pts = table.pts[table.is_key]
-    if np.any(pts[1:] == pts[:-1]) or not _keys_divide(table.pts, table.is_key):
+    leading = _leading_pictures(table.pts, table.is_key)
+    if np.any(pts[1:] == pts[:-1]) or leading is None:
         return None
     if pts[0] < key_pts[0]:
         return None  # pictures before the first key frame: they may not be decodable
     unknown = np.full(len(key_pts), _UNKNOWN)
-    return FrameIndex(pts, key_pts, unknown, time_base, table.last_duration)
+    return FrameIndex(pts, key_pts, unknown, leading, time_base, table.last_duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,7 @@ class PacketNotes:
         keys: positions of key frames in `all_pts`.
         corrupt: positions in `all_pts` of packets that the container knows to be damaged.
         last_duration: duration of the last packet.
-        odd: whether one packet may not mean one frame.
+        odd: whether one packet may not mean one frame, or not the one at its time.
     """
 
     pts: list[int | None]
@@ -139,19 +148,29 @@ class PacketNotes:
     odd: bool
 
 
-def note_packets(packets: Iterable[Any], codec: str) -> PacketNotes:
-    """Walk through the packets of a stream (PyAV's `demux`) and note what the index needs."""
+def note_packets(packets: Iterable[Any], codec: str, order: DisplayOrder | None) -> PacketNotes:
+    """Walk through the packets of a stream (PyAV's `demux`) and note what the index needs.
+
+    Args:
+        packets: from the start of the file.
+        codec: FFmpeg's name of it.
+        order: asked where pictures at the start are not to be shown: with wrong times the decoder
+            would leave out others than those.
+    """
     shown: list[int | None] = []
     all_pts: list[int | None] = []
     all_dts: list[int | None] = []
     keys: list[int] = []
     corrupt: list[int] = []
-    odd, last_pts, last_duration = False, None, 0
+    cut, odd, last_pts, last_duration = False, False, None, 0
     for packet in packets:
         size = packet.size
         if not size or is_hidden(packet, codec):
             continue
         pts = packet.pts
+        cut = cut or (packet.is_discard and not all_pts)
+        if cut and len(shown) < _CUT_CHECKED and order is not None and pts is not None:
+            odd = odd or order.agrees(bytes(packet), pts) is False
         if packet.is_keyframe:
             keys.append(len(all_pts))
         if packet.is_corrupt:
@@ -190,7 +209,8 @@ def index_of_packets(
     if codec in _NO_KEY_FRAMES:
         is_key[1:] = False
     pts = np.sort(np.array(notes.pts, np.int64))
-    if np.any(pts[1:] == pts[:-1]) or not _keys_divide(all_pts, is_key):
+    leading = _leading_pictures(all_pts, is_key)
+    if np.any(pts[1:] == pts[:-1]) or leading is None:
         return None, set()
     checks = set()
     first_key, last_key = notes.keys[0], notes.keys[-1]
@@ -202,7 +222,7 @@ def index_of_packets(
         checks.add("tail")
     dts = np.array([_UNKNOWN if dts is None else dts for dts in notes.dts], np.int64)
     return (
-        FrameIndex(pts, all_pts[is_key], dts[is_key], time_base, notes.last_duration),
+        FrameIndex(pts, all_pts[is_key], dts[is_key], leading, time_base, notes.last_duration),
         checks,
     )
 
@@ -215,31 +235,44 @@ def index_of_frames(
     if pts and None not in pts:
         times = np.array(pts, np.int64)
         if not np.any(times[1:] <= times[:-1]):
-            exact = FrameIndex(
-                times, nothing, nothing, time_base, _typical_gap(times), certain=True
-            )
+            gap = int(np.median(np.diff(times))) if len(times) > 1 else 0
+            exact = FrameIndex(times, nothing, nothing, nothing, time_base, gap, certain=True)
             if notes is None or None in notes.all_pts or codec in _NO_KEY_FRAMES:
                 return exact
             all_pts = np.array(notes.all_pts, np.int64)
             keys = np.array(notes.keys, np.int64)
             is_key = np.zeros(len(all_pts), dtype=bool)
             is_key[keys] = True
-            if not len(keys) or not _keys_divide(all_pts, is_key):
+            leading = _leading_pictures(all_pts, is_key)
+            if not len(keys) or leading is None:
                 return exact
             dts = np.array([_UNKNOWN if notes.dts[key] is None else notes.dts[key] for key in keys])
-            return replace(exact, key_pts=all_pts[keys], key_dts=dts)
+            return replace(exact, key_pts=all_pts[keys], key_dts=dts, key_leading=leading)
     steps = np.arange(len(pts), dtype=np.int64)
     rate = Fraction(fps).limit_denominator(100_000)
-    return FrameIndex(steps, nothing, nothing, 1 / rate, 1, by_time=False, certain=True)
+    return FrameIndex(steps, nothing, nothing, nothing, 1 / rate, 1, by_time=False, certain=True)
 
 
-def _typical_gap(times: np.ndarray) -> int:
-    return int(np.median(np.diff(times))) if len(times) > 1 else 0
+def _leading_pictures(pts: np.ndarray, is_key: np.ndarray) -> np.ndarray | None:
+    """Return how many pictures are decoded after each key frame and shown before it.
 
+    Args:
+        pts: presentation times in decoding order.
+        is_key: which are those of key frames.
 
-def _keys_divide(pts: np.ndarray, is_key: np.ndarray) -> bool:
-    """Return whether everything decoded before a key frame is also shown before it."""
+    Returns:
+        None where key frames do not divide the video: something that is decoded before one is shown
+        after it, or leading pictures do not come directly behind it.
+    """
     keys = np.flatnonzero(is_key)
-    latest = np.maximum.accumulate(pts)
     later = keys[keys > 0]
-    return bool(np.all(latest[later - 1] < pts[later]))
+    if np.any(np.maximum.accumulate(pts)[later - 1] >= pts[later]):
+        return None
+    if not len(keys):
+        return keys
+    places = np.arange(keys[0], len(pts))
+    key_of = keys[np.searchsorted(keys, places, side="right") - 1]
+    leads = pts[places] < pts[key_of]
+    if np.any(leads[1:] & ~leads[:-1] & (key_of[1:] != places[1:] - 1)):
+        return None
+    return np.bincount(np.searchsorted(keys, key_of[leads]), minlength=len(keys))

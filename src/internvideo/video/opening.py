@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from internvideo.errors import VideoError
 from internvideo.video import Video, find_videos
 from internvideo.video.frames import FramesInMemory
 from internvideo.video.preprocessing import FrameSource
-from internvideo.video.sources import is_url
+from internvideo.video.sources import is_url, local_path
 
 __all__ = ["AnyVideo", "as_list", "expand_videos", "name_of", "open_video"]
 
@@ -35,7 +34,7 @@ def expand_videos(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]
     videos: list[str] = []
     failures: list[tuple[str, str]] = []
     for name in names:
-        if is_url(name) or not Path(name).is_dir():
+        if is_url(name) or not local_path(name).is_dir():
             videos.append(name)
             continue
         try:

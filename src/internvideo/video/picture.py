@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-__all__ = ["Geometry", "PictureConverter"]
+__all__ = ["Geometry", "PictureConverter", "pixels_of"]
 
 # Before PyAV 17 the conversion had no threads to switch off.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
@@ -38,10 +38,15 @@ class Geometry:
 
         A stored pixel (x, y) is shown at (a x + c y, b x + d y).
         """
-        matrix = next((d for d in frame.side_data if d.type.name == "DISPLAYMATRIX"), None)
-        if matrix is None:
-            return cls(stored_size)
-        a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+        try:
+            matrix = next((d for d in frame.side_data if d.type.name == "DISPLAYMATRIX"), None)
+        except ValueError:  # PyAV lists no side data when it has no name for one of them
+            a, b = {0: (1, 0), 1: (0, -1), 2: (-1, 0), 3: (0, 1)}[round(frame.rotation / 90) % 4]
+            c, d = -b, a
+        else:
+            if matrix is None:
+                return cls(stored_size)
+            a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(stored_size, turned=True, flip_rows=b < 0, flip_columns=c < 0)
         return cls(stored_size, flip_rows=d < 0, flip_columns=a < 0)
@@ -72,16 +77,21 @@ class PictureConverter:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def convert(self, frame: Any, geometry: Geometry) -> np.ndarray:
-        """Return uint8 (height, width, 3); a view that is valid while `frame` lives.
+    def convert(self, frame: Any, size: tuple[int, int]) -> Any:
+        """Return the frame in RGB, with the same side data, as `frame.to_rgb()` has it.
 
-        The colours are those of `frame.to_ndarray(format="rgb24")`. A picture of another size than
-        the video's is scaled to it.
+        Args:
+            frame: as decoded.
+            size: stored height and width of the video, to which other sizes are scaled.
         """
-        height, width = geometry.stored_size
-        rgb = self._reformatter.reformat(
+        height, width = size
+        return self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", **_ONE_THREAD
         )
-        plane: Any = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height]
-        return geometry.upright(rows[:, : 3 * width].reshape(height, width, 3))
+
+
+def pixels_of(rgb: Any) -> np.ndarray:
+    """Return an RGB frame as uint8 (height, width, 3); a view that is valid while it lives."""
+    plane: Any = rgb.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: rgb.height]
+    return rows[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)

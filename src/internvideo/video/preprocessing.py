@@ -359,6 +359,16 @@ PRESETS: dict[str, Preprocessing] = {
         mean=CLIP_MEAN,
         std=CLIP_STD,
     ),
+    "offline-objects": Preprocessing(
+        num_frames=8,
+        num_crops=3,  # the whole picture, of which a classifier of images has to find the parts
+        resize_size=288,
+        crop_size=288,
+        interpolation="bicubic",
+        antialias=True,
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
     "tal-features": Preprocessing(
         num_frames=16,
         sampling="dense",

@@ -24,8 +24,10 @@ from internvideo.video.cursor import (
     Contradiction,
     Cursor,
     Damaged,
+    WrongTimes,
     packets_from_key,
 )
+from internvideo.video.display_order import DisplayOrder, display_order
 from internvideo.video.frame_index import (
     FROM_START,
     FrameIndex,
@@ -36,9 +38,9 @@ from internvideo.video.frame_index import (
     note_packets,
 )
 from internvideo.video.mp4_index import read_sample_table
-from internvideo.video.picture import Geometry, PictureConverter
-from internvideo.video.pyav_container import OpenVideo, describe_error, open_video
-from internvideo.video.reader import FrameIndexError
+from internvideo.video.picture import Geometry, PictureConverter, pixels_of
+from internvideo.video.pyav_container import OpenVideo, open_video
+from internvideo.video.reader import FrameIndexError, describe_error
 
 if TYPE_CHECKING:
     from internvideo.video.sources import Source
@@ -88,6 +90,7 @@ class PyAVReader:
         self._geometry: Geometry | None = None
         self._converter = PictureConverter()
         self._bad_keys = 0
+        self._check_times = True
         self._doubted: set[int] = set()
         self._decoded_before = 0
 
@@ -96,6 +99,11 @@ class PyAVReader:
     @property
     def codec(self) -> str:
         return self._codec
+
+    @property
+    def is_image_file(self) -> bool:
+        """Whether FFmpeg took the file for one picture, such as a jpg or webp."""
+        return self._video.container.format.name.endswith(("_pipe", "image2"))
 
     @property
     def num_frames(self) -> int:
@@ -168,8 +176,14 @@ class PyAVReader:
             try:
                 return self._read(index, wanted)
             except BaseException as error:
+                cause, cursor = error, self._cursor
+                if cursor is not None and isinstance(error, (Contradiction, BadKeyFrame)):
+                    try:
+                        cursor.check_times()
+                    except (Contradiction, WrongTimes) as found:
+                        cause = found
                 self._drop_cursor()  # it may have left out frames that nobody will read now
-                self._recover(index, error)
+                self._recover(index, cause)
 
     def close(self) -> None:
         self._cursor = None
@@ -195,6 +209,9 @@ class PyAVReader:
             if frames is None:
                 frames = np.empty((len(wanted), *picture.shape), np.uint8)
             frames[position] = picture
+            del frame  # see `Cursor.advance_to`
+        if self._cursor is not None:
+            self._cursor.check_times()
         if frames is None:
             return np.empty((0, *self.geometry.shown_size, 3), np.uint8)
         return frames
@@ -208,7 +225,8 @@ class PyAVReader:
         """
         if not (self._may_skip and index.by_time and len(wanted)):
             return None
-        start = max(0, int(index.key_ranks[max(0, index.key_before(wanted[0]))]))
+        key = index.key_before(wanted[0])
+        start = int(index.key_ranks[key]) if key >= 0 else 0
         steps = np.diff(index.pts[min(start, wanted[0]) : wanted[-1] + _REORDERED + 1])
         if len(steps) and steps.max() > 1.5 * steps.min():
             return None
@@ -222,6 +240,13 @@ class PyAVReader:
                 self._bad_keys += 1
                 few = self._bad_keys <= _MAX_BAD_KEYS
                 self._index = index.without_key(error.key) if few else index.without_keys()
+            case WrongTimes():
+                logger.debug("%s: %s", name, error)
+                if index.certain:  # decoded to exactly these: it passes over what disagrees
+                    self._check_times = self._may_skip = False
+                else:
+                    self._index = self._index_from_frames()
+                    self._refuse_nothing(self._index)
             case Contradiction():
                 self._become_more_certain(index, error)
             case Damaged():
@@ -229,20 +254,20 @@ class PyAVReader:
                     f"{name}: frame {error.rank} cannot be decoded, the data before it is damaged; "
                     "copy or convert the file again"
                 ) from None
-            case VideoError():
-                raise error
-            case av.error.FFmpegError() | OSError():
-                raise VideoError(f"{name}: reading stopped ({describe_error(error)})") from error
             case _:
                 raise error
 
     def _convert(self, frame: Any) -> np.ndarray:
-        if self._geometry is None:
+        if self._geometry is not None:
+            rgb = self._converter.convert(frame, self._geometry.stored_size)
+        else:
             size = self._header_size
             if (frame.height, frame.width) != size:  # the size changes, or the header lies
                 size = self._first_size()
-            self._geometry = Geometry.of_frame(frame, size)
-        return self._converter.convert(frame, self._geometry)
+            rgb = self._converter.convert(frame, size)
+            # Side data keeps its frame alive: not that of the decoder, which would use others then.
+            self._geometry = Geometry.of_frame(rgb, size)
+        return self._geometry.upright(pixels_of(rgb))
 
     def _first_size(self) -> tuple[int, int]:
         with closing(open_video(self._source, threads=1)) as video:
@@ -260,6 +285,7 @@ class PyAVReader:
         if cursor is not None and cursor.next_rank <= rank:
             if key_rank <= cursor.next_rank + _WORTH_A_SEEK:
                 return cursor
+            cursor.check_times()
         elif cursor is None and key <= 0 and not self._video.touched and key_rank == 0:
             key = FROM_START
         self._drop_cursor()
@@ -276,17 +302,23 @@ class PyAVReader:
         if key == FROM_START:
             if self._video.touched:
                 self._reopen()
-            return Cursor(self._video, self._video.packets(), index, FROM_START, self._doubted)
+            return self._cursor_on(self._video.packets(), index, key)
         pts, dts = int(index.key_pts[key]), index.dts_of_key(key)
         for target in (pts, dts):
             packets = None if target is None else self._seek(target, pts, dts)
             if packets is not None:
-                return Cursor(self._video, packets, index, key, self._doubted)
+                return self._cursor_on(packets, index, key)
         self._reopen()  # no way to jump in this file: run over the packets, decode from the key on
         packets = packets_from_key(self._video.packets(), pts, None)
         if packets is None:
             raise Contradiction("a key frame is gone")
-        return Cursor(self._video, packets, index, key, self._doubted)
+        return self._cursor_on(packets, index, key)
+
+    def _cursor_on(self, packets: Any, index: FrameIndex, key: int) -> Cursor:
+        order: DisplayOrder | None = None
+        if self._check_times and index.by_time:
+            order = display_order(self._codec, self._video.stream.codec_context.extradata)
+        return Cursor(self._video, packets, index, key, self._doubted, order)
 
     def _seek(self, target: int, pts: int, dts: int | None) -> Any:
         """Return the packets from a key frame on after a jump, or None if the jump missed it."""
@@ -347,13 +379,9 @@ class PyAVReader:
         if self._video.touched:
             self._reopen()
         stream = self._video.stream
-        try:
-            packets = _until_cut(self._video.packets(), self._source.name)
-            self._notes = note_packets(packets, self._codec)
-        except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(
-                f"{self._source.name}: reading stopped ({describe_error(error)})"
-            ) from error
+        packets = _until_cut(self._video.packets(), self._source.name)
+        order = display_order(self._codec, stream.codec_context.extradata)
+        self._notes = note_packets(packets, self._codec, order)
         if not self._notes.all_pts:
             return self._nothing()
         if not all(self._header_size):
@@ -364,18 +392,20 @@ class PyAVReader:
         index, checks = index_of_packets(self._notes, self._video.time_base, self._codec)
         if index is None:
             return self._index_from_frames()
-        if "head" in checks:
-            if len(index.key_pts) < 2:
-                return self._index_from_frames()
-            high = int(index.key_pts[1])
-            index = index.spliced(self._decode_all(index, FROM_START, high), low=None, high=high)
-        if "tail" in checks:
-            if len(index.key_pts) < 2:
-                return self._index_from_frames()
-            # The last key frame may have pictures before it that were decoded after it.
-            key = len(index.key_pts) - 2
-            low = int(index.key_pts[key])
-            index = index.spliced(self._decode_all(index, key, None), low=low, high=None)
+        if checks and len(index.key_pts) < 2:
+            return self._index_from_frames()
+        try:
+            if "head" in checks:
+                high = int(index.key_pts[1])
+                decoded = self._decode_all(index, FROM_START, high)
+                index = index.spliced(decoded, low=None, high=high)
+            if "tail" in checks:
+                # The last key frame may have pictures before it that were decoded after it.
+                key = len(index.key_pts) - 2
+                low = int(index.key_pts[key])
+                index = index.spliced(self._decode_all(index, key, None), low=low, high=None)
+        except (Contradiction, WrongTimes):
+            return self._index_from_frames()
         return index
 
     def _nothing(self) -> FrameIndex:
@@ -399,7 +429,8 @@ class PyAVReader:
         logger.info("%s: decoding the whole file once to count its frames", self._source.name)
         if self._video.touched:
             self._reopen()
-        cursor = Cursor(self._video, self._video.packets(), self._nothing(), FROM_START, set())
+        nothing = self._nothing()  # by_time is False: nothing is compared
+        cursor = self._cursor_on(self._video.packets(), nothing, FROM_START)
         times: list[int | None] = []
         while (frame := cursor.next_picture()) is not None:
             times.append(frame.pts)

@@ -13,6 +13,7 @@ import av.stream
 
 from internvideo.errors import VideoError
 from internvideo.video.mp4_index import missing_moov
+from internvideo.video.reader import describe_error
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from internvideo.video.sources import Source
 
-__all__ = ["OpenVideo", "describe_error", "open_video"]
+__all__ = ["OpenVideo", "open_video"]
 
 _MAX_PIXELS = 1 << 27  # 16384 × 8192; more in one frame is a broken header
 _SNIFFED_BYTES = 512
@@ -107,12 +108,6 @@ def open_video(source: Source, *, threads: int) -> OpenVideo:
     return OpenVideo(container, stream, None)
 
 
-def describe_error(error: BaseException) -> str:
-    """Return the reason in an error of FFmpeg, without the name of the failing call."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(reason).splitlines()[0]
-
-
 def _open_container(source: Source, target: Any, head: bytes) -> InputContainer:
     try:
         container: Any = av.open(
@@ -126,8 +121,6 @@ def _open_container(source: Source, target: Any, head: bytes) -> InputContainer:
         if reason is None:
             reason = f"not a video, or damaged ({describe_error(error)}); convert or copy it again"
         raise VideoError(f"{source.name}: {reason}") from error
-    except (ValueError, OSError) as error:
-        raise VideoError(f"{source.name}: cannot be read ({describe_error(error)})") from error
 
 
 def _refuse_by_content(name: str, head: bytes) -> None:
@@ -160,6 +153,8 @@ def _best_stream(name: str, container: InputContainer) -> VideoStream:
     if not videos:
         found = sorted({stream.type for stream in container.streams})
         what = f"only {' and '.join(found)}" if found else "no streams"
+        if container.streams.video:
+            what = "only sound and a cover picture" if container.streams.audio else "only a cover"
         raise VideoError(f"{name}: no video in this file ({what}); give a file with pictures")
     best = container.streams.best("video")
     stream = next((video for video in videos if best and video.index == best.index), videos[0])

@@ -1,4 +1,4 @@
-"""Images as a video: a folder ("rawframes": one jpg or png a frame), or a still image."""
+"""Images as a video: a folder ("rawframes", one jpg or png a frame) or one file, moving or not."""
 
 # ruff: noqa: D102 - the methods are documented in `reader.Reader`
 from __future__ import annotations
@@ -10,18 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from internvideo.errors import VideoError
 from internvideo.video.sources import Source, is_url
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 __all__ = [
     "IMAGE_SUFFIXES",
+    "AnimatedWebPReader",
     "FrameFiles",
     "RawFramesReader",
     "StillReader",
+    "is_animated_webp",
     "is_image",
     "list_frames",
     "load_picture",
@@ -229,6 +234,74 @@ class StillReader:
         pass
 
 
+class AnimatedWebPReader:
+    """Reads an animated WebP, which FFmpeg does not, through Pillow.
+
+    Args:
+        source: where its bytes come from.
+    """
+
+    codec = "images"
+    rotation = 0
+
+    def __init__(self, source: Source) -> None:
+        import PIL.Image
+
+        self._file = source.open()
+        self._image = PIL.Image.open(self._file)
+        self.num_frames = getattr(self._image, "n_frames", 1)
+        self._durations: np.ndarray | None = None
+
+    @property
+    def durations(self) -> np.ndarray:
+        """Seconds that each frame stays; all are decoded to know."""
+        if self._durations is None:
+            milliseconds = []
+            for rank in range(self.num_frames):
+                self._image.seek(rank)
+                self._image.load()
+                milliseconds.append(self._image.info.get("duration") or 40)
+            self._durations = np.array(milliseconds) / 1000
+        return self._durations
+
+    @property
+    def fps(self) -> float:
+        return self.num_frames / self.duration
+
+    @property
+    def duration(self) -> float:
+        return float(self.durations.sum())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.read([0]).shape[1:3]
+        return height, width
+
+    def seconds(self) -> np.ndarray:
+        return np.cumsum(self.durations) - self.durations
+
+    def read(self, wanted: list[int]) -> np.ndarray:
+        pictures = []
+        for rank in wanted or [0]:
+            self._image.seek(rank)
+            pictures.append(_upright_rgb(self._image))
+        return np.stack(pictures)[: len(wanted)]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
+        pass
+
+
+def is_animated_webp(source: Source) -> bool:
+    """Return whether a file is a WebP image that moves."""
+    with source.open() as file:
+        head = file.read(21)
+    # The extended format has a byte of flags; the bit is that of an animation.
+    return head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+
+
 def load_picture(source: Path | IO[bytes], *, name: str | None = None) -> np.ndarray:
     """Return an image file as uint8 RGB "h w 3", upright.
 
@@ -239,15 +312,21 @@ def load_picture(source: Path | IO[bytes], *, name: str | None = None) -> np.nda
     Raises:
         VideoError: it is no image, or a broken one.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(source) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):  # 16-bit grey: keep the upper eight bits
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            return np.asarray(image.convert("RGB"))
+            return _upright_rgb(opened)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # About an opened file, the message would speak of a Python object.
         reason = error if name is None else type(error).__name__
         raise VideoError(f"{name or source}: not an image that can be read ({reason})") from error
+
+
+def _upright_rgb(image: Image) -> np.ndarray:
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # 16-bit grey: keep the upper eight bits
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""What a decoding backend offers to `Video`, and the error for a frame that does not exist."""
+"""What a decoding backend offers to `Video`, and how its errors are told."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import numpy as np
 
 from internvideo.errors import VideoError
 
-__all__ = ["FrameIndexError", "Reader"]
+__all__ = ["FrameIndexError", "Reader", "describe_error"]
 
 
 class FrameIndexError(VideoError, IndexError):
     """A frame number that the video does not have."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the reason in an error of the system or of a decoder, in one line."""
+    reason = getattr(error, "strerror", None)
+    if not isinstance(reason, str):
+        reason = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    return reason.partition("\n")[0].rstrip(": ")
 
 
 class Reader(Protocol):

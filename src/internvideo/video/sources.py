@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias
@@ -16,7 +17,7 @@ from urllib.request import url2pathname
 
 from internvideo.errors import VideoError
 
-__all__ = ["Source", "VideoSource", "is_url", "resolve_source"]
+__all__ = ["Source", "VideoSource", "is_url", "local_path", "resolve_source"]
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
 
@@ -27,7 +28,18 @@ _MEMORY_BLOCK = 1 << 16
 
 def is_url(source: object) -> bool:
     """Return whether `source` is an address for fsspec (`s3://…`, `zip://…::file://…`)."""
-    return isinstance(source, str) and ("://" in source or "::" in source)
+    return isinstance(source, str) and "://" in source
+
+
+def local_path(source: str | os.PathLike[str]) -> Path:
+    """Return a path with `~/` or `~user/` at its start replaced by the home folder.
+
+    A file of that very name comes first, and what names no user's home is left as it is.
+    """
+    path = Path(source)
+    if len(path.parts) < 2 or path.parts[0][:1] != "~" or os.path.lexists(path):
+        return path
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +66,20 @@ class Source:
             try:
                 status = self.path.stat()
             except FileNotFoundError:
+                if self.path.is_symlink():
+                    target = os.readlink(self.path)  # noqa: PTH115 - as it is written
+                    raise VideoError(
+                        f"{self.path}: a link to {target}, which is not there; mend the link"
+                    ) from None
                 raise VideoError(
                     f"{self.path}: no such file or folder; check the path{self._nearby()}"
                 ) from None
             except (OSError, ValueError) as error:
                 raise VideoError(f"{self.path}: cannot be read ({error})") from error
-            if status.st_size == 0 and self.path.is_file():
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                what = "a pipe" if stat.S_ISFIFO(status.st_mode) else "a device or socket"
+                raise VideoError(f"{self.path}: {what}, not a file; save the video to a file first")
+            if status.st_size == 0 and stat.S_ISREG(status.st_mode):
                 raise VideoError(f"{self.path}: the file is empty (0 bytes); copy it again")
         if self.data is not None and not self.data:
             raise VideoError(f"{self.name}: the data is empty (0 bytes)")
@@ -158,7 +178,7 @@ def resolve_source(source: VideoSource, *, name: str | None = None) -> Source:
         last = unquote(urlsplit(source.split("::")[0]).path.rstrip("/").rpartition("/")[2])
         return Source(name=name or last or source, url=source)
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source).expanduser()
+        path = local_path(source)
         return Source(name=name or path.name or str(path), path=path.absolute())
     if hasattr(source, "read"):
         return _resolve_file(source, name)

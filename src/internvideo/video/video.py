@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -13,9 +14,15 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from internvideo.errors import ConfigError, VideoError, did_you_mean
-from internvideo.video.rawframes import FrameFiles, RawFramesReader, StillReader
-from internvideo.video.reader import FrameIndexError, Reader
+from internvideo.errors import ConfigError, InternVideoError, VideoError, did_you_mean
+from internvideo.video.rawframes import (
+    AnimatedWebPReader,
+    FrameFiles,
+    RawFramesReader,
+    StillReader,
+    is_animated_webp,
+)
+from internvideo.video.reader import FrameIndexError, Reader, describe_error
 from internvideo.video.sources import Source, VideoSource, resolve_source
 
 __all__ = ["BACKENDS", "Video"]
@@ -34,9 +41,10 @@ class Video:
     the copy opens the file anew. Threads may share one, they take turns.
 
     Args:
-        source: a path; a folder of images (one a frame, in natural order of their names); an
-            address that fsspec knows (`https://…`, `s3://…`, `hf://…`, `memory://…`); the bytes of
-            a file; or a binary file object, which stays the caller's to close.
+        source: a path; a folder of images (one a frame, in natural order of their names); an image
+            file, moving (WebP, gif) or not; an address that fsspec knows (`https://…`, `s3://…`,
+            `hf://…`, `memory://…`); the bytes of a file; or a binary file object, which stays the
+            caller's to close.
         backend: "pyav"; "torchcodec", which needs that package and an installed FFmpeg; or "auto"
             (PyAV, so that the same file gives the same bytes on every machine).
         threads: decoder threads. One (the default) costs the least CPU time, the right thing where
@@ -107,44 +115,44 @@ class Video:
     @property
     def num_frames(self) -> int:
         """Number of frames."""
-        with self._lock_for_process():
-            return self._opened().num_frames
+        with self._reading() as reader:
+            return reader.num_frames
 
     @property
     def fps(self) -> float:
         """Frames per second, on average over the video."""
-        with self._lock_for_process():
-            return self._opened().fps
+        with self._reading() as reader:
+            return reader.fps
 
     @property
     def duration(self) -> float:
         """Seconds from the start of the first frame to the end of the last one."""
-        with self._lock_for_process():
-            return self._opened().duration
+        with self._reading() as reader:
+            return reader.duration
 
     @property
     def height(self) -> int:
         """Height of the frames in pixels, after rotation."""
-        with self._lock_for_process():
-            return self._opened().size[0]
+        with self._reading() as reader:
+            return reader.size[0]
 
     @property
     def width(self) -> int:
         """Width of the frames in pixels, after rotation."""
-        with self._lock_for_process():
-            return self._opened().size[1]
+        with self._reading() as reader:
+            return reader.size[1]
 
     @property
     def rotation(self) -> int:
         """Degrees clockwise that the stored pictures are turned by: 0, 90, 180 or 270."""
-        with self._lock_for_process():
-            return self._opened().rotation
+        with self._reading() as reader:
+            return reader.rotation
 
     @property
     def codec(self) -> str:
-        """The codec's name in FFmpeg (`h264`, `hevc`, `vp9`, …); "images" for a folder."""
-        with self._lock_for_process():
-            return self._opened().codec
+        """The codec's name in FFmpeg (`h264`, `hevc`, `vp9`, …); "images" for image files."""
+        with self._reading() as reader:
+            return reader.codec
 
     # ---- frames
 
@@ -162,8 +170,7 @@ class Video:
         """
         wanted = _as_indices(indices)
         unique, places = np.unique(wanted, return_inverse=True)
-        with self._lock_for_process():
-            reader = self._opened()
+        with self._reading() as reader:
             self._check_range(unique, reader.num_frames)
             pictures = torch.from_numpy(reader.read(unique.tolist()))
         if len(unique) == len(wanted) and np.array_equal(unique, wanted):
@@ -178,8 +185,7 @@ class Video:
         Args:
             indices: frame numbers; all frames by default.
         """
-        with self._lock_for_process():
-            reader = self._opened()
+        with self._reading() as reader:
             seconds = reader.seconds()
             if indices is not None:
                 wanted = _as_indices(indices)
@@ -218,10 +224,30 @@ class Video:
 
     # ---- opening and closing
 
-    def _opened(self) -> Reader:
-        if self._reader is None:
-            self._reader = self._open()
-        return self._reader
+    @contextmanager
+    def _reading(self) -> Iterator[Reader]:
+        """Yield the reader, opened, to one thread at a time.
+
+        Raises:
+            VideoError: anything that goes wrong below; decoders raise what they like, and one file
+                must not end the work on all others.
+        """
+        with self._lock_for_process():
+            try:
+                if self._reader is None:
+                    self._reader = self._open()
+                yield self._reader
+            except InternVideoError:
+                raise
+            except Exception as error:
+                reader, self._reader = self._reader, None  # who knows what state it is in
+                with suppress(Exception):
+                    if reader is not None:
+                        reader.close()
+                raise VideoError(
+                    f"{self.name}: reading stopped ({describe_error(error)}); copy or convert the "
+                    "file again"
+                ) from error
 
     def _open(self) -> Reader:
         path = self._source.path
@@ -235,7 +261,12 @@ class Video:
             return TorchCodecReader(self._source, threads=self._threads)
         from internvideo.video.pyav_backend import PyAVReader
 
-        return PyAVReader(self._source, threads=self._threads)
+        reader = PyAVReader(self._source, threads=self._threads)
+        if not reader.is_image_file:
+            return reader
+        reader.close()
+        moves = is_animated_webp(self._source)
+        return AnimatedWebPReader(self._source) if moves else StillReader(self._source)
 
     def _lock_for_process(self) -> threading.RLock:
         """Return the lock; in a forked child, first let go of what the parent has open."""

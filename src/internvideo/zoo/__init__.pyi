@@ -10,8 +10,10 @@ from .labels import detect_order as detect_order
 from .labels import index_map as index_map
 from .labels import k710_rows as k710_rows
 from .labels import label_names as label_names
+from .load import fetch as fetch
 from .load import load_model as load_model
 from .load import official_state as official_state
+from .load import on_disk as on_disk
 from .load import reorder_outputs as reorder_outputs
 from .registry import bibtex as bibtex
 from .registry import families as families

@@ -15,6 +15,7 @@ from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
     external,
     internvideo_mm,
+    object_words,
     umt_multimodal,
     uniformerv2,
     unmasked_teacher,
@@ -39,6 +40,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     umt_multimodal.RETRIEVAL,
     unmasked_teacher.TEACHER,
     videomae.PROBE,
+    object_words.OBJECT_WORDS,
     *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""

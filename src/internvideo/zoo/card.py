@@ -106,6 +106,8 @@ class Card:
         preprocessing_note: the published statistics, in words.
         sources: links, in the order in which they are tried.
         extra_urls: logs, optimiser states and the like, by what they are.
+        packages: Python packages that the model is made of, in place of links; the extra `offline`
+            brings them.
         file_name: name under which the file is kept.
         licence: licence as far as it is stated.
         citation: key into `data/citations.json`.
@@ -143,6 +145,7 @@ class Card:
     preprocessing_note: str | None = None
     sources: tuple[Source, ...] = ()
     extra_urls: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
     file_name: str | None = None
     licence: str | None = None
     citation: str | None = None
@@ -182,6 +185,7 @@ class Card:
             "sources": tuple(Source(**each) for each in values.get("sources", ())),
             "listed_in": tuple(values.get("listed_in", ())),
             "aliases": tuple(values.get("aliases", ())),
+            "packages": tuple(values.get("packages", ())),
         }
         return cls(**{**values, **nested, "directory": directory})
 

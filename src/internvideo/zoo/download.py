@@ -31,7 +31,7 @@ from internvideo.zoo import environment
 from internvideo.zoo.card import Card, Source
 from internvideo.zoo.registry import is_unique_file_name
 
-__all__ = ["Transfer", "cached_path", "checksum", "download"]
+__all__ = ["Transfer", "cached_path", "checksum", "download", "local_copy"]
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -79,6 +79,12 @@ def cached_path(card: Card) -> Path:
     return environment.cache_directory() / "checkpoints" / card.name / _file_name(card)
 
 
+def local_copy(card: Card) -> Path | None:
+    """Return the file of a card in the cache, or in a mirror that is a folder; None without it."""
+    target = cached_path(card)
+    return target if target.is_file() else _from_local_mirror(card)
+
+
 def download(card: Card, *, transfer: Transfer | None = None) -> Path:
     """Return the local path of the card's weight file, fetching it when it is not there yet.
 
@@ -92,9 +98,7 @@ def download(card: Card, *, transfer: Transfer | None = None) -> Path:
     """
     transfer = transfer or Transfer()
     target = cached_path(card)
-    if target.is_file():
-        return target
-    if (found := _from_local_mirror(card)) is not None:
+    if (found := local_copy(card)) is not None:
         return found
     if environment.is_offline():
         raise CheckpointError(

@@ -23,7 +23,7 @@ from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES, kind_of
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
-from internvideo.zoo.download import download
+from internvideo.zoo.download import download, local_copy
 from internvideo.zoo.external import is_external, load_external
 from internvideo.zoo.hub import (
     LoadedModel,
@@ -34,6 +34,7 @@ from internvideo.zoo.hub import (
 )
 from internvideo.zoo.identify import convert
 from internvideo.zoo.labels import detect_order, index_map, label_names
+from internvideo.zoo.offline import assemble, installed_path
 from internvideo.zoo.registry import find_card
 from internvideo.zoo.resolve import (
     card_config,
@@ -44,7 +45,7 @@ from internvideo.zoo.resolve import (
     look_up,
 )
 
-__all__ = ["head_name", "load_model", "official_state", "reorder_outputs"]
+__all__ = ["fetch", "head_name", "load_model", "official_state", "on_disk", "reorder_outputs"]
 
 _LOG = logging.getLogger(__name__)
 _WEIGHTS = "model.safetensors"
@@ -85,7 +86,7 @@ def load_model(
     found = look_up(source)
     if isinstance(found, Card):
         chosen = found
-        found = chosen.directory or _download(chosen, architectures)
+        found = fetch(chosen, architectures=architectures)
     loaded = _load_path(found, chosen, device, dtype, architectures)
     if labels is not None:
         return reorder_outputs(loaded, labels)
@@ -94,6 +95,26 @@ def load_model(
             "%s: the order of its class names is not certain. %s", loaded.name, card_of.labels_note
         )
     return loaded
+
+
+def on_disk(card: Card) -> Path | None:
+    """Return where the weights of a card lie on this machine, or None where they are not."""
+    if card.packages:
+        return installed_path(card)
+    return card.directory or local_copy(card)
+
+
+def fetch(card: Card, *, architectures: Sequence[Architecture] = ARCHITECTURES) -> Path:
+    """Return where the weights of a card lie, getting them when they are not on this machine.
+
+    Raises:
+        CheckpointError: the model is planned, or no place delivers it.
+        MissingExtraError: it is made of packages that are not installed.
+    """
+    if card.directory is not None:
+        return card.directory
+    card_config(card, architectures=architectures)  # refuses a planned model before the transfer
+    return assemble(card) if card.packages else download(card)
 
 
 def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedModel:
@@ -172,11 +193,6 @@ def head_name(model: Any) -> str:
     return next(name for name, module in model.named_modules() if module is model.head)
 
 
-def _download(card: Card, architectures: Sequence[Architecture]) -> Path:
-    card_config(card, architectures=architectures)  # refuses a planned model before the transfer
-    return download(card)
-
-
 def _load_path(
     path: Path,
     card: Card | None,
@@ -189,7 +205,10 @@ def _load_path(
     weights = folder / _WEIGHTS if path.is_dir() else path
     if weights.name == _WEIGHTS and (is_saved_model(folder) or not weights.is_file()):
         loaded = read_directory(folder, device=device, dtype=dtype, architectures=architectures)
-        return loaded.with_record(card=card) if card and card.directory == folder else loaded
+        if card is not None and card.packages:
+            loaded = loaded.with_record(preprocessing=card_preprocessing(card))
+        own = card is not None and (card.packages or card.directory == folder)
+        return loaded.with_record(card=card) if own else loaded
     file = read_checkpoint(weights)
     fit, card = fit_file(file, card, architectures=architectures)
     if fit.stripped or file.wrapper:

@@ -27,6 +27,6 @@ TASK = Task(
         'clip.mp4 -l "something moves left" -l "something moves right"',
         "clip.mp4 -m viclip-l14 -l archery -l juggling --templates action16",
     ),
-    default_model="viclip-nano",
+    default_model="auto",
     files=(PLOT,),
 )
