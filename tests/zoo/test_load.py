@@ -18,7 +18,7 @@ from internvideo.zoo.card import Card, Source
 from internvideo.zoo.hub import LoadedModel, save_pretrained
 from internvideo.zoo.labels import index_map, label_names
 from internvideo.zoo.load import load_model, official_state, reorder_outputs
-from internvideo.zoo.renames import Rename, RenameTable
+from internvideo.zoo.layouts import Layout, Rename
 from zoo import tiny
 
 CLIP = torch.rand(2, 3, 16, 224, 224, generator=torch.Generator().manual_seed(3))
@@ -320,7 +320,7 @@ TOY = Architecture(
     model=Toy,
     config=ToyConfig,
     sizes={"s": ToyConfig()},
-    tables={"official": RenameTable((Rename("shade.{rest}", "grey.{rest}"),))},
+    tables={"official": Layout((Rename("shade.{rest}", "grey.{rest}"),))},
     infer=lambda shapes, base: ToyConfig(width=shapes["grey.weight"][1]),
     traits=lambda config: {"width": config.width},
     preset="videomae-kinetics",

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions, resize_temporal_positions
-from internvideo.models.clip_layers import CLIPLayerNorm, CLIPTransformer
+from internvideo.models.clip_layers import Activation, CLIPLayerNorm, CLIPTransformer
 from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import run_blocks
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
@@ -42,6 +42,7 @@ class ViCLIPVisionConfig:
         embed_dim: dimension of the space shared with the text tower.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         head_drop_rate: dropout of the class token before the projection.
+        activation: inside the blocks; "gelu" in most models that open_clip trained.
     """
 
     image_size: int = 224
@@ -54,6 +55,7 @@ class ViCLIPVisionConfig:
     embed_dim: int = 512
     drop_path_rate: float = 0.1
     head_drop_rate: float = 0.0
+    activation: Activation = "quick-gelu"
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -89,7 +91,11 @@ class ViCLIPVision(VideoEncoder, nn.Module):
         self.conv1 = nn.Conv3d(3, width, kernel_size=size, stride=size, bias=False)
         self.ln_pre = CLIPLayerNorm(width)
         self.transformer = CLIPTransformer(
-            width, config.depth, config.num_heads, drop_path_rate=config.drop_path_rate
+            width,
+            config.depth,
+            config.num_heads,
+            drop_path_rate=config.drop_path_rate,
+            activation=config.activation,
         )
         self.ln_post = CLIPLayerNorm(width)
         self.drop = nn.Dropout(config.head_drop_rate)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from internvideo.errors import CheckpointError
 from internvideo.zoo.architectures import ARCHITECTURES
-from internvideo.zoo.renames import OPENAI_CLIP, Rename, RenameTable
+from internvideo.zoo.layouts import Layout, Rename
 from zoo.keylists import KEY_LISTS, read
 
-TABLE = RenameTable(
+TABLE = Layout(
     (
         Rename("stage{stage}.block{block}.{rest}", "blocks.{stage}.{block}.{rest}"),
         Rename("fc.{rest}", "head.{rest}"),
@@ -25,7 +25,7 @@ def test_lines_rename_and_the_rest_stays():
 
 
 def test_numbers_and_dots_are_taken_literally():
-    table = RenameTable((Rename("a.{layer}.b", "c{layer}"),))
+    table = Layout((Rename("a.{layer}.b", "c{layer}"),))
     assert table.name_to_ours("a.1.b") == "c1"
     assert table.name_to_ours("a.x.b") == "a.x.b"
     assert table.name_to_ours("axb") == "axb"
