@@ -187,8 +187,8 @@ def _refusal(path: Path, refused: list[str]) -> str:
     )
     if any(name.startswith("torch.nn.modules.") for name in refused):
         return (
-            f"{message} It holds a whole pickled model. Where its code is at hand, save the weights"
-            " alone: torch.save(torch.load(FILE, weights_only=False).state_dict(), 'weights.pth')"
+            f"{message} It holds a whole pickled model; save model.state_dict() instead, where its"
+            " code is at hand: torch.save(torch.load(FILE, weights_only=False).state_dict(), OUT)"
         )
     if all(name.rpartition(".")[2][:1].isupper() for name in refused):
         return (

@@ -1,4 +1,4 @@
-"""`config.json` of other libraries: what it tells that shapes do not, and writing it.
+"""`config.json` of other libraries: what it tells that shapes do not.
 
 | library                 | told by                         | read                             |
 |-------------------------|---------------------------------|----------------------------------|
@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from internvideo.errors import CheckpointError
-from internvideo.video.preprocessing import Preprocessing
 
-__all__ = ["ForeignConfig", "config_for_transformers", "read_foreign"]
+__all__ = ["ACTIVATIONS", "PREPROCESSOR_FILE", "TORCH_EPS", "ForeignConfig", "read_foreign"]
 
 _CONFIGS = ("config.json", "open_clip_config.json")
-_PREPROCESSOR = "preprocessor_config.json"
-_TORCH_EPS = 1e-5  # transformers leaves the LayerNorm before VideoMAE's classifier at it
-_ACTIVATIONS = {"quick_gelu": "quick-gelu", "gelu": "gelu"}
+PREPROCESSOR_FILE = "preprocessor_config.json"
+TORCH_EPS = 1e-5  # transformers leaves the LayerNorm before VideoMAE's classifier at it
+ACTIVATIONS = {"quick_gelu": "quick-gelu", "gelu": "gelu"}
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 
 
@@ -87,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _preprocessor(folder: Path) -> dict[str, Any]:
-    path = folder / _PREPROCESSOR
+    path = folder / PREPROCESSOR_FILE
     return _read(path) if path.is_file() else {}
 
 
@@ -154,7 +153,7 @@ def _videomae_fields(values: Mapping[str, Any], architecture: str, layout: str) 
             fields["target"] = "pixels"
         return fields
     if architecture == "videomae/classifier" and layout == "hf":
-        found["head_norm_eps"] = _TORCH_EPS
+        found["head_norm_eps"] = TORCH_EPS
     return found
 
 
@@ -182,9 +181,9 @@ def _clip_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     for ours, name in {"vision": "vision_config", "text": "text_config"}.items():
         tower = values.get(name) or values.get(f"{name}_dict") or {}
         activation = tower.get("hidden_act", "quick_gelu")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"hidden_act {activation!r} is not one of {', '.join(_ACTIVATIONS)}")
-        found[ours] = {"activation": _ACTIVATIONS[activation]}
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"hidden_act {activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        found[ours] = {"activation": ACTIVATIONS[activation]}
         if "num_attention_heads" in tower:
             found[ours]["num_heads"] = tower["num_attention_heads"]
     return found
@@ -200,132 +199,4 @@ def _open_clip_fields(values: Mapping[str, Any]) -> dict[str, Any]:
             "num_heads": vision["width"] // vision.get("head_width", 64),
         },
         "text": {"activation": activation, "num_heads": text["heads"]},
-    }
-
-
-def config_for_transformers(
-    architecture: str,
-    config: Any,
-    *,
-    labels: tuple[str, ...] | None = None,
-    preprocessing: Preprocessing | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Return the JSON files beside weights in the layout "hf", by name.
-
-    Args:
-        architecture: id of the kind of model.
-        config: its configuration.
-        labels: class names in the order of the outputs.
-        preprocessing: the input protocol; mean, std and size are written.
-
-    Raises:
-        CheckpointError: transformers' code cannot compute this model.
-    """
-    if architecture == "openai-clip":
-        values = _clip_config(config)
-    else:
-        values = _videomae_config(architecture, config)
-    classes = getattr(config, "num_classes", 0)
-    if classes:
-        names = labels or tuple(f"class {number}" for number in range(classes))
-        values["id2label"] = {str(number): name for number, name in enumerate(names)}
-        values["label2id"] = {name: number for number, name in enumerate(names)}
-    files = {"config.json": values}
-    if preprocessing is not None:
-        files[_PREPROCESSOR] = {
-            "image_processor_type": "CLIPImageProcessor"
-            if architecture == "openai-clip"
-            else "VideoMAEImageProcessor",
-            "size": {"shortest_edge": preprocessing.resize_size},
-            "crop_size": {"height": preprocessing.crop_size, "width": preprocessing.crop_size},
-            "image_mean": list(preprocessing.mean),
-            "image_std": list(preprocessing.std),
-        }
-    return files
-
-
-def _videomae_config(architecture: str, config: Any) -> dict[str, Any]:
-    encoder = getattr(config, "encoder", config)
-    pooling = getattr(config, "pooling", "mean")
-    lacking = {
-        "a convolutional stem": encoder.stem is not None,
-        "a layer scale": bool(encoder.init_values),
-        "cosine attention": encoder.cosine_attention,
-        f"positions {encoder.positions!r}": encoder.positions == "learnable"
-        or (encoder.position_grid != encoder.grid),
-        f"pooling {pooling!r}": pooling not in ("mean", "first"),
-        "no head": getattr(config, "num_classes", 1) == 0,
-    }
-    if found := [what for what, is_there in lacking.items() if is_there]:
-        raise CheckpointError(
-            f"transformers' VideoMAE has not {', '.join(found)}; layout 'official' has"
-        )
-    values = {
-        "architectures": [_TRANSFORMERS_CLASSES[architecture]],
-        "model_type": "videomae",
-        "image_size": encoder.image_size,
-        "patch_size": encoder.patch_size,
-        "num_channels": encoder.num_channels,
-        "num_frames": encoder.num_frames,
-        "tubelet_size": encoder.tubelet_size,
-        "hidden_size": encoder.width,
-        "num_hidden_layers": encoder.depth,
-        "num_attention_heads": encoder.num_heads,
-        "intermediate_size": encoder.mlp_hidden,
-        "hidden_act": "gelu",
-        "layer_norm_eps": encoder.norm_eps,
-        "qkv_bias": True,
-        "use_mean_pooling": architecture == "videomae/classifier" and pooling == "mean",
-    }
-    if architecture == "videomae/pretraining":
-        values |= {
-            "decoder_hidden_size": config.decoder_width,
-            "decoder_num_hidden_layers": config.decoder_depth,
-            "decoder_num_attention_heads": config.decoder_num_heads,
-            "decoder_intermediate_size": 4 * config.decoder_width,
-            "norm_pix_loss": config.target == "normalized",
-        }
-    return values
-
-
-_TRANSFORMERS_CLASSES = {
-    "videomae/pretraining": "VideoMAEForPreTraining",
-    "videomae/classifier": "VideoMAEForVideoClassification",
-    "videomae/encoder": "VideoMAEModel",
-}
-
-
-def _clip_config(config: Any) -> dict[str, Any]:
-    back = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
-
-    def tower(shape: Any) -> dict[str, Any]:
-        return {
-            "hidden_size": shape.width,
-            "intermediate_size": 4 * shape.width,
-            "num_hidden_layers": shape.depth,
-            "num_attention_heads": shape.num_heads,
-            "hidden_act": back[shape.activation],
-            "layer_norm_eps": _TORCH_EPS,
-            "projection_dim": config.embed_dim,
-        }
-
-    vision, text = config.vision, config.text
-    return {
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        "projection_dim": config.embed_dim,
-        "vision_config": {
-            **tower(vision),
-            "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
-        },
-        "text_config": {
-            **tower(text),
-            "vocab_size": text.vocab_size,
-            "max_position_embeddings": text.context_length,
-            # transformers then pools at the largest id, as CLIP does
-            "eos_token_id": 2,
-            "bos_token_id": 0,
-            "pad_token_id": 1,
-        },
     }

@@ -40,6 +40,7 @@ __all__ = [
     "read_config",
     "read_directory",
     "read_record",
+    "read_state",
     "save_pretrained",
     "weights_sha256",
 ]
@@ -275,12 +276,23 @@ def read_directory(
         CheckpointError: a file is missing, of another library, or does not fit the configuration.
     """
     record = read_record(directory)
-    weights = directory / _WEIGHTS
     architecture, config = read_config(directory, architectures=architectures)
     network = architecture.build(config)
-    state = read_checkpoint(weights).state
-    assign_weights(network, state, source=weights, device=device, dtype=dtype)
+    state = read_state(directory)
+    assign_weights(network, state, source=directory / _WEIGHTS, device=device, dtype=dtype)
     return LoadedModel(network, record, architectures=architectures)
+
+
+def read_state(directory: Path) -> dict[str, Tensor]:
+    """Return the tensors of a folder written by this library.
+
+    Raises:
+        CheckpointError: they are missing or broken.
+    """
+    weights = directory / _WEIGHTS
+    if not weights.is_file():
+        raise CheckpointError(f"{directory} has no {_WEIGHTS}")
+    return read_checkpoint(weights).state
 
 
 def read_record(directory: Path) -> Record:

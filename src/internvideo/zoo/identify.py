@@ -174,10 +174,10 @@ def recognise(
             suits = architecture.suits is None or architecture.suits(
                 {name: shapes[old] for old, name in names.items()}
             )
-            scored.append(((found, score, suits, -len(stripped)), architecture, layout))
+            scored.append(((suits, found, score, -len(stripped)), architecture, layout))
     best, architecture, _ = max(scored, key=lambda each: each[0])
     planned = None if as_start else guess_planned(shapes)
-    if best[0] < _MIN_SCORE or planned is not None:
+    if best[1] < _MIN_SCORE or planned is not None:
         looks = f" It looks like {planned}, which is planned." if planned else ""
         examples = ", ".join(repr(name) for name in list(shapes)[:3])
         raise CheckpointError(

@@ -35,6 +35,7 @@ from internvideo.zoo.hub import (
     assign_weights,
     read_config,
     read_record,
+    read_state,
 )
 from internvideo.zoo.identify import Fit, convert
 from internvideo.zoo.image_vit import is_image_transformer
@@ -155,11 +156,15 @@ def official_state(
             no place for one of its tensors.
     """
     architecture = kind_of(network, architectures=architectures)
-    if layout not in architecture.tables:
-        raise CheckpointError(
-            f"{architecture.id} has no layout {layout!r}; it has {', '.join(architecture.tables)}"
-        )
-    return architecture.tables[layout].to_official(network.state_dict(), network.config)
+    # an image CLIP is a ViCLIP here, and has the layouts of both
+    known = dict(architecture.tables)
+    for each in architectures:
+        if each.model is architecture.model:
+            known = {**each.tables, **known}
+    if layout not in known:
+        names = ", ".join({**architecture.tables, **known})
+        raise CheckpointError(f"{architecture.id} has no layout {layout!r}; it has {names}")
+    return known[layout].to_official(network.state_dict(), network.config)
 
 
 def head_name(model: Any) -> str:
@@ -220,12 +225,11 @@ def read_weights(
         architecture, stored = read_config(folder, architectures=architectures)
         if chosen and chosen.directory == folder:
             record = dataclasses.replace(record, card=chosen)
-        weights = folder / WEIGHT_FILES[0]
         return Weights(
-            path=weights,
+            path=folder / WEIGHT_FILES[0],
             architecture=architecture,
             config=replace_fields(stored, merge_fields(config or {})),
-            state=read_checkpoint(weights).state,
+            state=read_state(folder),
             record=record,
         )
     file = read_checkpoint(path)

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
 )
 
 from internvideo.errors import CheckpointError
@@ -59,22 +59,24 @@ def fetch_repository(
     name = CONFIG_FILE
     try:
         folder = Path(fetch(name)).parent
+        missing = None
         for name in (*WEIGHT_FILES, *INDEX_FILES):
             try:
                 found = Path(fetch(name))
-            except RemoteEntryNotFoundError:
-                continue
-            break
+                break
+            except EntryNotFoundError as error:
+                missing = error
         else:
-            raise CheckpointError(
-                f"{repo_id!r} has no weights: none of {', '.join((*WEIGHT_FILES, *INDEX_FILES))}"
-            )
+            if isinstance(missing, LocalEntryNotFoundError):
+                raise missing
+            expected = ", ".join((*WEIGHT_FILES, *INDEX_FILES))
+            raise CheckpointError(f"{repo_id!r} has no weights: none of {expected}")
         if found.name in INDEX_FILES:
             for name in shard_names(found):
                 fetch(name)
         if not is_saved_model(folder):
             for name in ("preprocessor_config.json", "open_clip_config.json"):
-                with suppress(RemoteEntryNotFoundError, LocalEntryNotFoundError):
+                with suppress(EntryNotFoundError):
                     fetch(name)
     except HFValidationError as error:
         raise CheckpointError(f"{repo_id!r} is neither a folder nor a hub id") from error

@@ -6,7 +6,7 @@
 | open-set   | VideoMAE classifiers of InternVideo's open-set code (an mmaction recogniser) |
 | mmaction2  | VideoMAE and UniFormerV2 of mmaction2                                        |
 | hf         | VideoMAE and CLIP of transformers                                            |
-| open-clip  | open_clip's models with a text tower of its own (`CustomTextCLIP`)           |
+| open-clip  | open_clip's `CLIP`: OpenAI's names; its `CustomTextCLIP`: "open-clip-custom" |
 """
 
 from __future__ import annotations

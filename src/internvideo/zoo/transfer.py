@@ -94,7 +94,9 @@ def load_encoder_weights(
     """
     encoder = _encoder_of(model)
     weights = read_weights(source, card=card, architectures=architectures, as_start=True)
-    state, origin = weights.state, None
+    # half precision is for files, not for resampling tables
+    state = {n: t.float() if t.is_floating_point() else t for n, t in weights.state.items()}
+    origin: dict[str, str] | None = None
     if weights.architecture is None:
         if isinstance(encoder, UniFormerV2):
             raise CheckpointError(f"{source}: UniFormerV2 starts from a CLIP, not from timm's ViT")

@@ -101,7 +101,12 @@ IMAGE_CLIP = Architecture(
         "l14-336": _clip_size("l14", image_size=336),
     },
     tiny={"released": _TINY},
-    tables={"official": OPENAI_CLIP, "hf": HF_CLIP, "open-clip": OPEN_CLIP_CUSTOM},
+    tables={
+        "official": OPENAI_CLIP,
+        "open-clip": OPENAI_CLIP,
+        "open-clip-custom": OPEN_CLIP_CUSTOM,
+        "hf": HF_CLIP,
+    },
     infer=_infer_viclip,
     traits=_traits,
     preset="viclip-eval",
