@@ -44,7 +44,7 @@ def load(
 
     Args:
         source: a name that `list_models` lists ("viclip-nano"), the path of a weight file, a folder
-            written by `save_pretrained` or by transformers, or a hub id ("organisation/repository").
+            of `save_pretrained`, of transformers or of open_clip, or a hub id ("owner/repository").
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
         card: for a weight file: the name of the released model that it is, which brings its input

@@ -162,7 +162,7 @@ def _read_pickle(path: Path, kind: Format, permit: Collection[str]) -> Any:
     names = _survey(path, kind)
     pairs, refused = pickles.stand_ins(names, permit=permit)
     if refused:
-        raise CheckpointError(_refusal(path, refused[:5]))
+        raise CheckpointError(_refusal(path, refused))
     try:
         with torch.serialization.safe_globals(pairs), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about legacy storages and pickle protocols
@@ -182,7 +182,7 @@ def _read_pickle(path: Path, kind: Format, permit: Collection[str]) -> Any:
 def _refusal(path: Path, refused: list[str]) -> str:
     """Say what a pickle would import, and what to do."""
     message = (
-        f"{path} is refused: reading it as a pickle would import {', '.join(refused)}, which"
+        f"{path} is refused: reading it as a pickle would import {', '.join(refused[:5])}, which"
         " weights do not need; nothing was executed."
     )
     if any(name.startswith("torch.nn.modules.") for name in refused):

@@ -89,7 +89,7 @@ def _videomae_config(architecture: str, config: Any) -> dict[str, Any]:
             "decoder_hidden_size": config.decoder_width,
             "decoder_num_hidden_layers": config.decoder_depth,
             "decoder_num_attention_heads": config.decoder_num_heads,
-            "decoder_intermediate_size": 4 * config.decoder_width,
+            "decoder_intermediate_size": int(config.decoder_width * encoder.mlp_ratio),
             "norm_pix_loss": config.target == "normalized",
         }
     return values

@@ -135,11 +135,7 @@ def _videomae_fields(values: Mapping[str, Any], architecture: str, layout: str) 
     hub = values.get("model_config")  # VideoMAE V2
     if values.get("model_type") != "videomae" and not isinstance(hub, Mapping):
         return {}
-    said, names = (
-        (hub, {"image_size": "img_size", "num_frames": "num_frames", "num_heads": "num_heads"})
-        if isinstance(hub, Mapping)
-        else (values, _TRANSFORMERS_VIT)
-    )
+    said, names = (hub, _HUB_VIT) if isinstance(hub, Mapping) else (values, _TRANSFORMERS_VIT)
     found = {ours: _side(said[name]) for ours, name in names.items() if name in said}
     if not said.get("use_learnable_pos_emb"):
         found["positions"] = "direct"
@@ -147,8 +143,8 @@ def _videomae_fields(values: Mapping[str, Any], architecture: str, layout: str) 
         raise ValueError(f"hidden_act {activation!r}, a VideoMAE of ours has 'gelu'")
     if architecture == "videomae/pretraining":
         fields = {"encoder": found}
-        if "decoder_num_attention_heads" in said:
-            fields["decoder_num_heads"] = said["decoder_num_attention_heads"]
+        for ours, name in _TRANSFORMERS_DECODER.items():
+            fields |= {ours: said[name]} if name in said else {}
         if said.get("norm_pix_loss") is False:
             fields["target"] = "pixels"
         return fields
@@ -157,11 +153,24 @@ def _videomae_fields(values: Mapping[str, Any], architecture: str, layout: str) 
     return found
 
 
+_HUB_VIT = {
+    "width": "embed_dim",
+    "image_size": "img_size",
+    "num_frames": "num_frames",
+    "num_heads": "num_heads",
+}
 _TRANSFORMERS_VIT = {
+    "width": "hidden_size",
     "image_size": "image_size",
     "num_frames": "num_frames",
     "num_heads": "num_attention_heads",
     "norm_eps": "layer_norm_eps",
+}
+
+
+_TRANSFORMERS_DECODER = {
+    "decoder_width": "decoder_hidden_size",
+    "decoder_num_heads": "decoder_num_attention_heads",
 }
 
 
@@ -184,8 +193,8 @@ def _clip_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         if activation not in ACTIVATIONS:
             raise ValueError(f"hidden_act {activation!r} is not one of {', '.join(ACTIVATIONS)}")
         found[ours] = {"activation": ACTIVATIONS[activation]}
-        if "num_attention_heads" in tower:
-            found[ours]["num_heads"] = tower["num_attention_heads"]
+        for field_name, key in {"width": "hidden_size", "num_heads": "num_attention_heads"}.items():
+            found[ours] |= {field_name: tower[key]} if key in tower else {}
     return found
 
 
@@ -196,7 +205,8 @@ def _open_clip_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "vision": {
             "activation": activation,
+            "width": vision["width"],
             "num_heads": vision["width"] // vision.get("head_width", 64),
         },
-        "text": {"activation": activation, "num_heads": text["heads"]},
+        "text": {"activation": activation, "width": text["width"], "num_heads": text["heads"]},
     }

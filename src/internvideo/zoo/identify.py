@@ -240,10 +240,15 @@ def fit_to(
     raise errors[0] if errors else CheckpointError(f"no tensor has a name of {architecture.id}")
 
 
-def convert(state: Mapping[str, Tensor], fit: Fit) -> dict[str, Tensor]:
-    """Return the tensors of a file under our names, as `fit` found them to belong."""
+def convert(state: Mapping[str, Tensor], fit: Fit) -> tuple[Any, dict[str, Tensor]]:
+    """Return the tensors of a file under our names, as `fit` found them to belong.
+
+    Returns:
+        The configuration, with what the values tell beyond their shapes, and the tensors.
+    """
+    table = fit.architecture.tables[fit.layout]
     _, official = strip_prefixes(state, fit.architecture, layout=fit.layout)
-    return fit.architecture.tables[fit.layout].to_ours(official)
+    return with_fields(fit.config, table.kept(official)), table.to_ours(official)
 
 
 def fit_config(shapes: Shapes, architecture: Architecture, config: Any) -> Fit:

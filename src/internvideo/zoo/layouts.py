@@ -97,12 +97,14 @@ class OnlyTheirs:
             None: it is left out, whatever it holds.
         make: makes it for a model of that configuration; None: it is not written.
         means: what its being left out says of our configuration.
+        kept: what its being kept says.
     """
 
     official: str
     expected: Callable[[tuple[int, ...]], Tensor] | None = None
     make: Callable[[Any], Tensor] | None = None
     means: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 Line: TypeAlias = Rename | Reshape | Stack | OnlyOurs | OnlyTheirs
@@ -140,14 +142,24 @@ class Layout:
 
     def left_out(self, state: Mapping[str, Any]) -> dict[str, OnlyTheirs]:
         """Return which tensors of a file our models do not have, and the lines that say so."""
-        lines = [line for line in self.lines if isinstance(line, OnlyTheirs)]
         return {
             name: line
-            for name, value in state.items()
-            for line in lines
-            if _compiled(line.official).fullmatch(name)
-            and (line.expected is None or _is_nearly(value, line.expected))
+            for name, line in self._only_theirs(state).items()
+            if line.expected is None or _is_nearly(state[name], line.expected)
         }
+
+    def kept(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what tensors say of our configuration that could have been left out, but were not.
+
+        Their values tell; shapes alone do not.
+        """
+        left_out = self.left_out(state)
+        lines = self._only_theirs(state).items()
+        return {k: v for n, line in lines if n not in left_out for k, v in line.kept.items()}
+
+    def _only_theirs(self, state: Mapping[str, Any]) -> dict[str, OnlyTheirs]:
+        lines = [line for line in self.lines if isinstance(line, OnlyTheirs)]
+        return {n: each for n in state for each in lines if _compiled(each.official).fullmatch(n)}
 
     def to_ours(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Bring an official state dictionary into our form.

@@ -245,11 +245,12 @@ def read_weights(
         architectures=architectures,
         as_start=as_start,
     )
+    found, state = convert(file.state, fit)
     return Weights(
         path=path,
         architecture=fit.architecture,
-        config=fit.config,
-        state=convert(file.state, fit),
+        config=found,
+        state=state,
         record=_record_of(file, fit, chosen, foreign),
     )
 

@@ -89,6 +89,11 @@ def _model_of_run(path: Path) -> Path:
         for name in ("best", "model"):
             if is_saved_model(path / name):
                 return path / name
+        if (path / "last.ckpt").exists() and (path / "recipe.yaml").exists():
+            raise CheckpointError(
+                f"{path} is a run that has written no model yet; give the same"
+                " `internvideo train` command again, which goes on with it"
+            )
     return path
 
 

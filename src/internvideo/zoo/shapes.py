@@ -95,7 +95,8 @@ def heads_of(width: int, sizes: Mapping[int, int]) -> int:
     if width % 64:
         raise CheckpointError(
             f"width {width} is no published size, and shapes do not tell the number of attention"
-            " heads; give a folder with model.safetensors and config.json"
+            f" heads; say --set width={width} --set num_heads=…, or"
+            " give a folder with model.safetensors and config.json"
         )
     return width // 64
 

@@ -107,7 +107,13 @@ def _sinusoid(shape: tuple[int, ...]) -> Tensor:
 
 MMACTION_VIDEOMAE = Layout(
     (
-        OnlyTheirs("backbone.pos_embed", _sinusoid, _positions, means={"positions": "direct"}),
+        OnlyTheirs(
+            "backbone.pos_embed",
+            _sinusoid,
+            _positions,
+            means={"positions": "direct"},
+            kept={"positions": "learnable"},
+        ),
         OnlyTheirs("data_preprocessor.{rest}"),
         Rename("backbone.patch_embed.projection.{rest}", "patch_embed.proj.{rest}"),
         Rename(
@@ -148,8 +154,7 @@ def _flatten(kernel: Tensor) -> Tensor:
 
 def _temperature(logit_scale: Tensor) -> Tensor:
     """Return what cosines are divided by; CLIP multiplies them by exp(logit_scale)."""
-    wide = logit_scale.dtype == torch.float64
-    return torch.exp(-(logit_scale if wide else logit_scale.float())).float()
+    return torch.exp(-logit_scale.double()).float()
 
 
 def _logit_scale(temperature: Tensor) -> Tensor:

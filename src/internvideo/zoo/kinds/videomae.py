@@ -47,10 +47,10 @@ def vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
     """Return the fields of a `VideoViTConfig` that the shapes of an encoder tell."""
     width = required(shapes, r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "width")
     hidden = required(shapes, r"blocks\.\d+\.mlp\.fc1\.weight", 0, "width of the MLP")
-    size = _vit_size(width) or vit.VideoViTConfig(
-        width=width,
-        num_heads=heads_of(width, {size.width: size.num_heads for size in vit.SIZES.values()}),
-    )
+    size = _vit_size(width)
+    if size is None and base is not None and base.width == width:
+        size = base
+    size = size or vit.VideoViTConfig(width=width, num_heads=heads_of(width, {}))
     base = base or size
     kernel = shapes.get("patch_embed.proj.weight", ())
     _, channels, frames, patch, _ = (
@@ -139,7 +139,9 @@ def _infer_videomae(shapes: Shapes, base: Any) -> videomae.VideoMAEConfig:
         "encoder": encoder,
         "decoder_width": width,
         "decoder_depth": depth_of(decoder, "blocks"),
-        "decoder_num_heads": heads_of(width, known),
+        "decoder_num_heads": base.decoder_num_heads
+        if base is not None and base.decoder_width == width
+        else heads_of(width, known),
     }
     return with_fields(base, fields) if base is not None else videomae.VideoMAEConfig(**fields)
 
