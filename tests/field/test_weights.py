@@ -382,6 +382,14 @@ def test_a_uniformerv2_of_mmaction2(tmp_path):
     assert {"backbone.transformer.norm.weight", "cls_head.fc_cls.bias"} <= state.keys()
     torch.save({"state_dict": state}, tmp_path / "file.pth")
     tiny.assert_same_weights(load_model(tmp_path / "file.pth").model, model)
+    without = {n: t for n, t in state.items() if not n.startswith("cls_head.")}
+    torch.save({"state_dict": without}, tmp_path / "backbone.pth")
+    encoder = load_model(tmp_path / "backbone.pth").model
+    assert encoder.capabilities == {"features", "embed"}
+    video = torch.randn(1, 3, 8, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(encoder.embed(video), model.embed(video))
+    assert load_encoder_weights(UniFormerV2Classifier(config), tmp_path / "backbone.pth").left == ()
 
 
 # image transformers

@@ -142,7 +142,7 @@ def _videomae_fields(values: Mapping[str, Any], architecture: str, layout: str) 
     if (activation := said.get("hidden_act", "gelu")) != "gelu":
         raise ValueError(f"hidden_act {activation!r}, a VideoMAE of ours has 'gelu'")
     if architecture == "videomae/pretraining":
-        fields = {"encoder": found}
+        fields: dict[str, Any] = {"encoder": found}
         for ours, name in _TRANSFORMERS_DECODER.items():
             fields |= {ours: said[name]} if name in said else {}
         if said.get("norm_pix_loss") is False:

@@ -47,9 +47,7 @@ def _infer_classifier(shapes: Shapes, base: Any) -> UniFormerV2ClassifierConfig:
         "temporal_downsample": downsample,
         "global_mlp_ratio": hidden / width,
         "frozen": "transformer.balance" not in shapes,
-        "num_classes": required(
-            shapes, r"transformer\.proj\.2\.(weight|bias)", 0, "number of classes"
-        ),
+        "num_classes": most_common(shapes, r"transformer\.proj\.2\.(weight|bias)", 0) or 0,
         **_local_fields(shapes, width, usual),
     }
     return with_fields(usual, fields)
