@@ -155,7 +155,10 @@ def test_rows_that_are_left_out_are_told(call, models, world, tmp_path):
             "Did you mean 'viclip-eval'",
         ),
         (["zero-shots", "{viclip}", "-d", "world"], "zero-shot"),
-        (["multiple-choice", "{classifier}", "-d", "{world}/q.jsonl"], "has no text tower"),
+        (
+            ["multiple-choice", "{classifier}", "-d", "{world}/choices/multiple_choice.jsonl"],
+            "has no text tower",
+        ),
         (["multiple-choice", "{viclip}", "-d", "{world}/q.jsonl"], "no annotation file"),
         (["{viclip}", "-d", "{world}/test.csv"], "internvideo evaluate zero-shot"),
     ],

@@ -122,8 +122,8 @@ def test_impossible_options_are_told(call, models, media, arguments, message):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("viclip", "has no classes of its own; give --model a classifier"),
-        ("videomae", "has no classes of its own; give --model a classifier"),
+        ("viclip", "--labels"),
+        ("videomae", "a classifier"),
         ("missing", "no such file or folder"),
     ],
 )
@@ -161,7 +161,8 @@ def test_the_default_model_knows_the_actions_of_the_world(call, tmp_path):
 
 
 def test_a_missing_default_model_is_named_as_such(call, media, monkeypatch):
-    monkeypatch.setattr("internvideo.cli.predict._DEFAULT_MODEL", "videomae-pico")
+    monkeypatch.setattr("internvideo.cli.classify._CLASSIFIER", "videomae-pico")
     code, _, err = call("predict", "actions", media / "first.mp4", "-m", "videomae-pico")
     assert code == 2
-    assert "the default model videomae-pico is not part of this installation; give --model" in err
+    assert "the default model videomae-pico" in err
+    assert "--model" in err

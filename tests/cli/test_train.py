@@ -59,6 +59,6 @@ def test_a_preempted_run_ends_with_the_code_of_its_signal(
     def stopped(recipe, directory):
         raise PreemptedError(7, number)
 
-    monkeypatch.setattr("internvideo.training.run_recipe", stopped)
+    monkeypatch.setattr("internvideo.recipe.run.run_recipe", stopped)
     assert train(tmp_path / "run") == code
     assert "preempted at step 7" in capsys.readouterr().err

@@ -165,6 +165,7 @@ def test_rules_are_the_functions_of_the_video_room(rng):
         "pretrain": rules.pretrain_indices(90, clip_length=8, frame_stride=3, rng=make()),
         "dense": rules.dense_indices(90, clip_length=8, frame_stride=3, rng=make()),
         "segment": rules.segment_indices(90, clip_length=8, rng=make()),
+        "umt": rules.umt_indices(90, clip_length=8, rng=make()),
         "kinetics-sparse": rules.kinetics_sparse_indices(90, clip_length=8, rng=make()),
         "uniform": rules.uniform_indices(90, clip_length=8, rng=make())
         if rng

@@ -2,17 +2,25 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import torch
-from internvideo.results import Classification
 from PIL import Image
 
 from internvideo.demo.page import PageContent, ShownVideo, render_page
 from internvideo.demo.pictures import confusion_svg, filmstrip, strip_indices
-from internvideo.demo.report import ActionRow, Rate, WorldReport
+from internvideo.demo.report import world_report
+from internvideo.evaluation.classification import Classification
+from internvideo.world import ACTIONS, World
 
 EVIL = "<script>alert('x')</script>\"&'.mp4"
+WORLD = World(seed=5)
+SCORES = torch.zeros(40, 2, len(ACTIONS))  # right in 30 of 40 clips
+for _number in range(30):
+    SCORES[_number, 0, ACTIONS.index(WORLD.scene(_number).action)] = 1
+for _number in range(30, 40):
+    SCORES[_number, 0, (ACTIONS.index(WORLD.scene(_number).action) + 2) % len(ACTIONS)] = 1
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 
 
@@ -57,25 +65,12 @@ def answer(*labels: str) -> Classification:
 
 
 def content(**changes) -> PageContent:
-    report = WorldReport(
-        rates={"accuracy": Rate(30, 40, 1 / 28), "pair_accuracy": Rate(0, 0, 0.5)},
-        actions=("grow", "shrink"),
-        per_action=(
-            ActionRow("grow", "shrink", Rate(2, 2, 0.5), Rate(2, 2, 0.5), None),
-            ActionRow("shrink", None, Rate(0, 0, 0.5), None, "grow"),
-        ),
-        confusion=((2, 0), (1, 1)),
-        num_clips=40,
-        seed=5,
-        source="decoded from mp4",
-        prompts_per_action=16,
-        seconds=2.0,
+    report = replace(
+        world_report(SCORES, WORLD), model=EVIL, protocol=EVIL, source="decoded from mp4", seconds=2
     )
     strip = filmstrip(torch.zeros(3, 8, 8, 3, dtype=torch.uint8))
     values = {
-        "model": EVIL,
         "about": f"about {EVIL}",
-        "protocol": EVIL,
         "report": report,
         "clips": [
             ShownVideo(title="a star", strip=strip, answer=answer("grow", "shrink"), truth="grow"),
@@ -106,7 +101,7 @@ def test_the_page_needs_nothing_from_elsewhere():
     assert [attrs["href"] for attrs in reader.named("a")] == ["report.json"]
     for picture in reader.named("img"):
         assert picture["src"].startswith("data:image/jpeg;base64,")
-    page = render_page(content(model="m", about="a"))
+    page = render_page(content(about="a"))
     assert "url(" not in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 

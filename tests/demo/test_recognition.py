@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -9,20 +8,21 @@ import torch
 import internvideo
 import tiny
 from internvideo.data import write_world
-from internvideo.demo.action_tally import ActionTally
+from internvideo.demo.page import recognition_section
 from internvideo.demo.recognition import (
-    LabelEfficiency,
     Picture,
     Recognition,
     draw_reconstruction,
-    recognize_clips,
+    label_efficiency,
 )
-from internvideo.demo.recognition_page import recognition_section
-from internvideo.demo.report import Rate
-from internvideo.demo.world_report import rendered_clips
+from internvideo.demo.report import world_report
 from internvideo.errors import ConfigError
-from internvideo.world import ACTIONS, World, reversal_of
+from internvideo.world import ACTIONS, World
 
+WORLD = World(seed=3)
+SCORES = torch.zeros(10, 2, len(ACTIONS))
+for _number in range(9):
+    SCORES[_number, 0, ACTIONS.index(WORLD.scene(_number).action)] = 1
 ROWS = [
     {
         "labels": labels,
@@ -36,8 +36,8 @@ ROWS = [
     for arm, means in (("pretrained", (30.0, 60.0)), ("scratch", (15.0, 40.0)))
     for labels, mean in zip((300, 1000), means, strict=True)
 ]
-EFFICIENCY = LabelEfficiency(
-    rows=tuple(ROWS),
+EFFICIENCY = dict(
+    rows=ROWS,
     gains={"300": [15.0, 14.0, 16.0]},
     test_clips=2000,
     command="python <this>",
@@ -45,60 +45,26 @@ EFFICIENCY = LabelEfficiency(
 )
 
 
-def test_a_tally_knows_right_reversed_and_wrong():
-    world = World(seed=3)
-    moved = ACTIONS.index("move right")
-    truths = [world.scene(number, action="move right") for number in range(3)]
-    scores = torch.zeros(3, len(ACTIONS))
-    scores[0, moved] = 1  # right
-    scores[1, ACTIONS.index(reversal_of("move right"))] = 1  # its reversal
-    scores[2, ACTIONS.index("blink")] = 1  # something else, and a tie with the reversal
-    rates = ActionTally(truths, scores).rates()
-    assert [rates[name].correct for name in rates] == [1, 1, 2]
-    [row] = [row for row in ActionTally(truths, scores).per_action() if row.accuracy.total]
-    assert (row.action, row.accuracy.correct) == ("move right", 1)
-
-
-def test_the_embedded_classifier_needs_more_than_one_frame():
-    model = internvideo.load("videomae-nano", device="cpu")
-    recognition = recognize_clips(model, rendered_clips(World(seed=99), 112))
-    rates = recognition.rates
-    assert rates["accuracy"].value > 0.8
-    assert rates["pair_accuracy"].value > 0.7
-    assert rates["single_frame_accuracy"].value < 0.15
-    assert recognition.num_clips == rates["accuracy"].total == 112
-    assert "28 actions" in recognition.about
-    assert json.loads(json.dumps(recognition.to_dict()))["num_clips"] == 112
-
-
-def test_only_classifiers_of_the_actions_are_asked(tmp_path):
-    model = internvideo.load(tiny.save_classifier(tmp_path / "other"), device="cpu")
-    with pytest.raises(ConfigError, match="not the actions of the world"):
-        recognize_clips(model, [])
-
-
 def test_the_label_efficiency_beside_the_weights_is_read(tmp_path):
     model = internvideo.load("videomae-nano", device="cpu")
-    found = LabelEfficiency.beside(model)
+    found = label_efficiency(model)
     assert found is not None
-    rows = {(row["labels"], row["arm"]): row for row in found.rows}
+    rows = {(row["labels"], row["arm"]): row for row in found["rows"]}
     for labels in (300, 1000, 10000):
         ours, theirs = rows[labels, "pretrained"], rows[labels, "scratch"]
         assert ours["seeds"] == theirs["seeds"]
         assert len(ours["seeds"]) >= 3
         pairs = zip(ours["accuracies"], theirs["accuracies"], strict=True)
-        assert found.gains[str(labels)] == pytest.approx([a - b for a, b in pairs])
+        assert found["gains"][str(labels)] == pytest.approx([a - b for a, b in pairs])
         assert rows[labels, "random-probe"]["accuracy_mean"] < ours["accuracy_mean"]
     folder = internvideo.load(tiny.save_classifier(tmp_path / "other"), device="cpu")
-    assert LabelEfficiency.beside(folder) is None
+    assert label_efficiency(folder) is None
 
 
 def test_the_section_shows_rates_chart_and_picture_escaped():
     recognition = Recognition(
-        model="<nano>",
+        report=replace(world_report(SCORES, WORLD), model="<nano>"),
         about="small",
-        rates={"accuracy": Rate(9, 10, 0.1), "pair_accuracy": Rate(0, 0, 0.5)},
-        num_clips=10,
         efficiency=EFFICIENCY,
         reconstruction=Picture(source="data:image/png;base64,AAAA", title='a "b"'),
     )
@@ -122,5 +88,5 @@ def test_the_pretrained_half_fills_in_a_clip(tmp_path):
     assert picture.source.startswith("data:image/png;base64,")
     assert "50% hidden" in picture.title
     classifier = internvideo.load("videomae-nano", device="cpu")
-    with pytest.raises(ConfigError, match="no masked autoencoder"):
+    with pytest.raises(ConfigError, match="videomae-nano"):
         draw_reconstruction(classifier, written.videos[0], tmp_path / "other.png")

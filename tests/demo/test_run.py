@@ -37,10 +37,10 @@ def test_the_demo_leaves_a_page_the_numbers_and_the_clips(model, mine, tmp_path)
     )
     assert steps[-1] == ("classifying them", 30, 30)
     assert ("painting clips", 30, 30) in steps
-    page = result.page.read_text("utf-8")
+    page = (tmp_path / "out/index.html").read_text("utf-8")
     assert "mine &amp; &lt;yours&gt;.mp4" in page
     assert "gone.mp4" in page
-    numbers = json.loads(result.numbers.read_text("utf-8"))
+    numbers = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
     assert numbers["world"]["num_clips"] == 30
     assert numbers["world"]["source"] == "decoded from mp4"
     assert numbers["world"]["rates"]["accuracy"]["total"] == 30
@@ -49,7 +49,7 @@ def test_the_demo_leaves_a_page_the_numbers_and_the_clips(model, mine, tmp_path)
     assert [video["video"] for video in numbers["videos"]] == [str(mine)]
     assert [each["video"] for each in numbers["failures"]] == ["gone.mp4"]
     assert "--num-clips 30" in numbers["command"]
-    assert result.num_videos == 2
+    assert (len(result.videos), len(result.failures)) == (1, 1)
     assert len(list((tmp_path / "out/world/videos").glob("*.mp4"))) == 30
 
 
@@ -58,11 +58,11 @@ def test_the_demo_again_gives_the_same_numbers(model, tmp_path):
         run_demo(tmp_path / "out", model, num_clips=28, device="cpu").report for _ in range(2)
     )
     assert first.rates == second.rates
-    assert first.confusion == second.confusion
+    assert (first.confusion == second.confusion).all()
 
 
 def test_the_demo_needs_a_text_tower(tmp_path):
-    with pytest.raises(ConfigError, match="needs a model with a text tower"):
+    with pytest.raises(ConfigError, match="no text tower"):
         run_demo(tmp_path / "out", tiny.save_videomae(tmp_path / "videomae"), num_clips=28)
 
 

@@ -313,7 +313,6 @@ DETECTED = {
     "x.jsonl": '{"a": 1}\n',
     "x.json": '[{"video": "a", "id": 3, "caption": "x"}]',
     "lines.json": '{"video": "a", "caption": "x"}\n{"video": "b", "caption": "x"}\n',
-    "x.parquet": "PAR1",
     "x.sqlite": "SQLite format 3",
 }
 

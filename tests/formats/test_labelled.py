@@ -110,7 +110,7 @@ def test_numbers_stand_for_the_classes_of_a_list(tmp_path):
             '[{"video": ["x.jpg"], "caption": "x"}]',
             "a.json:1: .*x.jpg. on, which has no number",
         ),
-        ("a.json", '{"video": "a.mp4"}', "expected a json list of objects"),
+        ("a.json", '{"video": "a.mp4"}', "a.json:1: expected an object with 'video'"),
     ],
 )
 def test_lines_that_cannot_be_used_are_named(tmp_path, name, text, message):

@@ -139,6 +139,8 @@ def test_pooling_is_by_frame_unless_tokens_are_hidden():
     pooled = vision.pool(features)
     torch.testing.assert_close(pooled[:, 0], vision.pool_norm(features.tokens.mean(dim=1)))
     assert vision.pool(vision(clips(frames=1))).shape == (2, 1, 16)
+    by_frame = vision.pool(features, by_frame=True)  # a tube shows each frame equally often
+    torch.testing.assert_close(by_frame, vision.pool_norm(features.tokens))
 
 
 def test_answers_are_those_of_the_first_stage():

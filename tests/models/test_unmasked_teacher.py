@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from internvideo.models.positions import sinusoid_table
+from internvideo.models.umt_vision import UMTVision
 from internvideo.models.unmasked_teacher import (
     UnmaskedTeacher,
     UnmaskedTeacherConfig,
@@ -43,6 +48,21 @@ def test_each_of_the_last_layers_has_its_decoder_behind_the_one_norm(model, vide
     ):
         expected = decoder.norm(decoder.head(model.encoder.norm(tokens) + table))
         torch.testing.assert_close(answer, F.normalize(expected, dim=-1))
+
+
+@pytest.mark.parametrize("student", [UnmaskedTeacher, partial(UMTVision, alignment=True)])
+def test_decoders_keep_the_fixed_table_where_the_encoder_learns_its_own(student):
+    torch.manual_seed(0)
+    config = replace(CONFIG, encoder=replace(CONFIG.encoder, positions="learnable"))
+    model, index = student(config), torch.tensor([[0, 5, 35], [1, 2, 30]])
+    video = torch.randn(2, 3, 4, 12, 12)
+    features = model.encoder.forward_features(video, visible=index, layers=[2, 3])
+    answers = model(video, index) if student is UnmaskedTeacher else model.answers(features, index)
+    table = sinusoid_table(36, 16)[0][index]
+    for answer, tokens, decoder in zip(answers, features.hidden, model.clip_decoder, strict=True):
+        torch.testing.assert_close(answer, decoder(model.encoder.norm(tokens) + table))
+    assert not torch.allclose(model.encoder.pos_embed, sinusoid_table(36, 16), atol=0.1)
+    assert model.encoder.fixed_positions((2, 3, 4)).shape == (1, 24, 16)
 
 
 def test_a_mask_says_what_its_indices_say(model, video):

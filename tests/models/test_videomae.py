@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from internvideo.config import config_from_dict, config_to_dict
+from internvideo.models.positions import sinusoid_table
 from internvideo.models.tubelets import TokenSplit, split_mask
 from internvideo.models.videomae import SIZES, VideoMAE, VideoMAEConfig
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
@@ -90,6 +92,36 @@ def test_leaving_queries_out_of_the_last_block_changes_no_number(depth):
         grads[-1]["values"] = values.detach()
     for name, grad in grads[0].items():
         torch.testing.assert_close(grad, grads[1][name], rtol=1e-5, atol=1e-6)
+
+
+def test_stochastic_depth_grows_anew_in_the_decoder():
+    encoder = replace(ENCODER, drop_path_rate=0.4, drop_rate=0.1, attention_drop_rate=0.2)
+    blocks = VideoMAE(replace(TINY, encoder=encoder, decoder_depth=3)).decoder.blocks
+    assert [block.drop_path.rate for block in blocks] == pytest.approx([0.0, 0.2, 0.4])
+    assert {(b.mlp.drop.p, b.attn.drop.p, b.attn.attention_drop_rate) for b in blocks} == {
+        (0.1, 0.1, 0.2)
+    }
+
+
+def test_frames_that_are_not_square_have_tables_of_their_own_size():
+    config = replace(TINY, encoder=replace(ENCODER, image_size=(16, 24)))
+    model = VideoMAE(config)
+    assert config.encoder.grid == config.mask_grid == (2, 2, 3)
+    assert torch.equal(model.encoder.pos_embed, sinusoid_table(12, 16))
+    assert torch.equal(model.decoder_positions, sinusoid_table(12, 8))
+    video, mask = torch.randn(2, 3, 4, 16, 24), _mask("######......", "#.#.#.#.#.#.")
+    tokens = model.encoder(video, visible=~mask).tokens
+    by_hand = model.encoder.patch_embed.proj(video).flatten(2).transpose(1, 2)
+    by_hand = (by_hand + sinusoid_table(12, 16))[~mask].unflatten(0, (2, 6))
+    for block in model.encoder.blocks:
+        by_hand = block(by_hand)
+    torch.testing.assert_close(tokens, model.encoder.norm(by_hand))
+    assert model(video, mask).loss.isfinite()
+    assert config_from_dict(VideoMAEConfig, config_to_dict(config)) == config
+    with pytest.raises(ValueError, match="target_size needs square frames"):
+        replace(config, target="motion", target_size=8)
+    with pytest.raises(ValueError, match="multiples of patch_size"):
+        replace(ENCODER, image_size=(16, 20))
 
 
 def test_a_dual_masking_step_is_one_graph():

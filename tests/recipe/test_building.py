@@ -6,17 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from internvideo.data.world import WorldSource
 from internvideo.errors import ConfigError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.recipe import load_recipe
 from internvideo.recipe.building import build_task
-from internvideo.recipe.inputs import class_names
+from internvideo.recipe.run import run_recipe
 from internvideo.train.config import OptimConfig
 from internvideo.train.optim import build_optimizer
-from internvideo.world import World
-from internvideo.zoo import save_pretrained
+from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.labels import k710_rows, label_names
 
 SHAPE = {
@@ -49,7 +47,15 @@ def test_a_k710_head_is_put_into_the_order_of_the_labels(k710):
     recipe = classifier_recipe(400, f"init={folder}", f"init_labels={labels}")
     task = build_task(recipe)
     assert torch.equal(task.model.head.weight, model.head.weight[list(k710_rows(labels))])
-    assert class_names(recipe, WorldSource(World(), num_clips=1)) == label_names(labels)
+
+
+def test_a_run_that_keeps_a_head_keeps_the_names_of_its_classes(k710, tmp_path):
+    labels = "kinetics-400/alphabetical"
+    recipe = classifier_recipe(
+        400, f"init={k710[1]}", f"init_labels={labels}", "data.num_clips=2", "runtime.batch_size=2",
+        "runtime.num_workers=0", 'preprocessing={"preset": "nano", "num_frames": 4}',
+    )  # fmt: skip
+    assert load_model(run_recipe(recipe, tmp_path)).class_names == label_names(labels)
 
 
 def test_without_labels_a_head_of_other_classes_is_fresh_and_its_encoder_is_not(k710):

@@ -39,7 +39,7 @@ def test_viclip_trains_the_video_tower_with_its_own_statistics(name):
     assert task.model.config.vision.width == (1024 if "-l" in name else 768)
     trained = {n.removeprefix("model.") for n, p in task.named_parameters() if p.requires_grad}
     assert {n.split(".")[0] for n in trained} == {"vision_encoder", "temp"}
-    assert task.mask_ratio == (0 if name.endswith("_unmasked") else 0.9)
+    assert task.config.mask_ratio == (0 if name.endswith("_unmasked") else 0.9)
     assert task.input.augmentation.mean == task.preprocessing.mean == (0.485, 0.456, 0.406)
     assert recipe.task.clean_captions
     assert recipe.optim.betas == (0.9, 0.98)
@@ -60,7 +60,7 @@ def test_internvideo_mm_writes_captions_in_the_paper_only(name):
     task, paper = on_meta(name), "laion" in name
     assert isinstance(task.model, InternVideoMM)
     assert (task.model.caption_decoder is not None) == paper
-    assert task.caption_weight == (1.0 if paper else 0.0)
+    assert task.config.caption_weight == (1.0 if paper else 0.0)
     trained = [n for n, p in task.named_parameters() if p.requires_grad]
     assert any("text_encoder" in n for n in trained) == paper
     assert task.input.augmentation.flip_probability == 0

@@ -17,8 +17,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from internvideo.data.samples import Sample
 from internvideo.models.clip_teacher import SIZES as TEACHERS
 from internvideo.models.clip_teacher import CLIPTeacher
-from internvideo.recipe import building
+from internvideo.recipe.building import build_task
 from internvideo.recipe.loading import load_recipe
+from internvideo.tasks.unmasked_teacher import multimodal
+from internvideo.tasks.unmasked_teacher import task as pretraining
 from internvideo.train.data import HOST, Example, collate
 
 STEPS: dict[str, list[str]] = {
@@ -46,13 +48,14 @@ STEPS: dict[str, list[str]] = {
 
 @pytest.fixture(autouse=True)
 def teacher(monkeypatch):
-    monkeypatch.setattr(building, "load_clip_teacher", lambda _: CLIPTeacher(TEACHERS["b16"]))
+    for module in (pretraining, multimodal):
+        monkeypatch.setattr(module, "load_clip_teacher", lambda _: CLIPTeacher(TEACHERS["b16"]))
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_stays_on_its_device_and_does_not_wait(monkeypatch, name):
     recipe = load_recipe(name, STEPS[name])
-    task: Any = building.build_task(recipe.model_copy(update={"init": None, "init_labels": None}))
+    task: Any = build_task(recipe.model_copy(update={"init": None, "init_labels": None}))
     batch = batch_of(task)
     with FakeTensorMode():
         move_(task)

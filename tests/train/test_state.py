@@ -13,6 +13,7 @@ from internvideo.errors import CheckpointError
 from internvideo.train.checkpoint import load_state, save_state
 from internvideo.train.meter import Meter
 from internvideo.train.optim import WeightAverage
+from internvideo.train.settings import RunSettings
 from internvideo.train.state import TrainState, full_weights, random_state, restore_random_state
 
 
@@ -20,7 +21,9 @@ def state_of(task: nn.Module, *, decay: float | None = None) -> TrainState:
     fabric = Fabric(accelerator="cpu", devices=1)
     optimizer = torch.optim.AdamW(task.parameters(), lr=0.1)
     average = WeightAverage(task, decay=decay)
-    return TrainState(task, optimizer, average, Meter(fabric), fabric, settings={}, global_batch=4)
+    return TrainState(
+        task, optimizer, average, Meter(fabric), fabric, settings=RunSettings(), global_batch=4
+    )
 
 
 def step(state: TrainState) -> None:

@@ -14,6 +14,7 @@ from internvideo.errors import VideoError
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 from internvideo.train.distribution import build_fabric
 from internvideo.train.loop import Evaluation, Plan, train
+from internvideo.train.settings import RunSettings
 from internvideo.train.task import TrainableTask
 
 WIDTH = 6
@@ -106,7 +107,7 @@ def toy_plan(
                 **(runtime or {}),
             }
         ),
-        settings=settings or {},
+        settings=RunSettings(values=settings or {}),
     )
 
 

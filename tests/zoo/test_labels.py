@@ -1,19 +1,34 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from internvideo.errors import UnknownNameError
+from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
+from internvideo.zoo import find_card, load_model
+from internvideo.zoo.hub import LoadedModel, Record
 from internvideo.zoo.labels import detect_order, index_map, k710_rows, label_maps, label_names
 
+SIZES = {
+    "something-something-v1": 174,
+    "something-something-v2": 174,
+    "ucf101": 101,
+    "hmdb51": 51,
+    "moments-v1": 339,
+    "moments-v2": 305,
+    "activitynet": 200,
+    "ava": 80,
+}
 SETS = ("kinetics-400", "kinetics-600", "kinetics-700")
 
 
 @pytest.mark.parametrize("labels", label_maps())
 def test_every_map_has_as_many_names_as_its_set_has_classes(labels):
     names = label_names(labels)
-    assert len(names) == int(labels.partition("/")[0].removeprefix("kinetics-"))
+    family = labels.partition("/")[0]
+    assert len(names) == SIZES.get(family) or len(names) == int(family.removeprefix("kinetics-"))
     assert len(set(names)) == len(names)
     assert all(name == name.strip() and name for name in names)
 
@@ -105,3 +120,50 @@ def test_unknown_lists_are_in_no_order():
     assert detect_order([]) is None
     assert detect_order(["cat", "dog"]) is None
     assert detect_order([f"class {i}" for i in range(400)]) is None
+
+
+def test_the_orders_of_the_other_data_sets():
+    first = {labels: label_names(labels)[0] for labels in label_maps()}
+    assert first["something-something-v1/mmaction2"] == "Holding something"
+    assert first["something-something-v2/official"] == "Approaching something with your camera"
+    assert set(label_names("something-something-v1/mmaction2")) == set(
+        label_names("something-something-v2/official")
+    )
+    assert label_names("ucf101/official")[34:36] == ("Hammering", "HammerThrow")
+    assert label_names("moments-v1/official")[:3] == ("clapping", "praying", "dropping")
+    assert label_names("ava/official")[11] == "stand"  # id 12
+    assert label_names("ava/official")[79] == "watch (a person)"
+    assert sorted(label_names("activitynet/mmaction2")) == list(
+        label_names("activitynet/alphabetical")
+    )
+
+
+@pytest.fixture
+def unsure(tmp_path):
+    """A classifier whose card has an order that is only likely."""
+    config = VideoClassifierConfig(
+        num_classes=174, image_size=16, num_frames=2, patch_size=8, width=8, depth=1, num_heads=1
+    )
+    card = find_card("videomae-h16-ssv1")
+    record = Record(labels=label_names(card.labels), card=card)
+    loaded = LoadedModel(VideoClassifier(config), record)
+    loaded.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_an_order_that_is_only_likely_is_told_when_the_model_is_loaded(unsure, caplog):
+    loaded = load_model(unsure)
+    assert loaded.labels[0] == "Holding something"
+    (warning,) = caplog.messages
+    assert "not certain" in warning
+    assert "something-something-v2/official" in warning
+
+
+def test_an_order_that_is_only_likely_gives_way_to_the_one_that_is_passed(unsure, caplog):
+    likely, passed = (
+        load_model(unsure),
+        load_model(unsure, labels="something-something-v2/official"),
+    )
+    assert len(caplog.messages) == 1, "of the first alone"
+    assert passed.labels == label_names("something-something-v2/official")
+    assert torch.equal(passed.model.head.weight, likely.model.head.weight)

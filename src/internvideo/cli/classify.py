@@ -162,7 +162,7 @@ def _name(
     targets = {} if plot is None else {PLOT: plot}
     prepare_files(targets, videos)
     loaded = load_default(model, default=default, card=card, device=device)
-    if texts is None and loaded.labels is None:
+    if texts is None and loaded.tokenizer is not None:
         raise ConfigError(
             f"{loaded.name} answers with labels that you give: add --labels 'something grows' for "
             "each, or --labels FILE; or give --model a classifier"

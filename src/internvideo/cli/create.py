@@ -110,5 +110,7 @@ def demo(
             progress=bar.stage,
         )
     stdout_console().print(result.report)
-    print(f"open {result.page} in a browser; the numbers are in {result.numbers}")
-    raise typer.Exit(failure_list(list(result.failures), total=result.num_videos))
+    page, numbers = out / "index.html", out / "report.json"
+    print(f"open {page} in a browser; the numbers are in {numbers}")
+    total = len(result.videos) + len(result.failures)
+    raise typer.Exit(failure_list(list(result.failures), total=total))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from internvideo.cli.metadata import filter_clips, stats
+from internvideo.cli.options import FirstLabel
 from internvideo.cli.terminal import (
     command_help,
     failure_list,
@@ -86,6 +87,7 @@ def check(
     root: Root = None,
     labels: Labels = None,
     split: Split = None,
+    first_label: FirstLabel = 0,
     columns: Columns = None,
     every: Annotated[
         int, typer.Option(min=0, help="Open every n-th video; 1 opens all, 0 none.")
@@ -118,7 +120,14 @@ def check(
         from internvideo.data.check import check_list, write_clean
 
         clips = _read(
-            annotations, fmt, root=root, labels=labels, split=split, columns=columns, strict=False
+            annotations,
+            fmt,
+            root=root,
+            labels=labels,
+            split=split,
+            first_label=first_label,
+            columns=columns,
+            strict=False,
         )
         report = check_list(
             clips,
@@ -180,6 +189,8 @@ def _print_report(report: CheckReport) -> None:
         stdout_console().print(table)
     if len(report.problems) > _SHOWN:
         print(f"and {len(report.problems) - _SHOWN} more; --json prints all")
+    if min(report.class_counts, default=0) == 1:
+        note_line("no clip has the label 0; where the list counts from 1, give --first-label 1")
     print(f"{report.num_opened} of {report.num_clips} videos opened; problems: {counts or 'none'}")
     if report.counts().get("missing", 0) == report.num_clips:
         note_line(
@@ -194,6 +205,7 @@ def shard(
     root: Root = None,
     labels: Labels = None,
     split: Split = None,
+    first_label: FirstLabel = 0,
     columns: Columns = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")
@@ -233,6 +245,7 @@ def shard(
         root=root,
         labels=labels,
         split=split,
+        first_label=first_label,
         columns=columns,
         strict=not skip_bad,
     )
@@ -265,6 +278,7 @@ def _read(
     root: str | None,
     labels: Path | None,
     split: str | None,
+    first_label: int,
     columns: list[str] | None,
     strict: bool,
 ) -> ClipList:
@@ -278,6 +292,7 @@ def _read(
         root=root,
         labels=labels,
         split=split,
+        first_label=first_label,
         columns=_columns(columns),
         strict=strict,
     )

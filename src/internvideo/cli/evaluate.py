@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from internvideo.cli.options import Card, Device
+from internvideo.cli.options import Card, Device, FirstLabel
 from internvideo.cli.terminal import (
     command_help,
     failure_list,
@@ -26,7 +26,6 @@ from internvideo.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from internvideo.evaluation.report import Report
-    from internvideo.pipeline import VideoModel
     from internvideo.recipe import Recipe
     from internvideo.tasks.task import Task
 
@@ -124,6 +123,7 @@ def _runner(task: Task) -> Any:
             ),
         ] = None,
         split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
+        first_label: FirstLabel = 0,
         num_clips: Annotated[
             int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
         ] = None,
@@ -161,32 +161,33 @@ def _runner(task: Task) -> Any:
     ) -> None:
         _prepare_outputs(out, plot)
         recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
-        loaded, name = _load(
-            recipe, checkpoint or subject, device=device, card=card, labels=classes
-        )
-        if protocol is not None:
-            loaded = loaded.with_preprocessing(protocol)
-        from internvideo.evaluation.data import AnnotatedData
-
+        asked = {
+            "format": kind, "root": root, "labels": labels, "split": split,
+            "first_label": first_label or None, "num_clips": num_clips, "seed": seed,
+        }  # fmt: skip
         with progress_bar("evaluating", unit="videos") as bar:
+            running: dict[str, Any] = {
+                "batch_size": batch_size, "num_workers": workers, "directory": out, "progress": bar,
+            }  # fmt: skip
             if recipe is not None:
-                given = {"data": data, "classes": classes, "protocol": protocol, "labels": labels}
+                _refuse(subject, {"data": data, **asked, "classes": classes, "protocol": protocol})
                 from internvideo.recipe.run import evaluate_recipe
 
-                _refuse(subject, given)
                 report = evaluate_recipe(
-                    recipe, loaded, task, batch_size=batch_size, num_workers=workers,
-                    directory=out, progress=bar, name=name, options=options or {},
+                    recipe, str(checkpoint), task, device=device, card=card,
+                    options=options or {}, **running,
                 )  # fmt: skip
             else:
-                report = loaded.evaluate(
-                    AnnotatedData(
-                        path=data or "", format=kind, root=root, labels=labels, split=split,
-                        num_clips=num_clips, seed=seed,
-                    ),
-                    task.name, batch_size=batch_size, num_workers=workers, directory=out,
-                    progress=bar, name=name, **(options or {}),
-                )  # fmt: skip
+                from internvideo.evaluation.data import AnnotatedData
+                from internvideo.pipeline import load
+
+                videos = AnnotatedData(path=str(data), **asked)
+                loaded = load(subject, device=device, card=card, labels=classes)
+                # a report names a model as the user did, unless a card does
+                name = None if loaded.card else subject
+                if protocol is not None:
+                    loaded = loaded.with_preprocessing(protocol)
+                report = loaded.evaluate(videos, task.name, name=name, **running, **(options or {}))
         code = _show(report, as_json=as_json, plot=plot, strict=strict, details=details)
         raise typer.Exit(code)
 
@@ -227,20 +228,10 @@ def _recipe(
     return None
 
 
-def _load(
-    recipe: Recipe | None, source: str, *, device: str, card: str | None, labels: str | None
-) -> tuple[VideoModel, str | None]:
-    """Return the model, and how a report names it: as the user did, unless a card does."""
-    from internvideo.pipeline import load
-
-    loaded = load(source, device=device, card=card, labels=labels)
-    if recipe is not None:
-        return loaded, f"{recipe.name} ({source})"
-    return loaded, None if loaded.card else source
-
-
 def _refuse(subject: str, given: Mapping[str, Any]) -> None:
-    names = ", ".join(f"--{name}" for name, value in given.items() if value is not None)
+    names = ", ".join(
+        f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None
+    )
     if names:
         raise ConfigError(
             f"{names} belongs to a model, but {subject} is a recipe, which says that itself; "

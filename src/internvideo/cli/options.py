@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Card", "Device", "JsonLines", "Model", "Videos"]
+__all__ = ["Card", "Device", "FirstLabel", "JsonLines", "Model", "Videos"]
 
 Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")]
 Model = Annotated[
     str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
 ]
 Card = Annotated[str | None, typer.Option(help="For a weight file: the released model that it is.")]
+FirstLabel = Annotated[
+    int, typer.Option(min=0, max=1, help="What numbers of classes count from in the list.")
+]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print one JSON object a line for each video.")
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from enum import Enum
 from pathlib import Path
@@ -12,7 +11,6 @@ import typer
 
 from internvideo.cli.options import Card, Device
 from internvideo.cli.terminal import output_file
-from internvideo.errors import ConfigError
 
 __all__ = ["reconstruct"]
 
@@ -54,31 +52,12 @@ def reconstruct(
       internvideo reconstruct clip.mp4 -m videomae-b16-hybrid-pt --out filled.png
       internvideo reconstruct clip.mp4 -m runs/mine/model --mask-ratio 0.9 --out filled.mp4
     """
-    from internvideo.models.videomae import VideoMAE
     from internvideo.pipeline import load
-    from internvideo.tasks.masked import viewer
-    from internvideo.video.opening import open_video
+    from internvideo.tasks.masked.viewer import check_ending, reconstruct_video
 
-    output_file(viewer.check_ending(out))
-    loaded = load(model, device=device, card=card)
-    network = loaded.model
-    if not isinstance(network, VideoMAE):
-        raise ConfigError(
-            f"{loaded.name} is a {type(network).__name__} and cannot fill in a clip; give a masked "
-            "autoencoder with its decoder, such as videomae-b16-hybrid-pt"
-        )
-    protocol = dataclasses.replace(loaded.preprocessing, num_clips=1, num_crops=1)
-    with open_video(video) as (_, opened):
-        clip = protocol.load(opened)[0]
-    result = viewer.reconstruct(
-        network,
-        clip,
-        protocol,
-        name=loaded.name,
-        mask=mask.value,
-        mask_ratio=mask_ratio,
-        seed=seed,
-    )
+    output_file(check_ending(out))
+    loaded = load(model, device=device, card=card).loaded
+    result = reconstruct_video(loaded, video, mask=mask.value, mask_ratio=mask_ratio, seed=seed)
     result.save(out)
     if as_json:
         print(json.dumps({**result.to_json(), "video": video, "out": str(out)}))

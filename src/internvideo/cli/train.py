@@ -24,6 +24,10 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run directory; runs/RECIPE by default.")
     ] = None,
+    extend: Annotated[
+        bool,
+        typer.Option("--extend", help="Go on with the run in --out to a longer schedule."),
+    ] = False,
 ) -> None:
     """Train what a recipe says, or continue after a stop.
 
@@ -31,8 +35,12 @@ def train(
     curves.png), the last two checkpoints and, in the end, the model in `model/`, which --model of
     the other verbs takes. A recipe with an `evaluation` also leaves `best/` and report.json.
 
-    The same command goes on after a stop, whatever stopped it. On SIGTERM, and on the first Ctrl-C,
-    the step is finished, saved, and the exit code is 143 or 130.
+    The same command goes on after a stop, whatever stopped it, also where the data were moved. With
+    --extend and a larger schedule.epochs a run, finished or not, goes on for longer: the learning
+    rate then follows the longer schedule, so that of a finished run jumps back up.
+
+    On SIGTERM, and on the first Ctrl-C, the step is finished, saved, and the exit code is 143 or
+    130.
 
     Several processes are started by torchrun, on one machine or many; runtime.strategy=fsdp shards
     the model.
@@ -46,6 +54,7 @@ def train(
       internvideo recipes
       internvideo train world_viclip-nano --out runs/viclip
       internvideo train my.yaml optim.lr=1e-4 schedule.epochs=2
+      internvideo train my.yaml --out runs/my --extend schedule.epochs=3
       torchrun --nproc_per_node=8 -m internvideo train k400_videomae-b runtime.strategy=fsdp
     """
     from internvideo.recipe import load_recipe
@@ -57,7 +66,7 @@ def train(
 
     first = os.environ.get("RANK", "0") == "0"
     try:
-        model = run_recipe(resolved, directory)
+        model = run_recipe(resolved, directory, extend=extend)
     except PreemptedError as stop:
         if first:
             note_line(str(stop))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from internvideo.cli.answers import prepare_files, show_all
 from internvideo.cli.labels import read_labels
@@ -83,10 +84,25 @@ def _options_of(
         spelling = f"--{name.replace('_', '-')}"
         long = [flag for flag in option.flags if flag.startswith("--")]
         flags = [*(long or [spelling]), *(flag for flag in option.flags if flag not in long)]
-        info = typer.Option(*flags, help=option.help, min=option.minimum)
+        limits = tuple(each for each in extra if each is not option)
+        check = _within(Annotated[(kind, *limits)]) if limits else None
+        info = typer.Option(*flags, help=option.help, min=option.minimum, callback=check)
         annotation = Annotated[_plain(kind), info]
         found[name] = (parameter.replace(annotation=annotation), option)
     return found
+
+
+def _within(kind: Any) -> Callable[[Any], Any]:
+    """Return what refuses values outside the limits that a type carries, before the work."""
+
+    def check(value: Any) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].replace("Input should be", "expected", 1)
+            raise typer.BadParameter(f"{message}, got {value!r}") from None
+
+    return check
 
 
 def _plain(kind: Any) -> Any:

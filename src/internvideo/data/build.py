@@ -42,6 +42,7 @@ def read_list(
     labels: Path | None = None,
     split: str | None = None,
     columns: CaptionColumns | None = None,
+    first_label: int = 0,
     strict: bool = True,
 ) -> ClipList:
     """Read an annotation file; no video is touched.
@@ -53,6 +54,7 @@ def read_list(
         labels: the class list, for formats that name classes in words.
         split: for files that hold several.
         columns: which columns say what, for "captions".
+        first_label: what numbers of classes count from in the file.
         strict: refuse a file with lines that cannot be used; else they are left out, and are the
             `bad_lines` of the result.
 
@@ -66,7 +68,8 @@ def read_list(
         if value is not None and name not in (form.options or ()):
             raise ConfigError(f"{path}: the format {kind} takes no {name}; leave out {value}")
     taken = {name: options[name] for name in form.options or ()}
-    clips = ClipList.read(form.load().read(path, root or _folder(path), **taken))
+    found = form.load().read(path, root or _folder(path), **taken)
+    clips = ClipList.read(found, first_label=first_label)
     if strict and clips.bad_lines:
         others = len(clips.bad_lines) - 1
         more = f" ({others} more lines cannot be used)" if others else ""
@@ -88,6 +91,7 @@ def open_list(
     labels: Path | None = None,
     split: str | None = None,
     columns: CaptionColumns | None = None,
+    first_label: int = 0,
     skip_bad: bool = False,
 ) -> VideoListSource:
     """Return the clips of an annotation file.
@@ -109,6 +113,7 @@ def open_list(
         labels=labels,
         split=split,
         columns=columns,
+        first_label=first_label,
         strict=not skip_bad,
     )
     warn_of_bad_lines(clips)

@@ -178,6 +178,8 @@ def _bad_labels(clips: ClipList, num_classes: int | None) -> Iterator[tuple[int,
     if num_classes is not None:
         outside = (labels < 0) | (labels >= num_classes)
         classes = f"{num_classes} classes are 0 to {num_classes - 1}"
+        if len(labels) and labels.min() == 1 and labels.max() == num_classes:
+            classes += ", this list counts from 1: --first-label 1 (first_label: 1 in a recipe)"
     for place in np.flatnonzero(outside).tolist():
         label = clips[place].label
         yield place, "no label" if label is None else f"label {label}; {classes}"

@@ -8,8 +8,10 @@ for a spawned worker is one block copy.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
@@ -26,6 +28,8 @@ __all__ = ["NO_LABEL", "ClipEntry", "ClipList"]
 NO_LABEL = int(np.iinfo(np.int32).min)
 """What `ClipList.labels` has for a clip without a label."""
 
+_LOG = logging.getLogger(__name__)
+_BLOCK = 8192  # texts that are looked at together
 _NONE, _NAN = NO_LABEL, float("nan")
 _COLUMNS = {
     **{name: ("i", np.int32) for name in ("line", "label", "num_frames", "first_frame")},
@@ -88,6 +92,32 @@ class _Texts:
         start = int(self.ends[index - 1]) if index else 0
         return self.blob[start : int(self.ends[index])].tobytes().decode("utf-8", "surrogateescape")
 
+    def common_folder(self) -> int:
+        """Return how many bytes all texts begin with in common, up to the last slash of these."""
+        first = self.blob[: self.ends[0]]
+        length = len(first)
+        for starts, ends in self._blocks():
+            length = min(length, int((ends - starts).min()))
+            heads = self.blob[starts[:, None] + np.arange(length)]
+            differing = np.flatnonzero((heads != first[:length]).any(axis=0))
+            length = int(differing[0]) if len(differing) else length
+        slashes = np.flatnonzero(first[:length] == ord("/"))
+        return int(slashes[-1]) + 1 if len(slashes) else 0
+
+    def without(self, start: int) -> Iterator[np.ndarray]:
+        """Yield the bytes and the lengths of all texts without this many bytes at their start."""
+        for starts, ends in self._blocks():
+            kept = np.ones(int(ends[-1] - starts[0]), np.bool_)
+            kept[((starts - starts[0])[:, None] + np.arange(start)).ravel()] = False
+            yield self.blob[starts[0] : ends[-1]][kept]
+            yield ends - starts - start
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for place in range(0, len(self.ends), _BLOCK):
+            ends = self.ends[place : place + _BLOCK]
+            before = self.ends[place - 1] if place else 0
+            yield np.concatenate([[before], ends[:-1]]), ends
+
     @property
     def nbytes(self) -> int:
         return self.blob.nbytes + self.ends.nbytes
@@ -116,6 +146,7 @@ class ClipList(Sequence[ClipEntry]):
         description: what was read, such as "Kinetics list, separated by a space".
         class_names: names of the labels, in their order, where the format names them.
         copying: whether the file can be copied without some clips, see `Annotations`.
+        first_label: the number of the first class in the file, 0 or 1; here it is always 0.
 
     Attributes:
         bad_lines: the lines that cannot be used.
@@ -133,12 +164,14 @@ class ClipList(Sequence[ClipEntry]):
         description: str = "",
         class_names: tuple[str, ...] | None = None,
         copying: Literal["lines", "rows", "none"] = "lines",
+        first_label: int = 0,
     ) -> None:
         self.file = str(file)
         self.root = None if root is None else str(root)
         self.description = description
         self.class_names = class_names
         self.copying = copying
+        self.first_label = first_label
         self.bad_lines: list[BadLine] = []
         self._fill(records)
         if not len(self):
@@ -149,7 +182,7 @@ class ClipList(Sequence[ClipEntry]):
             )
 
     @classmethod
-    def read(cls, found: Annotations) -> ClipList:
+    def read(cls, found: Annotations, *, first_label: int = 0) -> ClipList:
         """Read the records of an annotation file.
 
         Raises:
@@ -161,9 +194,10 @@ class ClipList(Sequence[ClipEntry]):
             root=found.root,
             class_names=found.class_names,
             copying=found.copying,
+            first_label=first_label,
         )
         if found.corrected is not None and (corrected := found.corrected()) is not None:
-            return cls.read(replace(corrected, corrected=None))
+            return cls.read(replace(corrected, corrected=None), first_label=first_label)
         described = found.description
         clips.description = described if isinstance(described, str) else described()
         return clips
@@ -180,6 +214,9 @@ class ClipList(Sequence[ClipEntry]):
             template = templates.setdefault(video.template, len(templates))
             for part in video.segments or _WHOLE:
                 label = video.label if part is None or part.label is None else part.label
+                if label is not None and (label := label - self.first_label) < 0 < self.first_label:
+                    self.bad_lines.append(self._counts_from_zero(video.line))
+                    continue
                 start, end = (None, None) if part is None else (part.start, part.end)
                 paths.add(video.path)
                 for caption in (part and part.captions) or video.captions:
@@ -199,6 +236,13 @@ class ClipList(Sequence[ClipEntry]):
         self._columns = {
             name: _folded(np.array(columns[name], dtype)) for name, (_, dtype) in _COLUMNS.items()
         }
+
+    def _counts_from_zero(self, line: int) -> BadLine:
+        return BadLine(
+            line,
+            f"{self.file}:{line}: the label is 0, but labels were said to count from 1; leave out "
+            "first_label (classes in words have none)",
+        )
 
     def __len__(self) -> int:
         return len(self._paths.ends)
@@ -255,10 +299,18 @@ class ClipList(Sequence[ClipEntry]):
     def check_labels(self, num_classes: int) -> None:
         """Check that every clip has a label from 0 to `num_classes - 1`.
 
+        Where all classes but the first occur, a warning says that labels may count from 1.
+
         Raises:
             DataError: names the first that has not, with its line and video.
         """
         labels = self.labels
+        if num_classes > 2 and np.array_equal(np.unique(labels), np.arange(1, num_classes)):
+            _LOG.warning(
+                "%s: no clip has the label 0, all others occur; if labels count from 1 there, add "
+                "first_label: 1 to the data (--first-label 1)",
+                self.file,
+            )
         outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
         if not len(outside):
             return
@@ -267,9 +319,15 @@ class ClipList(Sequence[ClipEntry]):
         where = f"{self.file}:{entry.line}: {entry.path!r}"
         if entry.label is None:
             raise DataError(f"{where} has no label{more}; supervised training needs one a clip")
+        if labels.min() == 1 and labels.max() == num_classes:
+            raise DataError(
+                f"{where} has label {entry.label}, outside 0 to {num_classes - 1}{more}; the list "
+                f"counts from 1 to {num_classes}: add first_label: 1 to its data (--first-label 1)"
+            )
         raise DataError(
             f"{where} has label {entry.label}, outside 0 to {num_classes - 1}{more}; labels count "
-            f"from 0: give the model's head more than {num_classes} classes or correct the list"
+            f"from 0: give the model's head more than {num_classes} classes, correct the list, or "
+            "if it counts from 1 add first_label: 1 to its data (--first-label 1)"
         )
 
     @property
@@ -290,6 +348,21 @@ class ClipList(Sequence[ClipEntry]):
         ends = self._columns["caption_end"]
         start = int(ends[index - 1]) if index else 0
         return tuple(self._captions[place] for place in range(start, int(ends[index])))
+
+    def digest(self) -> str:
+        """Return a hash of what the clips are: names, parts, labels, captions, in their order.
+
+        The folder that all paths have in common is left out, as is `root`: clips that were moved
+        have the same digest.
+        """
+        digest = hashlib.sha256(f"{len(self)} {self._templates} {self.class_names}".encode())
+        for text in (*self._paths.without(self._paths.common_folder()), self._captions.blob):
+            digest.update(np.ascontiguousarray(text).data)
+        for name in _COLUMNS:
+            if name != "line":
+                column = self._columns[name]
+                digest.update((column[:1].copy() if column.strides == (0,) else column).data)
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         return f"ClipList({len(self)} clips of {self.file!r})"

@@ -15,7 +15,7 @@ from internvideo.video.sampling import FrameIndices, NumpyRandom
 __all__ = ["ClipSampling", "Part", "SamplingConfig", "part_frames"]
 
 SamplingRule: TypeAlias = Literal[
-    "pretrain", "dense", "segment", "kinetics-sparse", "uniform", "viclip", "middle"
+    "pretrain", "dense", "segment", "umt", "kinetics-sparse", "uniform", "viclip", "middle"
 ]
 _STRIDED = ("pretrain", "dense")
 
@@ -41,7 +41,7 @@ class SamplingConfig:
 
     Attributes:
         rule: "pretrain" `pretrain_indices`, "dense" `dense_indices`, "segment" `segment_indices`
-            (`activitynet_indices` in a part of a video), "kinetics-sparse"
+            (`activitynet_indices` in a part of a video), "umt" `umt_indices`, "kinetics-sparse"
             `kinetics_sparse_indices`, "uniform" `uniform_indices`, "viclip" `viclip_indices`, drawn
             in each interval, "middle" the same, in the middle of each.
         frame_stride: distance between frames, for "pretrain" and "dense"; the others spread their
@@ -137,6 +137,8 @@ class ClipSampling(SamplingConfig):
                 )
             case "segment":
                 return rules.segment_indices(num_frames, clip_length=length, rng=rng)
+            case "umt":
+                return rules.umt_indices(num_frames, clip_length=length, rng=rng)
             case "kinetics-sparse":
                 return rules.kinetics_sparse_indices(num_frames, clip_length=length, rng=rng)
             case "uniform":

@@ -37,6 +37,9 @@ else:
     _ListKind = Literal[tuple(kind for kind in READABLE if kind not in ("msrvtt", "captions"))]
 
 _ROOT = Field(default=None, description="videos are relative to this folder or address")
+_FirstLabel = Annotated[
+    int, Field(ge=0, le=1, description="what numbers of classes count from in the file")
+]
 _SKIP_BAD = Field(default=False, description="leave out lines that cannot be used")
 
 
@@ -78,12 +81,13 @@ class ListData:
         default=None, description="the class list, for formats that name classes in words"
     )
     split: str | None = Field(default=None, description="for files that hold several splits")
+    first_label: _FirstLabel = 0
     skip_bad: bool = _SKIP_BAD
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the file and return its clips."""
-        options = {"root": self.root, "labels": self.labels, "split": self.split}
-        return _open_list(self, protocol, sampling, **options)
+        names = ("root", "labels", "split", "first_label")
+        return _open_list(self, protocol, sampling, **{name: getattr(self, name) for name in names})
 
 
 @config_class
@@ -110,12 +114,19 @@ class ShardData:
     kind: Literal["shards"]
     shards: str = Field(description="pattern such as clips-{000000..000123}.tar, or a folder")
     cache: Path | None = Field(default=None, description="where remote shards are kept")
+    first_label: _FirstLabel = 0
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the index and return the clips."""
         from internvideo.data.shards import open_shards
 
-        return open_shards(self.shards, protocol=protocol, sampling=sampling, cache=self.cache)
+        return open_shards(
+            self.shards,
+            protocol=protocol,
+            sampling=sampling,
+            cache=self.cache,
+            first_label=self.first_label,
+        )
 
 
 @config_class

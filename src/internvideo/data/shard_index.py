@@ -166,8 +166,9 @@ def scan_tar(file: IO[bytes], *, name: str, num_bytes: int) -> ShardColumns:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                if member.isfile():
-                    path = PurePosixPath(member.name)
+                path = PurePosixPath(member.name)
+                # macOS puts a file `._NAME` of its own beside each.
+                if member.isfile() and not path.name.startswith("._"):
                     stem, _, extensions = path.name.partition(".")
                     key = str(path.with_name(stem)) if stem else member.name
                     extension = extensions.rpartition(".")[2].lower()

@@ -50,6 +50,7 @@ class ShardSource(VideoListSource):
             protocol.
         window: number of shards that are mixed with each other in an epoch.
         whole_videos: evaluate a part of a video by views of the whole video.
+        first_label: what numbers of classes count from in the shards.
 
     Attributes:
         names: file names of the shards.
@@ -69,9 +70,17 @@ class ShardSource(VideoListSource):
         sampling: ClipSampling | None = None,
         window: int = 8,
         whole_videos: bool = False,
+        first_label: int = 0,
     ) -> None:
-        records = chain.from_iterable(shard.records() for shard in shards)
-        clips = ClipList(records, file=file, description="tar shards", class_names=class_names)
+        clips = ClipList(
+            chain.from_iterable(shard.records() for shard in shards),
+            file=file,
+            description="tar shards",
+            class_names=class_names,
+            first_label=first_label,
+        )
+        if clips.bad_lines:
+            raise DataError(clips.bad_lines[0].message)
         super().__init__(clips, protocol, sampling=sampling, whole_videos=whole_videos)
         self.names = tuple(shard.name for shard in shards)
         counts = [len(shard.members) for shard in shards]
@@ -119,6 +128,7 @@ def open_shards(
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     window: int = 8,
     whole_videos: bool = False,
+    first_label: int = 0,
 ) -> ShardSource:
     """Return the clips of a set of tar shards.
 
@@ -131,6 +141,7 @@ def open_shards(
         cache_bytes: bound of that folder.
         window: number of shards that are mixed with each other in an epoch.
         whole_videos: evaluate a part of a video by views of the whole video.
+        first_label: what numbers of classes count from in the shards.
 
     Raises:
         DataError: no such shards, or none with videos.
@@ -156,6 +167,7 @@ def open_shards(
         sampling=sampling,
         window=window,
         whole_videos=whole_videos,
+        first_label=first_label,
     )
 
 
@@ -205,7 +217,7 @@ def _listed(base: str) -> list[str]:
             f"{base}: has no {INDEX_NAME}, and an address cannot be listed; name the shards, such "
             f"as {base.rstrip('/')}/clips-{{000000..000123}}.tar"
         )
-    names = sorted(path.name for path in Path(base).glob("*.tar"))
+    names = sorted(path.name for path in Path(base).glob("[!.]*.tar"))
     if not names:
         compressed = next((path.name for path in Path(base).glob("*.tar.*")), None)
         hint = "" if compressed is None else f"; unpack those like {compressed} to .tar first"

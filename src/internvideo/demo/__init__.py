@@ -1,6 +1,7 @@
 """The demonstration: one page that shows what a model sees, and how well, beside chance.
 
-`world_report.world_report` measures a two-tower model on unseen clips of the procedural world;
-`run.run_demo` does that, classifies the user's own videos, and writes `index.html` and
-`report.json`.
+asking, report   what models say of unseen clips of the procedural world, and how often it is true
+recognition      the classifier's part, and what its pretraining is worth
+page, pictures   the HTML
+run              from the clips to the page: `run_demo` writes `index.html` and `report.json`
 """

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from internvideo.demo.pictures import confusion_svg
-from internvideo.demo.recognition import Recognition
-from internvideo.demo.recognition_page import recognition_section
+from internvideo.demo.pictures import ARMS, accuracy_chart, confusion_svg
+from internvideo.demo.recognition import Picture, Recognition
 from internvideo.demo.report import MEASURES, ActionRow, Rate, WorldReport
 from internvideo.evaluation.classification import Classification
 
-__all__ = ["PageContent", "ShownVideo", "render_page"]
+__all__ = ["PageContent", "ShownVideo", "recognition_section", "render_page"]
 
 _STYLE = Path(__file__).with_name("page.css")
 _ANSWERS = 4
@@ -43,10 +43,8 @@ class PageContent:
     """Everything that the page shows.
 
     Attributes:
-        model: name of the model.
         about: what the model is and what it knows, in a sentence or two.
-        protocol: how it looks at a video.
-        report: the numbers.
+        report: the numbers, with the name of the model and how it looks at a video.
         clips: some of the world clips with their truth.
         videos: the user's own videos.
         failures: (video, reason) of those that could not be used.
@@ -56,9 +54,7 @@ class PageContent:
         recognition: the classifier's part, where one was asked.
     """
 
-    model: str
     about: str
-    protocol: str
     report: WorldReport
     clips: Sequence[ShownVideo]
     videos: Sequence[ShownVideo]
@@ -86,14 +82,14 @@ def render_page(content: PageContent) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>internvideo: what {escape(content.model)} sees</title>
+<title>internvideo: what {escape(content.report.model)} sees</title>
 <style>
 {_STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <header>
 <p class="kicker">internvideo demo</p>
-<h1>What <em>{escape(content.model)}</em> sees</h1>
+<h1>What <em>{escape(content.report.model)}</em> sees</h1>
 <p class="lead">{escape(content.about)}</p>
 {_headline(content.report)}
 </header>
@@ -115,7 +111,7 @@ def _headline(report: WorldReport) -> str:
         if rate is None or not rate.total:
             continue
         tiles.append(
-            f'<li><strong>{rate.value:.0%}</strong><span class="what">'
+            f'<li><strong>{rate.percent:.0f}%</strong><span class="what">'
             f'{escape(MEASURES[name][0])}</span><span class="chance">chance '
             f"{f'{100 * rate.chance:.1f}'.removesuffix('.0')}%</span></li>"
         )
@@ -123,25 +119,30 @@ def _headline(report: WorldReport) -> str:
 
 
 def _numbers(report: WorldReport) -> str:
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(MEASURES[name][0])}"
-        f"<small>{escape(MEASURES[name][1])}</small></th>{_rate_cells(rate)}</tr>"
-        for name, rate in report.rates.items()
-    )
-    speed = report.num_clips / report.seconds if report.seconds else 0.0
+    speed = report.num_answered / report.seconds if report.seconds else 0.0
     return f"""<section aria-labelledby="numbers"><h2 id="numbers">The numbers, beside chance</h2>
-<p>{report.num_clips} clips of the procedural world that the model has never seen
-(seed {report.seed}, {escape(report.source)}), {len(report.actions)} actions. The model was
+<p>{report.num_answered} clips of the procedural world that the model has never seen
+(seed {report.seed}, {escape(report.source)}), {len(report.labels)} actions. The model was
 not trained on these labels: each action is described by at least {report.prompts_per_action}
 sentences that were held out of its training captions. Intervals are 95% (Wilson).
 Reading and encoding took {report.seconds:.1f} s ({speed:.0f} clips a second).</p>
-<div class="scroll"><table class="rates"><caption>Zero-shot results</caption>
+{_rates_table(report, "Zero-shot results")}
+<p class="legend"><span class="key mark" aria-hidden="true"></span> chance
+<span class="key range" aria-hidden="true"></span> 95% interval</p></section>"""
+
+
+def _rates_table(report: WorldReport, caption: str, *, explained: bool = True) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(MEASURES[name][0])}"
+        f"{f'<small>{escape(MEASURES[name][1])}</small>' if explained else ''}</th>"
+        f"{_rate_cells(rate)}</tr>"
+        for name, rate in report.rates.items()
+    )
+    return f"""<div class="scroll"><table class="rates"><caption>{caption}</caption>
 <thead><tr><th scope="col">measure</th><th scope="col">result</th>
 <th scope="col"><span class="hidden">bar</span></th><th scope="col">interval</th>
 <th scope="col">chance</th><th scope="col">clips</th></tr></thead>
-<tbody>{rows}</tbody></table></div>
-<p class="legend"><span class="key mark" aria-hidden="true"></span> chance
-<span class="key range" aria-hidden="true"></span> 95% interval</p></section>"""
+<tbody>{rows}</tbody></table></div>"""
 
 
 def _rate_cells(rate: Rate) -> str:
@@ -149,8 +150,8 @@ def _rate_cells(rate: Rate) -> str:
         return "<td>–</td><td></td><td></td><td></td><td>0</td>"
     low, high = rate.interval
     return (
-        f"<td class='value'>{rate.value:.1%}</td><td class='meter'>{_meter(rate)}</td>"
-        f"<td>{low:.1%} – {high:.1%}</td><td>{rate.chance:.1%}</td><td>{rate.total}</td>"
+        f"<td class='value'>{rate.percent:.1f}%</td><td class='meter'>{_meter(rate)}</td>"
+        f"<td>{low:.1f}% – {high:.1f}%</td><td>{rate.chance:.1%}</td><td>{rate.total}</td>"
     )
 
 
@@ -158,8 +159,8 @@ def _meter(rate: Rate) -> str:
     low, high = rate.interval
     return (
         '<span class="bar" aria-hidden="true">'
-        f'<span class="fill" style="width:{rate.value:.2%}"></span>'
-        f'<span class="range" style="left:{low:.2%};width:{high - low:.2%}"></span>'
+        f'<span class="fill" style="width:{rate.percent:.2f}%"></span>'
+        f'<span class="range" style="left:{low:.2f}%;width:{high - low:.2f}%"></span>'
         f'<span class="mark" style="left:{rate.chance:.2%}"></span></span>'
     )
 
@@ -224,9 +225,9 @@ def _actions(report: WorldReport) -> str:
 
 def _action_row(row: ActionRow) -> str:
     accuracy, pair = row.accuracy, row.pair_accuracy
-    right = f"{accuracy.value:.0%}" if accuracy.total else "–"
+    right = f"{accuracy.percent:.0f}%" if accuracy.total else "–"
     meter = _meter(accuracy) if accuracy.total else ""
-    above = f"{pair.value:.0%}" if pair is not None and pair.total else "–"
+    above = f"{pair.percent:.0f}%" if pair is not None and pair.total else "–"
     return (
         f"<tr><th scope='row'>{escape(row.action)}</th><td>{accuracy.total}</td>"
         f"<td class='value'>{right}</td><td class='meter'>{meter}</td>"
@@ -239,7 +240,69 @@ def _confusion(report: WorldReport) -> str:
     return f"""<section aria-labelledby="confusion"><h2 id="confusion">Which action for which</h2>
 <p>Rows are true, columns are answers. What is right lies on the diagonal; what lies just beside it
 is often an action taken for its own time reversal.</p>
-<div class="scroll">{confusion_svg(report.actions, report.confusion)}</div></section>"""
+<div class="scroll">{confusion_svg(report.labels, report.confusion.tolist())}</div></section>"""
+
+
+def recognition_section(recognition: Recognition) -> str:
+    """Return the section about the classifier: rates, labels saved, a clip filled in."""
+    report = recognition.report
+    parts = [
+        f"""<p>{escape(recognition.about)}. The same {report.num_answered} clips, this time asked
+of a classifier: it learnt the motions from clips without labels, by filling in hidden places, and
+the names of the actions afterwards.</p>
+{_rates_table(report, "Results of the classifier", explained=False)}""",
+        _efficiency(recognition.efficiency) if recognition.efficiency else "",
+        _reconstruction(recognition.reconstruction) if recognition.reconstruction else "",
+    ]
+    title = f"Actions by name: {escape(report.model)}"
+    return f"""<section aria-labelledby="recognition"><h2 id="recognition">{title}</h2>
+{"".join(parts)}</section>"""
+
+
+def _efficiency(efficiency: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{int(row['labels']):,}</th>"
+        f"<td>{escape(ARMS.get(row['arm'], str(row['arm'])))}</td>"
+        f"<td class='value'>{row['accuracy_mean']:.1f}%</td><td>{_spread(row)}</td>"
+        f"<td>{row['pair_mean']:.1f}%</td><td>{_rate_of(row)}</td></tr>"
+        for row in efficiency["rows"]
+    )
+    gains = "; ".join(
+        f"{int(labels):,} labels: {', '.join(f'{gain:+.1f}' for gain in each)}"
+        for labels, each in efficiency["gains"].items()
+    )
+    return f"""<h3>What the pretraining is worth</h3>
+<p>The same network, fine-tuned on few labelled clips after masked pretraining and from random
+weights; each with the learning rate that suits it best, tuned on other clips; measured on
+{efficiency["test_clips"]:,} clips that neither has seen. Pretrained minus scratch in points, one
+number a seed: {escape(gains)}.</p>
+<div class="scroll">{accuracy_chart(efficiency["rows"])}</div>
+<div class="scroll"><table class="rates labels"><caption>Accuracy by labels</caption>
+<thead><tr><th scope="col">labels</th><th scope="col">network</th><th scope="col">action</th>
+<th scope="col">over the seeds</th><th scope="col">above its reversal</th>
+<th scope="col">learning rate</th></tr>
+</thead><tbody>{rows}</tbody></table></div>
+<p class="legend">Measured beforehand on {escape(efficiency["machine"])} by
+<code>{escape(efficiency["command"])}</code>.</p>"""
+
+
+def _spread(row: Mapping[str, Any]) -> str:
+    count = len(row["seeds"])
+    if row["accuracy_sd"] is None:
+        return "1 seed"
+    return f"± {row['accuracy_sd']:.1f} ({count} seeds)"
+
+
+def _rate_of(row: Mapping[str, Any]) -> str:
+    return f"{row['lr']:g}" if row.get("lr") else "–"
+
+
+def _reconstruction(picture: Picture) -> str:
+    return f"""<h3>What it makes of what it cannot see</h3>
+<p>In pretraining, half of the places of a clip are hidden, the same ones in all frames, and the
+network has to say what moves there.</p>
+<figure><img src="{escape(picture.source)}" alt="{escape(picture.title)}"
+loading="lazy"></figure>"""
 
 
 def _reproduce(content: PageContent) -> str:
@@ -248,6 +311,6 @@ def _reproduce(content: PageContent) -> str:
     )
     return f"""<section aria-labelledby="again"><h2 id="again">Make it again</h2>
 <pre><code>{escape(content.command)}</code></pre>
-<p>Input of the model: {escape(content.protocol)}.</p>
+<p>Input of the model: {escape(content.report.protocol)}.</p>
 <p>All numbers are in <a href="report.json">report.json</a>. Time taken on
 {escape(content.machine)}:</p><ul>{stages}</ul></section>"""

@@ -1,18 +1,30 @@
-"""The pictures of the page: filmstrips as JPEG in data URIs, the confusion matrix as SVG."""
+"""The pictures of the page: filmstrips as JPEG in data URIs; confusion matrix and chart as SVG."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-__all__ = ["confusion_svg", "filmstrip", "strip_indices"]
+__all__ = ["ARMS", "accuracy_chart", "confusion_svg", "filmstrip", "strip_indices"]
 
+ARMS = {
+    "pretrained": "fine-tuned after masked pretraining",
+    "scratch": "fine-tuned from random weights",
+    "pretrained-probe": "linear probe of the pretrained encoder",
+    "random-probe": "control: linear probe of a random encoder",
+    "one-frame": "control: fine-tuned on one repeated frame",
+}
+"""What fine-tuning with few labels was compared with: name → title."""
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 300, 52, 40, 14, 48
 _GAP = 3
 _CELL = 15
 _MARGIN = 158
@@ -85,3 +97,53 @@ def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
             )
     parts.append("</svg>")
     return "".join(parts)
+
+
+def accuracy_chart(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the accuracies over the number of labels as an SVG element."""
+    labels = sorted({int(row["labels"]) for row in rows})
+    low, high = math.log(labels[0]), math.log(max(labels[-1], labels[0] + 1))
+
+    def across(count: int) -> float:
+        return _LEFT + (math.log(count) - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+
+    def down(percent: float) -> float:
+        return _TOP + (1 - percent / 100) * (_HEIGHT - _TOP - _BOTTOM)
+
+    parts = [
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" class="chart" role="img" '
+        'xmlns="http://www.w3.org/2000/svg" aria-labelledby="chart-title">'
+        '<title id="chart-title">Accuracy over the number of labelled clips</title>'
+    ]
+    for percent in range(0, 101, 20):
+        y = down(percent)
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{percent}%</text>'
+        )
+    for count in labels:
+        parts.append(
+            f'<text x="{across(count):.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle">'
+            f"{count:,} labels</text>"
+        )
+    for number, arm in enumerate(ARMS):
+        points = [(across(int(row["labels"])), row) for row in rows if row["arm"] == arm]
+        if not points:
+            continue
+        path = " ".join(f"{x:.1f},{down(row['accuracy_mean']):.1f}" for x, row in points)
+        parts.append(f'<polyline class="arm{number}" points="{path}"/>')
+        for x, row in points:
+            mean, spread = row["accuracy_mean"], row["accuracy_sd"] or 0.0
+            parts.append(
+                f'<line class="arm{number}" x1="{x:.1f}" x2="{x:.1f}" '
+                f'y1="{down(mean - spread):.1f}" y2="{down(mean + spread):.1f}"/>'
+                f'<circle class="arm{number}" cx="{x:.1f}" cy="{down(mean):.1f}" r="4">'
+                f"<title>{escape(ARMS[arm])}, {row['labels']:,} labels: {mean:.1f}%</title>"
+                "</circle>"
+            )
+    keys = "".join(
+        f'<li><span class="dot arm{number}" aria-hidden="true"></span>{escape(title)}</li>'
+        for number, (arm, title) in enumerate(ARMS.items())
+        if any(row["arm"] == arm for row in rows)
+    )
+    return "".join(parts) + f'</svg><ul class="keys">{keys}</ul>'

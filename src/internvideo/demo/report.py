@@ -1,19 +1,21 @@
-"""The numbers of a zero-shot report on the world: rates beside chance, with their interval."""
+"""What a model makes of clips of the world: rates beside chance and beside those of a control."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
-from internvideo.evaluation.report import wilson_interval
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from internvideo.evaluation.accuracy import RecognitionReport, VideoPrediction
+from internvideo.evaluation.report import Share, wilson_interval
+from internvideo.world import ACTIONS, COLORS, World, action_prompts, reversal_of
 
-__all__ = ["MEASURES", "ActionRow", "Rate", "WorldReport", "wilson_interval"]
+__all__ = ["MEASURES", "ActionRow", "Rate", "WorldReport", "world_report"]
 
 MEASURES: dict[str, tuple[str, str]] = {
     "accuracy": (
@@ -45,52 +47,29 @@ MEASURES: dict[str, tuple[str, str]] = {
 }
 """Name of a measure → (title, what it means)."""
 
+_CHANCE = 1 / len(ACTIONS)
+# The number of each action's reversal, or its own where it has none.
+_REVERSE = [ACTIONS.index(reversal_of(action) or action) for action in ACTIONS]
+
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A share of clips.
+class Rate(Share):
+    """A share of clips, and the share that a guesser expects, 0 to 1."""
 
-    Attributes:
-        correct: clips that count.
-        total: clips that were asked.
-        chance: expected share of a guesser.
-    """
-
-    correct: int
-    total: int
     chance: float
 
-    @property
-    def value(self) -> float:
-        """The share; NaN where nothing was asked."""
-        return self.correct / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval."""
-        return wilson_interval(self.correct, self.total)
-
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; the value is None where nothing was asked."""
+        """Return plain data, as shares of 1; the value is None where nothing was asked."""
         return {
-            "value": self.value if self.total else None,
-            "interval95": list(self.interval),
+            "value": self.correct / self.total if self.total else None,
+            "interval95": list(wilson_interval(self.correct, self.total)),
             "correct": self.correct,
             "total": self.total,
             "chance": self.chance,
         }
 
-    def __str__(self) -> str:
-        if not self.total:
-            return "no clips"
-        low, high = self.interval
-        return (
-            f"{self.value:.1%} [{low:.1%}, {high:.1%}] of {self.total} (chance {self.chance:.1%})"
-        )
 
-
-@dataclass(frozen=True, slots=True)
-class ActionRow:
+class ActionRow(NamedTuple):
     """How one action fared.
 
     Attributes:
@@ -107,85 +86,154 @@ class ActionRow:
     pair_accuracy: Rate | None
     mistaken_for: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "action": self.action,
-            "reversal": self.reversal,
-            "accuracy": self.accuracy.to_dict(),
-            "pair_accuracy": self.pair_accuracy.to_dict() if self.pair_accuracy else None,
-            "mistaken_for": self.mistaken_for,
-        }
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorldReport:
-    """What a model makes of unseen clips of the world, without having been told their actions.
+@dataclass(frozen=True, kw_only=True)
+class WorldReport(RecognitionReport):
+    """What a model makes of unseen clips of the world.
 
     Attributes:
-        rates: the keys of `MEASURES`, without the controls where those were not asked for.
-        actions: the names of all classes, in the order of `confusion`.
-        per_action: one row an action.
-        confusion: clips of action (row) that were given the answer (column).
-        num_clips: clips that were looked at.
-        seed: seed of their world.
+        control: what it says of one frame of each clip, repeated.
+        color: clips with a single object whose colour was named, if colours were asked.
+        seed: seed of the world.
         source: "rendered in memory" or "decoded from mp4".
-        prompts_per_action: held-out sentences whose scores are averaged, at least so many.
         seconds: time for reading and encoding the clips, controls included.
     """
 
-    rates: Mapping[str, Rate]
-    actions: tuple[str, ...]
-    per_action: tuple[ActionRow, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    num_clips: int
-    seed: int
-    source: str
-    prompts_per_action: int
-    seconds: float
+    columns: ClassVar = ("measure", "result", "95 % interval", "chance", "clips")
 
-    def __getitem__(self, measure: str) -> Rate:
-        """Return one of the rates by its name."""
-        return self.rates[measure]
+    control: tuple[VideoPrediction, ...]
+    color: Rate | None = None
+    seed: int = 0
+    source: str = "rendered in memory"
+    seconds: float = 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def prompts_per_action(self) -> int:
+        """How many held-out sentences describe an action to a two-tower model, at least."""
+        return min(len(action_prompts(action)) for action in self.labels)
+
+    @property
+    def title(self) -> str:
+        """What was asked."""
+        return f"Zero-shot on {self.num_answered} unseen world clips ({self.source})"
+
+    @cached_property
+    def rates(self) -> dict[str, Rate]:
+        """The keys of `MEASURES`, those that were asked."""
+        count = len(self.predictions)
+        paired = [each for each in self.predictions if _has_reversal(each)]
+        merged = sum(p.best[0] in (p.label, _REVERSE[p.label]) for p in self.predictions)
+        still = sum(not each.rank for each in self.control)
+        return {
+            "accuracy": Rate(self.hits().correct, count, _CHANCE),
+            "pair_accuracy": _pairs(self.predictions),
+            "merged_accuracy": Rate(merged, count, _CHANCE * (1 + len(paired) / max(count, 1))),
+            **({} if self.color is None else {"color_accuracy": self.color}),
+            "single_frame_accuracy": Rate(still, len(self.control), _CHANCE),
+            "single_frame_pair_accuracy": _pairs(self.control),
+        }
+
+    @property
+    def per_action(self) -> Iterator[ActionRow]:
+        """One row an action."""
+        mistaken = {true: said for true, said, _ in reversed(self.confusions(len(ACTIONS) ** 2))}
+        for number, row in enumerate(self.classes):
+            reversal = reversal_of(row.name)
+            mine = [each for each in self.predictions if each.label == number]
+            yield ActionRow(
+                row.name,
+                reversal,
+                Rate(row.correct, row.total, _CHANCE),
+                _pairs(mine) if reversal else None,
+                mistaken.get(row.name),
+            )
+
+    def numbers(self) -> dict[str, Any]:
         """Return plain data."""
         return {
-            "num_clips": self.num_clips,
-            "num_actions": len(self.actions),
+            "num_clips": self.num_answered,
+            "num_actions": len(self.labels),
             "seed": self.seed,
             "source": self.source,
             "prompts_per_action": self.prompts_per_action,
             "seconds": round(self.seconds, 3),
             "rates": {name: rate.to_dict() for name, rate in self.rates.items()},
-            "per_action": [row.to_dict() for row in self.per_action],
-            "actions": list(self.actions),
-            "confusion": [list(row) for row in self.confusion],
-        }
+            "per_action": [
+                {**row._asdict(), "accuracy": row.accuracy.to_dict(),
+                 "pair_accuracy": row.pair_accuracy and row.pair_accuracy.to_dict()}
+                for row in self.per_action
+            ],
+            "actions": list(self.labels),
+            "confusion": self.confusion.tolist(),
+        }  # fmt: skip
 
-    def to_json(self, *, indent: int | None = None) -> str:
-        """Return `to_dict()` as JSON."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
-
-    def table(self) -> Table:
-        """Return the rates as a Rich table."""
-        from rich.table import Table
-
-        table = Table(title=f"Zero-shot on {self.num_clips} unseen world clips ({self.source})")
-        table.add_column("measure")
-        for heading in ("result", "95 % interval", "chance", "clips"):
-            table.add_column(heading, justify="right")
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the rows of the table."""
         for name, rate in self.rates.items():
             low, high = rate.interval
-            value = f"{rate.value:.1%}" if rate.total else "–"
-            table.add_row(
+            yield (
                 MEASURES[name][0],
-                value,
-                f"{low:.1%} … {high:.1%}",
+                f"{rate.percent:.1f}%" if rate.total else "–",
+                f"{low:.1f}% … {high:.1f}%",
                 f"{rate.chance:.1%}",
                 str(rate.total),
             )
-        return table
 
-    def __rich__(self) -> Table:
-        return self.table()
+
+def world_report(scores: Float[Tensor, "n 2 k"], world: World) -> WorldReport:
+    """Count what a model says of the first clips of a world, see `ask_clips`.
+
+    Args:
+        scores: of the actions, and then perhaps of the colours, for each clip and its still.
+        world: knows the truth.
+    """
+    scenes = [world.scene(number) for number in range(len(scores))]
+    actions, colors = scores[:, :, : len(ACTIONS)], scores[:, 0, len(ACTIONS) :]
+    truths = [ACTIONS.index(scene.action) for scene in scenes]
+    color = None
+    if colors.shape[1]:
+        lone = [number for number, scene in enumerate(scenes) if len(scene.actors) == 1]
+        said = colors.argmax(dim=1).tolist()
+        palette = list(COLORS)
+        hits = sum(palette[said[number]] == scenes[number].actors[0].color for number in lone)
+        color = Rate(hits, len(lone), 1 / len(COLORS))
+    return WorldReport(
+        labels=ACTIONS,
+        predictions=_predictions(actions[:, 0], truths),
+        control=_predictions(actions[:, 1], truths),
+        color=color,
+        seed=world.seed,
+    )
+
+
+def _predictions(
+    scores: Float[Tensor, "n a"], truths: Sequence[int]
+) -> tuple[VideoPrediction, ...]:
+    """Return the actions of each clip, best first; their scores are kept as they are."""
+    orders = torch.argsort(scores, dim=1, descending=True, stable=True).tolist()
+    return tuple(
+        VideoPrediction(
+            index=number,
+            video=f"clip {number}",
+            label=truth,
+            rank=order.index(truth),
+            best=tuple(order),
+            probabilities=(),
+            num_views=1,
+            scores=tuple(row),
+        )
+        for number, (order, truth, row) in enumerate(
+            zip(orders, truths, scores.tolist(), strict=True)
+        )
+    )
+
+
+def _has_reversal(prediction: VideoPrediction) -> bool:
+    return _REVERSE[prediction.label] != prediction.label
+
+
+def _pairs(predictions: Sequence[VideoPrediction]) -> Rate:
+    """Count the clips whose action scores above its reversal, of those that have one; no ties."""
+    paired = [each for each in predictions if _has_reversal(each)]
+    won = sum(each.scores[each.label] > each.scores[_REVERSE[each.label]] for each in paired)
+    return Rate(won, len(paired), 0.5)

@@ -10,67 +10,37 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 import internvideo
 from internvideo.data import write_world
 from internvideo.data.world import EVALUATION_SEED
+from internvideo.demo.asking import ClassScores, SentenceScores, ask_clips
 from internvideo.demo.page import PageContent, ShownVideo, render_page
 from internvideo.demo.pictures import filmstrip, strip_indices
-from internvideo.demo.recognition import Recognition, draw_reconstruction, recognize_clips
-from internvideo.demo.report import WorldReport
-from internvideo.demo.world_report import world_report, written_clips
-from internvideo.errors import ConfigError, VideoError
-from internvideo.evaluation.videos import ask_videos
+from internvideo.demo.recognition import Recognition, draw_reconstruction, label_efficiency
+from internvideo.demo.report import world_report
+from internvideo.errors import VideoError
+from internvideo.evaluation.classification import Classification
+from internvideo.evaluation.engine import Seen, Unreadable, answers
+from internvideo.files import write_whole
 from internvideo.models.tokenizer import WordTokenizer
-from internvideo.models.viclip import ViCLIP
 from internvideo.pipeline import VideoModel, load
-from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.video import Video
 from internvideo.video.opening import expand_videos
-from internvideo.world import ACTIONS, World, action_named, action_prompts
+from internvideo.world import ACTIONS, World, action_named
 
-__all__ = ["DemoResult", "default_labels", "run_demo"]
+__all__ = ["default_labels", "run_demo"]
 
 _SHOWN_CLIPS = 12
+_ASKING = "decoding and classifying them, with the controls"
 _CLASSIFIER, _AUTOENCODER = "videomae-nano", "videomae-nano-pretrain"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DemoResult:
-    """What a demonstration left behind.
-
-    Attributes:
-        page: the HTML file.
-        numbers: the JSON file.
-        report: the numbers.
-        num_videos: how many videos the user's files and folders stand for.
-        failures: (video, reason) of those that could not be used.
-    """
-
-    page: Path
-    numbers: Path
-    report: WorldReport
-    num_videos: int
-    failures: tuple[tuple[str, str], ...]
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - began
 
 
 def run_demo(
@@ -82,7 +52,7 @@ def run_demo(
     num_clips: int = 600,
     device: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
-) -> DemoResult:
+) -> PageContent:
     """Measure a text model on unseen world clips, look at videos, and write a page about it.
 
     Args:
@@ -94,16 +64,18 @@ def run_demo(
         device: see `load`.
         progress: called with (what is being done, clips done, clips in all).
 
+    Returns:
+        What the page shows.
+
     Raises:
         ConfigError: the model has no text tower.
     """
-    out, clock = Path(out), _Clock()
-    with clock.stage("loading the model"):
-        model = load(source, device=device)
-    if not isinstance(model.model, ViCLIP):
-        raise ConfigError(f"the demo needs a model with a text tower; {model.name} has none")
-    world = World(seed=EVALUATION_SEED)
-    with clock.stage("painting and encoding the clips"):
+    out, world = Path(out), World(seed=EVALUATION_SEED)
+    seconds: dict[str, float] = {}
+    with _timed("loading the models", seconds):
+        model, classifier = load(source, device=device), load(_CLASSIFIER, device=device)
+        asked = SentenceScores(model), ClassScores(classifier)
+    with _timed("painting and encoding the clips", seconds):
         written = write_world(
             out / "world",
             num_clips,
@@ -112,43 +84,54 @@ def run_demo(
             workers=_cores(),
             progress=progress and partial(progress, "painting clips"),
         )
-    with clock.stage("decoding and classifying them, with the control"):
-        report = world_report(
-            model,
+    clips = _Clips(world, written.videos)
+    with _timed(_ASKING, seconds):
+        scores = ask_clips(
+            asked,
+            world,
             num_clips,
-            seed=world.seed,
-            clips=written_clips(world, written.videos, threads=_cores()),
-            source="decoded from mp4",
+            clips.read,
             progress=progress and partial(progress, "classifying them"),
         )
-    with clock.stage("asking the classifier, with its control"):
-        recognition = _recognition(out, world, written.videos, device=device)
-    with clock.stage("looking closer at some clips and at your videos"):
-        clips = _show_clips(model, world, written.videos)
+    report, recognized = (
+        dataclasses.replace(
+            world_report(each, world),
+            model=model_asked.name,
+            protocol=model_asked.protocol.describe(),
+            source="decoded from mp4",
+            seconds=seconds[_ASKING],
+        )
+        for model_asked, each in zip(asked, scores, strict=True)
+    )
+    with _timed("looking closer at some clips and at your videos", seconds):
+        shown_clips = [
+            clips.show(number, asked[0].classification(clips.paths[number].name, row))
+            for number, row in zip(clips.shown, scores[0][clips.shown, 0], strict=True)
+        ]
+        autoencoder = load(_AUTOENCODER, device=device)
+        picture = draw_reconstruction(autoencoder, clips.moving, out / "reconstruction.png")
         shown, failures = _show_videos(model, videos, labels or default_labels())
     content = PageContent(
-        model=model.name,
         about=_about(model),
-        protocol=model.preprocessing.describe(),
         report=report,
-        clips=clips,
+        clips=shown_clips,
         videos=shown,
         failures=failures,
         machine=_machine(model),
-        seconds=clock.seconds,
+        seconds=seconds,
         command=_command(out, source, videos, labels, num_clips),
-        recognition=recognition,
+        recognition=Recognition(
+            report=recognized,
+            about=classifier.card.description if classifier.card else "",
+            efficiency=label_efficiency(classifier),
+            reconstruction=picture,
+        ),
     )
-    page, numbers = out / "index.html", out / "report.json"
-    _write(page, render_page(content))
-    _write(numbers, json.dumps(_numbers(content), indent=2, ensure_ascii=False) + "\n")
-    return DemoResult(
-        page=page,
-        numbers=numbers,
-        report=report,
-        num_videos=len(shown) + len(failures),
-        failures=tuple(failures),
+    write_whole(out / "index.html", render_page(content))
+    write_whole(
+        out / "report.json", json.dumps(_numbers(content), indent=2, ensure_ascii=False) + "\n"
     )
+    return content
 
 
 def default_labels() -> list[str]:
@@ -158,38 +141,58 @@ def default_labels() -> list[str]:
     return [f"{subjects[entry.num_actors]} {entry.phrases[0]}" for entry in entries]
 
 
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - began
+
+
 def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _show_clips(model: VideoModel, world: World, paths: Sequence[Path]) -> list[ShownVideo]:
-    """Classify the first clip of each of several actions, spread over the list of actions."""
-    first: dict[str, int] = {}
-    for number in range(len(paths)):
-        first.setdefault(world.scene(number).action, number)
-    present = [action for action in ACTIONS if action in first]
-    chosen = [present[place] for place in strip_indices(len(present), _SHOWN_CLIPS)]
-    prompts = {action: tuple(action_prompts(action)) for action in ACTIONS}
-    assert isinstance(model.model, ViCLIP)
-    zero_shot = ZeroShotClassifier(model.model, model.preprocessing, prompts, name=model.name)
-    shown = []
-    answers = ask_videos(zero_shot, [paths[first[action]] for action in chosen])
-    for action, (_, answer) in zip(chosen, answers, strict=True):
-        if isinstance(answer, VideoError):
-            raise answer
-        scene = world.scene(first[action])
-        described = " and ".join(f"{a.texture} {a.color} {a.name}" for a in scene.actors)
-        with Video(paths[first[action]]) as video:
-            shown.append(
-                ShownVideo(
-                    title=described,
-                    strip=filmstrip(video.frames(strip_indices(video.num_frames))),
-                    answer=answer,
-                    truth=action,
-                    facts=f"clip {scene.index} on a {scene.background.kind} background",
-                )
-            )
-    return shown
+class _Clips:
+    """The clips as files; keeps the frames of those that the page shows.
+
+    Args:
+        world: knows the truth.
+        paths: of clip 0, 1, ….
+    """
+
+    def __init__(self, world: World, paths: Sequence[Path]) -> None:
+        self.world = world
+        self.paths = paths
+        first: dict[str, int] = {}
+        for number in range(len(paths)):
+            first.setdefault(world.scene(number).action, number)
+        present = [first[action] for action in ACTIONS if action in first]
+        self.shown = [present[place] for place in strip_indices(len(present), _SHOWN_CLIPS)]
+        moves = (number for action, number in first.items() if action.startswith("move"))
+        self._moving = min(moves, default=0)
+        self._frames: dict[int, UInt8[Tensor, "t h w c"]] = {}
+
+    def read(self, number: int) -> UInt8[Tensor, "t h w c"]:
+        with Video(self.paths[number]) as video:
+            frames = video.frames(range(video.num_frames))
+        if number in self.shown or number == self._moving:
+            self._frames[number] = frames
+        return frames
+
+    @property
+    def moving(self) -> UInt8[Tensor, "t h w c"]:
+        """The first clip in which something moves."""
+        return self._frames[self._moving]
+
+    def show(self, number: int, answer: Classification) -> ShownVideo:
+        scene, frames = self.world.scene(number), self._frames[number]
+        return ShownVideo(
+            title=" and ".join(f"{a.texture} {a.color} {a.name}" for a in scene.actors),
+            strip=filmstrip(frames[strip_indices(len(frames))]),
+            answer=answer,
+            truth=scene.action,
+            facts=f"clip {scene.index} on a {scene.background.kind} background",
+        )
 
 
 def _show_videos(
@@ -197,37 +200,32 @@ def _show_videos(
 ) -> tuple[list[ShownVideo], list[tuple[str, str]]]:
     """Classify the user's videos; return them, and (video, reason) of those that cannot be read."""
     paths, failures = expand_videos(sources)
-    shown = []
-    for path, answer in zip(paths, model.classify_many(paths, labels), strict=True):
+    namer = model.labelling(labels)
+    looks: dict[str, tuple[str, str]] = {}
+
+    def read(path: str) -> Seen | Unreadable:
         try:
-            if isinstance(answer, VideoError):
-                raise answer
             with Video(path) as video:
-                frames = video.frames(strip_indices(video.num_frames, 6))
+                views = namer.protocol.load(video)
+                strip = filmstrip(video.frames(strip_indices(video.num_frames, 6)))
                 facts = (
                     f"{video.duration:.1f} s, {video.width}x{video.height}, {video.fps:.3g} fps, "
                     f"{video.codec}"
                 )
         except VideoError as error:
-            failures.append((path, str(error)))
+            return Unreadable(path, error)
+        looks[path] = strip, facts
+        return Seen(path, views)
+
+    shown = []
+    for video, answer in answers(namer, paths, read):
+        if isinstance(answer, VideoError):
+            failures.append((video.name, str(answer)))
             continue
-        shown.append(
-            ShownVideo(
-                title=Path(path).name or path, strip=filmstrip(frames), answer=answer, facts=facts
-            )
-        )
+        strip, facts = looks[video.name]
+        title = Path(video.name).name or video.name
+        shown.append(ShownVideo(title=title, strip=strip, answer=answer, facts=facts))
     return shown, failures
-
-
-def _recognition(out: Path, world: World, paths: Sequence[Path], *, device: str) -> Recognition:
-    """Ask the embedded classifier about the same clips, and its pretrained half about one."""
-    clips = written_clips(world, paths, threads=_cores())
-    recognition = recognize_clips(load(_CLASSIFIER, device=device), clips)
-    moves = (path for n, path in enumerate(paths) if world.scene(n).action.startswith("move"))
-    picture = draw_reconstruction(
-        load(_AUTOENCODER, device=device), next(moves, paths[0]), out / "reconstruction.png"
-    )
-    return dataclasses.replace(recognition, reconstruction=picture)
 
 
 def _about(model: VideoModel) -> str:
@@ -271,20 +269,14 @@ def _command(
 
 def _numbers(content: PageContent) -> dict[str, Any]:
     return {
-        "model": content.model,
-        "protocol": content.protocol,
+        "model": content.report.model,
+        "protocol": content.report.protocol,
         "machine": content.machine,
         "command": content.command,
         "seconds": {name: round(value, 3) for name, value in content.seconds.items()},
-        "world": content.report.to_dict(),
+        "world": content.report.numbers(),
         "recognition": content.recognition and content.recognition.to_dict(),
         "clips": [{"truth": clip.truth, **clip.answer.to_dict()} for clip in content.clips],
         "videos": [video.answer.to_dict() for video in content.videos],
         "failures": [{"video": name, "error": reason} for name, reason in content.failures],
     }
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

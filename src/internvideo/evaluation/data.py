@@ -29,6 +29,7 @@ class AnnotatedData:
         root: folder or address of the videos; None is the folder of the annotations.
         labels: the class list, or the id of a label map.
         split: for files that hold several.
+        first_label: what numbers of classes count from in the file; None is 0.
         num_clips: for the world.
         seed: likewise.
     """
@@ -38,6 +39,7 @@ class AnnotatedData:
     root: str | None = None
     labels: str | None = None
     split: str | None = None
+    first_label: int | None = None
     num_clips: int | None = None
     seed: int | None = None
 
@@ -51,10 +53,11 @@ class AnnotatedData:
             return
         if self.num_clips is not None and self.num_clips < 1:
             raise ConfigError(f"num_clips must be at least 1, got {self.num_clips}")
-        for option in ("format", "root", "labels", "split"):
+        for option in ("format", "root", "labels", "split", "first_label"):
             if getattr(self, option) is not None:
+                name = option.replace("_", "-")
                 raise ConfigError(
-                    f"--{option} belongs to a list or folder; the world is rendered and knows its "
+                    f"--{name} belongs to a list or folder; the world is rendered and knows its "
                     "classes (a folder of that name is given as ./world)"
                 )
 
@@ -103,4 +106,12 @@ def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSourc
     path = Path(data.path)
     kind: ListKind = data.format or detect_kind(path)  # type: ignore[assignment]
     labels = None if data.labels is None else Path(data.labels)
-    return open_list(kind, path, protocol=protocol, root=data.root, labels=labels, split=data.split)
+    return open_list(
+        kind,
+        path,
+        protocol=protocol,
+        root=data.root,
+        labels=labels,
+        split=data.split,
+        first_label=data.first_label or 0,
+    )

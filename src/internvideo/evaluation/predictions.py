@@ -21,7 +21,7 @@ from typing import IO, Any, Generic, Protocol, TypeVar
 
 from internvideo.errors import ConfigError
 
-__all__ = ["Answered", "PredictionFile", "read_header", "read_predictions"]
+__all__ = ["Answered", "PredictionFile", "differing", "read_header", "read_predictions"]
 
 _HEADER = "evaluation"
 
@@ -147,9 +147,7 @@ class PredictionFile(Generic[A]):
 
     def _check(self, path: Path) -> None:
         earlier = read_header(path)
-        if earlier is not None and earlier != self.evaluation:
-            names = earlier.keys() | self.evaluation.keys()
-            other = sorted(n for n in names if earlier.get(n) != self.evaluation.get(n))
+        if earlier is not None and (other := differing(earlier, self.evaluation)):
             raise ConfigError(
                 f"{path} is of another evaluation (other {', '.join(other)}); choose another "
                 "folder, or delete the file"
@@ -163,6 +161,17 @@ class PredictionFile(Generic[A]):
         # The empty line ends one that was cut off.
         file.write("\n" if begun else _text({_HEADER: self.evaluation}))
         return file
+
+
+def differing(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return by what two evaluations are not the same; videos may lie in another folder."""
+
+    def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+        first = str(identity.get("first_video", ""))
+        return {**identity, "first_video": first.rpartition("/")[2]}
+
+    one, other = comparable(earlier), comparable(now)
+    return sorted(n for n in one.keys() | other.keys() if one.get(n) != other.get(n))
 
 
 def read_header(path: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from internvideo.errors import require
 from internvideo.evaluation.pictures import save_figure
@@ -92,6 +92,8 @@ class Report:
 
     columns: ClassVar[tuple[str, ...]] = ("measure", "result")
     """Headings of the table."""
+    align: ClassVar[Literal["left", "right"]] = "right"
+    """Of the columns behind the first: to the left where they hold sentences."""
 
     failures: tuple[tuple[str, str], ...] = ()
     protocol: str = ""
@@ -163,7 +165,7 @@ class Report:
 
         table = Table(title=escape(self.title) or None, caption=escape(self.protocol) or None)
         for place, heading in enumerate(self.columns):
-            table.add_column(heading, overflow="fold", justify="right" if place else "left")
+            table.add_column(heading, overflow="fold", justify=self.align if place else "left")
         for row in self.rows():
             if not row:
                 table.add_section()

@@ -26,6 +26,7 @@ from internvideo.formats.fields import (
 from internvideo.formats.files import (
     choose_split,
     files_by_stem,
+    holds_json,
     numbered_lines,
     read_json,
     refuse_split,
@@ -55,7 +56,7 @@ def read(
     are by default those of the json in alphabetical order; the splits of a json are "training",
     "validation" and "testing" (the short names will do).
     """
-    if path.suffix.lower() == ".json":
+    if holds_json(path):
         return _read_database(path, root, labels, split)
     refuse_split(split, path=path)
     check = DelimiterCheck(path, _SHAPE)

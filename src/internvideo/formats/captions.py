@@ -18,6 +18,7 @@ import numpy as np
 
 from internvideo.annotations import Annotations, BadLine, Segment, VideoAnnotation
 from internvideo.errors import DataError, did_you_mean
+from internvideo.formats import labelled
 from internvideo.formats.columns import (
     KNOWN_COLUMNS,
     PLACEHOLDER,
@@ -39,10 +40,10 @@ _SHOWN = 120
 
 
 def looks_like(file: Glimpse) -> bool:
-    """Tell whether this is a table with the columns of captioned clips, or one that is not text."""
-    if file.suffix in _TABLES:
+    """Tell whether this is a table with the columns of captioned clips, or with unknown ones."""
+    if any(map(has_captions, (file.keys, file.header(","), file.header("\t")))):
         return True
-    return any(map(has_captions, (file.keys, file.header(","), file.header("\t"))))
+    return file.suffix in _TABLES and not labelled.looks_like(file)
 
 
 def read(path: Path, root: Path | str, *, columns: CaptionColumns | None = None) -> Annotations:

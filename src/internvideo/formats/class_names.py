@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from internvideo.errors import DataError, did_you_mean
-from internvideo.formats.files import numbered_lines, read_json
+from internvideo.formats.files import holds_json, numbered_lines, read_json
 
 __all__ = ["ClassNames"]
 
@@ -46,7 +46,7 @@ class ClassNames:
         Raises:
             DataError: a name comes twice, or the numbers have gaps.
         """
-        numbers = _json_classes(path) if path.suffix.lower() == ".json" else _text_classes(path)
+        numbers = _json_classes(path) if holds_json(path) else _text_classes(path)
         order = sorted(numbers, key=numbers.__getitem__)
         first = numbers[order[0]] if order else 0
         if first not in (0, 1) or [numbers[name] for name in order] != [

@@ -14,12 +14,12 @@ from internvideo.errors import DataError
 from internvideo.formats import READABLE
 from internvideo.formats.fields import trailing_numbers
 from internvideo.formats.files import numbered_lines, read_json
-from internvideo.formats.tables import open_table
+from internvideo.formats.tables import Table, TableKind, table_kind
 
 __all__ = ["Glimpse", "detect_kind"]
 
 _LINES, _MOSTLY, _SHOWN = 200, 0.8, 120
-_NO_TEXT = (".json", ".jsonl", ".ndjson", ".parquet", ".sqlite", ".sqlite3", ".db", ".pkl")
+_PICKLE = ".pkl"
 
 
 def detect_kind(path: Path) -> str:
@@ -56,13 +56,22 @@ class Glimpse:
         self.suffix = "" if path.is_dir() else path.suffix.lower()
 
     @cached_property
+    def kind(self) -> TableKind | None:
+        """How a table, or any other json, is written; None for folders, pickles and other texts.
+
+        Raises:
+            DataError: the file is missing or empty.
+        """
+        return None if self.path.is_dir() or self.suffix == _PICKLE else table_kind(self.path)
+
+    @cached_property
     def lines(self) -> Sequence[str]:
         """The first lines of a text that is no json; else nothing.
 
         Raises:
             DataError: the file is missing, not text, or empty.
         """
-        if self.path.is_dir() or self.suffix in _NO_TEXT:
+        if self.path.is_dir() or self.suffix == _PICKLE or self.kind not in (None, "csv", "tsv"):
             return ()
         return [line for _, line in islice(numbered_lines(self.path), _LINES)]
 
@@ -87,21 +96,25 @@ class Glimpse:
     @cached_property
     def is_json_list(self) -> bool:
         """Whether the file is a json list."""
-        return self.suffix == ".json" and next(numbered_lines(self.path))[1].startswith("[")
+        return self.kind == "json" and next(numbered_lines(self.path))[1].startswith("[")
 
     @cached_property
     def keys(self) -> Iterable[str]:
-        """The keys of the first object in a json list, or in json lines that end with `.json`."""
-        if self.suffix != ".json":
+        """The keys of the first object in a json list or in json lines, or the columns of parquet.
+
+        Raises:
+            MissingExtraError: a parquet file, without pyarrow.
+        """
+        if self.kind is None or not (self.is_json_list or self.kind in ("jsonl", "parquet")):
             return ()
-        table = open_table(self.path)
-        if not self.is_json_list and table.kind != "jsonl":
-            return ()
-        row = next(iter(table.rows()), None)
+        row = next(iter(Table(self.path, self.kind).rows()), None)
         return () if row is None or isinstance(row, BadLine) else tuple(row[1])
 
     @cached_property
     def json(self) -> dict[str, Any]:
         """The one object of a json; else an empty dict."""
-        content = {} if self.suffix != ".json" or self.is_json_list else read_json(self.path)
+        one_line = self.kind == "jsonl" and len(list(islice(numbered_lines(self.path), 2))) == 1
+        if not one_line and (self.kind != "json" or self.is_json_list):
+            return {}
+        content = read_json(self.path)
         return content if isinstance(content, dict) else {}

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from internvideo.annotations import BadLine, VideoAnnotation
 from internvideo.errors import DataError
+from internvideo.video import VIDEO_SUFFIXES
 
 __all__ = [
     "DelimiterCheck",
@@ -17,6 +18,7 @@ __all__ = [
     "as_whole_number",
     "bad_line",
     "parsed",
+    "refuse_several_labels",
     "trailing_numbers",
     "whole_number",
 ]
@@ -27,6 +29,11 @@ _SHOWN = 120
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 _WHOLE = re.compile(r"([-+]?\d{1,9})(?:\.0*)?")
 _SEPARATORS = " \t,;|"
+_NUMBERS_AFTER_VIDEO = re.compile(
+    rf"(?P<video>.*(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))}))\"?"
+    rf"(?P<numbers>(?:[{_SEPARATORS}]+{_NUMBER.pattern})+)",
+    re.IGNORECASE,
+)
 _DELIMITERS = {" ": "a space", ",": "a comma", "\t": "a tab"}
 
 
@@ -126,6 +133,21 @@ def parsed(
 def bad_line(path: Path, number: int, line: str, shape: str) -> DataError:
     """Return the error of a line that has not the expected shape."""
     return DataError(f"{path}:{number}: expected {shape!r}, got {line[:_SHOWN]!r}")
+
+
+def refuse_several_labels(line: str, *, path: Path, number: int) -> None:
+    """Check that a line that names a video file has no more than one number behind it.
+
+    Raises:
+        DataError: it has several.
+    """
+    match = _NUMBERS_AFTER_VIDEO.fullmatch(line)
+    if match is not None and len(_NUMBER.findall(match["numbers"])) > 1:
+        raise DataError(
+            f"{path}:{number}: several numbers {match['numbers'].strip(_SEPARATORS)!r} after the "
+            f"video {match['video'][:_SHOWN]!r}, expected its label; a list with several labels a "
+            "video (multi-label) cannot be read: keep one label a line"
+        )
 
 
 def whole_number(text: str, *, path: Path, number: int, what: str) -> int:

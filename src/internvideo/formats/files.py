@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from internvideo.formats import Layout
 
 __all__ = [
+    "JSON_LIST",
     "Collection",
     "choose_split",
     "files_by_stem",
+    "holds_json",
     "numbered_lines",
     "opened",
     "read_csv",
@@ -30,6 +33,9 @@ __all__ = [
     "read_text",
     "refuse_split",
 ]
+
+JSON_LIST = re.compile(r'\[\s*[\[{"\d\]-]')
+"""How a json list begins; a name such as "[Something] falls" does not."""
 
 _SHOWN = 120
 _COMPRESSED = {
@@ -160,6 +166,19 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def holds_json(path: Path) -> bool:
+    """Tell whether a file is json, by its ending or, whatever that is, by its first characters.
+
+    Raises:
+        DataError: it is missing or a folder.
+    """
+    if path.suffix.lower() == ".json":
+        return True
+    with opened(path, errors="surrogateescape") as file:
+        start = file.read(_SHOWN).lstrip()
+    return start.startswith("{") or JSON_LIST.match(start) is not None
+
+
 _SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "validation", "validate"),
@@ -225,6 +244,8 @@ def _videos_in(folder: Path) -> tuple[dict[str, str], list[str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - quick, for 200,000 names
+            if entry.name.startswith("."):  # such as the `._NAME` that macOS puts beside files
+                continue
             if suffix.lower() in VIDEO_SUFFIXES:
                 videos[stem] = entry.name
             elif entry.is_dir():

@@ -9,7 +9,7 @@ from internvideo.annotations import Annotations, Segment, VideoAnnotation
 from internvideo.formats import activitynet
 from internvideo.formats.class_names import ClassNames
 from internvideo.formats.fields import parsed
-from internvideo.formats.files import choose_split, files_by_stem, read_csv, read_text
+from internvideo.formats.files import choose_split, files_by_stem, holds_json, read_csv, read_text
 
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
@@ -32,7 +32,7 @@ def read(
     Arguments and errors are those of `activitynet.read`; without a class list the classes of the
     csv are numbered in alphabetical order.
     """
-    json = path.suffix.lower() == ".json"
+    json = holds_json(path)
     if json or not read_text(path).lstrip().startswith("classname"):
         return activitynet.read(path, root, labels=labels, split=split)
     rows = list(read_csv(path, _COLUMNS))

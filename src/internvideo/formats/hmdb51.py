@@ -28,7 +28,7 @@ _SHAPE = "video.avi 0, 1 or 2"
 def looks_like(file: Glimpse) -> bool:
     """Tell whether this is a folder of split files, or one of them."""
     if file.path.is_dir():
-        return any(file.path.glob("*_test_split?.txt"))
+        return any(file.path.glob("[!.]*_test_split?.txt"))
     return file.path.match("*_test_split[123].txt")
 
 
@@ -50,7 +50,7 @@ def read(
     which, wanted = _wanted(path, split)
     files = [
         (match["name"], file)
-        for file in sorted(folder.glob("*_test_split?.txt"))
+        for file in sorted(folder.glob("[!.]*_test_split?.txt"))
         if (match := _FILE.match(file.stem)) and match["split"] == wanted
     ]
     if not files:

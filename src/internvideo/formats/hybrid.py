@@ -19,6 +19,7 @@ from internvideo.formats.fields import (
     whole_number,
 )
 from internvideo.formats.files import numbered_lines
+from internvideo.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
@@ -76,6 +77,11 @@ def _entry(path: Path, number: int, video: str, values: list[int]) -> VideoAnnot
         raise DataError(
             f"{path}:{number}: start {start} and total {total}; expected the first frame and the "
             f"number of frames, or {_VIDEO} for a video file"
+        )
+    if total > 1 and video.lower().endswith(tuple(VIDEO_SUFFIXES)):
+        raise DataError(
+            f"{path}:{number}: {video!r} is a video, so that its total is {_VIDEO}, not {total}; a "
+            "list with several labels a video (multi-label) cannot be read: keep one label a line"
         )
     named = next((name for text, name in _TEMPLATES.items() if text in video), _OTHER_TEMPLATE)
     return VideoAnnotation(

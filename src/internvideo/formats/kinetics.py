@@ -17,12 +17,14 @@ from internvideo.formats.fields import (
     DelimiterCheck,
     bad_line,
     parsed,
+    refuse_several_labels,
     trailing_numbers,
     whole_number,
 )
 from internvideo.formats.files import (
     Collection,
     choose_split,
+    holds_json,
     numbered_lines,
     read_csv,
     refuse_split,
@@ -52,6 +54,8 @@ def read(
     downloaders do, `{youtube_id}_{time_start:06d}_{time_end:06d}.mp4`, directly in the folder or
     in one folder for each class. Its classes are by default in `labels.txt` beside it.
     """
+    if holds_json(path):
+        raise DataError(f"{path} holds json, no lines 'path label'; read it as 'labelled'")
     first, line = next(numbered_lines(path))
     header = next(csv.reader([line]))
     if all(name in (field.strip() for field in header) for name in _OFFICIAL):
@@ -65,6 +69,7 @@ def read(
         if fields.delimiter is None or not fields.path:
             hint = "; if it is a header, remove it" if number == first else ""
             raise DataError(f"{bad_line(path, number, line, _SHAPE)}{hint}")
+        refuse_several_labels(line, path=path, number=number)
         check(number, fields.delimiter)
         label = whole_number(fields.numbers[0], path=path, number=number, what="the label")
         return VideoAnnotation(path=fields.path, label=label, line=number)

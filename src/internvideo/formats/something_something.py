@@ -26,10 +26,17 @@ from internvideo.formats.fields import (
     DelimiterCheck,
     bad_line,
     parsed,
+    refuse_several_labels,
     trailing_numbers,
     whole_number,
 )
-from internvideo.formats.files import Collection, files_by_stem, numbered_lines, read_json
+from internvideo.formats.files import (
+    Collection,
+    files_by_stem,
+    holds_json,
+    numbered_lines,
+    read_json,
+)
 from internvideo.formats.frame_paths import template_of
 from internvideo.video import VIDEO_SUFFIXES
 from internvideo.video.rawframes import is_image
@@ -68,7 +75,7 @@ def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotat
     `something-something-v1-labels.csv` beside a csv. The first folder of frames that is there shows
     how frame files are named, and the number of the first.
     """
-    if path.suffix.lower() == ".json":
+    if holds_json(path):
         return _read_json_list(path, root, labels)
     first = next(numbered_lines(path))[1]
     if ";" in first and trailing_numbers(first, 1).delimiter is None:
@@ -135,6 +142,7 @@ def _read_frame_list(path: Path, root: Path | str, labels: Path | None) -> Annot
         fields = trailing_numbers(line, 2)
         if len(fields.numbers) < 2 or fields.delimiter is None:
             raise bad_line(path, number, line, _SHAPE)
+        refuse_several_labels(line, path=path, number=number)
         check(number, fields.delimiter)
         total, label = (
             whole_number(text, path=path, number=number, what=what)

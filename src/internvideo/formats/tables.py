@@ -18,14 +18,14 @@ from typing import Any, Literal, TextIO, TypeAlias
 
 from internvideo.annotations import BadLine
 from internvideo.errors import DataError, require
-from internvideo.formats.files import opened
+from internvideo.formats.files import JSON_LIST, opened
 
-__all__ = ["Table", "TableRow", "json_line", "open_table", "text_lines"]
+__all__ = ["Table", "TableRow", "json_line", "open_table", "table_kind", "text_lines"]
 
 TableRow: TypeAlias = "tuple[int, dict[str, Any]]"
-_Kind = Literal["csv", "tsv", "jsonl", "json", "parquet", "sqlite"]
+TableKind: TypeAlias = Literal["csv", "tsv", "jsonl", "json", "parquet", "sqlite"]
 
-_SUFFIXES: dict[str, _Kind] = {
+_SUFFIXES: dict[str, TableKind] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
@@ -36,7 +36,7 @@ _SUFFIXES: dict[str, _Kind] = {
     ".sqlite3": "sqlite",
     ".db": "sqlite",
 }
-_MAGIC: dict[str, _Kind] = {"SQLite format 3\0": "sqlite", "PAR1": "parquet"}
+_MAGIC: dict[str, TableKind] = {"SQLite format 3\0": "sqlite", "PAR1": "parquet"}
 _MAX_LINE = 1 << 24
 _BLOCK = 1 << 20
 _ROWS = 4096
@@ -54,7 +54,7 @@ class Table:
     """
 
     path: Path
-    kind: _Kind
+    kind: TableKind
 
     def rows(self) -> Iterator[TableRow | BadLine]:
         """Yield the number (a line, or the place from 1 on) and the values of each row.
@@ -88,26 +88,42 @@ class Table:
 
 
 def open_table(path: Path) -> Table:
-    """Return an annotation file as rows; its start or its ending says what it is.
+    """Return an annotation file as rows.
 
     Raises:
-        DataError: it is missing, empty, a folder, or of an unknown ending.
+        DataError: it is missing, empty, a folder, or of an unknown kind.
     """
-    with opened(path, errors="surrogateescape") as file:
-        start = file.read(_ROWS).lstrip()
-        if not start:
-            raise DataError(f"{path} is empty; check that it was copied completely")
-        kind: _Kind | None = _SUFFIXES.get(path.suffix.lower())
-        for magic, named in _MAGIC.items():
-            kind = named if start.startswith(magic) else kind
-        if kind == "json" and start[0] == "{":
-            file.seek(0)
-            kind = "jsonl" if _is_json(file.readline(_MAX_LINE)) else "json"
+    kind = table_kind(path)
     if kind is None:
         raise DataError(
             f"{path}: unknown kind of table; expected one of {' '.join(sorted(_SUFFIXES))}"
         )
     return Table(path, kind)
+
+
+def table_kind(path: Path) -> TableKind | None:
+    """Return how the rows of a file are written: its start says so, or else its ending.
+
+    Raises:
+        DataError: it is missing, empty, or a folder.
+    """
+    kind = _SUFFIXES.get(path.suffix.lower())
+    with opened(path, errors="surrogateescape") as file:
+        start = file.read(_ROWS).lstrip()
+        if not start:
+            raise DataError(f"{path} is empty; check that it was copied completely")
+        for magic, named in _MAGIC.items():
+            if start.startswith(magic):
+                return named
+        if JSON_LIST.match(start):
+            return "json"
+        if start[0] == "{" and kind != "jsonl":
+            file.seek(0)
+            first = next(
+                line for line in iter(lambda: file.readline(_MAX_LINE), "") if line.strip()
+            )
+            return "jsonl" if _is_json(first) else "json"
+    return kind
 
 
 def _is_json(text: str) -> bool:

@@ -21,7 +21,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models.kv_cache import KeyValueCache, causal_attention
-from internvideo.models.layers import DropPath, attention, checkpointable, drop_path_rates
+from internvideo.models.layers import (
+    DropPath,
+    DropPathAxis,
+    attention,
+    checkpointable,
+    drop_path_rates,
+)
 
 __all__ = [
     "Activation",
@@ -115,7 +121,10 @@ class CLIPMlp(nn.Module):
 
 
 class CLIPBlock(nn.Module):
-    """One pre-norm residual block; `drop_path` is the chance to skip a branch in training."""
+    """One pre-norm residual block; `drop_path` is the chance to skip a branch in training.
+
+    What a skipped branch is, `drop_path_axis` says, see `DropPath`.
+    """
 
     activation_checkpointing = False
 
@@ -127,13 +136,14 @@ class CLIPBlock(nn.Module):
         causal: bool = False,
         drop_path: float = 0.0,
         activation: Activation = "quick-gelu",
+        drop_path_axis: DropPathAxis = "clips",
     ):
         super().__init__()
         self.attn = CLIPAttention(width, num_heads, causal=causal)
         self.ln_1 = CLIPLayerNorm(width)
         self.mlp = CLIPMlp(width, activation=activation)
         self.ln_2 = CLIPLayerNorm(width)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path, drop_path_axis)
 
     @checkpointable
     def forward(
@@ -170,10 +180,18 @@ class CLIPTransformer(nn.Module):
         causal: bool = False,
         drop_path_rate: float = 0.0,
         activation: Activation = "quick-gelu",
+        drop_path_axis: DropPathAxis = "clips",
     ):
         super().__init__()
         self.resblocks = nn.ModuleList(
-            CLIPBlock(width, num_heads, causal=causal, drop_path=rate, activation=activation)
+            CLIPBlock(
+                width,
+                num_heads,
+                causal=causal,
+                drop_path=rate,
+                activation=activation,
+                drop_path_axis=drop_path_axis,
+            )
             for rate in drop_path_rates(drop_path_rate, depth)
         )
 

@@ -151,6 +151,7 @@ class InternVideoMM(VideoEncoder, nn.Module):
     undecayed_names: ClassVar[frozenset[str]] = frozenset(
         {
             "cls_token",
+            "logit_scale",
             "mask_token",
             "pos_embed",
             "positional_embedding",

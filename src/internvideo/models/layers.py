@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 __all__ = [
     "Block",
     "DropPath",
+    "DropPathAxis",
     "Mlp",
     "SplitBiasAttention",
     "attention",
@@ -31,6 +32,8 @@ __all__ = [
     "init_module",
     "run_blocks",
 ]
+
+DropPathAxis: TypeAlias = Literal["clips", "positions"]
 
 # The reference clamps the logarithm of the cosine temperature here: a factor of at most 100.
 _MAX_LOG_SCALE = 4.6052
@@ -130,26 +133,41 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drop the residual branch of whole samples while training.
+    """Stochastic depth: drop parts of a residual branch while training.
 
-    A surviving branch is divided by the probability of survival, so the expectation stays.
+    A surviving part is divided by the probability of survival, so the expectation stays.
+
+    COMPAT: UniFormerV2 and ViCLIP were trained with "positions": their sequences have the tokens
+    first, where the drop path that they import expects the batch.
+
+    Args:
+        rate: probability of being dropped.
+        axis: "clips" drops the branch of whole clips, each alone; "positions" that of single
+            tokens, the same ones in all clips: of one token that is the branch of the whole batch.
+
+    Raises:
+        ValueError: an unknown axis.
     """
 
-    def __init__(self, rate: float = 0.0) -> None:
+    def __init__(self, rate: float = 0.0, axis: DropPathAxis = "clips") -> None:
         super().__init__()
+        if axis not in get_args(DropPathAxis):
+            raise ValueError(f"drop_path_axis {axis!r} is not 'clips' or 'positions'")
         self.rate = rate
+        self.axis = axis
 
-    def forward(self, x: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
-        """Drop samples of `x` with probability `rate` (training only)."""
+    def forward(self, x: Float[Tensor, "b *n d"]) -> Float[Tensor, "b *n d"]:
+        """Drop parts of `x` with probability `rate` (training only)."""
         if not self.training or self.rate == 0.0:
             return x
-        keep = 1.0 - self.rate
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+        keep, shape = 1.0 - self.rate, [1] * x.ndim
+        dropped = 0 if self.axis == "clips" else -2
+        shape[dropped] = x.shape[dropped]
         return x * x.new_empty(shape).bernoulli_(keep) / keep
 
     def extra_repr(self) -> str:
-        """Show the rate in `print(model)`."""
-        return f"rate={self.rate:g}"
+        """Show the rate and the axis in `print(model)`."""
+        return f"rate={self.rate:g}, axis={self.axis!r}"
 
 
 _Forward = TypeVar("_Forward", bound=Callable[..., Tensor])

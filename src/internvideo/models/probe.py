@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -110,12 +110,13 @@ class ProbeClassifier(VideoEncoder, nn.Module):
     """
 
     capabilities = frozenset({"features", "embed", "classes"})
+    encoder_class: type[nn.Module] = VideoViT
 
     def __init__(self, config: ProbeClassifierConfig) -> None:
         super().__init__()
         self.config = config
         width = config.encoder.width
-        self.encoder = VideoViT(config.encoder).requires_grad_(False).eval()
+        self.encoder: Any = self.encoder_class(config.encoder).requires_grad_(False).eval()
         self.pool = AttentivePool(width, config.num_heads) if config.head == "attentive" else None
         normalised = config.head == "linear" and config.batch_norm
         self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6) if normalised else nn.Identity()

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -153,6 +154,8 @@ class UMTMultimodal(VideoEncoder, nn.Module):
     """
 
     capabilities = frozenset({"features", "embed", "text"})
+    # COMPAT: the temperature decays; the published rule spares vectors, and it is a number.
+    undecayed_names: ClassVar[frozenset[str]] = frozenset({"pos_embed", "scale"})
 
     def __init__(self, config: UMTMultimodalConfig) -> None:
         super().__init__()

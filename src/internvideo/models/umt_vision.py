@@ -37,6 +37,14 @@ class FlatPositionsViT(VideoViT):
         count = prod(grid)
         if count <= self.pos_embed.shape[1]:
             return self.pos_embed[:, :count]
+        return self._sinusoid(count)
+
+    def fixed_positions(self, grid: tuple[int, int, int]) -> Float[Tensor, "1 n d"]:
+        """Return the same without anything learnt, see `VideoViT.fixed_positions`."""
+        learnt = self.config.positions == "learnable"
+        return self._sinusoid(prod(grid)) if learnt else self.positions(grid)
+
+    def _sinusoid(self, count: int) -> Float[Tensor, "1 n d"]:
         table = sinusoid_table(count, self.config.width, device=self.pos_embed.device)
         return table.to(self.pos_embed.dtype)
 
@@ -87,11 +95,17 @@ class UMTVision(nn.Module):
         layers = self.config.layers if align else ()
         return self.encoder.forward_features(video, visible=visible, layers=layers)
 
-    def pool(self, features: VideoFeatures) -> Float[Tensor, "b s d"]:
-        """Return the normalised mean of the tokens of each frame, or of all visible ones as one."""
-        if features.tokens.shape[1] == prod(features.grid):
-            return self.pool_norm(features.per_step())
-        return self.pool_norm(features.tokens.mean(dim=1, keepdim=True))
+    def pool(self, features: VideoFeatures, *, by_frame: bool = False) -> Float[Tensor, "b s d"]:
+        """Return the normalised mean of the tokens of each frame, or of all visible ones as one.
+
+        Args:
+            features: of `forward`.
+            by_frame: a mean of each frame even where tokens are hidden, equally many in all frames;
+                without hidden tokens it is one of each frame always.
+        """
+        whole = features.tokens.shape[1] == prod(features.grid)
+        steps = features.grid[0] if whole or by_frame else 1
+        return self.pool_norm(features.tokens.unflatten(1, (steps, -1)).mean(dim=2))
 
     def answers(
         self, features: VideoFeatures, visible: Int[Tensor, "b v"]
@@ -103,7 +117,7 @@ class UMTVision(nn.Module):
         """
         if self.clip_decoder is None or not features.hidden:
             raise ValueError("answers needs decoders (alignment=True) and features of align=True")
-        positions = take_tokens(self.encoder.positions(features.grid), visible)
+        positions = take_tokens(self.encoder.fixed_positions(features.grid), visible)
         return torch.stack(
             [
                 decoder(self.encoder.norm(tokens) + positions.to(tokens.dtype))

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from internvideo.models.clip_init import resize_spatial_positions
 from internvideo.models.clip_layers import CLIPBlock, CLIPLayerNorm
 from internvideo.models.contract import VideoEncoder, VideoFeatures
-from internvideo.models.layers import drop_path_rates
+from internvideo.models.layers import DropPathAxis, drop_path_rates
 from internvideo.models.tubelets import cut_tubelets, tubelet_grid
 from internvideo.models.uniformerv2_blocks import GlobalUniBlock, LocalUniBlock, PositionalConv
 
@@ -66,6 +66,9 @@ class UniFormerV2Config:
         local_reduction: `width` over the channels inside a local relation aggregator.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         global_drop_path_rate: the same of the global blocks.
+        drop_path_axis: what stochastic depth drops: the branch of single clips, or as the reference
+            does that of single token positions, the same in all frames of the batch ("positions";
+            of a global block that of the whole batch). Local relations are dropped by clips always.
         global_drop_rate: dropout inside the MLP of the global blocks.
         frozen: the blocks and what comes before them stay as they are, and the video token alone is
             the feature: there is no balance with the class tokens.
@@ -85,6 +88,7 @@ class UniFormerV2Config:
     local_reduction: float = 1.5
     drop_path_rate: float = 0.0
     global_drop_path_rate: float = 0.0
+    drop_path_axis: DropPathAxis = "clips"
     global_drop_rate: float = 0.5
     frozen: bool = False
 
@@ -151,6 +155,7 @@ class UniFormerV2Transformer(nn.Module):
                 config.global_mlp_hidden,
                 drop_rate=config.global_drop_rate,
                 drop_path=rate,
+                drop_path_axis=config.drop_path_axis,
             )
             for rate in drop_path_rates(config.global_drop_path_rate, num_global)
         )
@@ -198,14 +203,16 @@ class UniFormerV2Transformer(nn.Module):
 
 
 def _block(config: UniFormerV2Config, drop_path: float) -> CLIPBlock:
+    axis = config.drop_path_axis
     if config.local_mhra == "none":
-        return CLIPBlock(config.width, config.num_heads, drop_path=drop_path)
+        return CLIPBlock(config.width, config.num_heads, drop_path=drop_path, drop_path_axis=axis)
     return LocalUniBlock(
         config.width,
         config.num_heads,
         config.local_channels,
         double=config.local_mhra == "double",
         drop_path=drop_path,
+        drop_path_axis=axis,
     )
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models.clip_layers import CLIPBlock, CLIPMlp
-from internvideo.models.layers import DropPath, checkpointable
+from internvideo.models.layers import DropPath, DropPathAxis, checkpointable
 
 __all__ = ["GlobalUniBlock", "LocalMHRA", "LocalUniBlock", "PositionalConv"]
 
@@ -76,6 +76,8 @@ class LocalUniBlock(CLIPBlock):
         local_channels: channels inside the aggregators.
         double: whether there is one before the MLP too.
         drop_path: chance to skip a branch in training.
+        drop_path_axis: of attention and MLP, see `DropPath`; local relations are always skipped for
+            whole clips.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class LocalUniBlock(CLIPBlock):
         *,
         double: bool,
         drop_path: float = 0.0,
+        drop_path_axis: DropPathAxis = "clips",
     ) -> None:
-        super().__init__(width, num_heads, drop_path=drop_path)
+        super().__init__(width, num_heads, drop_path=drop_path, drop_path_axis=drop_path_axis)
+        self.local_drop_path = DropPath(drop_path)
         self.lmhra1 = LocalMHRA(width, local_channels)
         self.lmhra2 = LocalMHRA(width, local_channels) if double else None
 
@@ -101,7 +105,7 @@ class LocalUniBlock(CLIPBlock):
     def _related(self, x: Tensor, relate: LocalMHRA) -> Tensor:
         """Add local relations to the patches; a class token has no place, it stays."""
         patches = x[:, :, 1:]
-        return torch.cat([x[:, :, :1], patches + self.drop_path(relate(patches))], dim=2)
+        return torch.cat([x[:, :, :1], patches + self.local_drop_path(relate(patches))], dim=2)
 
     # Recomputed alone: the statistics of a BatchNorm must not be updated twice a step.
     @checkpointable
@@ -199,6 +203,8 @@ class GlobalUniBlock(nn.Module):
         mlp_hidden: width inside the MLP.
         drop_rate: dropout inside the MLP.
         drop_path: chance to skip a branch in training.
+        drop_path_axis: see `DropPath`; there is one video token, so by "positions" all clips of the
+            batch skip a branch or none.
     """
 
     def __init__(
@@ -209,6 +215,7 @@ class GlobalUniBlock(nn.Module):
         *,
         drop_rate: float = 0.0,
         drop_path: float = 0.0,
+        drop_path_axis: DropPathAxis = "clips",
     ) -> None:
         super().__init__()
         self.attn = _CrossAttention(width, num_heads)
@@ -216,7 +223,7 @@ class GlobalUniBlock(nn.Module):
         self.mlp = CLIPMlp(width, hidden=mlp_hidden, drop_rate=drop_rate)
         self.ln_2 = nn.LayerNorm(width)
         self.ln_3 = nn.LayerNorm(width)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path, drop_path_axis)
 
     def forward(
         self, x: Float[Tensor, "b m d"], y: Float[Tensor, "b k d"]

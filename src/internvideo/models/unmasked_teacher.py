@@ -167,9 +167,9 @@ class UnmaskedTeacher(VideoEncoder, nn.Module):
         hidden = self.encoder.forward_features(
             video, visible=visible, layers=self.config.layers
         ).hidden
-        # The decoders' table is the encoder's: same width, same grid, same formula.
+        # The decoders' table is the encoder's (width, grid, formula), unless that one is learnt.
         grid = tubelet_grid(video, tubelet_size=1, patch_size=self.config.encoder.patch_size)
-        positions = take_tokens(self.encoder.positions(grid), visible)
+        positions = take_tokens(self.encoder.fixed_positions(grid), visible)
         answers = []
         for tokens, decoder in zip(hidden, self.clip_decoder, strict=True):
             tokens = self.encoder.norm(tokens)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from internvideo.models.clip_init import resize_spatial_positions, resize_temporal_positions
 from internvideo.models.clip_layers import Activation, CLIPLayerNorm, CLIPTransformer
 from internvideo.models.contract import VideoEncoder, VideoFeatures
-from internvideo.models.layers import run_blocks
+from internvideo.models.layers import DropPathAxis, run_blocks
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
 
 __all__ = ["ViCLIPVision", "ViCLIPVisionConfig"]
@@ -41,6 +41,8 @@ class ViCLIPVisionConfig:
         num_heads: attention heads; they divide `width`.
         embed_dim: dimension of the space shared with the text tower.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
+        drop_path_axis: what stochastic depth drops: the branch of single clips, or as the reference
+            does that of single places of the sequence, the same in all clips ("positions").
         head_drop_rate: dropout of the class token before the projection.
         activation: inside the blocks; "gelu" in most models that open_clip trained.
     """
@@ -54,6 +56,7 @@ class ViCLIPVisionConfig:
     num_heads: int = 12
     embed_dim: int = 512
     drop_path_rate: float = 0.1
+    drop_path_axis: DropPathAxis = "clips"
     head_drop_rate: float = 0.0
     activation: Activation = "quick-gelu"
 
@@ -96,6 +99,7 @@ class ViCLIPVision(VideoEncoder, nn.Module):
             config.num_heads,
             drop_path_rate=config.drop_path_rate,
             activation=config.activation,
+            drop_path_axis=config.drop_path_axis,
         )
         self.ln_post = CLIPLayerNorm(width)
         self.drop = nn.Dropout(config.head_drop_rate)
@@ -158,8 +162,10 @@ class ViCLIPVision(VideoEncoder, nn.Module):
         size = {"tubelet_size": config.tubelet_size, "patch_size": config.patch_size}
         grid = tubelet_grid(video, **size)
         positions = self.patch_positions(grid)
+        visible, back = None if visible is None else visible_index(visible), None
+        if self.training and config.drop_path_axis == "positions":
+            visible, back = _place_by_place(visible, grid, video)
         if visible is not None:
-            visible = visible_index(visible)
             positions = take_tokens(positions, visible)
         pixels = cut_tubelets(video, **size, index=visible)
         x = F.linear(pixels.flatten(2), self.conv1.weight.flatten(1)) + positions
@@ -167,15 +173,27 @@ class ViCLIPVision(VideoEncoder, nn.Module):
         x = torch.cat([first.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         x, outputs = run_blocks(self.block_modules(), self.ln_pre(x), layers)
         x = self.ln_post(x)
-        return VideoFeatures(
-            tokens=x[:, 1:],
-            grid=grid,
-            cls=x[:, 0],
-            hidden=tuple(output[:, 1:] for output in outputs),
+        tokens, *hidden = (
+            y[:, 1:] if back is None else take_tokens(y[:, 1:], back) for y in (x, *outputs)
         )
+        return VideoFeatures(tokens=tokens, grid=grid, cls=x[:, 0], hidden=tuple(hidden))
 
     forward = forward_features
 
     def project(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
         """Map the class token into the joint space (not normalised)."""
         return self.drop(features.cls) @ self.proj
+
+
+def _place_by_place(
+    visible: Int[Tensor, "b v"] | None, grid: tuple[int, int, int], video: Tensor
+) -> tuple[Int[Tensor, "b v"], Int[Tensor, "b v"]]:
+    """Return the visible patches sorted by place, then time, and how to undo that.
+
+    COMPAT: so does the reference, and a drop path by positions counts in its sequence.
+    """
+    t, h, w = grid
+    if visible is None:
+        visible = torch.arange(t * h * w, device=video.device).expand(video.shape[0], -1)
+    order = (visible % (h * w) * t + visible // (h * w)).argsort(dim=1)
+    return visible.gather(1, order), order.argsort(dim=1)

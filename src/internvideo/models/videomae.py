@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from internvideo.models import vit
 from internvideo.models.contract import VideoEncoder, VideoFeatures
-from internvideo.models.layers import Block, init_module
+from internvideo.models.layers import Block, drop_path_rates, init_module
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.reconstruction_targets import motion_target, pixel_target, split_motion
 from internvideo.models.tubelets import (
@@ -99,11 +99,13 @@ class VideoMAEConfig:
             return
         if self.target != "motion":
             raise ValueError(f"target_size needs target 'motion', not {self.target!r}")
-        rows = self.mask_grid[1]
-        if self.encoder.image_size % self.target_size or self.target_size % rows:
+        size, rows = self.encoder.image_size, self.mask_grid[1]
+        if not isinstance(size, int):
+            raise ValueError(f"target_size needs square frames, image_size is {size}")
+        if size % self.target_size or self.target_size % rows:
             raise ValueError(
-                f"target_size {self.target_size} must divide image_size {self.encoder.image_size} "
-                f"and be a multiple of the {rows} rows of the mask"
+                f"target_size {self.target_size} must divide image_size {size} and be a multiple "
+                f"of the {rows} rows of the mask"
             )
 
     @property
@@ -114,13 +116,13 @@ class VideoMAEConfig:
     @property
     def mask_grid(self) -> tuple[int, int, int]:
         """Places of a mask in time, rows and columns of the clip that the model is made for."""
-        side = self.encoder.image_size // self.mask_patch
-        return self.encoder.grid[0], side, side
+        rows, columns = self.encoder.frame_size
+        return self.encoder.grid[0], rows // self.mask_patch, columns // self.mask_patch
 
     @property
     def shrink(self) -> int:
         """Pixels of the clip along one pixel of the target."""
-        return self.encoder.image_size // (self.target_size or self.encoder.image_size)
+        return self.encoder.frame_size[0] // (self.target_size or self.encoder.frame_size[0])
 
     @property
     def target_width(self) -> int:
@@ -150,7 +152,10 @@ class VideoMAEOutput:
 
 
 class Decoder(nn.Module):
-    """Light transformer that turns tokens into the values of their tubelets."""
+    """Light transformer that turns tokens into the values of their tubelets.
+
+    Its blocks have the options of the encoder's: norms, dropout, and a drop path that grows anew.
+    """
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -163,8 +168,11 @@ class Decoder(nn.Module):
                 norm_eps=encoder.norm_eps,
                 init_values=encoder.init_values,
                 cosine=encoder.cosine_attention,
+                drop_rate=encoder.drop_rate,
+                attention_drop_rate=encoder.attention_drop_rate,
+                drop_path_rate=rate,
             )
-            for _ in range(config.decoder_depth)
+            for rate in drop_path_rates(encoder.drop_path_rate, config.decoder_depth)
         )
         self.norm = nn.LayerNorm(config.decoder_width, eps=encoder.norm_eps)
         self.head = nn.Linear(config.decoder_width, config.target_width)

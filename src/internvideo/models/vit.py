@@ -65,7 +65,9 @@ class VideoViTConfig:
     """Shape of a `VideoViT`.
 
     Attributes:
-        image_size: pixels of the square frames that the model is made for; others work too.
+        image_size: pixels of the square frames that the model is made for, or a pair, rows and
+            columns, for frames that are not square (a "direct" position table is then of their own
+            size); others work too.
         num_frames: frames that the model is made for; others work too.
         patch_size: pixels of a tubelet along rows and columns.
         tubelet_size: frames of a tubelet.
@@ -90,7 +92,7 @@ class VideoViTConfig:
         stem: convolutions before the patch embedding; None is the plain ViT.
     """
 
-    image_size: int = 224
+    image_size: int | tuple[int, int] = 224
     num_frames: int = 16
     patch_size: int = 16
     tubelet_size: int = 2
@@ -117,7 +119,8 @@ class VideoViTConfig:
                 f"positions {self.positions!r} is not one of 'direct', 'base-grid', 'learnable', "
                 "'umt'"
             )
-        if self.image_size % self.patch_size or self.num_frames % self.tubelet_size:
+        cut = any(side % self.patch_size for side in self.frame_size)
+        if cut or self.num_frames % self.tubelet_size:
             raise ValueError(
                 f"image_size {self.image_size} and num_frames {self.num_frames} must be multiples "
                 f"of patch_size {self.patch_size} and tubelet_size {self.tubelet_size}"
@@ -131,8 +134,13 @@ class VideoViTConfig:
     @property
     def grid(self) -> tuple[int, int, int]:
         """Tokens in time, rows and columns of the clip that the model is made for."""
-        side = self.image_size // self.patch_size
-        return self.num_frames // self.tubelet_size, side, side
+        rows, columns = (side // self.patch_size for side in self.frame_size)
+        return self.num_frames // self.tubelet_size, rows, columns
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Rows and columns of pixels of the frames that the model is made for."""
+        return (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
 
     @property
     def position_grid(self) -> tuple[int, int, int]:
@@ -286,6 +294,16 @@ class VideoViT(VideoEncoder, nn.Module):
             return self.pos_embed
         return resample_positions(self.pos_embed, self.config.position_grid, grid)
 
+    def fixed_positions(self, grid: tuple[int, int, int]) -> Float[Tensor, "1 n d"]:
+        """Return the same without anything learnt: a decoder keeps the sine-cosine table."""
+        config = self.config
+        if config.positions != "learnable":
+            return self.positions(grid)
+        table = sinusoid_table(prod(config.grid), config.width, device=self.pos_embed.device)
+        if grid != config.grid:
+            table = resample_positions(table, config.grid, grid)
+        return table.to(self.pos_embed.dtype)
+
     def embed_patches(
         self, video: Float[Tensor, "b c t y x"], *, visible: Int[Tensor, "b v"] | None = None
     ) -> Float[Tensor, "b v d"]:
@@ -338,7 +356,7 @@ class VideoViT(VideoEncoder, nn.Module):
     def example_inputs(self, batch: int = 2) -> tuple[Tensor]:
         """Return random clips."""
         config = self.config
-        shape = (config.num_channels, config.num_frames, config.image_size, config.image_size)
+        shape = (config.num_channels, config.num_frames, *config.frame_size)
         return (torch.randn(batch, *shape),)
 
     forward = forward_features

@@ -44,7 +44,9 @@ def load(
 
     Args:
         source: a name that `list_models` lists ("viclip-nano"), the path of a weight file, a folder
-            of `save_pretrained`, of transformers or of open_clip, or a hub id ("owner/repository").
+            of `save_pretrained`, of transformers or of open_clip, or a hub id ("owner/repository");
+            "hf:owner/repository", "hf:/a/folder" for an encoder of `transformers`, and
+            "open-clip:ViT-B-32/laion2b_s34b_b79k" for a model of `open_clip`, in their own code.
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
         card: for a weight file: the name of the released model that it is, which brings its input

@@ -7,29 +7,35 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from internvideo.data.identity import clip_identity
 from internvideo.errors import CheckpointError, ConfigError, DataError, VideoError
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
+from internvideo.files import write_whole
 from internvideo.models.contract import has
-from internvideo.pipeline import VideoModel
-from internvideo.recipe.building import build_task
+from internvideo.pipeline import VideoModel, load
+from internvideo.recipe.building import build_task, with_external_encoder
 from internvideo.recipe.inputs import build_preprocessing, build_source
+from internvideo.recipe.loading import load_recipe
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
 from internvideo.tasks.task import Measure, Objective, Task
-from internvideo.train.checkpoint import has_checkpoint, only_run
+from internvideo.train.checkpoint import newest_readable, only_run
 from internvideo.train.distribution import build_fabric
 from internvideo.train.loop import Evaluation, Plan, train
+from internvideo.train.settings import RunSettings
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
 from internvideo.zoo.hub import LoadedModel, Record
@@ -47,13 +53,14 @@ _LOG = logging.getLogger(__name__)
 _LOOKED_AT = 3  # videos of the evaluation, before the training
 
 
-def run_recipe(recipe: Recipe, directory: Path) -> Path:
+def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path:
     """Train what the recipe says; run again with the same arguments to continue after a stop.
 
     Args:
         recipe: the resolved recipe.
         directory: the run directory: `recipe.yaml`, `log.jsonl`, `last.ckpt`, curves, `model/`;
             where the recipe has an `evaluation`, `best/` and `report.json`.
+        extend: the run there may go on to the longer schedule of this recipe.
 
     Returns:
         The directory of the trained model (safetensors and config.json).
@@ -64,8 +71,10 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
-    task: Any = build_task(recipe)
+    with _with_start(recipe) as started:
+        task: Any = build_task(started)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
     if objective.labelled:
         for clips in (source, evaluated):
@@ -73,7 +82,7 @@ def run_recipe(recipe: Recipe, directory: Path) -> Path:
                 clips.check_labels(task.model.config.num_classes)
     directory.mkdir(parents=True, exist_ok=True)
     with only_run(directory) if fabric.is_global_zero else nullcontext():
-        return _run(recipe, objective, task, source, evaluated, directory, fabric)
+        return _run(recipe, objective, task, source, evaluated, directory, fabric, extend=extend)
 
 
 def _run(
@@ -84,16 +93,18 @@ def _run(
     evaluated: EvaluationSource | None,
     directory: Path,
     fabric: Fabric,
+    *,
+    extend: bool,
 ) -> Path:
     """Train, measure and save."""
     saver = _Saver(recipe, source)
-    if fabric.is_global_zero and not has_checkpoint(directory):
-        (directory / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    identities = {"data": clip_identity(source), "evaluation.data": clip_identity(evaluated)}
     plan = Plan(
         optim=recipe.optim,
         schedule=recipe.schedule,
         runtime=recipe.runtime,
-        settings=recipe.settings(),
+        settings=RunSettings(values=recipe.settings(), clips=identities),
+        extend=extend,
     )
     clips: ClipSource = source
     if objective.clips is not None and recipe.sampling is None:
@@ -103,7 +114,15 @@ def _run(
     evaluation = None
     if evaluated is not None and objective.measure is not None:
         evaluation = _evaluation(recipe, objective.measure, evaluated, directory, saver, fabric)
-    weights = train(task, clips, plan, directory, fabric=fabric, evaluation=evaluation)
+    weights = train(
+        task,
+        clips,
+        plan,
+        directory,
+        fabric=fabric,
+        evaluation=evaluation,
+        on_start=partial(_note_recipe, recipe, directory, extend=extend),
+    )
     if fabric.is_global_zero:
         saver.save(weights, directory / "model")
     fabric.barrier()
@@ -114,10 +133,18 @@ def _run(
     return directory / "model"
 
 
+def _note_recipe(recipe: Recipe, directory: Path, *, extend: bool) -> None:
+    """Write the recipe that a run goes by; answers of shorter training are no longer its own."""
+    write_whole(directory / "recipe.yaml", recipe.to_yaml())
+    if extend:
+        for path in directory.glob("predictions.jsonl*"):
+            path.unlink()
+
+
 class _Saver:
     """Makes model directories of the weights of a run, whatever device or processes have them."""
 
-    def __init__(self, recipe: Recipe, source: EvaluationSource) -> None:
+    def __init__(self, recipe: Recipe, source: EvaluationSource | None = None) -> None:
         self.recipe = recipe
         self.source = source
 
@@ -127,7 +154,8 @@ class _Saver:
             task: Any = build_task(self.recipe, with_weights=False)
         task.load_state_dict(weights, assign=True)
         labels = self.recipe.init_labels
-        names = self.source.class_names if labels is None else label_names(labels)
+        names = None if self.source is None else self.source.class_names
+        names = names if labels is None else label_names(labels)
         network: nn.Module = task.model
         if not has(network, "classes") or len(names or ()) != network.config.num_classes:
             names = None
@@ -142,6 +170,28 @@ class _Saver:
             architectures=all_architectures(),
         )
         _replace(draft, directory)
+
+
+@contextmanager
+def _with_start(recipe: Recipe) -> Generator[Recipe]:
+    """Yield the recipe; an `init` that is a run without a model yet is one made of its weights."""
+    run = None if recipe.init is None else Path(recipe.init)
+    found = None
+    if run is not None and (run / "recipe.yaml").is_file() and not _has_model(run):
+        found = newest_readable(run)
+    if run is None or found is None:
+        yield recipe
+        return
+    path, state = found
+    _LOG.info("starting from step %d of %s", state["step"], path)
+    with TemporaryDirectory() as folder:
+        model = Path(folder) / run.name
+        _Saver(load_recipe(run / "recipe.yaml")).save(state["average"] or state["task"], model)
+        yield recipe.model_copy(update={"init": str(model)})
+
+
+def _has_model(run: Path) -> bool:
+    return any((run / name).is_dir() for name in ("best", "model"))
 
 
 def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationSource | None:
@@ -222,34 +272,37 @@ def _final_report(
 
 def evaluate_recipe(
     recipe: Recipe,
-    model: VideoModel,
+    weights: str | Path,
     task: Task,
     *,
+    device: str = "auto",
+    card: str | None = None,
     batch_size: int = 16,
     num_workers: int = 2,
     directory: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-    name: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Report:
     """Measure weights on the evaluation data of the recipe that they were trained by.
 
     Args:
         recipe: names the data and the input protocol.
-        model: the weights; they must be of the shape of the recipe's model.
+        weights: what to load, see `load`; they must be of the shape of the recipe's model.
         task: what is measured; it takes the videos of a recipe as they are.
+        device: see `load`.
+        card: see `load`.
         batch_size: this and the others as in `VideoModel.evaluate`.
         num_workers: as there.
         directory: as there.
         progress: as there.
-        name: as there.
         options: as there.
 
     Raises:
         ConfigError: the recipe trains something that has no measure, or names no data for it.
-        CheckpointError: the weights have another shape than the recipe's model.
+        CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
+    recipe = with_external_encoder(recipe)
     objective = find_objective(recipe.task)
     if objective not in task.objectives or task.evaluate is None:
         raise ConfigError(
@@ -261,7 +314,8 @@ def evaluate_recipe(
             f"the recipe {recipe.name} names no evaluation.data; add "
             "evaluation.data.kind=kinetics evaluation.data.annotations=val.csv"
         )
-    _check_shape(model, recipe, name or model.name)
+    model = load(weights, device=device, card=card)
+    _check_shape(model, recipe, weights)
     data = recipe.evaluation.data
     source = build_source(recipe.model_copy(update={"data": data, "sampling": None}))
     loop = EvalLoop(
@@ -274,12 +328,12 @@ def evaluate_recipe(
     loaded = model.with_preprocessing(build_preprocessing(recipe)).loaded
     report = task.evaluate(loaded, source, loop=loop, **(options or {}))
     shown = getattr(data, "annotations", None) or getattr(data, "shards", None) or data.kind
-    report = dataclasses.replace(report, data=str(shown), model=name or report.model)
+    report = dataclasses.replace(report, data=str(shown), model=f"{recipe.name} ({weights})")
     loop.write(report)
     return report
 
 
-def _check_shape(model: VideoModel, recipe: Recipe, name: str) -> None:
+def _check_shape(model: VideoModel, recipe: Recipe, weights: str | Path) -> None:
     """Compare the weights with the model of the recipe, which is built without memory."""
     with torch.device("meta"):
         expected: Any = build_task(recipe, with_weights=False).model
@@ -287,9 +341,11 @@ def _check_shape(model: VideoModel, recipe: Recipe, name: str) -> None:
     kind = kind_of(expected, architectures=all_architectures())
     fit = fit_config(shapes, kind, expected.config)
     if not fit.ok:
+        found = model.loaded.architecture
+        why = fit.explain(limit=3) if found == kind.id else f"a {found} is no {kind.id}"
         raise CheckpointError(
-            f"{name} does not fit the model of {recipe.name}: {fit.explain(limit=3)}; give "
-            "weights of this recipe, or change its `model`"
+            f"{weights} does not fit the model of {recipe.name}: {why}; give weights of this "
+            "recipe, or change its `model`"
         )
 
 

@@ -10,11 +10,13 @@ from torch import nn
 
 from internvideo.config import config_from_dict, config_to_dict, merged
 from internvideo.errors import ConfigError, did_you_mean
+from internvideo.models.external import ExternalProbe
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import vocabulary
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES
+from internvideo.zoo.external import start_probe
 from internvideo.zoo.transfer import load_encoder_weights
 
 __all__ = ["Parts"]
@@ -71,7 +73,9 @@ class Parts:
 
     def start_encoder(self, model: nn.Module) -> None:
         """Give the encoder of a model the weights of `init`, if there is one."""
-        if self.init is not None:
+        if self.init is not None and isinstance(model, ExternalProbe):
+            start_probe(model, self.init)
+        elif self.init is not None:
             load_encoder_weights(model, self.init, architectures=self.architectures)
 
     def refuse(self, *names: str) -> None:

@@ -7,16 +7,17 @@ Fabric's; start several processes with `torchrun`.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from internvideo.data.samples import ClipSource
-from internvideo.errors import DataError
+from internvideo.errors import ConfigError, DataError
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 from internvideo.train.data import (
     Batch,
@@ -30,6 +31,7 @@ from internvideo.train.log import RunLog
 from internvideo.train.meter import Meter, SkipList
 from internvideo.train.optim import WeightAverage, build_optimizer, scaled_lr
 from internvideo.train.schedules import Schedule
+from internvideo.train.settings import RunSettings, way_on
 from internvideo.train.state import Best, TrainState, full_weights
 from internvideo.train.step import optimizer_step
 from internvideo.train.stop import PreemptedError, StopSignal
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "Plan", "train"]
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -50,14 +54,16 @@ class Plan:
         optim: optimiser.
         schedule: length and rates.
         runtime: machine and bookkeeping.
-        settings: what must not differ when the run is resumed, as plain nested values; without
-            the batch size and the accumulation, of which only the product counts.
+        settings: what must not differ when the run is resumed; without the batch size and the
+            accumulation, of which only the product counts.
+        extend: a run with another length may go on to this one.
     """
 
     optim: OptimConfig
     schedule: ScheduleConfig
     runtime: RuntimeConfig
-    settings: Mapping[str, Any]
+    settings: RunSettings
+    extend: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +96,7 @@ def train(
     *,
     fabric: Fabric,
     evaluation: Evaluation | None = None,
+    on_start: Callable[[], None] | None = None,
 ) -> dict[str, Tensor]:
     """Train `task.model` on `source`; with a `last.ckpt` in `directory`, continue from it.
 
@@ -100,6 +107,7 @@ def train(
         directory: the run directory: log, checkpoints, plots.
         fabric: from `distribution.build_fabric`.
         evaluation: how the model is measured on the way, if at all.
+        on_start: called in the first process once it is sure that the run begins or goes on.
 
     Returns:
         The whole state of the task on the CPU, averaged weights in place of the last ones where an
@@ -116,6 +124,8 @@ def train(
     run = _set_up(task, source, plan, directory, fabric)
     state, schedule, meter, skips = run.state, run.schedule, run.meter, run.skips
     runtime, first_step, total_steps = plan.runtime, run.state.step, run.schedule.total_steps
+    if on_start is not None and fabric.is_global_zero:
+        on_start()
     logger = RunLog(
         directory,
         total_steps=total_steps,
@@ -226,7 +236,9 @@ def _set_up(
         settings=plan.settings,
         global_batch=sampler.global_batch_size,
     )
-    state.resume(directory)
+    before = state.resume(directory, extend=plan.extend)
+    if plan.extend:
+        _check_length(before, state.step, schedule, directory, plan, fabric)
     sampler.start_step = state.step
     loader = build_loader(
         ClipDataset(source, task.prepare, seed=runtime.seed),
@@ -246,6 +258,48 @@ def _set_up(
         meter=meter,
         skips=skips,
     )
+
+
+def _check_length(
+    before: RunSettings | None,
+    step: int,
+    schedule: Schedule,
+    directory: Path,
+    plan: Plan,
+    fabric: Fabric,
+) -> None:
+    """Say what a longer schedule means for the run, which went by `before` until now.
+
+    Raises:
+        ConfigError: there is no run to extend, or the new schedule is not longer.
+    """
+    if before is None:
+        raise ConfigError(f"no run to extend in {directory}; leave out --extend to begin one")
+    config = ScheduleConfig(**before.values.get("schedule", {}))
+    old = Schedule(
+        plan.optim, config, lr=schedule.peak, steps_per_epoch=schedule.steps_per_epoch
+    )  # of the other keys none has changed
+    if schedule.total_steps == old.total_steps:  # an extended run goes on after a stop
+        return
+    if schedule.total_steps < old.total_steps:
+        raise ConfigError(
+            f"{directory} is a run of {old.total_steps} steps, {schedule.total_steps} are fewer; "
+            "--extend goes on to more; give a larger schedule.epochs or schedule.steps, or "
+            f"{way_on(directory)}"
+        )
+    if fabric.is_global_zero:
+        _LOG.warning(
+            "%s goes on from step %d to %d in place of %d. The learning rate follows the longer "
+            "schedule from here on: %.3g at the next step, where the shorter one came to %.3g. The "
+            "steps before were taken at the rates of the shorter one, so this is not the run that "
+            "the longer schedule would have been from its start",
+            directory,
+            step,
+            schedule.total_steps,
+            old.total_steps,
+            schedule.lr(step),
+            old.lr(min(step, old.total_steps - 1)),
+        )
 
 
 def _measure(run: _Run, evaluation: Evaluation | None, logger: RunLog, fabric: Fabric) -> None:

@@ -16,7 +16,7 @@ from internvideo.train.distribution import local
 
 __all__ = ["WeightAverage", "build_optimizer", "layer_numbers", "parameter_groups", "scaled_lr"]
 
-# Tables and scales that are more than one-dimensional and still must not decay (videomae, viclip).
+# Tables and scales that are not one-dimensional and still must not decay (videomae, viclip).
 # A model with another rule says so in its `undecayed_names`.
 UNDECAYED_NAMES = frozenset(
     {
@@ -77,7 +77,7 @@ def parameter_groups(
     for name, parameter in named_parameters.items():
         if not parameter.requires_grad:
             continue
-        decays = parameter.ndim > 1 and not f".{name}".endswith(endings)
+        decays = parameter.ndim != 1 and not f".{name}".endswith(endings)
         scale = 1.0
         if layers is not None and layer_decay is not None:
             scale = layer_decay ** (last - layers[name])

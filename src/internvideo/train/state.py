@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from internvideo.errors import CheckpointError, ConfigError
 from internvideo.train.checkpoint import newest_readable, save_state
 from internvideo.train.meter import Meter
 from internvideo.train.optim import WeightAverage
+from internvideo.train.settings import RunSettings, way_on
 from internvideo.train.task import TrainableTask
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Best",
     "TrainState",
-    "check_settings",
     "full_weights",
     "random_state",
     "restore_random_state",
@@ -78,7 +77,7 @@ class TrainState:
         meter: Meter,
         fabric: Fabric,
         *,
-        settings: Mapping[str, Any],
+        settings: RunSettings,
         global_batch: int,
     ) -> None:
         self.task = task
@@ -86,7 +85,7 @@ class TrainState:
         self.average = average
         self.meter = meter
         self.fabric = fabric
-        self.settings = dict(settings)
+        self.settings = settings
         self.global_batch = global_batch
         self.step = 0
         self.best: Best | None = None
@@ -104,7 +103,8 @@ class TrainState:
         state = {
             "format": _FORMAT,
             "version": version("internvideo"),
-            "settings": self.settings,
+            "settings": dict(self.settings.values),
+            "clips": dict(self.settings.clips),
             "global_batch": self.global_batch,
             "step": self.step,
             "unmeasured": self.unmeasured,
@@ -121,8 +121,15 @@ class TrainState:
         self._last_is_broken = False
         self.fabric.barrier()
 
-    def resume(self, directory: Path) -> None:
+    def resume(self, directory: Path, *, extend: bool = False) -> RunSettings | None:
         """Resume from the newest checkpoint that can be read; do nothing without any.
+
+        Args:
+            directory: of the run.
+            extend: whether the length may be another one.
+
+        Returns:
+            The settings with which the run went until then; None where it begins.
 
         Raises:
             ConfigError: the run in the directory has other settings; the differing keys are named.
@@ -132,22 +139,27 @@ class TrainState:
         found = newest_readable(directory)
         self._check_shared(None if found is None else found[1].get("step"), directory)
         if found is None:
-            return
+            return None
         path, state = found
         if state.get("format") != _FORMAT:
             raise CheckpointError(
                 f"{path} was written by internvideo {state.get('version', 'of another version')} "
-                "in another layout; finish the run with that version, or choose another --out"
+                f"in another layout; finish the run with that version, or {way_on(directory)}"
             )
-        check_settings(self.settings, state["settings"], directory)
+        before = RunSettings(values=state["settings"], clips=state.get("clips", {}))
+        told = self.settings.check(before, directory, extend=extend)
         if state["global_batch"] != self.global_batch:
             raise ConfigError(
                 f"{directory} holds a run with {state['global_batch']} videos a step, now they are "
                 f"{self.global_batch}: runtime.batch_size x runtime.accumulate x "
-                f"{self.fabric.world_size} processes must stay the same"
+                f"{self.fabric.world_size} processes must stay the same, or {way_on(directory)}"
             )
         self._load(state, path)
+        if self.fabric.is_global_zero:
+            for each in told:
+                _LOG.warning("%s: %s", directory, each)
         self._last_is_broken = path.name != "last.ckpt" and (directory / "last.ckpt").exists()
+        return before
 
     def _check_shared(self, step: int | None, directory: Path) -> None:
         """Refuse to resume where another machine has another directory of the same name."""
@@ -198,7 +210,7 @@ class TrainState:
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(
-                f"the weights in {path} do not fit this model: {reason}; choose another --out"
+                f"the weights in {path} do not fit this model: {reason}; {way_on(path.parent)}"
             ) from None
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step = state["step"]
@@ -216,39 +228,6 @@ def full_weights(task: nn.Module) -> dict[str, Tensor]:
         tensor.data_ptr() for tensor in task.state_dict().values() if tensor.device.type == "cpu"
     }
     return {n: t.clone() if t.data_ptr() in own else t for n, t in weights.items()}
-
-
-def check_settings(now: Mapping[str, Any], before: Mapping[str, Any], directory: Path) -> None:
-    """Refuse to resume with other settings than the run was started with.
-
-    Raises:
-        ConfigError: names every key that differs, with both values.
-    """
-    new, old = _flat(now), _flat(before)
-    changed = [
-        f"{key} was {_shown(old, key)}, is {_shown(new, key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if changed:
-        raise ConfigError(
-            f"{directory} holds a run with other settings: {'; '.join(changed)}; choose another "
-            "--out, or delete the directory"
-        )
-
-
-def _shown(settings: Mapping[str, Any], key: str) -> str:
-    return repr(settings[key]) if key in settings else "left out"
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            leaves.update(_flat(cast("Mapping[str, Any]", value), f"{prefix}{key}."))
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 def random_state() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import nn
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
+    external,
     internvideo_mm,
     umt_multimodal,
     uniformerv2,
@@ -38,6 +39,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     umt_multimodal.RETRIEVAL,
     unmasked_teacher.TEACHER,
     videomae.PROBE,
+    *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""
 

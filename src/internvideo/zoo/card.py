@@ -97,6 +97,7 @@ class Card:
         num_classes: outputs of the classifier.
         labels: id of the class names in the order of the outputs (`internvideo.zoo.labels`).
         labels_note: why `labels` is missing, or how sure it is.
+        labels_assumed: whether the order of `labels` is not certain; loading says so.
         metrics: published numbers.
         views_order: what the factors of a test protocol like 16x5x3 are in this family.
         preprocessing: name of the input protocol (`internvideo.video.preprocessing.PRESETS`).
@@ -134,6 +135,7 @@ class Card:
     num_classes: int | None = None
     labels: str | None = None
     labels_note: str | None = None
+    labels_assumed: bool = False
     metrics: tuple[Metric, ...] = ()
     views_order: str | None = None
     preprocessing: str | None = None

@@ -175,12 +175,10 @@ _TRANSFORMERS_DECODER = {
 
 
 def _side(value: Any) -> Any:
-    """Return the side of a square that is given as one number or as two."""
+    """Return the side of a square that is given as two numbers; other sides stay a pair."""
     if not isinstance(value, list):
         return value
-    if len(set(value)) != 1:
-        raise ValueError(f"{value} is not square")
-    return value[0]
+    return value[0] if len(set(value)) == 1 else tuple(value)
 
 
 def _clip_fields(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,11 +153,12 @@ class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "int
 
     @property
     def name(self) -> str:
-        """Name of the card, else of the recipe that made the weights, else of the architecture."""
+        """Name of the card, else of the recipe or the source of the weights, else the kind."""
         if self.record.card:
             return self.record.card.name
-        recipe = self.record.provenance.get("recipe")
-        return recipe if isinstance(recipe, str) and recipe else self.architecture
+        made = self.record.provenance
+        name = made.get("recipe") or made.get("source")
+        return name if isinstance(name, str) and name else self.architecture
 
     def to_config(self) -> dict[str, Any]:
         """Return the content of `config.json`."""

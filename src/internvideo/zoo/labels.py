@@ -1,4 +1,4 @@
-"""Class names in the order of a classifier's outputs.
+"""Class names in the order of a classifier's outputs: `data/kinetics.json`, `data/classes.json`.
 
 The authors numbered the Kinetics classes in an order of their own, which is not alphabetical; a
 classifier evaluated with the wrong order scores 0.1 %. So an order is part of a label map's id:
@@ -13,6 +13,10 @@ classifier evaluated with the wrong order scores 0.1 %. So an order is part of a
 | `kinetics-700/alphabetical` | most other code                                          |
 | `kinetics-710/authors`      | every released K710 classifier                           |
 | `kinetics-710/mmaction2`    | UniFormerV2 as re-hosted by mmaction2: yet another order |
+
+The other data sets number their classes themselves (`…/official`), but for Something-Something v1,
+HMDB51 and ActivityNet, whose classifiers follow one list or another; `sources` of the data says
+which. A card with `labels_assumed` takes the likely one.
 
 K710 merges the classes of the three sets, and the names of its rows come from public lists that are
 not beyond doubt: "throwing ball" (row 348) may stand for another class, and three alphabetical
@@ -41,7 +45,7 @@ __all__ = [
     "label_names",
 ]
 
-_DATA = Path(__file__).parent / "data" / "kinetics.json"
+_DATA = Path(__file__).parent / "data"
 _MIN_AGREEMENT = 0.9
 
 
@@ -148,7 +152,11 @@ def detect_order(names: Sequence[str]) -> DetectedOrder | None:
 
 @lru_cache(maxsize=1)
 def _data() -> dict[str, Any]:
-    return json.loads(_DATA.read_text(encoding="utf-8"))
+    kinetics, others = (
+        json.loads((_DATA / name).read_text(encoding="utf-8"))
+        for name in ("kinetics.json", "classes.json")
+    )
+    return {**kinetics, "names": {**kinetics["names"], **others["names"]}}
 
 
 def _is_certain(target: str) -> bool:

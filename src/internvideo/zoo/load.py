@@ -28,6 +28,7 @@ from internvideo.zoo.architectures import ARCHITECTURES, kind_of
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import CheckpointFile, read_checkpoint
 from internvideo.zoo.download import download
+from internvideo.zoo.external import is_external, load_external
 from internvideo.zoo.foreign import ForeignConfig, read_foreign
 from internvideo.zoo.hub import (
     LoadedModel,
@@ -78,7 +79,8 @@ def load_model(
 
     Args:
         source: a name of the zoo, a weight file of any known layout, a folder of ours or of
-            transformers or open_clip, or a hub id ("organisation/repository").
+            transformers or open_clip, a hub id ("organisation/repository"), or a model of another
+            library ("hf:organisation/repository", "open-clip:ViT-B-32/openai"), see `external`.
         device: where the weights go.
         dtype: of the floating-point weights; None is float32.
         card: for a weight file: the name of the released model that it is, which brings its
@@ -94,9 +96,18 @@ def load_model(
         UnknownNameError: no such name; the message suggests the nearest.
         CheckpointError: the file cannot be had, is unsafe or broken, or belongs to another model.
     """
+    if is_external(source):
+        loaded = load_external(str(source), device=device, dtype=dtype)
+        return loaded if labels is None else reorder_outputs(loaded, labels)
     weights = read_weights(source, card=card, config=config, architectures=architectures)
     loaded = _build(weights, device, dtype, architectures)
-    return loaded if labels is None else reorder_outputs(loaded, labels)
+    if labels is not None:
+        return reorder_outputs(loaded, labels)
+    if (card_of := _assumes_labels(loaded)) is not None:
+        _LOG.warning(
+            "%s: the order of its class names is not certain. %s", loaded.name, card_of.labels_note
+        )
+    return loaded
 
 
 def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedModel:
@@ -120,7 +131,8 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
     if not has(network, "classes"):
         raise CheckpointError(f"{loaded.name} is not a classifier, it takes no labels")
     names = label_names(labels) if isinstance(labels, str) else tuple(labels)
-    known = detect_order(loaded.labels) if loaded.labels else None
+    is_known = loaded.labels and _assumes_labels(loaded) is None
+    known = detect_order(loaded.labels or ()) if is_known else None
     wanted = detect_order(names)
     if known is not None and wanted is None:
         raise CheckpointError(
@@ -141,6 +153,13 @@ def reorder_outputs(loaded: LoadedModel, labels: str | Sequence[str]) -> LoadedM
             f"{loaded.name} has {network.config.num_classes} outputs, {len(names)} labels given"
         )
     return loaded.with_record(labels=names)
+
+
+def _assumes_labels(loaded: LoadedModel) -> Card | None:
+    """Return the card of a model whose class names are only the likely ones."""
+    card = loaded.record.card
+    assumed = card is not None and card.labels_assumed and loaded.labels == card_labels(card)
+    return card if assumed else None
 
 
 def official_state(

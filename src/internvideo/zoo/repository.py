@@ -27,7 +27,7 @@ from internvideo.zoo.weight_files import (
     shard_names,
 )
 
-__all__ = ["fetch_repository"]
+__all__ = ["fetch_repository", "hub_is_known"]
 
 
 def fetch_repository(
@@ -53,7 +53,7 @@ def fetch_repository(
         revision=revision,
         cache_dir=cache_dir,
         force_download=force_download,
-        local_files_only=local_files_only or not _hub_is_known(),
+        local_files_only=local_files_only or not hub_is_known(),
         token=token,
     )
     name = CONFIG_FILE
@@ -95,7 +95,7 @@ def fetch_repository(
     return folder
 
 
-def _hub_is_known() -> bool:
+def hub_is_known() -> bool:
     """Tell whether the name of the hub leads anywhere; behind a proxy that is not ours to tell.
 
     Without it the hub's client tries again for half a minute before it looks into its cache.

@@ -150,12 +150,13 @@ def default_preprocessing(fit: Fit, foreign: ForeignConfig | None = None) -> Pre
     usual = PRESETS[preset]
     for part in ("encoder", "vision"):
         config = getattr(config, part, config)
+    side = min(getattr(config, "frame_size", (config.image_size,)))
     return dataclasses.replace(
         usual,
         num_frames=getattr(config, "num_frames", usual.num_frames),  # an image tower has none
         **{
-            "resize_size": config.image_size,
-            "crop_size": config.image_size,
+            "resize_size": side,
+            "crop_size": side,
             **(foreign.pixels if foreign else {}),
         },
     )
@@ -186,14 +187,17 @@ def fit_file(
         CheckpointError: the file is not that model, or none that the library knows.
     """
     if card is not None:
-        return _fit_card(file, card, architectures), card
+        return _fit_card(file, card, architectures, config), card
     try:
         kind, layouts = recognise(file.shapes, architectures=architectures, as_start=as_start)
         said = foreign.fields_for(kind.id, layouts[0]) if foreign else {}
         said = merge_fields(said, config or {})
         fit = fit_to(file.shapes, kind, base=None, config=said, layouts=layouts)
     except CheckpointError as error:
-        raise CheckpointError(f"{file.path}: {error}") from error
+        other = ""
+        if foreign is not None and "model_type" in foreign.values:
+            other = f". With transformers' own code: hf:{foreign.path.parent}"
+        raise CheckpointError(f"{file.path}: {error}{other}") from error
     if as_start:
         return fit, None
     if not fit.ok:
@@ -208,14 +212,19 @@ def fit_file(
     ]
     if len(named) != 1:
         return fit, None
-    return _fit_card(file, named[0], architectures), named[0]
+    return _fit_card(file, named[0], architectures, config), named[0]
 
 
-def _fit_card(file: CheckpointFile, card: Card, architectures: Sequence[Architecture]) -> Fit:
+def _fit_card(
+    file: CheckpointFile,
+    card: Card,
+    architectures: Sequence[Architecture],
+    config: Mapping[str, Any] | None,
+) -> Fit:
     expected = card_config(card, architectures=architectures)
     architecture = find_architecture(str(card.architecture), architectures=architectures)
     try:
-        fit = fit_to(file.shapes, architecture, base=expected)
+        fit = fit_to(file.shapes, architecture, base=expected, config=config)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path} is not {card.name}: {error}") from error
     wanted, found = architecture.traits(expected), architecture.traits(fit.config)

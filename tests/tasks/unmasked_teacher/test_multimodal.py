@@ -17,6 +17,8 @@ from internvideo.models.vit import VideoViTConfig
 from internvideo.models.wordpiece import SPECIAL_TOKENS
 from internvideo.tasks.unmasked_teacher import multimodal
 from internvideo.tasks.unmasked_teacher.multimodal import LossWeights, UMTMultimodalPretraining
+from internvideo.train.config import OptimConfig
+from internvideo.train.optim import build_optimizer
 from internvideo.video.preprocessing import Preprocessing
 
 WORDS = ("a", "star", "circle", "square", "cross", "moves", "left", "grows", "vanishes", "rotates")
@@ -147,6 +149,34 @@ def test_videos_and_images_are_masked_by_their_own_ratio(frames, visible):
     losses = task.training_loss(batch(task, frames=frames))
     assert losses["loss"].isfinite()
     assert seen == [(4, visible, 16)]
+
+
+def test_a_tube_mask_compares_a_caption_with_each_frame(monkeypatch):
+    similarities = []
+    contrast = multimodal.blockwise_contrast
+
+    def watched(of_video, of_text, *args, **options):
+        similarities.append(of_video)
+        return contrast(of_video, of_text, *args, **options)
+
+    monkeypatch.setattr(multimodal, "blockwise_contrast", watched)
+    for mask in ("tube", "random"):
+        task = build(mask=mask)
+        seen = []
+        task.model.vision_encoder.register_forward_hook(lambda m, i, o, seen=seen: seen.append(o))
+        task.training_loss(batch(task))
+        tokens, model = seen[0].tokens.unflatten(1, (2, 4)), task.model
+        pooled = tokens.mean(dim=2) if mask == "tube" else tokens.mean(dim=(1, 2))[:, None]
+        expected = model.project_video(model.vision_encoder.pool_norm(pooled)).mean(dim=1)
+        torch.testing.assert_close(similarities.pop(), expected)
+
+
+def test_the_temperature_decays_as_in_the_published_training():
+    task = build()
+    decayed, spared = build_optimizer(task, OptimConfig(weight_decay=0.02), lr=0.1).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.02, 0.0)
+    assert any(parameter is task.model.temp for parameter in decayed["params"])
+    assert {parameter.ndim for parameter in spared["params"]} == {1}
 
 
 def test_fine_tuning_sees_everything_and_needs_no_teacher():

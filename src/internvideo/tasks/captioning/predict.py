@@ -168,11 +168,11 @@ def predict(
     num_beams: Annotated[int, Option("With beam: sentences kept at each word.", minimum=1)] = 5,
     length_penalty: Annotated[float, Option("With beam: above 0 prefers longer sentences.")] = 0.0,
     top_p: Annotated[
-        float,
+        Share,
         Option("With top-p: draw from the likeliest words that have this probability together."),
     ] = 0.9,
     temperature: Annotated[
-        float, Option("With top-p: below 1 is more predictable, above 1 less.")
+        Positive, Option("With top-p: below 1 is more predictable, above 1 less.")
     ] = 1.0,
     max_length: Annotated[
         int | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from internvideo.evaluation.report import BAR_COLOR, LINE_COLOR, Report, Share
 from internvideo.tasks.captioning.cider import cider, exact_match
@@ -56,6 +56,8 @@ class CaptioningReport(Report):
     Attributes:
         videos: those that could be read, at least one.
     """
+
+    align: ClassVar = "left"
 
     videos: tuple[CaptionedVideo, ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from math import prod
@@ -19,10 +20,12 @@ from internvideo.models.tubelets import cut_tubelets, split_mask, tubelet_grid
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig, split_motion
 from internvideo.tasks.masked.masking import MaskKind, draw_mask
 from internvideo.tasks.masked.panels import draw_grid, draw_panels
+from internvideo.video.opening import AnyVideo, open_video
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.writer import write_video
+from internvideo.zoo.load import LoadedModel
 
-__all__ = ["Reconstruction", "reconstruct"]
+__all__ = ["Reconstruction", "check_ending", "reconstruct", "reconstruct_video"]
 
 _ENDINGS = (".png", ".mp4")
 _HIDDEN_GREY = 0.82
@@ -122,6 +125,41 @@ def check_ending(path: str | Path) -> Path:
             f"{did_you_mean(path.suffix, _ENDINGS)}"
         )
     return path
+
+
+def reconstruct_video(
+    model: LoadedModel,
+    video: AnyVideo,
+    *,
+    mask: MaskKind = "tube",
+    mask_ratio: float = 0.75,
+    seed: int = 0,
+) -> Reconstruction:
+    """Hide a part of a video, of which one clip and the central crop are looked at.
+
+    Args:
+        model: a masked autoencoder with its decoder, and with the protocol to use.
+        video: what a user calls a video.
+        mask: this and the others as in `reconstruct`.
+        mask_ratio: as there.
+        seed: as there.
+
+    Raises:
+        VideoError: the video cannot be read.
+        ConfigError: another model, or as `reconstruct`.
+    """
+    network = model.model
+    if not isinstance(network, VideoMAE):
+        raise ConfigError(
+            f"{model.name} is a {type(network).__name__} and cannot fill in a clip; give a masked "
+            "autoencoder with its decoder, such as videomae-b16-hybrid-pt"
+        )
+    protocol = dataclasses.replace(model.protocol, num_clips=1, num_crops=1)
+    with open_video(video) as (_, opened):
+        [clip] = protocol.load(opened)
+    return reconstruct(
+        network, clip, protocol, name=model.name, mask=mask, mask_ratio=mask_ratio, seed=seed
+    )
 
 
 @torch.inference_mode()

@@ -29,7 +29,7 @@ TASK = Task(
         ),
         Objective(
             config=probe.ProbeConfig,
-            models=("videomae/probe",),
+            models=("videomae/probe", "external/probe"),
             build=probe.build,
             labelled=True,
             clips=features.cached_clips,

@@ -23,7 +23,7 @@ from torch import Tensor
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_identity
-from internvideo.evaluation.predictions import Answered
+from internvideo.evaluation.predictions import Answered, differing
 from internvideo.files import replacing, write_whole
 from internvideo.models.probe import ProbeClassifier
 from internvideo.tasks.recognition.evaluate import center_view
@@ -132,7 +132,7 @@ class _FeatureParts:
             write_whole(path, json.dumps(identity, indent=1) + "\n")
             return
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        if other := [name for name in identity if earlier.get(name) != identity[name]]:
+        if other := differing(earlier, identity):
             raise ConfigError(
                 f"{self.directory} holds other features (other {', '.join(other)}); choose another "
                 "folder, or delete it"

@@ -87,7 +87,11 @@ class UMTMultimodalConfig:
     bert: str | None = Field(
         default=None, description="a plain BERT from which the text tower starts: file or directory"
     )
-    mask: PlaceRule = Field(default="attention", description="how the visible places are drawn")
+    mask: PlaceRule = Field(
+        default="attention",
+        description="how the visible places are drawn; with tube a caption is compared with each "
+        "frame, else with the mean of all visible places",
+    )
     video_mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.8, description="share of the places of a frame that is hidden from the student"
     )
@@ -220,7 +224,9 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
             answers = model.vision_encoder.answers(features, visible)
             parts["uta"] = alignment_loss(answers, self.teacher.targets(seen, places))
         text, ids = model.read(batch["tokens"]), batch["caption_id"]
-        of_video = model.project_video(model.vision_encoder.pool(features)).mean(dim=1)
+        # Under a tube mask the published code keeps a vector of each frame, else one of the clip.
+        pooled = model.vision_encoder.pool(features, by_frame=self.config.mask == "tube")
+        of_video = model.project_video(pooled).mean(dim=1)
         of_text = F.normalize(model.project_text(text).float(), dim=-1)
         temperature = model.temperature()
         contrast = blockwise_contrast(

@@ -27,6 +27,7 @@ __all__ = [
     "linspace_indices",
     "segment_indices",
     "sparse_test_indices",
+    "umt_indices",
     "uniform_indices",
     "uniform_test_indices",
     "viclip_indices",
@@ -52,6 +53,25 @@ def segment_indices(
         return np.maximum(np.arange(num_frames - clip_length, num_frames), 0).astype(np.int64)
     offsets = length // 2 if rng is None else draw_integers(rng, 0, length, size=clip_length)
     return np.arange(clip_length, dtype=np.int64) * length + offsets
+
+
+def umt_indices(
+    num_frames: int, *, clip_length: int, rng: NumpyRandom | None = None
+) -> FrameIndices:
+    """Take one frame from each segment as the first stage of the unmasked teacher does.
+
+    The rule is that of `segment_indices`, but of a video with fewer frames than segments the first
+    frame alone is seen.
+
+    Returns:
+        Indices `(clip_length,)`, never decreasing.
+
+    Source: fixture `umt-recipe` (frame_sampling.pretrain).
+    """
+    check_counts(num_frames, clip_length=clip_length)
+    if num_frames < clip_length:
+        return np.zeros(clip_length, dtype=np.int64)
+    return segment_indices(num_frames, clip_length=clip_length, rng=rng)
 
 
 def sparse_test_indices(num_frames: int, *, clip_length: int, num_clips: int = 1) -> FrameIndices:

@@ -81,7 +81,11 @@ TWO_TOWERS = dataclasses.replace(
     INTERNVIDEO_MM,
     id="internvideo-mm/retrieval",
     sizes={
-        name: dataclasses.replace(size, decoder_depth=0)
+        name: dataclasses.replace(
+            size,
+            decoder_depth=0,
+            vision=dataclasses.replace(size.vision, global_drop_rate=0.0),  # pretrained with 0.5
+        )
         for name, size in internvideo_mm.SIZES.items()
     },
     tiny={"released": dataclasses.replace(_TINY, decoder_depth=0)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from internvideo.errors import CheckpointError
@@ -66,16 +67,16 @@ def _infer_classifier(shapes: Shapes, base: Any) -> UMTClassifierConfig:
 
 def _stored_grid(
     table: tuple[int, ...], base: UMTClassifierConfig, *, patch: int
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Return the frames and pixels that a stored position table is made for.
 
     Of the pairs with that many tokens: the base itself, else the one with its frames or its pixels.
     """
     tokens = table[1] if len(table) == 3 else 0
-    a_frame = (base.image_size // patch) ** 2
+    a_frame = prod(side // patch for side in base.frame_size)
     side = round((tokens / base.num_frames) ** 0.5)
     pairs = []
-    if side and tokens == base.num_frames * side**2:
+    if isinstance(base.image_size, int) and side and tokens == base.num_frames * side**2:
         pairs.append({"image_size": side * patch, "num_frames": base.num_frames})
     if tokens and tokens % a_frame == 0:
         pairs.append({"image_size": base.image_size, "num_frames": tokens // a_frame})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from internvideo.errors import CheckpointError
@@ -64,7 +65,9 @@ def vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
             " the shapes"
         )
     fields = {
-        "image_size": base.image_size // patch * patch or patch,
+        "image_size": base.image_size // patch * patch or patch
+        if isinstance(base.image_size, int)
+        else base.image_size,
         "num_frames": base.num_frames // frames * frames or frames,
         "width": width,
         "depth": depth_of(shapes, "blocks"),
@@ -86,9 +89,11 @@ def vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
     return fields
 
 
-def _learnable_grid(table: tuple[int, ...], frames: int, patch: int, base: Any) -> dict[str, int]:
+def _learnable_grid(table: tuple[int, ...], frames: int, patch: int, base: Any) -> dict[str, Any]:
     """Return frames and pixels that a learnt position table is made for."""
     tokens = table[1] if len(table) == 3 else 0
+    if not isinstance(base.image_size, int) and tokens == prod(base.grid):
+        return {"image_size": base.image_size, "num_frames": base.num_frames}
     side = round((tokens * frames / base.num_frames) ** 0.5)
     if not side or side * side * base.num_frames != tokens * frames:
         raise CheckpointError(
@@ -206,6 +211,7 @@ PRETRAINING = Architecture(
         "options": replace(_TINY_PRETRAINING, encoder=_TINY_OPTIONS, target="pixels"),
         "stem": replace(_TINY_PRETRAINING, encoder=TINY_STEM, target="motion", target_size=8),
         "fine": replace(_TINY_PRETRAINING, mask_patch_size=4),
+        "wide": replace(_TINY_PRETRAINING, encoder=replace(TINY, image_size=(16, 24))),
     },
     tables={"official": SAME_NAMES, "hf": HF_VIDEOMAE_PRETRAINING},
     unseen=_unseen_of_encoder,
