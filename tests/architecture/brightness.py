@@ -25,7 +25,7 @@ from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.hub import LoadedModel
-from internvideo.zoo.renames import SAME_NAMES
+from internvideo.zoo.layouts import SAME_NAMES
 
 __all__ = ["TASK"]
 

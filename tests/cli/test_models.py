@@ -54,6 +54,30 @@ def test_there_and_back_nothing_changes(call, folders, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_other_libraries_layouts(call, folders, tmp_path):
+    """A CLIP becomes a folder for transformers and a file for open_clip, and comes back."""
+    before = state(folders / "clip")
+    for layout, name in (("hf", "hf"), ("open-clip", "clip.pt")):
+        out = tmp_path / name
+        line = ("models", "convert", folders / "clip", "--layout", layout, "-o", out)
+        assert call(*line)[0] == 0
+        back = state(out)
+        assert all(torch.equal(before[name], back[name]) for name in before)
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["model_type"] == "clip"
+
+
+def test_what_a_file_does_not_tell_is_said(call, folders, tmp_path):
+    file = tmp_path / "clip.pt"
+    call("models", "convert", folders / "clip", "--layout", "open-clip", "-o", file)
+    code, out, _ = call("models", "verify", file)
+    assert (code, "assumed" in out, "vision.activation=quick-gelu" in out) == (0, True, True)
+    said = ("--set", "vision.activation=gelu", "--set", "text.activation=gelu")
+    assert "assumed" not in call("models", "verify", file, *said)[1]
+    assert call("models", "convert", file, *said, "-o", tmp_path / "gelu")[0] == 0
+    assert load_model(tmp_path / "gelu").model.config.text.activation == "gelu"
+    assert call("models", "verify", file, "--set", "vision.activation")[0] == 2
+
+
 def test_the_average_says_how_it_was_made(call, folders, tmp_path):
     line = ("models", "average", folders / "trained", "--start", folders / "clip")
     code, out, err = call(*line, "--out", tmp_path / "averaged", "--weight", 0.25)

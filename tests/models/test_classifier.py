@@ -146,7 +146,7 @@ def test_rows_that_the_head_lacks_are_refused(rows):
         ({"pooling": "last"}, "pooling 'last' is not one of"),
         ({"pooling": "first"}, "pooling 'first' needs final_norm=True"),
         ({"final_norm": True}, "pooling 'mean' needs final_norm=False"),
-        ({"num_classes": 0}, "num_classes 0 must be at least 1"),
+        ({"num_classes": -1}, "num_classes -1 must not be negative"),
         ({"num_heads": 3}, "width 16 is not a multiple of num_heads 3"),
     ],
 )

@@ -113,6 +113,12 @@ def umt_multimodal(drop_path: float) -> Published:
     return replace(published, epsilons={**published.epsilons, **training})
 
 
+OBJECT_WORDS = Published(  # EfficientNet-Lite0 and MiniLM; sharpness and temperature are ours
+    epsilons={r"image_encoder\..*": 1e-3, r"text_encoder\..*": 1e-12},
+    dropouts={r"text_encoder\..*": 0.1},
+    numbers={"sharpness": 0.67, "temp_init": 0.2},
+)
+
 # Of an architecture: one row for all its sizes, or a row a size.
 PUBLISHED: dict[str, Published | dict[str, Published]] = {
     "videomae/encoder": VIDEO_VIT,
@@ -130,6 +136,7 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
     "openai-clip": VICLIP,
     "internvideo-mm": INTERNVIDEO_MM,
     "internvideo-mm/retrieval": replace(INTERNVIDEO_MM, dropouts={}),
+    "object-words": OBJECT_WORDS,
     "bert": BERT,
     "clip-text": CLIP,
 }
@@ -151,7 +158,8 @@ EMBEDDED = {
     ),
 }
 MODELS: dict[str, tuple[Any, Mapping[str, Any]]] = {
-    **{kind.id: (kind.model, kind.sizes) for kind in ARCHITECTURES},
+    # (an architecture without sizes is another library's: its configuration says everything)
+    **{kind.id: (kind.model, kind.sizes) for kind in ARCHITECTURES if kind.sizes},
     "uniformerv2": (UniFormerV2, uniformerv2.SIZES),
     "bert": (BertFusionEncoder, bert.SIZES),
     "clip-text": (CLIPTextEncoder, clip_text.SIZES),

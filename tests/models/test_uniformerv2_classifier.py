@@ -91,5 +91,5 @@ def test_a_frozen_classifier_trains_its_head():
 
 
 def test_a_classifier_has_classes():
-    with pytest.raises(ValueError, match="num_classes 0 must be at least 1"):
-        replace(TINY, num_classes=0)
+    with pytest.raises(ValueError, match="num_classes -1 must not be negative"):
+        replace(TINY, num_classes=-1)

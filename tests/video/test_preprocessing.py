@@ -82,6 +82,7 @@ def test_published_view_counts():
         "uniformerv2-kinetics": (8, 4, 3),
         "uniformerv2-sth": (16, 1, 3),
         "internvideo-mm": (8, 1, 1),
+        "offline-objects": (8, 1, 3),
         "tal-features": (16, 1, 1),
         "nano": (16, 1, 1),
     }

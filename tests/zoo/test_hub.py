@@ -13,6 +13,7 @@ from torch import nn
 from internvideo.errors import CheckpointError
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import hub
+from internvideo.zoo import repository as repository_module
 from internvideo.zoo.hub import LoadedModel, Record, save_pretrained, weights_sha256
 from internvideo.zoo.load import load_model
 from internvideo.zoo.registry import find_card
@@ -206,7 +207,7 @@ def repository(tmp_path, monkeypatch):
         shutil.copy(folder / filename, target)
         return str(target)
 
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr(repository_module, "hf_hub_download", download)
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
     return folder, asked
 

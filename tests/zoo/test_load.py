@@ -17,8 +17,8 @@ from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
 from internvideo.zoo.card import Card, Source
 from internvideo.zoo.hub import LoadedModel, save_pretrained
 from internvideo.zoo.labels import index_map, label_names
+from internvideo.zoo.layouts import Layout, Rename
 from internvideo.zoo.load import load_model, official_state, reorder_outputs
-from internvideo.zoo.renames import Rename, RenameTable
 from zoo import tiny
 
 CLIP = torch.rand(2, 3, 16, 224, 224, generator=torch.Generator().manual_seed(3))
@@ -224,9 +224,9 @@ def clip_state() -> dict[str, torch.Tensor]:
     """Return a tiny image CLIP under its official names."""
     model = tiny.viclip()
     table = find_architecture("openai-clip").tables["official"]
+    with torch.no_grad():
+        model.vision_encoder.temporal_positional_embedding.zero_()
     state = table.to_official(model.state_dict())
-    del state["visual.temporal_positional_embedding"]
-    state["visual.conv1.weight"] = state["visual.conv1.weight"][:, :, 0]
     state["logit_scale"] = torch.tensor(4.6052)
     return state | {
         name: torch.tensor(9) for name in ("input_resolution", "context_length", "vocab_size")
@@ -320,7 +320,7 @@ TOY = Architecture(
     model=Toy,
     config=ToyConfig,
     sizes={"s": ToyConfig()},
-    tables={"official": RenameTable((Rename("shade.{rest}", "grey.{rest}"),))},
+    tables={"official": Layout((Rename("shade.{rest}", "grey.{rest}"),))},
     infer=lambda shapes, base: ToyConfig(width=shapes["grey.weight"][1]),
     traits=lambda config: {"width": config.width},
     preset="videomae-kinetics",

@@ -88,6 +88,6 @@ def name_actions(
     model: VideoModel, videos: Sequence[str], *, labels: list[str] | None, **options: Any
 ) -> Iterator[Any]:
     """Answer as `predict` of recognition does; a model with a text tower takes any labels."""
-    from internvideo.tasks.recognition.predict import name_videos
+    from internvideo.evaluation.videos import name_videos
 
     return name_videos(model.labelling(labels), videos, model=model.name, **options)

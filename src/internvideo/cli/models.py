@@ -130,8 +130,19 @@ def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")])
         console.print(escape(citation))
 
 
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="For a weight file: what its shapes do not tell, such as num_frames=32; repeatable.",
+    ),
+]
+
+
 def verify_file(
     file: Annotated[str, typer.Argument(help="A checkpoint, a folder, or a list of tensor names.")],
+    settings: _Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Identify the model in a file, and list what does not fit.
@@ -140,12 +151,13 @@ def verify_file(
     cannot be read. A list has lines of `name<TAB>[shape]`, so that a checkpoint can be recognised
     where it lies.
 
-    Example:
+    Examples:
       internvideo models verify checkpoint.pth
+      internvideo models verify umt.pth --set num_frames=32
     """
     from internvideo.zoo import verify
 
-    answer = verify(file)
+    answer = verify(file, config=_fields(settings))
     if as_json:
         print(answer.to_json())
     else:
@@ -182,41 +194,69 @@ def download_weights(
 
 def convert_weights(
     source: Annotated[str, typer.Argument(help="Name, file, folder or hub id of a model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; with --official a .pth file.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder; with --layout other than hf a .pth file.")
+    ],
     card: CardOption = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the tensors as others have them: official, hf (a folder for transformers),"
+            " mmaction2, open-set, open-clip."
+        ),
+    ] = None,
     official: Annotated[
-        bool,
-        typer.Option("--official", help="Write the tensor names and shapes of the authors' code."),
+        bool, typer.Option("--official", help="Short for --layout official: the authors' code.")
     ] = False,
+    settings: _Settings = None,
 ) -> None:
-    """Write a model as a folder that `load` reads, or under the names of the released files.
+    """Write a model as a folder that `load` reads, or in the layout of another library.
 
-    Both ways keep every number: a released file that is converted and converted back is the same.
+    All ways keep every number: a released file that is converted and converted back is the same.
 
     Examples:
       internvideo models convert k400_vit_b.pth --card videomae-b16-k400 --out videomae-k400
+      internvideo models convert runs/mine/model --layout hf --out mine-hf
       internvideo models convert runs/mine/model --official --out mine.pth
     """
     import torch
 
     from internvideo.zoo import load_model, official_state
+    from internvideo.zoo.export import save_for_transformers
     from internvideo.zoo.identify import identify
 
-    _ = output_file(out) if official else output_folder(out)
-    loaded = load_model(source, card=card)
-    if official:
-        state = official_state(loaded.model)
+    layout = "official" if official else layout
+    _ = output_file(out) if layout not in (None, "hf") else output_folder(out)
+    loaded = load_model(source, card=card, config=_fields(settings))
+    if layout is None:
+        loaded.save_pretrained(out)
+    elif layout == "hf":
+        save_for_transformers(loaded, out)
+    else:
+        state = official_state(loaded.model, layout=layout)
         try:
             identify({name: tuple(tensor.shape) for name, tensor in state.items()})
         except CheckpointError:
             raise CheckpointError(
-                f"{loaded.name} has the shape of no released model; leave out --official"
+                f"{loaded.name} has the shape of no released model; leave out"
+                f" {'--official' if official else '--layout'}"
             ) from None
         with replacing(out) as draft, draft.open("wb") as file:
             torch.save(state, file)
-    else:
-        loaded.save_pretrained(out)
     print(out)
+
+
+def _fields(settings: list[str] | None) -> dict[str, Any]:
+    """Return FIELD=VALUE pairs as a mapping; values are read as YAML."""
+    import yaml
+
+    fields = {}
+    for each in settings or ():
+        name, equals, value = each.partition("=")
+        if not (name and equals and value):
+            raise typer.BadParameter(f"--set takes FIELD=VALUE, got {each!r}")
+        fields[name] = yaml.safe_load(value)
+    return fields
 
 
 def average(

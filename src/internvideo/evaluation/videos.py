@@ -17,7 +17,15 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import in_background
 from internvideo.video.windows import sliding_windows, spans, window_protocol
 
-__all__ = ["Cut", "ask_videos", "ask_windows", "label_timelines", "label_videos", "label_windows"]
+__all__ = [
+    "Cut",
+    "ask_videos",
+    "ask_windows",
+    "label_timelines",
+    "label_videos",
+    "label_windows",
+    "name_videos",
+]
 
 A = TypeVar("A")
 
@@ -132,6 +140,29 @@ def label_timelines(
             protocol=f"windows of {length:g} s · {protocol}",
             incomplete=incomplete,
         )
+
+
+def name_videos(
+    answerer: Answerer[Classification],
+    videos: Iterable[AnyVideo],
+    *,
+    model: str,
+    top_k: int,
+    stream: bool,
+    window: float | None,
+    stride: float | None,
+    in_frames: bool,
+) -> Iterator[Classification | ActionTimeline | Partial | VideoError]:
+    """Yield the best labels of each video, or with `stream` those of its windows and its timeline.
+
+    Raises:
+        ConfigError: options of a stream without one.
+    """
+    cut = Cut(window=window, stride=stride, in_frames=in_frames)
+    if stream:
+        return label_timelines(answerer, videos, cut, model=model, top_k=top_k)
+    cut.refuse()
+    return label_videos(answerer, videos, top_k=top_k)
 
 
 def _read(protocol: Preprocessing, video: AnyVideo) -> Seen | Unreadable:

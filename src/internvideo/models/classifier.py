@@ -39,12 +39,13 @@ class VideoClassifierConfig(VideoViTConfig):
         positions: as in `VideoViTConfig`; "base-grid" is the rule of VideoMAE, "direct" that of V2,
             "umt" that of the unmasked teacher.
         final_norm: whether a LayerNorm follows the blocks: with "first" yes, else not.
-        num_classes: outputs of the head.
+        num_classes: outputs of the head; 0 is an encoder without one, whose output is the feature.
         pooling: "mean": LayerNorm of the mean token (all released models); "mean+max": LayerNorm of
             the sum of mean and maximum over the tokens, which keeps what happens only once;
             "concat": all tokens side by side after a LayerNorm, which keeps what happens when and
             where, for few tokens and clips of one size only;
             "first": the first token, an ordinary patch, after the LayerNorm.
+        head_norm_eps: epsilon of the LayerNorm of the pooled feature; None is `norm_eps`.
         head_drop_rate: dropout before the head.
         init_scale: factor of the head's weights at the start.
     """
@@ -53,6 +54,7 @@ class VideoClassifierConfig(VideoViTConfig):
     final_norm: bool = False
     num_classes: int
     pooling: Pooling = "mean"
+    head_norm_eps: float | None = None
     head_drop_rate: float = 0.0
     init_scale: float = 0.001
 
@@ -66,8 +68,8 @@ class VideoClassifierConfig(VideoViTConfig):
                 f"pooling {self.pooling!r} needs final_norm={self.pooling == 'first'}: the "
                 "LayerNorm comes after the mean, but before the choice of the first token"
             )
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes {self.num_classes} must be at least 1")
+        if self.num_classes < 0:
+            raise ValueError(f"num_classes {self.num_classes} must not be negative")
 
     @property
     def head_width(self) -> int:
@@ -92,9 +94,14 @@ class VideoClassifier(VideoViT):
     def __init__(self, config: VideoClassifierConfig) -> None:
         super().__init__(config)
         if config.pooling != "first":
-            self.fc_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+            eps = config.norm_eps if config.head_norm_eps is None else config.head_norm_eps
+            self.fc_norm = nn.LayerNorm(config.width, eps=eps)
         self.head_drop = nn.Dropout(config.head_drop_rate)
-        self.head = nn.Linear(config.head_width, config.num_classes)
+        if config.num_classes:
+            self.head = nn.Linear(config.head_width, config.num_classes)
+        else:
+            self.head = nn.Identity()
+            self.capabilities = self.capabilities - {"classes"}
         self.reset_head()
 
     def reset_parameters(self) -> None:
@@ -105,8 +112,9 @@ class VideoClassifier(VideoViT):
     @torch.no_grad()
     def reset_head(self) -> None:
         """Draw the head anew, for a new set of classes on an old encoder."""
-        init_module(self.head, linear=self.linear_init)
-        self.head.weight.mul_(self.config.init_scale)
+        if isinstance(self.head, nn.Linear):
+            init_module(self.head, linear=self.linear_init)
+            self.head.weight.mul_(self.config.init_scale)
 
     def pool(self, features: VideoFeatures) -> Float[Tensor, "b d"]:
         """Return the one feature of each clip that the head sees; `d` is `config.head_width`.
@@ -132,7 +140,7 @@ class VideoClassifier(VideoViT):
         return unit(self.pool(self.forward_features(video)))
 
     def forward(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:  # type: ignore[override]
-        """Return the logits."""
+        """Return the logits, or without a head the pooled feature."""
         return self.head(self.head_drop(self.pool(self.forward_features(video))))
 
 

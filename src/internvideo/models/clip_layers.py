@@ -1,6 +1,7 @@
 """The residual block of CLIP, for its text tower and the video towers grown from its image tower.
 
-Pre-norm: `x + attn(ln_1(x))`, then `x + mlp(ln_2(x))` with QuickGELU. Attribute names are those of
+Pre-norm: `x + attn(ln_1(x))`, then `x + mlp(ln_2(x))` with QuickGELU (open_clip also trained towers
+with the exact GELU). Attribute names are those of
 the OpenAI checkpoints (`attn.in_proj_weight`, `attn.out_proj`, `mlp.c_fc`, …), so these files load
 by equal names. Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural
 Language Supervision".
@@ -11,6 +12,7 @@ Letters: B batch, N tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +30,7 @@ from internvideo.models.layers import (
 )
 
 __all__ = [
+    "Activation",
     "CLIPAttention",
     "CLIPBlock",
     "CLIPLayerNorm",
@@ -37,11 +40,13 @@ __all__ = [
 ]
 
 
+Activation = Literal["quick-gelu", "gelu"]
+
 _QUICK_GELU = 1.702
 
 
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return `x · sigmoid(1.702 x)`, the activation that every CLIP block was trained with."""
+    """Return `x · sigmoid(1.702 x)`, the activation of OpenAI's CLIP and of all models from it."""
     return x * torch.sigmoid(_QUICK_GELU * x)
 
 
@@ -87,10 +92,18 @@ class CLIPAttention(nn.Module):
 
 
 class CLIPMlp(nn.Module):
-    """Width → hidden (4 × width) → width with QuickGELU, then dropout, between."""
+    """Width → hidden (4 × width) → width with the activation, then dropout, between."""
 
-    def __init__(self, width: int, *, hidden: int | None = None, drop_rate: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        *,
+        hidden: int | None = None,
+        drop_rate: float = 0.0,
+        activation: Activation = "quick-gelu",
+    ):
         super().__init__()
+        self.activation = activation
         hidden = 4 * width if hidden is None else hidden
         self.c_fc = nn.Linear(width, hidden)
         self.c_proj = nn.Linear(hidden, width)
@@ -98,6 +111,8 @@ class CLIPMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Transform every token on its own."""
+        if self.activation == "gelu":
+            return self.c_proj(self.drop(F.gelu(self.c_fc(x))))
         # x·sigmoid(a·x) = silu(a·x) / a. Matrix products scale for free, and what is left is one
         # pass over the hidden values where the formula as written has three.
         hidden = _scaled_linear(self.c_fc, x, _QUICK_GELU)
@@ -120,12 +135,13 @@ class CLIPBlock(nn.Module):
         *,
         causal: bool = False,
         drop_path: float = 0.0,
+        activation: Activation = "quick-gelu",
         drop_path_axis: DropPathAxis = "clips",
     ):
         super().__init__()
         self.attn = CLIPAttention(width, num_heads, causal=causal)
         self.ln_1 = CLIPLayerNorm(width)
-        self.mlp = CLIPMlp(width)
+        self.mlp = CLIPMlp(width, activation=activation)
         self.ln_2 = CLIPLayerNorm(width)
         self.drop_path = DropPath(drop_path, drop_path_axis)
 
@@ -163,12 +179,18 @@ class CLIPTransformer(nn.Module):
         *,
         causal: bool = False,
         drop_path_rate: float = 0.0,
+        activation: Activation = "quick-gelu",
         drop_path_axis: DropPathAxis = "clips",
     ):
         super().__init__()
         self.resblocks = nn.ModuleList(
             CLIPBlock(
-                width, num_heads, causal=causal, drop_path=rate, drop_path_axis=drop_path_axis
+                width,
+                num_heads,
+                causal=causal,
+                drop_path=rate,
+                activation=activation,
+                drop_path_axis=drop_path_axis,
             )
             for rate in drop_path_rates(drop_path_rate, depth)
         )

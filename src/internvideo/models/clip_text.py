@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from internvideo.models.clip_layers import CLIPLayerNorm, CLIPTransformer
+from internvideo.models.clip_layers import Activation, CLIPLayerNorm, CLIPTransformer
 from internvideo.models.kv_cache import KeyValueCache
 
 __all__ = ["SIZES", "CLIPTextConfig", "CLIPTextEncoder", "TextFeatures"]
@@ -35,6 +35,7 @@ class CLIPTextConfig:
         depth: number of blocks.
         num_heads: attention heads per block.
         embed_dim: dimension of the space shared with the video tower.
+        activation: inside the blocks; "gelu" in most models that open_clip trained.
     """
 
     vocab_size: int = 49408
@@ -43,6 +44,7 @@ class CLIPTextConfig:
     depth: int = 12
     num_heads: int = 8
     embed_dim: int = 512
+    activation: Activation = "quick-gelu"
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "width", "depth", "num_heads", "embed_dim"):
@@ -82,7 +84,7 @@ class CLIPTextEncoder(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
         self.transformer = CLIPTransformer(
-            config.width, config.depth, config.num_heads, causal=True
+            config.width, config.depth, config.num_heads, causal=True, activation=config.activation
         )
         self.ln_final = CLIPLayerNorm(config.width)
         self.norm = (

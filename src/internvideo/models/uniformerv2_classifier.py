@@ -24,7 +24,7 @@ class UniFormerV2ClassifierConfig(UniFormerV2Config):
     """Shape of a `UniFormerV2Classifier`: that of its encoder, and its head.
 
     Attributes:
-        num_classes: outputs of the head.
+        num_classes: outputs of the head; 0 is an encoder without one, whose output is the feature.
         head_drop_rate: dropout before the head.
     """
 
@@ -33,8 +33,8 @@ class UniFormerV2ClassifierConfig(UniFormerV2Config):
 
     def __post_init__(self) -> None:
         UniFormerV2Config.__post_init__(self)
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes {self.num_classes} must be at least 1")
+        if self.num_classes < 0:
+            raise ValueError(f"num_classes {self.num_classes} must not be negative")
 
 
 class UniFormerV2Classifier(UniFormerV2):
@@ -52,11 +52,12 @@ class UniFormerV2Classifier(UniFormerV2):
 
     def __init__(self, config: UniFormerV2ClassifierConfig) -> None:
         super().__init__(config)
+        head = nn.Linear(config.width, config.num_classes) if config.num_classes else nn.Identity()
         self.transformer.proj = nn.Sequential(
-            nn.LayerNorm(config.width),
-            nn.Dropout(config.head_drop_rate),
-            nn.Linear(config.width, config.num_classes),
+            nn.LayerNorm(config.width), nn.Dropout(config.head_drop_rate), head
         )
+        if not config.num_classes:
+            self.capabilities = self.capabilities - {"classes"}
 
     @property
     def head(self) -> nn.Linear:
@@ -75,7 +76,8 @@ class UniFormerV2Classifier(UniFormerV2):
         """Draw the head and its norm anew, for a new set of classes on an old encoder."""
         proj: Any = self.transformer.proj
         proj[0].reset_parameters()
-        proj[2].reset_parameters()
+        if isinstance(proj[2], nn.Linear):
+            proj[2].reset_parameters()
 
     def pool(self, features: VideoFeatures) -> Float[Tensor, "b d"]:
         """Return the one feature of each clip that the head sees, after its norm."""
@@ -83,7 +85,7 @@ class UniFormerV2Classifier(UniFormerV2):
         return proj[0](features.cls)
 
     def forward(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:  # type: ignore[override]
-        """Return the logits."""
+        """Return the logits, or without a head the feature after its norm."""
         proj: Any = self.transformer.proj
         return proj[2](proj[1](self.pool(self.forward_features(video))))
 

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.clip_init import resize_spatial_positions, resize_temporal_positions
-from internvideo.models.clip_layers import CLIPLayerNorm, CLIPTransformer
+from internvideo.models.clip_layers import Activation, CLIPLayerNorm, CLIPTransformer
 from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.layers import DropPathAxis, run_blocks
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
@@ -44,6 +44,7 @@ class ViCLIPVisionConfig:
         drop_path_axis: what stochastic depth drops: the branch of single clips, or as the reference
             does that of single places of the sequence, the same in all clips ("positions").
         head_drop_rate: dropout of the class token before the projection.
+        activation: inside the blocks; "gelu" in most models that open_clip trained.
     """
 
     image_size: int = 224
@@ -57,6 +58,7 @@ class ViCLIPVisionConfig:
     drop_path_rate: float = 0.1
     drop_path_axis: DropPathAxis = "clips"
     head_drop_rate: float = 0.0
+    activation: Activation = "quick-gelu"
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -96,6 +98,7 @@ class ViCLIPVision(VideoEncoder, nn.Module):
             config.depth,
             config.num_heads,
             drop_path_rate=config.drop_path_rate,
+            activation=config.activation,
             drop_path_axis=config.drop_path_axis,
         )
         self.ln_post = CLIPLayerNorm(width)

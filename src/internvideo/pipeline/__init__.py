@@ -11,7 +11,7 @@ are decoded in the background while the model works, and many of them are encode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,25 @@ def load(
     dtype: str | torch.dtype | None = None,
     card: str | None = None,
     labels: str | Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> VideoModel:
     """Load a model by name, from a file or folder, or from the Hugging Face hub.
 
     Args:
-        source: a name that `list_models` lists ("viclip-nano"), the path of an official weight
-            file, a folder written by `save_pretrained`, or a hub id ("organisation/repository");
-            "hf:organisation/repository", "hf:/a/folder" for an encoder of `transformers`, and
-            "open-clip:ViT-B-32/laion2b_s34b_b79k" for a model of `open_clip`; "auto" for the best
-            model of videos and sentences that this machine has, see `pipeline.auto`.
+        source: a name that `list_models` lists ("viclip-nano"), the path of a weight file, a folder
+            of `save_pretrained`, of transformers or of open_clip, or a hub id ("owner/repository");
+            "hf:owner/repository", "hf:/a/folder" for an encoder of `transformers`, and
+            "open-clip:ViT-B-32/laion2b_s34b_b79k" for a model of `open_clip`, in their own code;
+            "auto" for the best model of videos and sentences that this machine has, see
+            `pipeline.auto`.
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", "mps".
         dtype: of the weights: "float32" (the default), "bfloat16" or "float16".
         card: for a weight file: the name of the released model that it is, which brings its input
             protocol and its labels. Without it the file's name decides, or there is no card.
         labels: for a classifier: the classes wanted, as the name of a label map or as a list; the
             outputs are put into this order where the order they have is known.
+        config: for a weight file: fields of the model's configuration that its shapes do not tell,
+            such as {"num_frames": 32}; `internvideo models verify` says what is assumed.
 
     Raises:
         UnknownNameError: no such model; the message suggests the nearest names.
@@ -76,6 +80,7 @@ def load(
         dtype=dtype,
         card=card,
         labels=labels,
+        config=config,
         architectures=all_architectures(),
     )
     return VideoModel(loaded, refuse_unknown_words=chosen is not None)

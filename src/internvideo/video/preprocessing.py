@@ -366,8 +366,8 @@ PRESETS: dict[str, Preprocessing] = {
         crop_size=288,
         interpolation="bicubic",
         antialias=True,
-        mean=(127 / 255,) * 3,
-        std=(128 / 255,) * 3,
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
     ),
     "tal-features": Preprocessing(
         num_frames=16,

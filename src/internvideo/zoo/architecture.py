@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from internvideo.errors import CheckpointError
 from internvideo.models import vit
-from internvideo.zoo.renames import RenameTable
+from internvideo.zoo.layouts import Layout
 from internvideo.zoo.shapes import Shapes
 
 __all__ = ["Architecture"]
@@ -34,14 +34,15 @@ class Architecture:
         sizes: configurations by size name.
         tiny: miniature configurations by name, one for each way that the model is built; they
             run in milliseconds, for tests, documentation and checks of a device.
-        tables: layouts of official files, by name; the first is the usual one.
+        tables: layouts of files (`zoo.tables`), by name; the first is the usual one.
         infer: reads the configuration off the shapes of a state dictionary of ours. What shapes do
             not tell (number of heads, rule of the positions) comes from the given base, or else
             from the size of that width.
         traits: the values that tell two files of this architecture apart.
         preset: name of the input protocol of a file without a card.
         preset_of: the same by configuration, where it depends on that.
-        adapt: makes a state of ours from an official one where renaming is not enough.
+        unseen: names the fields of the configuration, as `--set` takes them, that a file without a
+            card or a `config.json` does not tell, by its shapes; their usual values are assumed.
         suits: tells by shapes, under the official names, whether a file can be of this kind; asked
             where another kind has the same names.
     """
@@ -51,12 +52,12 @@ class Architecture:
     config: type
     sizes: Mapping[str, Any]
     tiny: Mapping[str, Any]
-    tables: Mapping[str, RenameTable]
+    tables: Mapping[str, Layout]
     infer: Callable[[Shapes, Any], Any]
     traits: Callable[[Any], dict[str, Any]]
     preset: str
     preset_of: Callable[[Any], str] | None = None
-    adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    unseen: Callable[[Shapes], tuple[str, ...]] | None = None
     suits: Callable[[Shapes], bool] | None = None
 
     def build(self, config: Any) -> nn.Module:
@@ -79,10 +80,6 @@ class Architecture:
         return next(
             (n for n, each in self.sizes.items() if _size_traits(self.traits(each)) == wanted), None
         )
-
-    def to_ours(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
-        """Return an official state dictionary (without prefixes) under our names."""
-        return self.adapt(state) if self.adapt else self.tables[layout].to_ours(state)
 
 
 def _refuse_absurd_tables(config: Any) -> None:

@@ -1,6 +1,6 @@
 """Read a weight file of any make without running anything that is in it.
 
-    path ──► which format ──► refuse the unsafe or broken ──► tensors ──► unwrap ──► CheckpointFile
+    path ──► which files, which format ──► refuse the unsafe or broken ──► tensors ──► unwrap
 
 The content decides the format, not the ending: safetensors, a zip of torch >= 1.6, the
 pickles of torch < 1.6, or a TorchScript archive (whose tensors are read and whose code is left
@@ -14,7 +14,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from internvideo.errors import CheckpointError
 from internvideo.zoo import pickles, torchscript
+from internvideo.zoo.weight_files import weight_files
 
 __all__ = ["CheckpointFile", "read_checkpoint"]
 
@@ -31,6 +32,11 @@ Format = Literal["safetensors", "torch", "torch-legacy", "torchscript"]
 
 # Keys under which trainers keep the weights, in the order in which they are tried.
 _WRAPPERS = ("model", "module", "state_dict", "model_state", "model_state_dict")
+# Keys under which they keep tensors that are no weights.
+_STATES = (
+    "optimizer", "optimizer_states", "optimizers", "optim", "scaler", "scheduler",
+    "lr_scheduler", "lr_schedulers", "callbacks", "loops", "rng_state", "random_state", "amp",
+)  # fmt: skip
 _MAX_DEPTH = 3
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -66,7 +72,8 @@ def read_checkpoint(path: str | Path, *, permit: Collection[str] = ()) -> Checkp
     """Read the tensors of a safetensors, torch or TorchScript file onto the CPU.
 
     Args:
-        path: the file; its ending does not matter.
+        path: the file; its ending does not matter. Or a folder that holds it under a usual name, in
+            one piece or in shards with their index.
         permit: `module.Class` names to accept beyond tensors and option containers. They are
             replaced by inert stand-ins and never imported, so a permitted class cannot run either.
 
@@ -75,6 +82,18 @@ def read_checkpoint(path: str | Path, *, permit: Collection[str] = ()) -> Checkp
             call something; the message names it, and nothing has been executed.
     """
     path = Path(path)
+    parts = [_read_file(each, permit) for each in weight_files(path)]
+    if len(parts) == 1:
+        return parts[0]
+    state: dict[str, Tensor] = {}
+    for part in parts:
+        if twice := state.keys() & part.state.keys():
+            raise CheckpointError(f"{path}: two shards hold {min(twice)}")
+        state |= part.state
+    return replace(parts[0], path=path, state=state)
+
+
+def _read_file(path: Path, permit: Collection[str]) -> CheckpointFile:
     kind = _format(path)
     if kind == "safetensors":
         state, metadata = _read_safetensors(path)
@@ -87,8 +106,6 @@ def read_checkpoint(path: str | Path, *, permit: Collection[str] = ()) -> Checkp
 
 
 def _format(path: Path) -> Format:
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; expected a weight file")
     if not path.is_file():
         raise CheckpointError(f"no such file: {path}")
     with path.open("rb") as file:
@@ -145,7 +162,7 @@ def _read_pickle(path: Path, kind: Format, permit: Collection[str]) -> Any:
     names = _survey(path, kind)
     pairs, refused = pickles.stand_ins(names, permit=permit)
     if refused:
-        raise CheckpointError(_refusal(path, refused[:5]))
+        raise CheckpointError(_refusal(path, refused))
     try:
         with torch.serialization.safe_globals(pairs), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about legacy storages and pickle protocols
@@ -165,11 +182,14 @@ def _read_pickle(path: Path, kind: Format, permit: Collection[str]) -> Any:
 def _refusal(path: Path, refused: list[str]) -> str:
     """Say what a pickle would import, and what to do."""
     message = (
-        f"{path} is refused: reading it as a pickle would import {', '.join(refused)}, which"
+        f"{path} is refused: reading it as a pickle would import {', '.join(refused[:5])}, which"
         " weights do not need; nothing was executed."
     )
     if any(name.startswith("torch.nn.modules.") for name in refused):
-        return f"{message} It holds a whole pickled model; save model.state_dict() instead."
+        return (
+            f"{message} It holds a whole pickled model; save model.state_dict() instead, where its"
+            " code is at hand: torch.save(torch.load(FILE, weights_only=False).state_dict(), OUT)"
+        )
     if all(name.rpartition(".")[2][:1].isupper() for name in refused):
         return (
             f"{message} If you know these classes to be mere containers,"
@@ -207,13 +227,11 @@ def _unwrap(path: Path, kind: Format, content: Any) -> CheckpointFile:
     wrapper: list[str] = []
     metadata: dict[str, Any] = {}
     for _ in range(_MAX_DEPTH):
-        if not isinstance(content, Mapping):
-            break
-        inner = next((key for key in _WRAPPERS if _holds_tensors(content.get(key))), None)
+        inner = _wrapper_of(path, content) if isinstance(content, Mapping) else None
         if inner is None:
             break
         metadata.update({str(k): _plain(v) for k, v in content.items() if k != inner})
-        wrapper.append(inner)
+        wrapper.append(str(inner))
         content = content[inner]
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -223,8 +241,8 @@ def _unwrap(path: Path, kind: Format, content: Any) -> CheckpointFile:
     if not state:
         keys = ", ".join(repr(key) for key in list(content)[:8])
         raise CheckpointError(
-            f"{path} holds no weights: no tensors at the top or under {', '.join(_WRAPPERS)};"
-            f" its keys are {keys or 'none'}"
+            f"{path} holds no weights: no tensors at the top or below one of its keys"
+            f" ({keys or 'none'})"
         )
     return CheckpointFile(
         path=path,
@@ -236,13 +254,33 @@ def _unwrap(path: Path, kind: Format, content: Any) -> CheckpointFile:
     )
 
 
+def _wrapper_of(path: Path, content: Mapping[Any, Any]) -> Any:
+    """Return the key that holds the weights: a usual one, or the only one that can; else None.
+
+    Raises:
+        CheckpointError: several can.
+    """
+    usual = next((key for key in _WRAPPERS if _holds_tensors(content.get(key))), None)
+    if usual is not None or any(isinstance(value, Tensor) for value in content.values()):
+        return usual
+    able = [key for key, value in content.items() if key not in _STATES and _holds_tensors(value)]
+    if len(able) > 1:
+        raise CheckpointError(
+            f"{path} holds several sets of weights, under {', '.join(map(repr, able))}; save the"
+            f" one that you mean: torch.save(torch.load(FILE)[{able[0]!r}], 'weights.pth')"
+        )
+    return able[0] if able else None
+
+
 def _holds_tensors(value: Any, depth: int = _MAX_DEPTH) -> bool:
-    """Tell whether a mapping holds tensors, itself or in a wrapper below it."""
+    """Tell whether a mapping holds tensors by name, itself or in a wrapper below it."""
     if not isinstance(value, Mapping) or depth == 0:
+        return False
+    if not all(isinstance(name, str) for name in value):  # the numbered states of an optimiser
         return False
     if any(isinstance(item, Tensor) for item in value.values()):
         return True
-    return any(_holds_tensors(value.get(key), depth - 1) for key in _WRAPPERS)
+    return any(_holds_tensors(item, depth - 1) for key, item in value.items() if key not in _STATES)
 
 
 def _plain(value: Any) -> Any:

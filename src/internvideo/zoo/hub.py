@@ -12,17 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
-from huggingface_hub import ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from internvideo.config import config_from_dict, config_to_dict
@@ -35,16 +31,16 @@ from internvideo.zoo.architectures import ARCHITECTURES, find_architecture, kind
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.identify import compare
+from internvideo.zoo.repository import fetch_repository
 
 __all__ = [
     "LoadedModel",
     "Record",
     "assign_weights",
-    "fetch_repository",
-    "hub_is_known",
-    "is_saved_model",
     "read_config",
     "read_directory",
+    "read_record",
+    "read_state",
     "save_pretrained",
     "weights_sha256",
 ]
@@ -280,15 +276,36 @@ def read_directory(
     Raises:
         CheckpointError: a file is missing, of another library, or does not fit the configuration.
     """
-    values = _read_json(directory / _CONFIG)
+    record = read_record(directory)
+    architecture, config = read_config(directory, architectures=architectures)
+    network = architecture.build(config)
+    state = read_state(directory)
+    assign_weights(network, state, source=directory / _WEIGHTS, device=device, dtype=dtype)
+    return LoadedModel(network, record, architectures=architectures)
+
+
+def read_state(directory: Path) -> dict[str, Tensor]:
+    """Return the tensors of a folder written by this library.
+
+    Raises:
+        CheckpointError: they are missing or broken.
+    """
     weights = directory / _WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{directory} has no {_WEIGHTS}")
-    architecture, config = read_config(directory, architectures=architectures)
-    network = architecture.build(config)
+    return read_checkpoint(weights).state
+
+
+def read_record(directory: Path) -> Record:
+    """Return what a folder written by this library holds besides the weights.
+
+    Raises:
+        CheckpointError: `config.json` is missing, of another library, or makes no sense.
+    """
+    values = _read_json(directory / _CONFIG)
     try:
         preprocessing = values.get("preprocessing")
-        record = Record(
+        return Record(
             preprocessing=Preprocessing.from_dict(preprocessing) if preprocessing else None,
             labels=tuple(values["labels"]) if values.get("labels") else None,
             provenance=values.get("provenance") or {},
@@ -296,9 +313,6 @@ def read_directory(
         )
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{directory / _CONFIG}: {error}") from error
-    state = read_checkpoint(weights).state
-    assign_weights(network, state, source=weights, device=device, dtype=dtype)
-    return LoadedModel(network, record, architectures=architectures)
 
 
 def assign_weights(
@@ -356,15 +370,6 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def is_saved_model(directory: Path) -> bool:
-    """Tell whether a folder was written by `save_pretrained` of this library."""
-    try:
-        values = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(values, dict) and "kind" in values and "format" in values
-
-
 def read_config(
     directory: Path, *, architectures: Sequence[Architecture] = ARCHITECTURES
 ) -> tuple[Architecture, Any]:
@@ -403,64 +408,6 @@ def _read_json(path: Path) -> dict[str, Any]:
             " internvideo"
         )
     return values
-
-
-def fetch_repository(
-    repo_id: str,
-    *,
-    revision: str | None = None,
-    cache_dir: str | Path | None = None,
-    force_download: bool = False,
-    local_files_only: bool = False,
-    token: str | bool | None = None,
-) -> Path:
-    """Download `config.json` and `model.safetensors` of a hub repository; return their folder.
-
-    Raises:
-        CheckpointError: not a hub id, not there, not reachable, or not open to this user.
-    """
-    path = ""
-    local_files_only = local_files_only or not hub_is_known()
-    for name in (_CONFIG, _WEIGHTS):
-        try:
-            path = hf_hub_download(
-                repo_id,
-                name,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
-        except HFValidationError as error:
-            raise CheckpointError(f"{repo_id!r} is neither a folder nor a hub id") from error
-        except LocalEntryNotFoundError as error:
-            raise CheckpointError(
-                f"{repo_id}: no such file or folder here, and as a hub repository it cannot be"
-                f" fetched: {name} is not in the hub's cache, and the hub is not reachable"
-                " (offline mode, or no connection)"
-            ) from error
-        except (HfHubHTTPError, OSError) as error:
-            raise CheckpointError(
-                f"{repo_id!r}: no such file or folder here, and as a hub repository it cannot be"
-                f" fetched: {name}"
-                f" ({str(error).strip().splitlines()[0]}); a gated one needs `hf auth login`"
-            ) from error
-    return Path(path).parent
-
-
-def hub_is_known() -> bool:
-    """Tell whether the name of the hub leads anywhere; behind a proxy that is not ours to tell.
-
-    Without it the hub's client tries again for half a minute before it looks into its cache.
-    """
-    server = urlsplit(environment.hub_endpoint())
-    if urllib.request.getproxies().get(server.scheme):
-        return True
-    try:
-        return bool(socket.getaddrinfo(server.hostname, server.port or server.scheme))
-    except OSError:
-        return False
 
 
 def _card_to_dict(card: Card) -> dict[str, Any]:

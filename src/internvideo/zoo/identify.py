@@ -21,7 +21,15 @@ from torch import Tensor
 from internvideo.errors import CheckpointError
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES
-from internvideo.zoo.shapes import Shapes
+from internvideo.zoo.image_vit import refuse_image_transformer
+from internvideo.zoo.shapes import (
+    AmbiguousShapesError,
+    Shapes,
+    field_of,
+    merge_fields,
+    replace_fields,
+    with_fields,
+)
 
 __all__ = [
     "Comparison",
@@ -33,13 +41,23 @@ __all__ = [
     "fit_to",
     "guess_planned",
     "identify",
+    "recognise",
     "strip_prefixes",
 ]
 
 _Value = TypeVar("_Value")
 
 # What trainers and wrappers put in front of the names of a model.
-_PREFIXES = ("module.", "model.", "encoder.", "backbone.", "clip.", "net.", "_forward_module.")
+_PREFIXES = (
+    "module.",
+    "model.",
+    "videomae.",
+    "encoder.",
+    "backbone.",
+    "clip.",
+    "net.",
+    "_forward_module.",
+)
 _ANYWHERE = ("_orig_mod.", "_checkpoint_wrapped_module.")
 _MAX_PREFIXES = 3
 _MIN_SCORE = 0.5
@@ -109,65 +127,128 @@ class Fit(Comparison):
         layout: which official naming the tensors have.
         config: configuration of the model.
         stripped: prefixes taken off the names.
+        assumed: fields of the configuration that neither the shapes nor anybody told, with the
+            usual values that they were given.
     """
 
     architecture: Architecture
     layout: str
     config: Any
     stripped: tuple[str, ...] = ()
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def assumptions(self) -> str:
+        """What was assumed, in words, and how to say otherwise; empty where nothing was."""
+        if not self.assumed:
+            return ""
+        values = ", ".join(f"{name}={value}" for name, value in self.assumed.items())
+        return f"assumed, for shapes do not tell: {values} (--set {next(iter(self.assumed))}=…)"
 
 
-def identify(shapes: Shapes, *, architectures: Sequence[Architecture] = ARCHITECTURES) -> Fit:
-    """Find the architecture that a set of tensors fits best, and compare.
+def recognise(
+    shapes: Shapes,
+    *,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
+    as_start: bool = False,
+) -> tuple[Architecture, tuple[str, ...]]:
+    """Find the architecture whose names a set of tensors has, and the layouts with just these.
 
     Args:
         shapes: name of each tensor → its shape.
         architectures: what it can be, the most specific first.
+        as_start: look for the model of which most is there, whatever else the file holds.
 
     Raises:
         CheckpointError: the tensors look like none of the known architectures; the message names a
             planned one when they look like that.
     """
+    refuse_image_transformer(shapes)
     scored = []
     for architecture in architectures:
         for layout in architecture.tables:
             stripped, names = _stripped(shapes, architecture, layout)
-            score = _overlap({_generic(n) for n in names.values()}, architecture, layout)
+            generics = {_generic(n) for n in names.values()}
+            score = _overlap(generics, architecture, layout)
+            found = _found(generics, architecture, layout) if as_start else score
             suits = architecture.suits is None or architecture.suits(
                 {name: shapes[old] for old, name in names.items()}
             )
-            scored.append((score, suits, -len(stripped), architecture, layout))
-    score, _, _, architecture, layout = max(scored, key=lambda each: each[:3])
-    planned = guess_planned(shapes)
-    if score < _MIN_SCORE or planned is not None:
+            scored.append(((suits, found, score, -len(stripped)), architecture, layout))
+    best, architecture, _ = max(scored, key=lambda each: each[0])
+    planned = None if as_start else guess_planned(shapes)
+    if best[1] < _MIN_SCORE or planned is not None:
         looks = f" It looks like {planned}, which is planned." if planned else ""
         examples = ", ".join(repr(name) for name in list(shapes)[:3])
         raise CheckpointError(
             f"no known architecture has these {len(shapes)} tensors ({examples} …).{looks}"
         )
-    return _compare(shapes, architecture, layout, base=None)
+    return architecture, tuple(n for rank, a, n in scored if a is architecture and rank == best)
 
 
-def fit_to(shapes: Shapes, architecture: Architecture, *, base: Any) -> Fit:
-    """Compare a set of tensors with one architecture; `base` gives what shapes do not tell.
+def identify(
+    shapes: Shapes,
+    *,
+    config: Mapping[str, Any] | None = None,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
+) -> Fit:
+    """Find the architecture that a set of tensors fits best, and compare.
+
+    Args:
+        shapes: name of each tensor → its shape.
+        config: as for `fit_to`.
+        architectures: what it can be, the most specific first.
+
+    Raises:
+        CheckpointError: the tensors are those of none, or of several models alike.
+    """
+    architecture, layouts = recognise(shapes, architectures=architectures)
+    return fit_to(shapes, architecture, base=None, config=config, layouts=layouts)
+
+
+def fit_to(
+    shapes: Shapes,
+    architecture: Architecture,
+    *,
+    base: Any,
+    config: Mapping[str, Any] | None = None,
+    layouts: Sequence[str] | None = None,
+) -> Fit:
+    """Compare a set of tensors with one architecture.
+
+    Args:
+        shapes: name of each tensor → its shape.
+        architecture: what it is taken for.
+        base: a configuration that gives what shapes do not tell.
+        config: fields of the configuration that shapes do not tell; those of a part of the model
+            in a mapping of their own, or with a dot.
+        layouts: those that come into question; None is all with names of the file.
 
     Raises:
         CheckpointError: the tensors do not tell a configuration of this architecture.
     """
-    fits = [
-        _compare(shapes, architecture, layout, base=base)
-        for layout in architecture.tables
-        if _overlap(_generics_of(shapes, architecture, layout), architecture, layout)
-    ]
-    if not fits:
-        raise CheckpointError(f"no tensor has a name of {architecture.id}")
-    return min(fits, key=lambda fit: fit.num_problems)
+    fits, errors = [], []
+    for layout in architecture.tables if layouts is None else layouts:
+        if not _overlap(_generics_of(shapes, architecture, layout), architecture, layout):
+            continue
+        try:
+            fits.append(_compare(shapes, architecture, layout, base=base, told=config))
+        except CheckpointError as error:
+            errors.append(error)
+    if fits:
+        return min(fits, key=lambda fit: fit.num_problems)
+    raise errors[0] if errors else CheckpointError(f"no tensor has a name of {architecture.id}")
 
 
-def convert(state: Mapping[str, Tensor], fit: Fit) -> dict[str, Tensor]:
-    """Return the tensors of a file under our names, as `fit` found them to belong."""
+def convert(state: Mapping[str, Tensor], fit: Fit) -> tuple[Any, dict[str, Tensor]]:
+    """Return the tensors of a file under our names, as `fit` found them to belong.
+
+    Returns:
+        The configuration, with what the values tell beyond their shapes, and the tensors.
+    """
+    table = fit.architecture.tables[fit.layout]
     _, official = strip_prefixes(state, fit.architecture, layout=fit.layout)
-    return fit.architecture.to_ours(official, fit.layout)
+    return with_fields(fit.config, table.kept(official)), table.to_ours(official)
 
 
 def fit_config(shapes: Shapes, architecture: Architecture, config: Any) -> Fit:
@@ -217,13 +298,26 @@ def block_of(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _compare(shapes: Shapes, architecture: Architecture, layout: str, *, base: Any) -> Fit:
+def _compare(
+    shapes: Shapes,
+    architecture: Architecture,
+    layout: str,
+    *,
+    base: Any,
+    told: Mapping[str, Any] | None = None,
+) -> Fit:
     table = architecture.tables[layout]
+    told = merge_fields(told or {})
     try:
         state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         stripped, official = strip_prefixes(state, architecture, layout=layout)
-        ours = {n: tuple(t.shape) for n, t in architecture.to_ours(official, layout).items()}
-        config = architecture.infer(ours, base)
+        ours = {n: tuple(t.shape) for n, t in table.to_ours(official).items()}
+        left_out = table.left_out(official)
+        # what is left out still tells sizes, under the name that it would get
+        seen = {table.name_to_ours(n): tuple(official[n].shape) for n in left_out}
+        config = _infer(architecture, {**seen, **ours}, base, told)
+        for line in left_out.values():
+            config = with_fields(config, line.means)
         expected = architecture.shapes(config)
     except (RuntimeError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"the shapes make no sense: {str(error).splitlines()[0]}") from error
@@ -231,6 +325,7 @@ def _compare(shapes: Shapes, architecture: Architecture, layout: str, *, base: A
     names = {old: table.name_to_ours(new) for old, new in short.items()}
     given = {new: old for old, new in names.items()}
     found = compare(ours, expected)
+    unseen = architecture.unseen({**seen, **ours}) if architecture.unseen and base is None else ()
     return Fit(
         architecture=architecture,
         layout=layout,
@@ -240,19 +335,44 @@ def _compare(shapes: Shapes, architecture: Architecture, layout: str, *, base: A
         missing=found.missing,
         unexpected=tuple(given.get(name, name) for name in found.unexpected),
         mismatched=found.mismatched,
+        assumed={n: field_of(config, n) for n in unseen if field_of(told, n) is None},
     )
+
+
+def _infer(architecture: Architecture, shapes: Shapes, base: Any, told: Mapping[str, Any]) -> Any:
+    """Return the configuration that shapes tell, with what else was told.
+
+    Raises:
+        CheckpointError: the shapes tell none, or several.
+    """
+    if not told:
+        return architecture.infer(shapes, base)
+    try:
+        config = architecture.infer(shapes, base)
+    except AmbiguousShapesError as error:
+        fitting = [each for each in error.readings if replace_fields(each, told) == each]
+        if len(fitting) != 1:
+            raise
+        config = architecture.infer(shapes, fitting[0])
+    except CheckpointError:
+        usual = base if base is not None else next(iter(architecture.sizes.values()))
+        config = architecture.infer(shapes, replace_fields(usual, told))
+    return replace_fields(config, told)
 
 
 def _stripped(
     names: Iterable[str], architecture: Architecture, layout: str
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the prefixes that most names have before a name of the model, and the new names."""
+    """Return the prefixes that most names have before a name of the model, and the new names.
+
+    The usual ones count first; where no name of the model is behind them, any attribute does.
+    """
     known = _known_generics(architecture, layout)
     plain = {name: _without_wrappers(name) for name in names}
-    chains: Counter[tuple[str, ...]] = Counter()
-    for name in plain.values():
-        if (chain := _chain(name, known)) is not None:
-            chains[chain] += 1
+    for chain_of in (_chain, _any_chain):
+        chains = Counter(chain for n in plain.values() if (chain := chain_of(n, known)) is not None)
+        if chains:
+            break
     best = chains.most_common(1)[0][0] if chains else ()
     prefix = "".join(best)
     found = {each for each in _ANYWHERE for name in plain if each in name}
@@ -270,6 +390,15 @@ def _chain(name: str, known: frozenset[str]) -> tuple[str, ...] | None:
     return chain
 
 
+def _any_chain(name: str, known: frozenset[str]) -> tuple[str, ...] | None:
+    """Return the attributes before a known name of several parts, or None."""
+    parts = name.split(".")
+    for start in range(1, min(len(parts) - 1, _MAX_PREFIXES + 1)):
+        if _generic(".".join(parts[start:])) in known:
+            return tuple(f"{part}." for part in parts[:start])
+    return None
+
+
 def _without_wrappers(name: str) -> str:
     for each in _ANYWHERE:
         name = name.replace(each, "")
@@ -282,13 +411,22 @@ def _generic(name: str) -> str:
 
 
 @cache
-def _known_generics(architecture: Architecture, layout: str) -> frozenset[str]:
-    """Return the official tensor names of an architecture, every number replaced by `#`."""
-    smallest = next(iter(architecture.sizes.values()))
+def _variants(architecture: Architecture, layout: str) -> tuple[frozenset[str], ...]:
+    """Return the official names of each way to build a model, every number replaced by `#`."""
     table = architecture.tables[layout]
-    return frozenset(
-        _generic(table.name_to_official(name)) for name in architecture.shapes(smallest)
+    built = (next(iter(architecture.sizes.values())), *architecture.tiny.values())
+    return tuple(
+        frozenset(
+            _generic(official)
+            for name in architecture.shapes(config)
+            for official in table.official_names(name)
+        )
+        for config in built
     )
+
+
+def _known_generics(architecture: Architecture, layout: str) -> frozenset[str]:
+    return frozenset().union(*_variants(architecture, layout))
 
 
 def _generics_of(names: Iterable[str], architecture: Architecture, layout: str) -> set[str]:
@@ -297,8 +435,14 @@ def _generics_of(names: Iterable[str], architecture: Architecture, layout: str) 
 
 def _overlap(generics: set[str], architecture: Architecture, layout: str) -> float:
     """Return the share of names, of file and model together, that both have."""
-    known = _known_generics(architecture, layout)
-    return len(generics & known) / len(generics | known)
+    variants = _variants(architecture, layout)
+    return max(len(generics & known) / len(generics | known) for known in variants)
+
+
+def _found(generics: set[str], architecture: Architecture, layout: str) -> float:
+    """Return the share of the names of the model that the file has."""
+    variants = _variants(architecture, layout)
+    return max(len(generics & known) / len(known) for known in variants)
 
 
 def _grouped(lines: Mapping[str, str], limit: int) -> str:

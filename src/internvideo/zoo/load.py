@@ -3,13 +3,17 @@
 "videomae-b16-k400" ──► card ──► download ─┐
 "vit_b_k400_ft.pth" ──► known by shapes ───┼─► read safely ──► our names ──► model, protocol, labels
 "folder", "org/repo" ──► config.json ──────┘
+
+A folder of transformers or open_clip is known by shapes like a file; its `config.json` tells what
+these do not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +26,20 @@ from internvideo.models.contract import has
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES, kind_of
 from internvideo.zoo.card import Card
-from internvideo.zoo.checkpoint import read_checkpoint
+from internvideo.zoo.checkpoint import CheckpointFile, read_checkpoint
 from internvideo.zoo.download import download, local_copy
 from internvideo.zoo.external import is_external, load_external
+from internvideo.zoo.foreign import ForeignConfig, read_foreign
 from internvideo.zoo.hub import (
     LoadedModel,
     Record,
     assign_weights,
-    is_saved_model,
-    read_directory,
+    read_config,
+    read_record,
+    read_state,
 )
-from internvideo.zoo.identify import convert
+from internvideo.zoo.identify import Fit, convert
+from internvideo.zoo.image_vit import is_image_transformer
 from internvideo.zoo.labels import detect_order, index_map, label_names
 from internvideo.zoo.offline import assemble, installed_path
 from internvideo.zoo.registry import find_card
@@ -44,11 +51,21 @@ from internvideo.zoo.resolve import (
     fit_file,
     look_up,
 )
+from internvideo.zoo.shapes import merge_fields, replace_fields
+from internvideo.zoo.weight_files import WEIGHT_FILES, holds_weights, is_saved_model, weight_files
 
-__all__ = ["fetch", "head_name", "load_model", "official_state", "on_disk", "reorder_outputs"]
+__all__ = [
+    "Weights",
+    "fetch",
+    "head_name",
+    "load_model",
+    "official_state",
+    "on_disk",
+    "read_weights",
+    "reorder_outputs",
+]
 
 _LOG = logging.getLogger(__name__)
-_WEIGHTS = "model.safetensors"
 
 
 def load_model(
@@ -58,13 +75,14 @@ def load_model(
     dtype: torch.dtype | None = None,
     card: str | None = None,
     labels: str | Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
     architectures: Sequence[Architecture] = ARCHITECTURES,
 ) -> LoadedModel:
     """Load a model with what belongs to it.
 
     Args:
-        source: a name of the zoo, a weight file of any official make, a folder with `config.json`
-            and `model.safetensors`, a hub id ("organisation/repository"), or a model of another
+        source: a name of the zoo, a weight file of any known layout, a folder of ours or of
+            transformers or open_clip, a hub id ("organisation/repository"), or a model of another
             library ("hf:organisation/repository", "open-clip:ViT-B-32/openai"), see `external`.
         device: where the weights go.
         dtype: of the floating-point weights; None is float32.
@@ -72,6 +90,8 @@ def load_model(
             protocol and labels. Without it the name of the file decides, or the card stays open.
         labels: the classes wanted, as the id of a label map or as a list of names; see
             `reorder_outputs`.
+        config: for a weight file: fields of the model's configuration that its shapes do not tell,
+            such as {"num_frames": 32} or {"vision.activation": "gelu"}.
         architectures: those that the model can be of, the most specific first; the zoo's and, in
             front of or behind them, your own.
 
@@ -82,12 +102,8 @@ def load_model(
     if is_external(source):
         loaded = load_external(str(source), device=device, dtype=dtype)
         return loaded if labels is None else reorder_outputs(loaded, labels)
-    chosen = find_card(card) if card is not None else None
-    found = look_up(source)
-    if isinstance(found, Card):
-        chosen = found
-        found = fetch(chosen, architectures=architectures)
-    loaded = _load_path(found, chosen, device, dtype, architectures)
+    weights = read_weights(source, card=card, config=config, architectures=architectures)
+    loaded = _build(weights, device, dtype, architectures)
     if labels is not None:
         return reorder_outputs(loaded, labels)
     if (card_of := _assumes_labels(loaded)) is not None:
@@ -175,17 +191,22 @@ def official_state(
     layout: str = "official",
     architectures: Sequence[Architecture] = ARCHITECTURES,
 ) -> dict[str, Tensor]:
-    """Return the state dictionary of a model under the names of the official files.
+    """Return the tensors of a model in the form of the official files, or of another layout.
 
     Raises:
-        CheckpointError: the zoo does not know the model, or it has no such layout.
+        CheckpointError: the zoo does not know the model, it has no such layout, or that layout has
+            no place for one of its tensors.
     """
     architecture = kind_of(network, architectures=architectures)
-    if layout not in architecture.tables:
-        raise CheckpointError(
-            f"{architecture.id} has no layout {layout!r}; it has {', '.join(architecture.tables)}"
-        )
-    return architecture.tables[layout].to_official(network.state_dict())
+    # an image CLIP is a ViCLIP here, and has the layouts of both
+    known = dict(architecture.tables)
+    for each in architectures:
+        if each.model is architecture.model:
+            known = {**each.tables, **known}
+    if layout not in known:
+        names = ", ".join({**architecture.tables, **known})
+        raise CheckpointError(f"{architecture.id} has no layout {layout!r}; it has {names}")
+    return known[layout].to_official(network.state_dict(), network.config)
 
 
 def head_name(model: Any) -> str:
@@ -193,42 +214,127 @@ def head_name(model: Any) -> str:
     return next(name for name, module in model.named_modules() if module is model.head)
 
 
-def _load_path(
-    path: Path,
-    card: Card | None,
-    device: Any,
-    dtype: torch.dtype | None,
-    architectures: Sequence[Architecture],
-) -> LoadedModel:
-    """Load a weight file, or a folder of ours; a card of the folder's own weights is its record."""
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The tensors of a model under our names, and what belongs to them.
+
+    Attributes:
+        path: where they come from.
+        architecture: the kind of model; None is an image transformer, whose names are its own.
+        config: configuration of the model.
+        state: the tensors, with the names that the model has no place for as the file has them.
+        record: protocol, labels, provenance, card.
+    """
+
+    path: Path
+    architecture: Architecture | None
+    config: Any
+    state: Mapping[str, Tensor]
+    record: Record
+
+
+def read_weights(
+    source: str | Path,
+    *,
+    card: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    architectures: Sequence[Architecture] = ARCHITECTURES,
+    as_start: bool = False,
+) -> Weights:
+    """Read the weights of a model without building it.
+
+    Args:
+        source: as for `load_model`.
+        card: likewise.
+        config: likewise.
+        architectures: likewise.
+        as_start: take the file also where it holds more or less than a model, or an image
+            transformer.
+
+    Raises:
+        UnknownNameError: no such name; the message suggests the nearest.
+        CheckpointError: as for `load_model`.
+    """
+    chosen = find_card(card) if card is not None else None
+    path = look_up(source)
+    if isinstance(path, Card):
+        chosen = path
+        path = fetch(chosen, architectures=architectures)
     folder = path if path.is_dir() else path.parent
-    weights = folder / _WEIGHTS if path.is_dir() else path
-    if weights.name == _WEIGHTS and (is_saved_model(folder) or not weights.is_file()):
-        loaded = read_directory(folder, device=device, dtype=dtype, architectures=architectures)
-        if card is not None and card.packages:
-            loaded = loaded.with_record(preprocessing=card_preprocessing(card))
-        own = card is not None and (card.packages or card.directory == folder)
-        return loaded.with_record(card=card) if own else loaded
-    file = read_checkpoint(weights)
-    fit, card = fit_file(file, card, architectures=architectures)
+    is_ours = is_saved_model(folder) and (path.is_dir() or path.name == WEIGHT_FILES[0])
+    if is_ours or (path.is_dir() and not holds_weights(path)):
+        record = read_record(folder)
+        architecture, stored = read_config(folder, architectures=architectures)
+        if chosen and (chosen.packages or chosen.directory == folder):
+            record = dataclasses.replace(record, card=chosen)
+        if chosen and chosen.packages:
+            record = dataclasses.replace(record, preprocessing=card_preprocessing(chosen))
+        return Weights(
+            path=folder / WEIGHT_FILES[0],
+            architecture=architecture,
+            config=replace_fields(stored, merge_fields(config or {})),
+            state=read_state(folder),
+            record=record,
+        )
+    file = read_checkpoint(path)
+    if as_start and is_image_transformer(file.shapes):
+        return Weights(path=path, architecture=None, config=None, state=file.state, record=Record())
+    is_named = path.is_dir() or len(weight_files(path)) > 1 or path.name in WEIGHT_FILES
+    foreign = read_foreign(folder) if is_named else None
+    fit, chosen = fit_file(
+        file,
+        chosen,
+        foreign=foreign,
+        config=config,
+        architectures=architectures,
+        as_start=as_start,
+    )
+    found, state = convert(file.state, fit)
+    return Weights(
+        path=path,
+        architecture=fit.architecture,
+        config=found,
+        state=state,
+        record=_record_of(file, fit, chosen, foreign),
+    )
+
+
+def _record_of(
+    file: CheckpointFile, fit: Fit, card: Card | None, foreign: ForeignConfig | None
+) -> Record:
+    labels = card_labels(card) if card else foreign.labels if foreign else None
+    classes = getattr(fit.config, "num_classes", None)
+    if labels is not None and foreign is not None and len(labels) != classes:
+        raise CheckpointError(f"{foreign.path} names {len(labels)} classes, the head has {classes}")
+    provenance = {
+        "file": file.path.name,
+        "format": file.format,
+        "layout": fit.layout,
+        "wrapper": file.wrapper,
+        "stripped": list(fit.stripped),
+    }
     if fit.stripped or file.wrapper:
         taken_off = ", ".join(fit.stripped) or "none"
-        _LOG.info("%s: wrapper %r, prefixes taken off: %s", weights, file.wrapper, taken_off)
-    network = fit.architecture.build(fit.config)
-    state = convert(file.state, fit)
-    assign_weights(network, state, source=weights, device=device, dtype=dtype)
-    record = Record(
-        preprocessing=(card_preprocessing(card) if card else None) or default_preprocessing(fit),
-        labels=card_labels(card) if card else None,
-        provenance={
-            "file": weights.name,
-            "format": file.format,
-            "wrapper": file.wrapper,
-            "stripped": list(fit.stripped),
-        },
+        _LOG.info("%s: wrapper %r, prefixes taken off: %s", file.path, file.wrapper, taken_off)
+    if fit.assumed and card is None:
+        provenance["assumed"] = dict(fit.assumed)
+        _LOG.info("%s: %s", file.path, fit.assumptions)
+    return Record(
+        preprocessing=(card_preprocessing(card) if card else None)
+        or default_preprocessing(fit, foreign),
+        labels=labels,
+        provenance=provenance,
         card=card,
     )
-    return LoadedModel(network, record, architectures=architectures)
+
+
+def _build(
+    weights: Weights, device: Any, dtype: torch.dtype | None, architectures: Sequence[Architecture]
+) -> LoadedModel:
+    assert weights.architecture is not None
+    network = weights.architecture.build(weights.config)
+    assign_weights(network, weights.state, source=weights.path, device=device, dtype=dtype)
+    return LoadedModel(network, weights.record, architectures=architectures)
 
 
 def _remap_head(network: Any, rows: Sequence[int]) -> None:

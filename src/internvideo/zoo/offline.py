@@ -29,10 +29,11 @@ from internvideo.models.object_words import SIZES, ObjectWords
 from internvideo.zoo import environment
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
-from internvideo.zoo.hub import LoadedModel, Record, assign_weights, is_saved_model
+from internvideo.zoo.hub import LoadedModel, Record, assign_weights
 from internvideo.zoo.kinds.object_words import OBJECT_WORDS
-from internvideo.zoo.renames import Rename, RenameTable
+from internvideo.zoo.layouts import Layout, Rename
 from internvideo.zoo.resolve import card_preprocessing
+from internvideo.zoo.weight_files import is_saved_model
 
 __all__ = ["EFFICIENTNET_LITE0", "assemble", "installed_path"]
 
@@ -56,7 +57,7 @@ def _lite0_lines() -> tuple[Rename, ...]:
     return (*blocks, *(Rename(f"{old}.{{rest}}", f"{new}.{{rest}}") for old, new in ends.items()))
 
 
-EFFICIENTNET_LITE0 = RenameTable(_lite0_lines())
+EFFICIENTNET_LITE0 = Layout(_lite0_lines())
 """From the names of the package to those of timm's `tf_efficientnet_lite0`."""
 
 

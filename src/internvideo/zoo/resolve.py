@@ -12,17 +12,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
+from internvideo.errors import CheckpointError, UnknownNameError
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import CheckpointFile
-from internvideo.zoo.hub import fetch_repository, is_saved_model
-from internvideo.zoo.identify import Fit, fit_to, identify
+from internvideo.zoo.foreign import ForeignConfig
+from internvideo.zoo.identify import Fit, fit_to, recognise
 from internvideo.zoo.labels import label_names
 from internvideo.zoo.registry import all_cards, find_card
+from internvideo.zoo.repository import fetch_repository
+from internvideo.zoo.shapes import merge_fields, replace_fields
+from internvideo.zoo.weight_files import is_saved_model
 
 __all__ = [
     "candidates",
@@ -86,6 +89,11 @@ def _model_of_run(path: Path) -> Path:
         for name in ("best", "model"):
             if is_saved_model(path / name):
                 return path / name
+        if (path / "last.ckpt").exists() and (path / "recipe.yaml").exists():
+            raise CheckpointError(
+                f"{path} is a run that has written no model yet; give the same"
+                " `internvideo train` command again, which goes on with it"
+            )
     return path
 
 
@@ -117,7 +125,7 @@ def card_config(card: Card, *, architectures: Sequence[Architecture] = ARCHITECT
     architecture = find_architecture(card.architecture, architectures=architectures)
     if card.size is None or card.size not in architecture.sizes:
         raise CheckpointError(f"card {card.name}: {card.architecture} has no size {card.size!r}")
-    return _replace(architecture.sizes[card.size], card.config)
+    return replace_fields(architecture.sizes[card.size], card.config)
 
 
 def card_preprocessing(card: Card) -> Preprocessing | None:
@@ -132,8 +140,11 @@ def card_labels(card: Card) -> tuple[str, ...] | None:
     return label_names(card.labels) if card.labels is not None else None
 
 
-def default_preprocessing(fit: Fit) -> Preprocessing:
-    """Return the protocol of a file without a card: the usual one at the model's own size."""
+def default_preprocessing(fit: Fit, foreign: ForeignConfig | None = None) -> Preprocessing:
+    """Return the protocol of a file without a card: the usual one at the model's own size.
+
+    What another library's configuration says of pixels goes before the usual.
+    """
     architecture, config = fit.architecture, fit.config
     preset = architecture.preset_of(config) if architecture.preset_of else architecture.preset
     usual = PRESETS[preset]
@@ -143,8 +154,11 @@ def default_preprocessing(fit: Fit) -> Preprocessing:
     return dataclasses.replace(
         usual,
         num_frames=getattr(config, "num_frames", usual.num_frames),  # an image tower has none
-        resize_size=side,
-        crop_size=side,
+        **{
+            "resize_size": side,
+            "crop_size": side,
+            **(foreign.pixels if foreign else {}),
+        },
     )
 
 
@@ -152,21 +166,40 @@ def fit_file(
     file: CheckpointFile,
     card: Card | None,
     *,
+    foreign: ForeignConfig | None = None,
+    config: Mapping[str, Any] | None = None,
     architectures: Sequence[Architecture] = ARCHITECTURES,
+    as_start: bool = False,
 ) -> tuple[Fit, Card | None]:
     """Compare a file with the card it should be, or find out what it is.
 
     Without a card, one is chosen when the file, or its folder, has the name of a released model.
 
+    Args:
+        file: what was read.
+        card: the released model that it is.
+        foreign: the `config.json` of another library beside it.
+        config: as for `load_model`.
+        architectures: those that it can be of.
+        as_start: other tensors than those of the model may be there, or missing.
+
     Raises:
         CheckpointError: the file is not that model, or none that the library knows.
     """
     if card is not None:
-        return _fit_card(file, card, architectures), card
+        return _fit_card(file, card, architectures, config), card
     try:
-        fit = identify(file.shapes, architectures=architectures)
+        kind, layouts = recognise(file.shapes, architectures=architectures, as_start=as_start)
+        said = foreign.fields_for(kind.id, layouts[0]) if foreign else {}
+        said = merge_fields(said, config or {})
+        fit = fit_to(file.shapes, kind, base=None, config=said, layouts=layouts)
     except CheckpointError as error:
-        raise CheckpointError(f"{file.path}: {error}") from error
+        other = ""
+        if foreign is not None and "model_type" in foreign.values:
+            other = f". With transformers' own code: hf:{foreign.path.parent}"
+        raise CheckpointError(f"{file.path}: {error}{other}") from error
+    if as_start:
+        return fit, None
     if not fit.ok:
         raise CheckpointError(
             f"{file.path} is nearest to {fit.architecture.id}, but does not fit: {fit.explain()}"
@@ -179,14 +212,19 @@ def fit_file(
     ]
     if len(named) != 1:
         return fit, None
-    return _fit_card(file, named[0], architectures), named[0]
+    return _fit_card(file, named[0], architectures, config), named[0]
 
 
-def _fit_card(file: CheckpointFile, card: Card, architectures: Sequence[Architecture]) -> Fit:
+def _fit_card(
+    file: CheckpointFile,
+    card: Card,
+    architectures: Sequence[Architecture],
+    config: Mapping[str, Any] | None,
+) -> Fit:
     expected = card_config(card, architectures=architectures)
     architecture = find_architecture(str(card.architecture), architectures=architectures)
     try:
-        fit = fit_to(file.shapes, architecture, base=expected)
+        fit = fit_to(file.shapes, architecture, base=expected, config=config)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path} is not {card.name}: {error}") from error
     wanted, found = architecture.traits(expected), architecture.traits(fit.config)
@@ -200,15 +238,3 @@ def _fit_card(file: CheckpointFile, card: Card, architectures: Sequence[Architec
         problems = [*differing, *([] if fit.ok else [fit.explain()])]
         raise CheckpointError(f"{file.path} is not {card.name}: {'; '.join(problems)}")
     return fit
-
-
-def _replace(config: Any, values: Mapping[str, Any]) -> Any:
-    """Return a configuration with some fields replaced; nested mappings go into nested ones."""
-    fields = {
-        name: _replace(getattr(config, name), value) if isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
-    try:
-        return dataclasses.replace(config, **fields)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{type(config).__name__}: {error}") from error

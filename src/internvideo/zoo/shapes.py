@@ -8,18 +8,22 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from internvideo.errors import CheckpointError
+from internvideo.errors import CheckpointError, ConfigError, did_you_mean
 
 __all__ = [
+    "AmbiguousShapesError",
     "Shapes",
     "below",
     "depth_of",
+    "field_of",
     "heads_of",
+    "merge_fields",
     "mlp_ratio",
     "most_common",
+    "replace_fields",
     "required",
     "with_fields",
 ]
@@ -29,6 +33,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 _Value = TypeVar("_Value")
 
 _MAX_DEPTH = 512
+
+
+class AmbiguousShapesError(CheckpointError):
+    """Shapes that are those of several models alike.
+
+    Attributes:
+        readings: a configuration for each; one of them, as the base, settles it.
+    """
+
+    def __init__(self, message: str, readings: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.readings = tuple(readings)
 
 
 def below(values: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
@@ -79,7 +95,8 @@ def heads_of(width: int, sizes: Mapping[int, int]) -> int:
     if width % 64:
         raise CheckpointError(
             f"width {width} is no published size, and shapes do not tell the number of attention"
-            " heads; give a folder with model.safetensors and config.json"
+            f" heads; say --set width={width} --set num_heads=…, or"
+            " give a folder with model.safetensors and config.json"
         )
     return width // 64
 
@@ -98,3 +115,50 @@ def with_fields(base: Any, fields: Mapping[str, Any]) -> Any:
         return dataclasses.replace(base, **fields)
     except ValueError as error:
         raise CheckpointError(f"the shapes make no sense together: {error}") from error
+
+
+def replace_fields(config: Any, values: Mapping[str, Any]) -> Any:
+    """Return a configuration with some fields replaced; nested mappings go into nested ones.
+
+    Raises:
+        ConfigError: there is no such field, or the value makes no sense.
+    """
+    known = [each.name for each in dataclasses.fields(config)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"{type(config).__name__} has no {name!r}.{did_you_mean(name, known)}"
+                f" It has {', '.join(known)}"
+            )
+    fields = {
+        name: replace_fields(getattr(config, name), value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+    try:
+        return dataclasses.replace(config, **fields)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{type(config).__name__}: {error}") from error
+
+
+def merge_fields(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a configuration, those of later tables first.
+
+    "vision.width" becomes a field of the part "vision".
+    """
+    merged: dict[str, Any] = {}
+    for table in tables:
+        for name, value in table.items():
+            first, _, rest = name.partition(".")
+            inner = {rest: value} if rest else value
+            if isinstance(inner, Mapping):
+                merged[first] = merge_fields(merged.get(first) or {}, inner)
+            else:
+                merged[first] = inner
+    return merged
+
+
+def field_of(config: Any, name: str) -> Any:
+    """Return a field of a configuration, or of such a mapping; None where there is none."""
+    for part in name.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else getattr(config, part, None)
+    return config

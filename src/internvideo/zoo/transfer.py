@@ -3,6 +3,7 @@
 | model              | starts from                             | what is fitted                    |
 |--------------------|-----------------------------------------|-----------------------------------|
 | on a `VideoViT`    | any other on a `VideoViT`               | a learnt table of positions       |
+|                    | an image transformer (timm, MAE, DINO)  | patch kernel, biases, positions   |
 | on a `UniFormerV2` | another one, InternVideo-MM, image CLIP | patch kernel, positions in space  |
 """
 
@@ -26,7 +27,8 @@ from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES
 from internvideo.zoo.identify import compare
-from internvideo.zoo.load import head_name, load_model
+from internvideo.zoo.image_vit import video_state
+from internvideo.zoo.load import head_name, read_weights
 
 __all__ = ["NEW_IN_UNIFORMER", "Transferred", "load_encoder_weights", "load_weights"]
 
@@ -91,12 +93,18 @@ def load_encoder_weights(
         CheckpointError: the model or the file has no such encoder, or they differ in shape.
     """
     encoder = _encoder_of(model)
-    start = load_model(source, card=card, architectures=architectures).model
-    state = start.state_dict()
+    weights = read_weights(source, card=card, architectures=architectures, as_start=True)
+    # half precision is for files, not for resampling tables
+    state = {n: t.float() if t.is_floating_point() else t for n, t in weights.state.items()}
+    origin: dict[str, str] | None = None
+    if weights.architecture is None:
+        if isinstance(encoder, UniFormerV2):
+            raise CheckpointError(f"{source}: UniFormerV2 starts from a CLIP, not from timm's ViT")
+        state, origin = video_state(state, encoder)
     if isinstance(encoder, UniFormerV2):
         prefix, given, fresh = _uniformer_part(state, encoder, source)
     else:
-        prefix, given, fresh = _vit_part(state, start.config, encoder, source)
+        prefix, given, fresh = _vit_part(state, weights.config, encoder, source)
     head: HeadRule = "none"
     if has(encoder, "classes"):
         head = _prepare_head(encoder, given, head_rows)
@@ -104,7 +112,13 @@ def load_encoder_weights(
         fresh += tuple(n for n in encoder.state_dict() if n.startswith(parts) and n not in given)
     load_weights(encoder, given, source, fresh=fresh, what="the encoder")
     own = encoder.state_dict().keys() & given.keys()
-    left = tuple(n for n in state if not (n.startswith(prefix) and n.removeprefix(prefix) in own))
+    if origin is None:
+        origin = {n.removeprefix(prefix): n for n in state if n.startswith(prefix)}
+    taken = {origin[name] for name in own if name in origin}
+    left = tuple(name for name in weights.state if name not in taken)
+    if left:
+        shown = f"{', '.join(left[:6])}{' …' if len(left) > 6 else ''}"
+        _LOG.info("%s: left %d tensors: %s", source, len(left), shown)
     return Transferred(loaded=len(own), left=left, fresh=fresh, head=head)
 
 
@@ -128,6 +142,9 @@ def load_weights(
     if not fit.ok:
         what = what or f"the {type(model).__name__}"
         raise CheckpointError(f"{source} does not fit {what}: {fit.explain()}")
+    for name, tensor in taken.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{source}: {name} holds values that are not finite numbers")
     model.load_state_dict(taken, strict=False)
     left = tuple(name for name in given if name not in own)
     _LOG.info("%s: %d tensors taken, %d left, %d new", source, len(taken), len(left), len(fresh))

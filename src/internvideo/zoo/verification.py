@@ -19,10 +19,12 @@ from internvideo.errors import CheckpointError
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES, find_architecture
 from internvideo.zoo.checkpoint import read_checkpoint
-from internvideo.zoo.hub import is_saved_model, read_config
-from internvideo.zoo.identify import Fit, block_of, fit_config, fit_to, guess_planned, identify
+from internvideo.zoo.foreign import ForeignConfig, read_foreign
+from internvideo.zoo.hub import read_config
+from internvideo.zoo.identify import Fit, block_of, fit_config, fit_to, guess_planned, recognise
 from internvideo.zoo.resolve import candidates
-from internvideo.zoo.shapes import Shapes
+from internvideo.zoo.shapes import Shapes, merge_fields
+from internvideo.zoo.weight_files import WEIGHT_FILES, is_saved_model, weight_files
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,6 +54,7 @@ class Verification:
         missing: names of the model that the file lacks.
         unexpected: names of the file that the model has no place for → nearest known name or "".
         mismatched: name → (shape in the file, shape in the model).
+        assumed: fields of the configuration that nothing told, with their usual values.
         message: the answer in a line.
     """
 
@@ -69,6 +72,7 @@ class Verification:
     missing: tuple[str, ...] = ()
     unexpected: Mapping[str, str] = field(default_factory=dict)
     mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    assumed: Mapping[str, Any] = field(default_factory=dict)
     message: str = ""
 
     def problems(self) -> dict[str, list[str]]:
@@ -100,8 +104,10 @@ class Verification:
             "architecture": " ".join(each for each in (self.architecture, self.size) if each),
             "released as": ", ".join(self.cards),
             "tensors": f"{self.num_tensors} ({self.num_parameters / 1e6:.1f} M numbers)",
+            "layout": self.layout or "",
             "weights under": self.wrapper,
             "taken off": ", ".join(self.stripped),
+            "assumed": ", ".join(f"{name}={value}" for name, value in self.assumed.items()),
         }
         for title, text in rows.items():
             if text:
@@ -115,6 +121,7 @@ def verify(
     source: str | Path | Shapes,
     *,
     architecture: str | None = None,
+    config: Mapping[str, Any] | None = None,
     architectures: Sequence[Architecture] = ARCHITECTURES,
 ) -> Verification:
     """Tell which model a checkpoint or a key list is.
@@ -122,13 +129,14 @@ def verify(
     Args:
         source: path of a checkpoint, a folder or a key list; or a mapping name → shape.
         architecture: compare with this one instead of the nearest.
+        config: fields of the configuration that shapes do not tell, as for `load_model`.
         architectures: those that the file can be of.
 
     Raises:
         CheckpointError: the file cannot be read, or is not safe to read.
         UnknownNameError: no such architecture.
     """
-    label, shapes, wrapper, stated = _read(source, architectures)
+    label, shapes, wrapper, stated, foreign = _read(source, architectures)
     counts = {
         "source": label,
         "num_tensors": len(shapes),
@@ -139,10 +147,13 @@ def verify(
         if stated is not None and architecture is None:
             fit = fit_config(shapes, *stated)
         elif architecture is None:
-            fit = identify(shapes, architectures=architectures)
+            kind, layouts = recognise(shapes, architectures=architectures)
+            said = foreign.fields_for(kind.id, layouts[0]) if foreign else {}
+            said = merge_fields(said, config or {})
+            fit = fit_to(shapes, kind, base=None, config=said, layouts=layouts)
         else:
             wanted = find_architecture(architecture, architectures=architectures)
-            fit = fit_to(shapes, wanted, base=None)
+            fit = fit_to(shapes, wanted, base=None, config=config)
     except CheckpointError as error:
         return Verification(ok=False, message=f"{label}: {error}", **counts)
     return _answer(fit, counts, planned=guess_planned(shapes))
@@ -180,20 +191,25 @@ def read_key_list(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 def _read(
     source: str | Path | Shapes, architectures: Sequence[Architecture]
-) -> tuple[str, dict[str, tuple[int, ...]], str, tuple[Architecture, Any] | None]:
-    """Return (label, shapes, wrapper, stated architecture and configuration)."""
+) -> tuple[
+    str, dict[str, tuple[int, ...]], str, tuple[Architecture, Any] | None, ForeignConfig | None
+]:
+    """Return (label, shapes, wrapper, stated architecture and configuration, other's config)."""
     if isinstance(source, Mapping):
-        return "the given list", {name: tuple(shape) for name, shape in source.items()}, "", None
+        shapes = {name: tuple(shape) for name, shape in source.items()}
+        return "the given list", shapes, "", None, None
     path = Path(source).expanduser()
-    if path.is_dir():
-        path = path / "model.safetensors"
     if _is_text(path):
-        return str(source), read_key_list(path), "", None
+        return str(source), read_key_list(path), "", None, None
     file = read_checkpoint(path)
-    stated = None
-    if path.name == "model.safetensors" and is_saved_model(path.parent):
-        stated = read_config(path.parent, architectures=architectures)
-    return str(source), file.shapes, file.wrapper, stated
+    folder = path if path.is_dir() else path.parent
+    stated = foreign = None
+    if path.is_dir() or path.name in WEIGHT_FILES or len(weight_files(path)) > 1:
+        if is_saved_model(folder):
+            stated = read_config(folder, architectures=architectures)
+        else:
+            foreign = read_foreign(folder)
+    return str(source), file.shapes, file.wrapper, stated, foreign
 
 
 def _is_text(path: Path) -> bool:
@@ -216,6 +232,7 @@ def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verific
         what += f", {classes} classes"
     if fit.ok:
         message = f"{counts['source']}: {what}; all {counts['num_tensors']} tensors fit"
+        message += f"; {fit.assumptions}" if fit.assumed else ""
     else:
         message = f"{counts['source']}: nearest to {what}, but {fit.explain(limit=3)}"
         if planned:
@@ -231,6 +248,7 @@ def _answer(fit: Fit, counts: dict[str, Any], *, planned: str | None) -> Verific
         missing=fit.missing,
         unexpected={name: fit.nearest(name) for name in fit.unexpected},
         mismatched=dict(fit.mismatched),
+        assumed=dict(fit.assumed),
         message=message,
         **counts,
     )

@@ -14,13 +14,13 @@ from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.timeline import ActionTimeline
-from internvideo.evaluation.videos import Cut, label_timelines, label_videos
+from internvideo.evaluation.videos import name_videos
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["ClassNamer", "name_videos", "predict"]
+__all__ = ["ClassNamer", "predict"]
 
 
 class ClassNamer(Answerer[Classification]):
@@ -102,29 +102,6 @@ def predict(
         ClassNamer(model, model.protocol, labels), videos, model=model.name, top_k=top_k,
         stream=stream, window=window, stride=stride, in_frames=in_frames,
     )  # fmt: skip
-
-
-def name_videos(
-    answerer: Answerer[Classification],
-    videos: Iterable[AnyVideo],
-    *,
-    model: str,
-    top_k: int,
-    stream: bool,
-    window: float | None,
-    stride: float | None,
-    in_frames: bool,
-) -> Iterator[Classification | ActionTimeline | Partial | VideoError]:
-    """Yield the labels of videos as `predict` does, from whatever names them.
-
-    Raises:
-        ConfigError: options of a stream without one.
-    """
-    cut = Cut(window=window, stride=stride, in_frames=in_frames)
-    if stream:
-        return label_timelines(answerer, videos, cut, model=model, top_k=top_k)
-    cut.refuse()
-    return label_videos(answerer, videos, top_k=top_k)
 
 
 def _places(labels: Sequence[str], own: Sequence[str], name: str) -> list[int]:

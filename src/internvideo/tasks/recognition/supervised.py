@@ -73,6 +73,8 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
+        if model.config.num_classes < 1:
+            raise ConfigError("model.num_classes 0 is an encoder; training needs classes")
         self.model = model
         self.preprocessing = preprocessing
         self.config = config

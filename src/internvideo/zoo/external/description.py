@@ -16,7 +16,7 @@ from internvideo.errors import CheckpointError, require
 from internvideo.models.external import ExternalConfig, ExternalTokenizerConfig
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo import environment
-from internvideo.zoo.hub import hub_is_known
+from internvideo.zoo.repository import hub_is_known
 
 __all__ = [
     "FAILURES",

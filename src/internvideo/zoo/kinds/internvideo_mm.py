@@ -8,7 +8,7 @@ from typing import Any
 from internvideo.models import internvideo_mm
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import clip, uniformerv2, viclip
-from internvideo.zoo.renames import Rename, RenameTable
+from internvideo.zoo.layouts import Layout, Rename
 from internvideo.zoo.shapes import Shapes, below, depth_of, most_common, required, with_fields
 
 __all__ = ["INTERNVIDEO_MM", "OFFICIAL", "TWO_TOWERS"]
@@ -16,7 +16,7 @@ __all__ = ["INTERNVIDEO_MM", "OFFICIAL", "TWO_TOWERS"]
 _TEXT_TABLES = ("positional_embedding", "text_projection")
 _TEXT_MODULES = ("transformer", "token_embedding", "ln_final")
 
-OFFICIAL = RenameTable(
+OFFICIAL = Layout(
     (
         Rename("caption_decoder.{rest}", "caption_decoder.{rest}"),
         *(Rename(f"clip.{name}", f"text_encoder.{name}") for name in _TEXT_TABLES),

@@ -14,7 +14,7 @@ from internvideo.models.wordpiece import SPECIAL_TOKENS
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import unmasked_teacher
 from internvideo.zoo.kinds.videomae import vit_fields
-from internvideo.zoo.renames import SAME_NAMES, Rename, RenameTable
+from internvideo.zoo.layouts import SAME_NAMES, Layout, Rename
 from internvideo.zoo.shapes import (
     Shapes,
     below,
@@ -27,7 +27,7 @@ from internvideo.zoo.shapes import (
 
 __all__ = ["FINETUNED", "MULTIMODAL", "RETRIEVAL"]
 
-FINETUNED = RenameTable(
+FINETUNED = Layout(
     tuple(
         Rename(f"text_encoder.{part}.{{rest}}", f"text_encoder.bert.{part}.{{rest}}")
         for part in ("embeddings", "encoder")

@@ -10,12 +10,12 @@ from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.models.uniformerv2_classifier import UniFormerV2ClassifierConfig
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import clip
-from internvideo.zoo.renames import SAME_NAMES, Rename, RenameTable
+from internvideo.zoo.layouts import SAME_NAMES
 from internvideo.zoo.shapes import Shapes, depth_of, most_common, required, with_fields
+from internvideo.zoo.tables import MMACTION_UNIFORMERV2, OFFICIAL_UNIFORMERV2
 
 __all__ = ["CLASSIFIER", "TINY", "encoder_fields"]
 
-_OFFICIAL = RenameTable((Rename("backbone.{rest}", "{rest}"),))
 _BLOCK = r"transformer\.resblocks\.\d+"
 _DOWNSAMPLING_KERNEL = 3
 
@@ -47,9 +47,7 @@ def _infer_classifier(shapes: Shapes, base: Any) -> UniFormerV2ClassifierConfig:
         "temporal_downsample": downsample,
         "global_mlp_ratio": hidden / width,
         "frozen": "transformer.balance" not in shapes,
-        "num_classes": required(
-            shapes, r"transformer\.proj\.2\.(weight|bias)", 0, "number of classes"
-        ),
+        "num_classes": most_common(shapes, r"transformer\.proj\.2\.(weight|bias)", 0) or 0,
         **_local_fields(shapes, width, usual),
     }
     return with_fields(usual, fields)
@@ -98,7 +96,11 @@ CLASSIFIER = Architecture(
         "sth": replace(_TINY, temporal_downsample=True, local_mhra="double"),
         "frozen": replace(_TINY, frozen=True),
     },
-    tables={"official": _OFFICIAL, "bare": SAME_NAMES},
+    tables={
+        "official": OFFICIAL_UNIFORMERV2,
+        "bare": SAME_NAMES,
+        "mmaction2": MMACTION_UNIFORMERV2,
+    },
     infer=_infer_classifier,
     traits=_traits,
     preset="uniformerv2-kinetics",

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
 
-from torch import Tensor
-
 from internvideo.errors import CheckpointError
 from internvideo.models import clip_teacher, umt_classifier, unmasked_teacher, vit
-from internvideo.models.clip_init import inflate_patch_kernel
 from internvideo.models.umt_classifier import UMTClassifierConfig
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import clip, videomae
 from internvideo.zoo.kinds.videomae import classifier_traits, vit_fields
-from internvideo.zoo.renames import SAME_NAMES
-from internvideo.zoo.shapes import Shapes, below, depth_of, required, with_fields
+from internvideo.zoo.layouts import SAME_NAMES
+from internvideo.zoo.shapes import (
+    AmbiguousShapesError,
+    Shapes,
+    below,
+    depth_of,
+    most_common,
+    required,
+    with_fields,
+)
+from internvideo.zoo.tables import IMAGE_TEACHER
 
 __all__ = ["CLASSIFIER", "PRETRAINING", "TEACHER", "TINY", "TINY_TEACHER"]
 
@@ -54,7 +59,7 @@ def _infer_classifier(shapes: Shapes, base: Any) -> UMTClassifierConfig:
     base = base or UMTClassifierConfig(num_classes=1)
     table = shapes.get("pos_embed")
     fields = vit_fields({n: s for n, s in shapes.items() if n != "pos_embed"}, base)
-    fields["num_classes"] = required(shapes, r"head\.(weight|bias)", 0, "number of classes")
+    fields["num_classes"] = most_common(shapes, r"head\.(weight|bias)", 0) or 0
     if table is not None:
         fields |= _stored_grid(table, base, patch=fields["patch_size"])
     return with_fields(base, fields)
@@ -65,20 +70,32 @@ def _stored_grid(
 ) -> dict[str, Any]:
     """Return the frames and pixels that a stored position table is made for.
 
-    Of the pairs with that many tokens: the one with the pixels of the base, or else its frames.
+    Of the pairs with that many tokens: the base itself, else the one with its frames or its pixels.
     """
     tokens = table[1] if len(table) == 3 else 0
     a_frame = prod(side // patch for side in base.frame_size)
     side = round((tokens / base.num_frames) ** 0.5)
-    square = isinstance(base.image_size, int)
-    if square and tokens == base.num_frames * side**2 and side:
-        return {"image_size": side * patch, "num_frames": base.num_frames}
+    pairs = []
+    if isinstance(base.image_size, int) and side and tokens == base.num_frames * side**2:
+        pairs.append({"image_size": side * patch, "num_frames": base.num_frames})
     if tokens and tokens % a_frame == 0:
-        return {"image_size": base.image_size, "num_frames": tokens // a_frame}
-    raise CheckpointError(
-        f"pos_embed {table} fits neither {base.num_frames} frames nor {base.image_size} pixels; "
-        "give a folder with config.json"
-    )
+        pairs.append({"image_size": base.image_size, "num_frames": tokens // a_frame})
+    # fewer frames than usual only where nothing else fits
+    pairs = [pair for pair in pairs if pair["num_frames"] >= base.num_frames] or pairs
+    if len(pairs) == 2 and pairs[0] != pairs[1]:
+        sizes = [f"{pair['num_frames']} frames of {pair['image_size']} pixels" for pair in pairs]
+        raise AmbiguousShapesError(
+            f"pos_embed {table} is that of {' and of '.join(sizes)}: say which with"
+            f" num_frames={pairs[1]['num_frames']} or num_frames={pairs[0]['num_frames']}"
+            " (--set of `internvideo models convert` and `verify`, config= of `load_model`)",
+            [replace(base, **pair) for pair in pairs],
+        )
+    if not pairs:
+        raise CheckpointError(
+            f"pos_embed {table} fits neither {base.num_frames} frames nor {base.image_size} pixels;"
+            " give num_frames (--set num_frames=…), or a folder with config.json"
+        )
+    return pairs[0]
 
 
 def _classifier_traits(config: Any) -> dict[str, Any]:
@@ -94,14 +111,6 @@ def _infer_teacher(shapes: Shapes, base: Any) -> clip_teacher.CLIPTeacherConfig:
     base = base or clip_teacher.CLIPTeacherConfig()
     embed = required(shapes, "proj", 1, "width of the targets")
     return with_fields(base, {**clip.image_fields(shapes, base), "embed_dim": embed})
-
-
-def _teacher_from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the patch kernel of an image tower the time axis of 1 of the released teachers."""
-    kernel = state.get("conv1.weight")
-    if kernel is None or kernel.ndim != 4:
-        return dict(state)
-    return {**state, "conv1.weight": inflate_patch_kernel(kernel, 1)}
 
 
 def _teacher_traits(config: Any) -> dict[str, Any]:
@@ -153,9 +162,8 @@ TEACHER = Architecture(
     config=clip_teacher.CLIPTeacherConfig,
     sizes=clip_teacher.SIZES,
     tiny={"released": TINY_TEACHER},
-    tables={"official": SAME_NAMES},
+    tables={"official": SAME_NAMES, "clip": IMAGE_TEACHER},
     infer=_infer_teacher,
     traits=_teacher_traits,
     preset="umt-kinetics",
-    adapt=_teacher_from_clip,
 )

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from internvideo.errors import CheckpointError
 from internvideo.models import viclip
-from internvideo.models.clip_init import text_state_from_clip, vision_state_from_clip
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import clip, videomae
-from internvideo.zoo.renames import OPENAI_CLIP, SAME_NAMES
+from internvideo.zoo.layouts import SAME_NAMES
 from internvideo.zoo.shapes import Shapes, below, most_common, required, with_fields
+from internvideo.zoo.tables import HF_CLIP, OPEN_CLIP_CUSTOM, OPENAI_CLIP
 
 __all__ = ["IMAGE_CLIP", "TINY_POOLED", "VICLIP", "tower_traits"]
 
@@ -44,27 +39,8 @@ def _infer_viclip(shapes: Shapes, base: Any) -> viclip.ViCLIPConfig:
     return with_fields(base, fields)
 
 
-def _viclip_from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state of a ViCLIP that equals image CLIP on a still: new time positions are zero.
-
-    CLIP multiplies cosines by exp(logit_scale), ViCLIP divides them by its temperature.
-    """
-    grid = round((_need_tensor(state, "visual.positional_embedding").shape[0] - 1) ** 0.5)
-    context = _need_tensor(state, "positional_embedding").shape[0]
-    steps = viclip.SIZES["b16"].vision.num_frames
-    vision = vision_state_from_clip(state, grid=grid, num_steps=steps)
-    text = text_state_from_clip(state, context_length=context)
-    ours = {f"vision_encoder.{name}": value for name, value in vision.items()}
-    ours |= {f"text_encoder.{name}": value for name, value in text.items()}
-    if "logit_scale" in state:
-        ours["temp"] = torch.exp(-state["logit_scale"].float())
-    return ours
-
-
-def _need_tensor(state: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in state or state[name].ndim != 2:
-        raise CheckpointError(f"not the weights of CLIP: no two-dimensional {name}")
-    return state[name]
+def _unseen_of_clip(shapes: Shapes) -> tuple[str, ...]:
+    return ("vision.activation", "text.activation")
 
 
 def _clip_size(name: str, **vision: int) -> viclip.ViCLIPConfig:
@@ -125,9 +101,14 @@ IMAGE_CLIP = Architecture(
         "l14-336": _clip_size("l14", image_size=336),
     },
     tiny={"released": _TINY},
-    tables={"official": OPENAI_CLIP},
+    tables={
+        "official": OPENAI_CLIP,
+        "open-clip": OPENAI_CLIP,
+        "open-clip-custom": OPEN_CLIP_CUSTOM,
+        "hf": HF_CLIP,
+    },
     infer=_infer_viclip,
     traits=_traits,
     preset="viclip-eval",
-    adapt=_viclip_from_clip,
+    unseen=_unseen_of_clip,
 )

@@ -9,7 +9,7 @@ from typing import Any
 from internvideo.errors import CheckpointError
 from internvideo.models import classifier, probe, videomae, vit
 from internvideo.zoo.architecture import Architecture
-from internvideo.zoo.renames import OPEN_SET_CLASSIFIER, SAME_NAMES
+from internvideo.zoo.layouts import SAME_NAMES
 from internvideo.zoo.shapes import (
     Shapes,
     below,
@@ -19,6 +19,13 @@ from internvideo.zoo.shapes import (
     most_common,
     required,
     with_fields,
+)
+from internvideo.zoo.tables import (
+    HF_VIDEOMAE_CLASSIFIER,
+    HF_VIDEOMAE_ENCODER,
+    HF_VIDEOMAE_PRETRAINING,
+    MMACTION_VIDEOMAE,
+    OPEN_SET_CLASSIFIER,
 )
 
 __all__ = [
@@ -41,10 +48,10 @@ def vit_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
     """Return the fields of a `VideoViTConfig` that the shapes of an encoder tell."""
     width = required(shapes, r"blocks\.\d+\.(norm1|norm2)\.weight", 0, "width")
     hidden = required(shapes, r"blocks\.\d+\.mlp\.fc1\.weight", 0, "width of the MLP")
-    size = _vit_size(width) or vit.VideoViTConfig(
-        width=width,
-        num_heads=heads_of(width, {size.width: size.num_heads for size in vit.SIZES.values()}),
-    )
+    size = _vit_size(width)
+    if size is None and base is not None and base.width == width:
+        size = base
+    size = size or vit.VideoViTConfig(width=width, num_heads=heads_of(width, {}))
     base = base or size
     kernel = shapes.get("patch_embed.proj.weight", ())
     _, channels, frames, patch, _ = (
@@ -90,8 +97,8 @@ def _learnable_grid(table: tuple[int, ...], frames: int, patch: int, base: Any) 
     side = round((tokens * frames / base.num_frames) ** 0.5)
     if not side or side * side * base.num_frames != tokens * frames:
         raise CheckpointError(
-            f"pos_embed {table} does not tell the grid for {base.num_frames} frames; give a folder"
-            " with config.json"
+            f"pos_embed {table} does not tell the grid for {base.num_frames} frames; give"
+            " num_frames (--set num_frames=…), or a folder with config.json"
         )
     return {"image_size": side * patch, "num_frames": base.num_frames}
 
@@ -104,7 +111,7 @@ def _infer_encoder(shapes: Shapes, base: Any) -> vit.VideoViTConfig:
 
 def _infer_classifier(shapes: Shapes, base: Any) -> classifier.VideoClassifierConfig:
     fields = vit_fields(shapes, base)
-    fields["num_classes"] = required(shapes, r"head\.(weight|bias)", 0, "number of classes")
+    fields["num_classes"] = most_common(shapes, r"head\.(weight|bias)", 0) or 0
     has_norm = any(name.startswith("norm.") for name in shapes)
     mean = any(name.startswith("fc_norm.") for name in shapes) or not has_norm
     usual = base.pooling if base is not None and base.pooling != "first" else "mean"
@@ -137,9 +144,25 @@ def _infer_videomae(shapes: Shapes, base: Any) -> videomae.VideoMAEConfig:
         "encoder": encoder,
         "decoder_width": width,
         "decoder_depth": depth_of(decoder, "blocks"),
-        "decoder_num_heads": heads_of(width, known),
+        "decoder_num_heads": base.decoder_num_heads
+        if base is not None and base.decoder_width == width
+        else heads_of(width, known),
     }
     return with_fields(base, fields) if base is not None else videomae.VideoMAEConfig(**fields)
+
+
+def _unseen(shapes: Shapes) -> tuple[str, ...]:
+    """Return what a file does not tell whose positions are a table that is made, not stored."""
+    told = {"image_size", "num_frames", "positions"} if "pos_embed" in shapes else set()
+    width = most_common(shapes, r"blocks\.\d+\.(norm1|norm2)\.weight", 0) or 0
+    if _vit_size(width) is not None:
+        told.add("num_heads")
+    names = ("image_size", "num_frames", "positions", "num_heads")
+    return tuple(name for name in names if name not in told)
+
+
+def _unseen_of_encoder(shapes: Shapes) -> tuple[str, ...]:
+    return tuple(f"encoder.{name}" for name in _unseen(below(shapes, "encoder.")))
 
 
 def _vit_traits(config: Any) -> dict[str, Any]:
@@ -190,7 +213,8 @@ PRETRAINING = Architecture(
         "fine": replace(_TINY_PRETRAINING, mask_patch_size=4),
         "wide": replace(_TINY_PRETRAINING, encoder=replace(TINY, image_size=(16, 24))),
     },
-    tables={"official": SAME_NAMES},
+    tables={"official": SAME_NAMES, "hf": HF_VIDEOMAE_PRETRAINING},
+    unseen=_unseen_of_encoder,
     infer=_infer_videomae,
     traits=_videomae_traits,
     preset="videomae-validation",
@@ -206,7 +230,13 @@ CLASSIFIER = Architecture(
         "first": replace(_TINY_CLASSIFIER, pooling="first", final_norm=True),
         "concat": replace(_TINY_CLASSIFIER, pooling="concat"),
     },
-    tables={"official": SAME_NAMES, "open-set": OPEN_SET_CLASSIFIER},
+    tables={
+        "official": SAME_NAMES,
+        "open-set": OPEN_SET_CLASSIFIER,
+        "hf": HF_VIDEOMAE_CLASSIFIER,
+        "mmaction2": MMACTION_VIDEOMAE,
+    },
+    unseen=_unseen,
     infer=_infer_classifier,
     traits=classifier_traits,
     preset="videomae-kinetics",
@@ -218,7 +248,8 @@ ENCODER = Architecture(
     config=vit.VideoViTConfig,
     sizes=vit.SIZES,
     tiny={"released": TINY, "options": _TINY_OPTIONS, "stem": TINY_STEM},
-    tables={"official": SAME_NAMES},
+    tables={"official": SAME_NAMES, "hf": HF_VIDEOMAE_ENCODER},
+    unseen=_unseen,
     infer=_infer_encoder,
     traits=_vit_traits,
     preset="videomae-validation",
