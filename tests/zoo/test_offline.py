@@ -86,6 +86,14 @@ def test_it_is_put_together_once_and_lasts_without_the_packages(packages, monkey
     assert [path.name for path in folder.parent.iterdir()] == ["offline-objects"]
 
 
+def test_what_an_older_version_put_together_is_made_anew(packages, monkeypatch):
+    before = load_model("offline-objects").model.config
+    newer = dataclasses.replace(offline.SIZES["lite0-minilm"], sharpness=0.5)
+    monkeypatch.setitem(offline.SIZES, "lite0-minilm", newer)
+    after = load_model("offline-objects").model.config
+    assert (before.sharpness, after.sharpness) == (0.67, 0.5)
+
+
 def test_missing_packages_are_told_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.setenv("INTERNVIDEO_CACHE", str(tmp_path))
     monkeypatch.setattr(offline, "_version", lambda package: None)

@@ -29,7 +29,7 @@ from internvideo.models.object_words import SIZES, ObjectWords
 from internvideo.zoo import environment
 from internvideo.zoo.card import Card
 from internvideo.zoo.checkpoint import read_checkpoint
-from internvideo.zoo.hub import LoadedModel, Record, assign_weights
+from internvideo.zoo.hub import LoadedModel, Record, assign_weights, read_config
 from internvideo.zoo.kinds.object_words import OBJECT_WORDS
 from internvideo.zoo.layouts import Layout, Rename
 from internvideo.zoo.resolve import card_preprocessing
@@ -67,7 +67,7 @@ def installed_path(card: Card) -> Path | None:
     The folder itself need not be there yet: `assemble` makes it.
     """
     folder = environment.cache_directory() / "checkpoints" / card.name
-    return folder if is_saved_model(folder) or not _missing_packages(card) else None
+    return folder if _is_current(folder, card) or not _missing_packages(card) else None
 
 
 def assemble(card: Card) -> Path:
@@ -78,7 +78,7 @@ def assemble(card: Card) -> Path:
         CheckpointError: a package holds something else, or the cache cannot be written.
     """
     target = environment.cache_directory() / "checkpoints" / card.name
-    if is_saved_model(target):
+    if _is_current(target, card):
         return target
     if missing := _missing_packages(card):
         raise MissingExtraError(
@@ -96,7 +96,7 @@ def assemble(card: Card) -> Path:
         ) from error
     try:
         _build(card).save_pretrained(draft)
-        if not is_saved_model(target):  # another process may have been faster
+        if not _is_current(target, card):  # another process may have been faster
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
     finally:
@@ -164,6 +164,14 @@ def _package_file(module: str, pattern: str) -> Path:
     if not found:
         raise CheckpointError(f"the installed package {module} has no file {pattern}")
     return found[0]
+
+
+def _is_current(folder: Path, card: Card) -> bool:
+    """Tell whether a folder holds the model as this version of the library makes it."""
+    if not is_saved_model(folder):
+        return False
+    _, config = read_config(folder, architectures=(OBJECT_WORDS,))
+    return dataclasses.replace(config, vocabulary=None) == SIZES[card.size or ""]
 
 
 def _missing_packages(card: Card) -> tuple[str, ...]:
