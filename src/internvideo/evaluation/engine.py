@@ -235,17 +235,24 @@ def answers(
         reads = read_ahead(read, videos, threads=threads, depth=2 * max(threads, 1))
     waiting: list[Seen | Unreadable] = []
     num_views = 0
-    try:
-        for each in reads:
-            waiting.append(each)
-            num_views += len(each.views) if isinstance(each, Seen) else 0
-            if num_views >= batch_size or len(waiting) >= 4 * batch_size:
-                yield from flush(waiting)
-                waiting, num_views = [], 0
-    except VideoError:
-        yield from flush(waiting)
-        raise
+    broken: VideoError | None = None
+    left = iter(reads)
+    while True:
+        try:
+            each = next(left)
+        except StopIteration:
+            break
+        except VideoError as error:
+            broken = error
+            break
+        waiting.append(each)
+        num_views += len(each.views) if isinstance(each, Seen) else 0
+        if num_views >= batch_size or len(waiting) >= 4 * batch_size:
+            yield from flush(waiting)
+            waiting, num_views = [], 0
     yield from flush(waiting)
+    if broken is not None:
+        raise broken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
