@@ -26,7 +26,7 @@ def umt_multimodal(case: Case) -> None:
     task = UMTMultimodalPretraining(
         model,
         PRESETS["nano"],
-        multimodal.UMTMultimodalConfig(
+        multimodal.UMTMultimodalPretrainingConfig(
             video_mask_ratio=case.meta["config"]["video_mask_ratio"],
             image_mask_ratio=case.meta["config"]["image_mask_ratio"],
             weights=LossWeights(**case.meta["loss_weights"]),

@@ -54,7 +54,7 @@ def _task(case: Case) -> UnmaskedTeacherPretraining:
         model,
         tower,
         Preprocessing(num_frames=encoder.num_frames, crop_size=encoder.image_size),
-        first_stage.UnmaskedTeacherConfig(
+        first_stage.UnmaskedTeacherPretrainingConfig(
             teacher="given",
             mask_ratio=config["mask_ratio"],
             teacher_interval=config["teacher_interval"],

@@ -68,7 +68,7 @@ def build(*, with_teacher: bool = True, **options) -> UMTMultimodalPretraining:
     return UMTMultimodalPretraining(
         UMTMultimodal(CONFIG),
         PROTOCOL,
-        multimodal.UMTMultimodalConfig(**options),
+        multimodal.UMTMultimodalPretrainingConfig(**options),
         teacher=teacher if with_teacher else None,
     )
 
@@ -207,7 +207,7 @@ def test_equal_captions_are_neither_negatives_nor_strangers():
 def test_the_teacher_of_the_model_is_used_and_not_trained():
     torch.manual_seed(0)
     model = UMTMultimodal(replace(CONFIG, teacher=TEACHER))
-    task = UMTMultimodalPretraining(model, PROTOCOL, multimodal.UMTMultimodalConfig())
+    task = UMTMultimodalPretraining(model, PROTOCOL, multimodal.UMTMultimodalPretrainingConfig())
     assert task.teaching.teacher is task.model.clip_teacher
     task.training_loss(batch(task))["loss"].backward()
     assert all(p.grad is None for p in task.teaching.teacher.parameters())

@@ -38,7 +38,7 @@ def task(
     torch.manual_seed(0)
     student = UnmaskedTeacher(STUDENT)
     tower = None if teacher is None else CLIPTeacher(teacher)
-    config = module.UnmaskedTeacherConfig(teacher="given", **options)
+    config = module.UnmaskedTeacherPretrainingConfig(teacher="given", **options)
     return UnmaskedTeacherPretraining(student, tower, PROTOCOL, config, augmentation=augmentation)
 
 

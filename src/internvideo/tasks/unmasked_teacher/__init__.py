@@ -16,12 +16,12 @@ TASK = Task(
     name="unmasked-teacher",
     objectives=(
         Objective(
-            config=task.UnmaskedTeacherConfig,
+            config=task.UnmaskedTeacherPretrainingConfig,
             models=("unmasked-teacher/pretraining",),
             build=task.build,
         ),
         Objective(
-            config=multimodal.UMTMultimodalConfig,
+            config=multimodal.UMTMultimodalPretrainingConfig,
             models=("unmasked-teacher/multimodal",),
             build=multimodal.build,
         ),

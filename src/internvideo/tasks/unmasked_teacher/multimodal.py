@@ -52,7 +52,7 @@ from internvideo.world import vocabulary as world_words
 from internvideo.zoo import load_clip_teacher
 from internvideo.zoo.starts import load_multimodal_start, load_text_start
 
-__all__ = ["LossWeights", "UMTMultimodalConfig", "UMTMultimodalPretraining", "build"]
+__all__ = ["LossWeights", "UMTMultimodalPretraining", "UMTMultimodalPretrainingConfig", "build"]
 
 
 @config_class
@@ -70,7 +70,7 @@ class LossWeights:
 
 
 @config_class
-class UMTMultimodalConfig:
+class UMTMultimodalPretrainingConfig:
     """Second stage of the unmasked teacher, and its fine-tuning, with a `UMTMultimodal`."""
 
     kind: Literal["umt-multimodal"] = "umt-multimodal"
@@ -114,7 +114,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         self,
         model: UMTMultimodal,
         preprocessing: Preprocessing,
-        config: UMTMultimodalConfig,
+        config: UMTMultimodalPretrainingConfig,
         *,
         teacher: CLIPTeacher | None = None,
         augmentation: Augmentation | None = None,
@@ -233,7 +233,7 @@ class UMTMultimodalPretraining(TrainableTask[UMTMultimodal]):
         return F.cross_entropy(logits, matching_labels(ids, negatives), ignore_index=IGNORED)
 
 
-def build(config: UMTMultimodalConfig, parts: Parts) -> UMTMultimodalPretraining:
+def build(config: UMTMultimodalPretrainingConfig, parts: Parts) -> UMTMultimodalPretraining:
     """Build the task of a recipe; the towers start from `init`, the text tower from `bert`."""
     parts.refuse("init_labels")
     fields: dict[str, Any] = {}

@@ -31,11 +31,11 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.training_input import TrainingInput
 from internvideo.zoo import load_clip_teacher
 
-__all__ = ["UnmaskedTeacherConfig", "UnmaskedTeacherPretraining", "build"]
+__all__ = ["UnmaskedTeacherPretraining", "UnmaskedTeacherPretrainingConfig", "build"]
 
 
 @config_class
-class UnmaskedTeacherConfig:
+class UnmaskedTeacherPretrainingConfig:
     """Alignment of the visible tokens with a frozen image CLIP, by an `UnmaskedTeacher` student."""
 
     kind: Literal["unmasked-teacher"] = "unmasked-teacher"
@@ -66,7 +66,7 @@ class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
         model: UnmaskedTeacher,
         teacher: CLIPTeacher | None,
         preprocessing: Preprocessing,
-        config: UnmaskedTeacherConfig,
+        config: UnmaskedTeacherPretrainingConfig,
         *,
         augmentation: Augmentation | None = None,
     ) -> None:
@@ -104,7 +104,7 @@ class UnmaskedTeacherPretraining(TrainableTask[UnmaskedTeacher]):
         return alignment_loss(answers, targets, self.config.loss)
 
 
-def build(config: UnmaskedTeacherConfig, parts: Parts) -> UnmaskedTeacherPretraining:
+def build(config: UnmaskedTeacherPretrainingConfig, parts: Parts) -> UnmaskedTeacherPretraining:
     """Build the task of a recipe; the student's encoder starts from `init`."""
     parts.refuse("init_labels")
     model = parts.build_model()
