@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from internvideo.errors import ConfigError, InternVideoError
 from internvideo.video import transforms
-from internvideo.video.preprocessing import PRESETS, Preprocessing
+from internvideo.video.augment import AUGMENTATIONS
+from internvideo.video.preprocessing import PRESETS, Preprocessing, frame_mask
+from internvideo.video.training_input import TrainingInput
 
 SIZES = [(60, 80), (80, 60), (64, 64), (33, 57), (16, 301), (1, 1)]
 
@@ -82,6 +84,8 @@ def test_published_view_counts():
         "uniformerv2-kinetics": (8, 4, 3),
         "uniformerv2-sth": (16, 1, 3),
         "internvideo-mm": (8, 1, 1),
+        "retrieval": (12, 1, 1),
+        "retrieval-whole-second": (12, 1, 1),
         "offline-objects": (8, 1, 3),
         "tal-features": (16, 1, 1),
         "nano": (16, 1, 1),
@@ -171,7 +175,12 @@ def test_squash_shows_the_whole_frame_and_short_side_its_centre():
 def test_samples_are_rows_of_valid_indices(num_frames, name, fps):
     protocol = PRESETS[name]
     clips = protocol.sample(num_frames, fps)
-    assert clips.shape == (protocol.num_clips, protocol.num_frames)
+    if protocol.is_timed:
+        assert clips.shape[0] == 1
+        assert 1 <= clips.shape[1] <= protocol.num_frames
+        assert np.all(np.diff(clips) > 0)
+    else:
+        assert clips.shape == (protocol.num_clips, protocol.num_frames)
     assert clips.min() >= 0
     assert clips.max() < num_frames
     assert np.array_equal(clips, protocol.sample(num_frames, fps))
@@ -185,6 +194,53 @@ def test_a_frame_rate_keeps_the_clip_as_long_in_seconds():
     assert "stride 4 at 30 fps" in protocol.describe()
     with pytest.raises(ConfigError, match="pass the frame rate"):
         protocol.sample(300)
+
+
+def test_by_the_clock_a_short_video_ends_in_zeros():
+    protocol = small("retrieval")
+    video = FakeVideo(130, 40, 52, fps=25.0)
+    views = protocol.load(video)
+    assert video.calls == [[0, 25, 50, 75, 100, 125]]
+    assert frame_mask(views).tolist() == [[True] * 6 + [False] * 6]
+    six = dataclasses.replace(protocol, num_frames=6)
+    assert torch.equal(views[:, :, :6], six.load(video))
+    assert torch.equal(protocol.transform(video.data[video.calls[0]]), views[0])
+    black = frame_mask(protocol.transform(torch.zeros(3, 40, 52, 3, dtype=torch.uint8)))
+    assert black.tolist() == [True] * 3 + [False] * 9
+    assert frame_mask(protocol.load(FakeVideo(900, 40, 52, fps=25.0))).all()
+
+
+def test_by_the_clock_rate_and_end_are_chosen():
+    protocol = PRESETS["retrieval"]
+    first = dataclasses.replace(protocol, max_seconds=3.0, frame_rate=2.0)
+    assert first.sample(300, 30.0).tolist() == [[0, 15, 30, 45, 60, 75, 90]]
+    assert "per-second at 2 fps, zeros behind the end, up to 3 s" in first.describe()
+    whole = dataclasses.replace(PRESETS["retrieval-whole-second"], max_seconds=2.5, num_frames=4)
+    assert whole.sample(300, 29.97).tolist() == [[0, 29, 58, 87]]
+    with pytest.raises(ConfigError, match="pass the frame rate"):
+        protocol.sample(300)
+
+
+@pytest.mark.parametrize("preset", ["retrieval", "nano"])
+@pytest.mark.parametrize("augmentation", [None, "videomae-finetune"])
+def test_training_clips_are_what_evaluation_sees(preset, augmentation):
+    """A batch of a long and a short video; only the pixels of an augmentation differ."""
+    protocol = dataclasses.replace(small(preset), num_frames=8)
+    chosen = augmentation and dataclasses.replace(AUGMENTATIONS[augmentation], size=28)
+    training = TrainingInput(protocol, chosen)
+    videos = [FakeVideo(200, 40, 52), FakeVideo(60, 52, 40)]
+    rng = np.random.default_rng(0)
+    prepared = [
+        training.prepare(video.frames(protocol.sample(video.num_frames, video.fps)[0]), rng)
+        for video in videos
+    ]
+    batch = {name: torch.stack([each[name] for each in prepared]) for name in prepared[0]}
+    clips = training.finish(batch)
+    seen = torch.cat([protocol.load(video) for video in videos])
+    assert frame_mask(clips).tolist() == frame_mask(seen).tolist()
+    assert frame_mask(clips).sum(dim=1).tolist() == ([8, 3] if protocol.is_timed else [8, 8])
+    if augmentation is None:
+        assert torch.equal(clips, seen)
 
 
 def test_videomae_normalisation_matches_the_formula():
@@ -212,8 +268,10 @@ def test_videomae_normalisation_matches_the_formula():
         ({"antialias": "yes"}, "'antialias': .*boolean, got 'yes'"),
         ({"crop_size": 300}, "larger than resize_size"),
         ({"num_clips": 2}, "takes one clip per video"),
-        ({"frame_stride": 2}, "need one of: dense, center"),
-        ({"frame_rate": 10.0}, "need one of: dense, center"),
+        ({"frame_stride": 2}, "has no frame_stride.* one of: dense, center"),
+        ({"frame_rate": 10.0}, "has no frame_rate.* one of: dense, center, per-second"),
+        ({"max_seconds": 31.0}, "has no max_seconds.* one of: per-second, whole-second"),
+        ({"sampling": "whole-second", "frame_rate": 0.5}, "frame_rate is 0.5.* whole number"),
         ({"sampling": "dense", "frame_rate": 0.0}, "'frame_rate': .*greater than 0, got 0.0"),
         ({"mean": (0.5, 0.5)}, "'mean.2' is missing"),
         ({"std": (0.5, 0.5, "x")}, "'std.2': .*number, got 'x'"),

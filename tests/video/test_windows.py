@@ -53,7 +53,7 @@ def test_spans_cover_the_video_to_its_end(num_frames, length, stride, starts):
     assert [windows.start(index) for index in range(windows.count)] == starts
 
 
-@pytest.mark.parametrize("sampling", ["dense", "middle"])
+@pytest.mark.parametrize("sampling", ["dense", "middle", "per-second"])
 @pytest.mark.parametrize(
     ("window", "stride"), [(8, 8), (8, 3), (8, 1), (6, 11), (40, 7), (37, 1), (1, 1)]
 )
@@ -90,6 +90,9 @@ def test_seconds_and_defaults():
     assert spans(video, replace(PROTOCOL, frame_rate=5.0)) == Spans(100, 16, 16)
     spread = replace(PROTOCOL, sampling="middle", frame_stride=1, num_clips=1)
     assert spans(video, spread) == Spans(100, 20, 20)  # two seconds
+    timed = replace(spread, sampling="per-second")
+    assert spans(video, timed) == Spans(100, 40, 40)  # four frames, one a second
+    assert spans(video, replace(timed, frame_rate=2.0)) == Spans(100, 20, 20)
     assert spans(video, PROTOCOL, window=1e9) == Spans(100, 100, 100)
     assert spans(video, PROTOCOL, window=1e-9, stride=1e-9) == Spans(100, 1, 1)
 

@@ -9,12 +9,13 @@ every number (`describe`), and does the work (`load`). `PRESETS` holds the publi
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from pydantic import PositiveInt
 from torch import Tensor
 
@@ -38,16 +39,26 @@ from internvideo.video.transforms import (
     spatial_crops,
 )
 
-__all__ = ["PRESETS", "FrameSource", "Preprocessing"]
+__all__ = ["PRESETS", "FrameSource", "Preprocessing", "frame_mask"]
 
 Sampling: TypeAlias = Literal[
-    "dense", "center", "sparse", "segment", "uniform", "middle", "linspace", "demo"
+    "dense",
+    "center",
+    "sparse",
+    "segment",
+    "uniform",
+    "middle",
+    "linspace",
+    "demo",
+    "per-second",
+    "whole-second",
 ]
 ResizeRule: TypeAlias = Literal["short-side", "squash"]
 ResizeDtype: TypeAlias = Literal["uint8", "float"]
 ChannelOrder: TypeAlias = Literal["rgb", "bgr"]
 
 _STRIDED = ("dense", "center")
+_TIMED = ("per-second", "whole-second")
 _MULTI_CLIP = ("dense", "sparse", "uniform")
 
 
@@ -79,10 +90,14 @@ class Preprocessing:
             "dense" `dense_test_indices` (centre clip when `num_clips` is 1), "center"
             `dense_indices`, "sparse" `sparse_test_indices`, "segment" `segment_indices`, "uniform"
             `uniform_test_indices`, "middle" `viclip_indices`, "linspace" `linspace_indices`,
-            "demo" `demo_indices`.
+            "demo" `demo_indices`; by the clock, "per-second" `per_second_indices` and
+            "whole-second" `whole_second_indices`: a short video has fewer than `num_frames`, and
+            zeros follow behind its last frame after normalisation.
         frame_stride: distance between frames of a clip, for "dense" and "center".
         frame_rate: frames per second that `frame_stride` counts in; None counts the frames of the
-            file, as all published protocols do.
+            file, as all published protocols do. By the clock, how many frames a second are taken
+            before they are thinned evenly to `num_frames`; None is one.
+        max_seconds: by the clock, what comes later in the video is not looked at.
         num_clips: clips per video, for "dense", "sparse" and "uniform".
         num_crops: square crops per clip, spread along the longer side; one is the centre.
         resize_rule: "short-side" keeps the aspect ratio, "squash" makes a square.
@@ -104,6 +119,7 @@ class Preprocessing:
     sampling: Sampling = "middle"
     frame_stride: PositiveInt = 1
     frame_rate: Positive | None = None
+    max_seconds: Positive | None = None
     num_clips: PositiveInt = 1
     num_crops: PositiveInt = 1
     resize_rule: ResizeRule = "short-side"
@@ -128,12 +144,27 @@ class Preprocessing:
                 f"sampling {self.sampling!r} takes one clip per video, not {self.num_clips}; "
                 f"several clips need one of: {', '.join(_MULTI_CLIP)}"
             )
-        strided = self.frame_stride != 1 or self.frame_rate is not None
-        if strided and self.sampling not in _STRIDED:
+        used = {
+            "frame_stride": (self.frame_stride != 1, _STRIDED),
+            "frame_rate": (self.frame_rate is not None, (*_STRIDED, *_TIMED)),
+            "max_seconds": (self.max_seconds is not None, _TIMED),
+        }
+        for name, (is_set, rules_with_it) in used.items():
+            if is_set and self.sampling not in rules_with_it:
+                raise ConfigError(
+                    f"sampling {self.sampling!r} has no {name}; leave it out or choose one of: "
+                    f"{', '.join(rules_with_it)}"
+                )
+        if self.sampling == "whole-second" and (self.frame_rate or 1) % 1:
             raise ConfigError(
-                f"sampling {self.sampling!r} spreads its frames over the whole video; "
-                f"frame_stride and frame_rate need one of: {', '.join(_STRIDED)}"
+                f"frame_rate is {self.frame_rate:g}; sampling 'whole-second' takes a whole number "
+                "of frames from each second"
             )
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether frames are taken by the clock, so that a short video has too few of them."""
+        return self.sampling in _TIMED
 
     @property
     def num_views(self) -> int:
@@ -145,10 +176,10 @@ class Preprocessing:
 
         Args:
             num_frames: frames in the video.
-            fps: its frame rate; needed when the protocol has a `frame_rate`.
+            fps: its frame rate; needed when the protocol has a `frame_rate` or goes by the clock.
 
         Returns:
-            Indices `(num_clips, num_frames)`.
+            Indices `(num_clips, num_frames)`; by the clock `(1, n)`, 1 <= n <= `num_frames`.
         """
         clip_length = self.num_frames
         match self.sampling:
@@ -179,6 +210,22 @@ class Preprocessing:
                 indices = rules.linspace_indices(num_frames, clip_length=clip_length)
             case "demo":
                 indices = rules.demo_indices(num_frames, clip_length=clip_length)
+            case "per-second":
+                indices = rules.per_second_indices(
+                    num_frames,
+                    fps=self._known(fps),
+                    max_frames=clip_length,
+                    rate=self.frame_rate or 1.0,
+                    end=self.max_seconds,
+                )
+            case "whole-second":
+                indices = rules.whole_second_indices(
+                    num_frames,
+                    fps=self._known(fps),
+                    max_frames=clip_length,
+                    rate=int(self.frame_rate or 1),
+                    end=None if self.max_seconds is None else math.ceil(self.max_seconds),
+                )
         return indices[None]
 
     def load(self, video: FrameSource) -> Float[Tensor, "v c t h w"]:
@@ -231,10 +278,21 @@ class Preprocessing:
         *,
         out: Tensor | None = None,
     ) -> Float[Tensor, "*batch 3 t h w"]:
-        """Turn RGB frames, or a batch of clips, into normalised clips in the model's order."""
+        """Turn RGB frames, or a batch of clips, into normalised clips in the model's order.
+
+        By the clock, fewer than `num_frames` frames are followed by zeros.
+        """
         if self.channel_order == "bgr":
             frames = reverse_channels(frames)
-        return normalize(frames, self.mean, self.std, out=out)
+        *batch, found, height, width, _ = frames.shape
+        if not self.is_timed or found >= self.num_frames:
+            return normalize(frames, self.mean, self.std, out=out)
+        if out is None:
+            shape = (*batch, 3, self.num_frames, height, width)
+            out = torch.empty(shape, dtype=torch.float32, device=frames.device)
+        out[..., found:, :, :] = 0
+        normalize(frames, self.mean, self.std, out=out[..., :found, :, :])
+        return out
 
     def describe(self) -> str:
         """Return the protocol in one line, to be printed beside every number."""
@@ -244,6 +302,9 @@ class Preprocessing:
         if self.sampling in _STRIDED:
             sampled += f" stride {self.frame_stride}"
             sampled += f" at {self.frame_rate:g} fps" if self.frame_rate else ""
+        if self.is_timed:
+            sampled += f" at {self.frame_rate or 1:g} fps, zeros behind the end"
+            sampled += f", up to {self.max_seconds:g} s" if self.max_seconds else ""
         filtering = "antialiased" if self.antialias else "no antialias"
         return " · ".join(
             (
@@ -271,12 +332,15 @@ class Preprocessing:
     def _stride(self, fps: float | None) -> int:
         if self.frame_rate is None:
             return self.frame_stride
+        return max(round(self.frame_stride * self._known(fps) / self.frame_rate), 1)
+
+    def _known(self, fps: float | None) -> float:
         if fps is None:
             raise ConfigError(
-                f"the protocol counts its stride at {self.frame_rate:g} fps: "
-                "pass the frame rate of the video"
+                f"the protocol counts in seconds ({self.sampling} at {self.frame_rate or 1:g} "
+                "fps): pass the frame rate of the video"
             )
-        return max(round(self.frame_stride * fps / self.frame_rate), 1)
+        return fps
 
     def _resized(self, frames: UInt8[Tensor, "t h w 3"]) -> Tensor:
         rounded = self.resize_dtype == "uint8"
@@ -308,6 +372,14 @@ class Preprocessing:
         )
 
 
+def frame_mask(clips: Float[Tensor, "*batch c t h w"]) -> Bool[Tensor, "*batch t"]:
+    """Tell which frames of normalised clips are of the video, and no padding behind its end.
+
+    Padding is exactly zero; no frame of a video is, where `255 * mean` is no whole number.
+    """
+    return (clips != 0).flatten(-2).any(dim=-1).any(dim=-2)
+
+
 def _numbers(values: Sequence[float]) -> str:
     return "/".join(f"{value:g}" for value in values)
 
@@ -332,6 +404,15 @@ _UNIFORMERV2 = Preprocessing(
     crop_rounding="ceil",
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
+)
+# Frames and pixels of the retrieval benchmarks; no augmentation in training.
+_RETRIEVAL = Preprocessing(
+    num_frames=12,
+    sampling="per-second",
+    interpolation="bicubic",
+    antialias=True,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
 )
 # The same frames, prepared as in the tests of VideoMAE.
 _UMT = dataclasses.replace(_KINETICS, num_frames=8, sampling="uniform", frame_stride=1, num_clips=4)
@@ -359,6 +440,8 @@ PRESETS: dict[str, Preprocessing] = {
         mean=CLIP_MEAN,
         std=CLIP_STD,
     ),
+    "retrieval": _RETRIEVAL,
+    "retrieval-whole-second": dataclasses.replace(_RETRIEVAL, sampling="whole-second"),
     "offline-objects": Preprocessing(
         num_frames=8,
         num_crops=3,  # the whole picture, of which a classifier of images has to find the parts

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -32,15 +33,30 @@ class TrainingInput:
     def prepare(
         self, frames: UInt8[Tensor, "t h w c"], rng: np.random.Generator
     ) -> dict[str, Tensor]:
-        """Return the frames at the input size, "video", and what `finish` must know of them."""
+        """Return the frames at the input size, "video", and what `finish` must know of them.
+
+        Where the protocol takes frames by the clock, clips too short for it are filled up, and
+        "frame_mask" (t,) tells which frames are of the video.
+        """
         if self.augmentation is None:
-            return {"video": self.preprocessing.resize(frames)}
-        drawn = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
-        tensors = self.augmentation.draw_tensors(drawn)
-        return {"video": self.augmentation.cut(frames, drawn), **tensors}
+            prepared = {"video": self.preprocessing.resize(frames)}
+        else:
+            drawn = self.augmentation.draw(frames.shape[1], frames.shape[2], rng=rng)
+            prepared = {"video": self.augmentation.cut(frames, drawn)}
+            prepared |= self.augmentation.draw_tensors(drawn)
+        if self.preprocessing.is_timed:
+            video, length = prepared["video"], self.preprocessing.num_frames
+            padding = video.new_zeros(length - len(video), *video.shape[1:])
+            prepared["video"] = torch.cat([video, padding])
+            prepared["frame_mask"] = torch.arange(length) < len(video)
+        return prepared
 
     def finish(self, batch: dict[str, Tensor]) -> Float[Tensor, "b c t s s"]:
-        """Return the normalised clips of a batch of what `prepare` gave."""
+        """Return the normalised clips of a batch of what `prepare` gave; padding is zero."""
         if self.augmentation is None:
-            return self.preprocessing.normalize(batch["video"])
-        return self.augmentation.finish(batch["video"], batch)
+            clips = self.preprocessing.normalize(batch["video"])
+        else:
+            clips = self.augmentation.finish(batch["video"], batch)
+        if "frame_mask" in batch:
+            clips.masked_fill_(~batch["frame_mask"][:, None, :, None, None], 0)
+        return clips

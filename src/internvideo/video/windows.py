@@ -101,6 +101,8 @@ def window_protocol(protocol: Preprocessing) -> Preprocessing:
 
 def _covered(protocol: Preprocessing, fps: float) -> int:
     """Return how many frames of the video a clip of the protocol covers."""
+    if protocol.is_timed:
+        return max(round(protocol.num_frames / (protocol.frame_rate or 1) * fps), 1)
     if protocol.sampling not in ("dense", "center"):
         return max(round(_DEFAULT_SECONDS * fps), 1)
     stride = float(protocol.frame_stride)

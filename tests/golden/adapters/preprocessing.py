@@ -10,7 +10,7 @@ from torch import Tensor
 
 from golden.case import Case
 from internvideo.video import augment, sampling, transforms
-from internvideo.video.preprocessing import PRESETS, Preprocessing
+from internvideo.video.preprocessing import PRESETS, Preprocessing, frame_mask
 from internvideo.video.transforms import CLIP_MEAN, CLIP_STD, CropBox
 
 
@@ -361,6 +361,18 @@ def retrieval_frame_sampling(case: Case) -> None:
             indices = sampling.whole_second_indices(row["num_frames"], keep=keep, **arguments)
         assert indices.tolist() == row["positions"], row
         assert len(indices) == sum(row["mask"]), row
+        if not row["start"] and row.get("slice_framepos", 2) == 2:  # what a protocol can say
+            protocol = Preprocessing(
+                num_frames=row["max_frames"],
+                sampling="per-second" if row["fn"] == "decord" else "whole-second",
+                frame_rate=float(row["feature_framerate"]),
+                max_seconds=None if row["end"] is None else float(row["end"]),
+                resize_size=8,
+                crop_size=8,
+            )
+            assert protocol.sample(row["num_frames"], row["fps"])[0].tolist() == row["positions"]
+            clip = protocol.transform(torch.zeros(len(indices), 8, 8, 3, dtype=torch.uint8))
+            assert frame_mask(clip).tolist() == [bool(seen) for seen in row["mask"]], row
 
 
 ADAPTERS = {
