@@ -12,6 +12,7 @@ from internvideo.tasks import (
     masked,
     multiple_choice,
     recognition,
+    retrieval,
     unmasked_teacher,
     zero_shot,
 )
@@ -28,6 +29,7 @@ TASKS: tuple[Task, ...] = (
     recognition.TASK,
     zero_shot.TASK,
     multiple_choice.TASK,
+    retrieval.TASK,
     captioning.TASK,
 )
 
