@@ -13,6 +13,7 @@ from internvideo.tasks import (
     multiple_choice,
     recognition,
     retrieval,
+    temporal_localization,
     unmasked_teacher,
     zero_shot,
 )
@@ -31,6 +32,7 @@ TASKS: tuple[Task, ...] = (
     multiple_choice.TASK,
     retrieval.TASK,
     captioning.TASK,
+    temporal_localization.TASK,
 )
 
 
