@@ -35,13 +35,15 @@ class Segment:
         start: its start in seconds.
         end: its end in seconds; None is the end of the video.
         label: class number, or None.
-        captions: sentences about it.
+        captions: sentences about it, or one that asks for it.
+        id: its name at its source, where answers are handed in under it.
     """
 
     start: float
     end: float | None = None
     label: int | None = None
     captions: tuple[str, ...] = ()
+    id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +100,8 @@ class VideoAnnotation:
     Attributes:
         path: video file, image, folder of frames, or address; below the root of the collection.
         id: its name at its source, such as an id of YouTube.
+        parent: the id of a longer video that it was cut from.
+        offset: where it begins there, in seconds.
         split: the part of the collection that it is in, where one file has several.
         duration: length in seconds.
         fps: frames per second.
@@ -116,6 +120,8 @@ class VideoAnnotation:
 
     path: str
     id: str = ""
+    parent: str = ""
+    offset: float = 0.0
     split: str = ""
     duration: float | None = None
     fps: float | None = None

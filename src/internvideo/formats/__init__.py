@@ -136,6 +136,12 @@ FORMATS: tuple[Format, ...] = (
         ),
     ),
     Format(
+        name="ego4d-nlq",
+        description="Ego4D Natural Language Queries: sentences that ask for a part of a clip",
+        annotates=("segments", "captions"),
+        options=("split",),
+    ),
+    Format(
         name="hacs",
         description="HACS Clips: a csv of parts of longer videos",
         annotates=("segments",),
