@@ -125,19 +125,24 @@ def _queries(clip: Mapping[str, Any], where: str) -> tuple[list[Segment], list[s
     found: list[Segment] = []
     unusable: list[str] = []
     for annotation in clip.get("annotations") or ():
-        uid = annotation.get("annotation_uid")
+        uid = str(annotation.get("annotation_uid"))
         for number, query in enumerate(annotation.get("language_queries") or ()):
-            place = f"{where}, query {uid}/{number}"
-            words = str(query.get("query") or "").strip()
-            start, end = (_seconds(query, f"clip_{side}_sec", place) for side in ("start", "end"))
-            if not words.strip("? "):
-                unusable.append(f"{place} has no words")
-            elif (start is None) != (end is None) or (end is not None and end < (start or 0.0)):
-                unusable.append(f"{place} is from {start} to {end} s; it ends before it begins")
-            else:
-                name = query_id(str(uid), number)
-                found.append(Segment(start=start or 0.0, end=end, captions=(words,), id=name))
+            try:
+                found.append(_query(query, query_id(uid, number), where))
+            except DataError as error:
+                unusable.append(str(error))
     return found, unusable
+
+
+def _query(query: Mapping[str, Any], name: str, where: str) -> Segment:
+    place = f"{where}, query {name}"
+    words = str(query.get("query") or "").strip()
+    if not words.strip("? "):
+        raise DataError(f"{place} has no words")
+    start, end = (_seconds(query, f"clip_{side}_sec", place) for side in ("start", "end"))
+    if (start is None) != (end is None) or (end is not None and end < (start or 0.0)):
+        raise DataError(f"{place} is from {start} to {end} s; it ends before it begins")
+    return Segment(start=start or 0.0, end=end, captions=(words,), id=name)
 
 
 def _seconds(values: Mapping[str, Any], key: str, where: str) -> float | None:

@@ -9,6 +9,7 @@ from internvideo.errors import UnknownNameError, did_you_mean
 from internvideo.tasks import (
     captioning,
     contrastive,
+    language_queries,
     masked,
     multiple_choice,
     recognition,
@@ -33,6 +34,7 @@ TASKS: tuple[Task, ...] = (
     retrieval.TASK,
     captioning.TASK,
     temporal_localization.TASK,
+    language_queries.TASK,
 )
 
 
