@@ -25,6 +25,7 @@ __all__ = [
     "fit_clip_text_positions",
     "inflate_patch_kernel",
     "merge_weights",
+    "names_as_in_clip",
     "resize_spatial_positions",
     "resize_temporal_positions",
     "resize_text_positions",
@@ -232,3 +233,22 @@ def wise_ft_names(names: Iterable[str]) -> frozenset[str]:
     made so; pinned by golden `retrieval-vqa-param-groups`.
     """
     return frozenset(name for name in names if _WISE_FT.fullmatch(name))
+
+
+_NAMED_AS_IN_CLIP = re.compile(
+    r"(visual|text_encoder)\.transformer\.resblocks\..*"
+    r"|visual\.(class_embedding|conv1\.weight|positional_embedding|ln_pre\..*)"
+    r"|text_encoder\.(positional_embedding|text_projection|token_embedding\..*|ln_final\..*)"
+    r"|logit_scale"
+)
+
+
+def names_as_in_clip(names: Iterable[str]) -> frozenset[str]:
+    """Return which tensors of an `InternVideoMM` are averaged with CLIP for retrieval.
+
+    COMPAT: the reference averages what has one name in both files. So all blocks of both towers and
+    the scale are averaged, and the projection of the video tower with its norm, which CLIP calls
+    otherwise, is not. The published zero-shot retrieval, and the start of the fine-tuning on LSMDC,
+    are made so; pinned by golden `retrieval-vqa-param-groups`.
+    """
+    return frozenset(name for name in names if _NAMED_AS_IN_CLIP.fullmatch(name))

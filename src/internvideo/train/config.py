@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from internvideo.config import Fraction, NonNegative, Positive, StrictModel
 
@@ -30,19 +30,40 @@ class OptimConfig(StrictModel):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="learning rate of a block over that of the block after it"
     )
+    lr_scales: dict[str, Positive] = Field(
+        default_factory=dict,
+        description="beginning of a parameter's name in the model → its lr over `lr`; the first "
+        "that fits counts",
+    )
+    decayed: Literal["matrices", "all-but-biases"] = Field(
+        default="matrices",
+        description="what weight decay shrinks; as in BertAdam's recipes, norms and tables too",
+    )
+    bias_correction: bool = Field(
+        default=True, description="of Adam's averages; without it AdamW is BertAdam"
+    )
     clip_grad_norm: Positive | None = None
+    clip_each_grad_norm: Positive | None = Field(
+        default=None, description="after `clip_grad_norm`, also clip every tensor by itself"
+    )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="also keep a moving average of the weights; it is evaluated"
     )
+
+    @model_validator(mode="after")
+    def _clipped_in_order(self) -> OptimConfig:
+        if self.clip_each_grad_norm is not None and self.clip_grad_norm is None:
+            raise ValueError("clip_each_grad_norm comes after clip_grad_norm; give that too")
+        return self
 
 
 class ScheduleConfig(StrictModel):
     """How long, and how the learning rate moves: linear warm-up, then a cosine or a line."""
 
-    rule: Literal["viclip", "linear", "videomae", "uniformerv2"] = Field(
+    rule: Literal["viclip", "linear", "videomae", "uniformerv2", "bert-adam"] = Field(
         default="viclip",
-        description="see `train.schedules`: warmup_cosine, warmup_linear, cosine_value or "
-        "epoch_cosine",
+        description="see `train.schedules`: warmup_cosine, warmup_linear, cosine_value, "
+        "epoch_cosine or jumping_cosine",
     )
     epochs: PositiveInt | Positive = Field(
         default=1, description="passes over the data; 0.5 takes a random half of it"

@@ -146,6 +146,7 @@ def train(
                 run.optimizer,
                 [batch.tensors for batch in batches],
                 max_norm=plan.optim.clip_grad_norm,
+                max_norm_each=plan.optim.clip_each_grad_norm,
             )
             state.average.update_()
             meter.add(report)

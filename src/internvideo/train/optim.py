@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ UNDECAYED_NAMES = frozenset(
         "temp",
     }
 )
+_LATE = 2.0**24  # the last step that a float32 counts; it stays there
 # What a video transformer does before its first block: layer 0 of layer decay.
 EMBEDDING_NAMES = frozenset(
     {
@@ -53,6 +54,8 @@ def parameter_groups(
     layers: Mapping[str, int] | None = None,
     layer_decay: float | None = None,
     undecayed: Collection[str] = UNDECAYED_NAMES,
+    decayed: Literal["matrices", "all-but-biases"] = "matrices",
+    lr_scales: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Sort trainable parameters into groups that share weight decay and learning rate.
 
@@ -66,6 +69,9 @@ def parameter_groups(
         layers: layer of every parameter, from `layer_numbers`; needed for layer decay.
         layer_decay: learning rate of a layer over that of the next; None: one for all.
         undecayed: how the names of tables that do not decay end ("temp", "embedding.weight").
+        decayed: "all-but-biases" decays norms, tables and scales as well.
+        lr_scales: beginning of a name in the model → learning rate over that of the others; the
+            first that fits counts.
 
     Returns:
         Groups for a `torch.optim.Optimizer`, those that decay first, with the keys `lr_scale` and
@@ -77,10 +83,16 @@ def parameter_groups(
     for name, parameter in named_parameters.items():
         if not parameter.requires_grad:
             continue
-        decays = parameter.ndim != 1 and not f".{name}".endswith(endings)
-        scale = 1.0
+        if decayed == "all-but-biases":
+            # COMPAT: the fine-tuning for retrieval means to spare "LayerNorm.*", a name that no
+            # tensor has; pinned by golden `retrieval-vqa-param-groups`.
+            decays = "bias" not in name
+        else:
+            decays = parameter.ndim != 1 and not f".{name}".endswith(endings)
+        inside = name.removeprefix("model.")
+        scale = next((s for start, s in (lr_scales or {}).items() if inside.startswith(start)), 1.0)
         if layers is not None and layer_decay is not None:
-            scale = layer_decay ** (last - layers[name])
+            scale *= layer_decay ** (last - layers[name])
         group = groups.setdefault(
             (scale, decays),
             {
@@ -149,16 +161,46 @@ def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch
     """Return AdamW over the groups of `parameter_groups`, with peak learning rate `lr`.
 
     Raises:
-        ConfigError: layer decay for a model without one stack of blocks.
+        ConfigError: layer decay for a model without one stack of blocks, or `lr_scales` for
+            parameters that there are not.
     """
+    named = dict(task.named_parameters())
+    inside = [name.removeprefix("model.") for name in named]
+    for start in config.lr_scales:
+        if not any(name.startswith(start) for name in inside):
+            parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in inside))
+            raise ConfigError(
+                f"optim.lr_scales: no parameter's name begins with {start!r}; the model has {parts}"
+            )
     groups = parameter_groups(
-        dict(task.named_parameters()),
+        named,
         weight_decay=config.weight_decay,
         layers=layer_numbers(task) if config.layer_decay is not None else None,
         layer_decay=config.layer_decay,
         undecayed=getattr(getattr(task, "model", task), "undecayed_names", UNDECAYED_NAMES),
+        decayed=config.decayed,
+        lr_scales=config.lr_scales,
     )
-    return torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)
+    if not config.bias_correction:
+        _leave_uncorrected(optimizer)
+    return optimizer
+
+
+def _leave_uncorrected(optimizer: torch.optim.AdamW) -> None:
+    """Make AdamW the BertAdam of the published recipes, whose averages are not corrected.
+
+    The correction of Adam divides by `1 - beta ** step`, which is 1 for a step so late.
+
+    Source: fixture `retrieval-bertadam`.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(_LATE),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
 
 
 class WeightAverage:

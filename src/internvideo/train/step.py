@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -40,6 +40,7 @@ def optimizer_step(
     batches: Sequence[dict[str, Tensor]],
     *,
     max_norm: float | None = None,
+    max_norm_each: float | None = None,
 ) -> StepReport:
     """Update the weights once from one or several micro-batches.
 
@@ -52,6 +53,7 @@ def optimizer_step(
         optimizer: what `fabric.setup_optimizers` returned, its numbers set for this step.
         batches: the micro-batches.
         max_norm: clip the averaged gradient to this norm.
+        max_norm_each: after that, clip the gradient of every tensor to this norm.
     """
     count = len(batches)
     sums: dict[str, Tensor] = {}
@@ -65,6 +67,9 @@ def optimizer_step(
         for name, value in losses.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
     grad_norm = _clip(fabric, objective, optimizer, max_norm)
+    if max_norm_each is not None:
+        for parameter in objective.parameters():
+            clip_grad_norm_(parameter, max_norm_each)
     optimizer.step()
     optimizer.zero_grad()
     return StepReport({name: total / count for name, total in sums.items()}, each, grad_norm)

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from internvideo.errors import CheckpointError
+from internvideo.errors import CheckpointError, ConfigError
 from internvideo.models.bert import text_state_from_bert
 from internvideo.models.clip_init import (
     fit_clip_text_positions,
     inflate_patch_kernel,
     merge_weights,
+    names_as_in_clip,
     resize_spatial_positions,
     resize_temporal_positions,
     resize_text_positions,
@@ -50,6 +51,7 @@ from internvideo.zoo.transfer import (
 )
 
 __all__ = [
+    "AverageRule",
     "TwoTowers",
     "average_with_start",
     "load_clip_teacher",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 TwoTowers: TypeAlias = ViCLIP | InternVideoMM
+AverageRule: TypeAlias = Literal["zero-shot", "retrieval"]
 
 _TIME = "vision_encoder.temporal_positional_embedding"
 _TEXT_POSITIONS = "text_encoder.positional_embedding"
@@ -115,26 +118,39 @@ def load_towers(model: TwoTowers, source: str | Path) -> Transferred:
 
 
 @torch.no_grad()
-def average_with_start(model: TwoTowers, start: str | Path, *, weight: float = 0.5) -> None:
+def average_with_start(
+    model: TwoTowers,
+    start: str | Path,
+    *,
+    weight: float = 0.5,
+    rule: AverageRule = "zero-shot",
+) -> None:
     """Average trained weights with those of the image CLIP they started from, in place (WiSE-FT).
 
     All published zero-shot numbers of ViCLIP and InternVideo-MM are of such averages, with weight
-    0.5. ViCLIP averages every tensor but its positions in time, its temperature too (with its start
-    value). InternVideo-MM averages what CLIP has, of both towers the first twelve blocks, and not
-    its scale; so of L/14 the video blocks 12 to 23 stay as trained.
+    0.5 where nothing else is said. ViCLIP averages every tensor but its positions in time, its
+    temperature too (with its start value). What InternVideo-MM averages depends on the benchmark.
 
     Args:
         model: the trained model.
         start: the image CLIP, as for `load_model`.
         weight: share of the trained weights, 0 to 1.
+        rule: of InternVideo-MM. "zero-shot" (classification, multiple choice, question answering):
+            what CLIP has, of both towers the first twelve blocks, and not its scale, so that of
+            L/14 the video blocks 12 to 23 stay as trained. "retrieval" ("mergeclip"): all blocks
+            and the scale, but not the projection of the video tower.
 
     Raises:
         CheckpointError: `start` does not fit the model.
+        ConfigError: the rule "retrieval" for a ViCLIP.
     """
     base = type(model)(model.config)  # type: ignore[arg-type]
     keep = {_TIME, *load_towers(base, start).fresh} - {"temp"}
     if isinstance(model, InternVideoMM):
-        keep |= model.state_dict().keys() - wise_ft_names(model.state_dict())
+        averaged = wise_ft_names if rule == "zero-shot" else names_as_in_clip
+        keep |= model.state_dict().keys() - averaged(model.state_dict())
+    elif rule == "retrieval":
+        raise ConfigError("only an InternVideo-MM is averaged otherwise for retrieval; leave it out")
     model.load_state_dict(
         merge_weights(model.state_dict(), base.state_dict(), weight=weight, keep=keep)
     )
