@@ -12,6 +12,8 @@ from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
     [
         (OptimConfig, {"lr": float("inf")}),
         (OptimConfig, {"betas": [1.5, 0.9]}),
+        (OptimConfig, {"lr_scales": {"head": 0}}),
+        (OptimConfig, {"clip_each_grad_norm": 1.0}),
         (ScheduleConfig, {"epochs": float("inf")}),
         (ScheduleConfig, {"warmup_epochs": float("inf")}),
         (RuntimeConfig, {"seed": -1}),

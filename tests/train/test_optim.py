@@ -107,3 +107,49 @@ def test_optimizer_takes_the_numbers_of_the_config():
     assert optimizer.defaults["lr"] == 0.01
     assert optimizer.defaults["betas"] == (0.8, 0.9)
     assert optimizer.defaults["eps"] == 1e-6
+
+
+def test_all_but_biases_decay_where_asked():
+    model = Model()
+    optimizer = build_optimizer(
+        model, OptimConfig(weight_decay=0.3, decayed="all-but-biases"), lr=1.0
+    )
+    decays = {
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
+    assert decays.pop(id(model.linear.bias)) == 0
+    assert decays == {
+        id(p): 0.3
+        for p in (model.linear.weight, model.mask_token, model.positional_embedding, model.temp)
+    }
+
+
+def test_parts_of_a_model_have_rates_of_their_own():
+    task = classifier_task()
+    config = OptimConfig(lr_scales={"head.": 10, "blocks.1": 0.5}, layer_decay=0.5)
+    optimizer = build_optimizer(task, config, lr=1.0)
+    scales = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert scales[id(task.model.head.weight)] == 10
+    assert scales[id(task.model.blocks[1].mlp.fc1.weight)] == 0.25
+    assert scales[id(task.model.blocks[0].mlp.fc1.weight)] == 0.25
+    assert scales[id(task.model.fc_norm.weight)] == 1
+    with pytest.raises(ConfigError, match=r"optim.lr_scales.*'haed'.*blocks"):
+        build_optimizer(task, OptimConfig(lr_scales={"haed": 10}), lr=1.0)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_without_bias_correction_the_first_step_is_that_of_the_averages(fused):
+    model = nn.Linear(3, 2)
+    config = OptimConfig(betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, bias_correction=False)
+    optimizer = build_optimizer(model, config, lr=0.1)
+    for group in optimizer.param_groups:
+        group["fused"], group["foreach"] = fused, False
+    state, before = optimizer.state_dict(), model.weight.detach().clone()
+    for step in range(2):
+        model.weight.grad = torch.full_like(model.weight, 2.0)
+        optimizer.step()
+        m, v = (0.2, 0.08) if step == 0 else (0.38, 0.1584)
+        before = before - 0.1 * (m / (v**0.5 + 1e-6) + 0.2 * before)
+        torch.testing.assert_close(model.weight.detach(), before)
+    again = build_optimizer(model, config, lr=0.1)
+    again.load_state_dict(state)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from internvideo.train.config import OptimConfig, ScheduleConfig
-from internvideo.train.schedules import Schedule, cosine_value, warmup_cosine
+from internvideo.train.schedules import Schedule, cosine_value, jumping_cosine, warmup_cosine
 
 
 def test_warmup_cosine_values():
@@ -55,6 +55,15 @@ def test_a_schedule_follows_its_rule():
         assert viclip.lr(step) == 2e-3 * warmup_cosine(step, 16, 4, floor=0.1)
         expected = cosine_value(step, 16, 4, peak=2e-3, final=2e-5)
         assert videomae.lr(step) == expected, "min_lr is scaled as lr was"
+
+
+def test_the_jumping_cosine_does_not_restart_after_its_warmup():
+    assert [jumping_cosine(p, 0.1) for p in (0, 0.05)] == [0, 0.5]
+    assert jumping_cosine(0.1, 0.1) == pytest.approx(0.9755, abs=1e-4)
+    assert jumping_cosine(0.5, 0.1) == pytest.approx(0.5)
+    rates = [schedule("bert-adam").lr(step) for step in range(16)]
+    assert rates[:4] == [0, 5e-4, 1e-3, 1.5e-3]
+    assert rates[4:] == [2e-3 * jumping_cosine(step / 16, 0.25) for step in range(4, 16)]
 
 
 def test_weight_decay_is_constant_unless_it_has_an_end():

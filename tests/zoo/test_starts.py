@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from internvideo.errors import CheckpointError, UnknownNameError
+from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
 from internvideo.models.clip_teacher import CLIPTeacher, last_layers
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
@@ -144,11 +144,14 @@ def test_the_average_with_the_start_of_a_viclip(clip):
     torch.testing.assert_close(after[name], expected)
 
 
-def test_the_average_of_an_internvideo_mm_touches_twelve_blocks(tmp_path):
-    deep = replace(CONFIG, vision=replace(VISION, depth=13))
-    start = tiny.randomised(ViCLIP(deep))
+def deep_image_clip(folder):
+    start = tiny.randomised(ViCLIP(replace(CONFIG, vision=replace(VISION, depth=13))))
     torch.nn.init.zeros_(start.vision_encoder.temporal_positional_embedding)
-    folder = save_pretrained(start, tmp_path / "clip")
+    return start, save_pretrained(start, folder)
+
+
+def test_the_average_of_an_internvideo_mm_touches_twelve_blocks(tmp_path):
+    start, folder = deep_image_clip(tmp_path / "clip")
     model = tiny.randomised(multimodal(13), seed=3)
     before = {name: t.clone() for name, t in model.state_dict().items()}
     average_with_start(model, folder)
@@ -161,6 +164,20 @@ def test_the_average_of_an_internvideo_mm_touches_twelve_blocks(tmp_path):
     name = "visual_proj"
     half = (before[name] + start.state_dict()["vision_encoder.proj"]) / 2
     torch.testing.assert_close(model.state_dict()[name], half)
+
+
+def test_the_average_for_retrieval_is_of_all_that_is_named_as_in_clip(tmp_path):
+    start, folder = deep_image_clip(tmp_path / "clip")
+    model = tiny.randomised(multimodal(13), seed=3)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    average_with_start(model, folder, weight=0.75, rule="retrieval")
+    kept = {name for name, t in model.state_dict().items() if torch.equal(t, before[name])}
+    assert {"visual_proj", "visual_ln_post.weight", "visual.transformer.balance"} <= kept
+    assert not any(".resblocks." in name for name in kept)
+    scale = 0.75 * before["logit_scale"] - 0.25 * start.temp.detach().log()
+    torch.testing.assert_close(model.state_dict()["logit_scale"], scale)
+    with pytest.raises(ConfigError, match="InternVideo-MM"):
+        average_with_start(tiny.randomised(ViCLIP(CONFIG)), folder, rule="retrieval")
 
 
 # --- the teacher of a student

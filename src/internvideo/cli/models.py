@@ -280,7 +280,7 @@ def average(
 
     Examples:
       internvideo models average runs/mine/model --start openai-clip-vit-b-16 --out averaged
-      internvideo models average internvideo-mm-l14 -s openai-clip-vit-l-14 --for retrieval -o merged
+      internvideo models average internvideo-mm-l14 -s openai-clip-vit-l-14 --for retrieval -o m
     """
     from internvideo.zoo import average_with_start, load_model
     from internvideo.zoo.starts import TwoTowers

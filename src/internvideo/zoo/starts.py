@@ -150,7 +150,9 @@ def average_with_start(
         averaged = wise_ft_names if rule == "zero-shot" else names_as_in_clip
         keep |= model.state_dict().keys() - averaged(model.state_dict())
     elif rule == "retrieval":
-        raise ConfigError("only an InternVideo-MM is averaged otherwise for retrieval; leave it out")
+        raise ConfigError(
+            "only an InternVideo-MM is averaged otherwise for retrieval; leave it out"
+        )
     model.load_state_dict(
         merge_weights(model.state_dict(), base.state_dict(), weight=weight, keep=keep)
     )
