@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from internvideo.annotations import Choice, VideoAnnotation
+from internvideo.annotations import Annotations, Choice, VideoAnnotation
 from internvideo.data.clip_list import ClipList
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
@@ -22,6 +22,7 @@ __all__ = [
     "MultipleChoice",
     "detect_kind",
     "open_list",
+    "read_annotations",
     "read_list",
     "read_multiple_choice",
     "warn_of_bad_lines",
@@ -62,19 +63,39 @@ def read_list(
         ConfigError: an unknown format, or an option that it does not have.
         DataError: the file cannot be used; the line is named.
     """
-    form, path = find_format(kind), Path(annotations)
-    options: dict[str, Any] = {"labels": labels, "split": split, "columns": columns}
-    for name, value in options.items():
-        if value is not None and name not in (form.options or ()):
-            raise ConfigError(f"{path}: the format {kind} takes no {name}; leave out {value}")
-    taken = {name: options[name] for name in form.options or ()}
-    found = form.load().read(path, root or _folder(path), **taken)
+    found = read_annotations(
+        kind, annotations, root=root, labels=labels, split=split, columns=columns
+    )
     clips = ClipList.read(found, first_label=first_label)
     if strict and clips.bad_lines:
         others = len(clips.bad_lines) - 1
         more = f" ({others} more lines cannot be used)" if others else ""
         raise DataError(f"{clips.bad_lines[0].message}{more}")
     return clips
+
+
+def read_annotations(
+    kind: ListKind,
+    annotations: Path | str,
+    *,
+    root: Path | str | None = None,
+    labels: Path | None = None,
+    split: str | None = None,
+    columns: CaptionColumns | None = None,
+) -> Annotations:
+    """Return the records of an annotation file, a video each; arguments are those of `read_list`.
+
+    Raises:
+        ConfigError: an unknown format, or an option that it does not have.
+        DataError: the file cannot be used at all.
+    """
+    form, path = find_format(kind), Path(annotations)
+    options: dict[str, Any] = {"labels": labels, "split": split, "columns": columns}
+    for name, value in options.items():
+        if value is not None and name not in (form.options or ()):
+            raise ConfigError(f"{path}: the format {kind} takes no {name}; leave out {value}")
+    taken = {name: options[name] for name in form.options or ()}
+    return form.load().read(path, root or _folder(path), **taken)
 
 
 def _folder(path: Path) -> Path:

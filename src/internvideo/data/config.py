@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from internvideo.config import Positive, config_class, config_from_dict
 from internvideo.data.clip_sampling import ClipSampling, SamplingConfig
+from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import EvaluationSource
 from internvideo.formats import READABLE
 from internvideo.formats.columns import CaptionColumns
@@ -21,6 +22,7 @@ __all__ = [
     "CaptionColumns",
     "CaptionData",
     "Data",
+    "FeatureData",
     "ListData",
     "MSRVTTData",
     "MixData",
@@ -130,6 +132,33 @@ class ShardData:
 
 
 @config_class
+class FeatureData:
+    """Annotated untrimmed videos, read as features that were extracted before; an item a video."""
+
+    kind: Literal["features"]
+    annotations: Path
+    features: FeatureFiles
+    format: str | None = Field(default=None, description="by default told by the content")
+    labels: Path | None = Field(
+        default=None, description="the class list, for formats that name classes in words"
+    )
+    split: str | None = Field(default=None, description="for files that hold several splits")
+    skip_bad: bool = _SKIP_BAD
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the annotations; features are read one video at a time."""
+        del protocol, sampling
+        from internvideo.data.feature_videos import FeatureVideoSource, read_videos
+
+        videos = read_videos(
+            self.annotations, kind=self.format, labels=self.labels, split=self.split
+        )
+        if not self.skip_bad:
+            videos.refuse_bad_lines()
+        return FeatureVideoSource(videos, self.features.open())
+
+
+@config_class
 class MSRVTTData:
     """An MSR-VTT json with its folder of videos; one caption is drawn per visit."""
 
@@ -187,7 +216,7 @@ class MixData:
 
 
 Data: TypeAlias = Annotated[
-    WorldData | ListData | CaptionData | ShardData | MSRVTTData | MixData,
+    WorldData | ListData | CaptionData | ShardData | MSRVTTData | FeatureData | MixData,
     Field(discriminator="kind"),
 ]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from internvideo.data.clip_list import ClipList
 from internvideo.data.clips import VideoListSource
+from internvideo.data.feature_videos import FeatureVideoSource
 from internvideo.data.mix import MixSource
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.shards import ShardSource
@@ -30,6 +31,8 @@ def clip_identity(source: EvaluationSource | None) -> dict[str, Any] | None:
     if isinstance(source, MixSource):
         parts = [clip_identity(each) for each in source.sources]
         return None if None in parts else {"parts": parts}
+    if isinstance(source, FeatureVideoSource):
+        return source.identity()
     if not isinstance(source, VideoListSource):
         return None
     clips, places = source.clips, np.linspace(0, len(source) - 1, _LOOKED_AT, dtype=int).tolist()

@@ -12,7 +12,7 @@ from internvideo.errors import ConfigError
 
 __all__ = ["RunSettings", "way_on"]
 
-_PLACES = frozenset({"annotations", "root", "labels", "videos", "shards", "cache"})
+_PLACES = frozenset({"annotations", "root", "labels", "videos", "shards", "cache", "folders"})
 _LENGTH = frozenset({"schedule.epochs", "schedule.steps"})
 _SECTIONS = ("evaluation.data", "data")
 
