@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,15 @@ class Segments:
     def none(cls) -> Segments:
         """Return no segments."""
         return cls(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Segments]) -> Segments:
+        """Return the segments of all parts, of which there is at least one, in their order."""
+        return cls(
+            np.concatenate([part.times for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
 
     def __getitem__(self, places: Any) -> Segments:
         """Return some of them: a slice, a mask or an array of places."""
