@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +65,8 @@ def build_app() -> typer.Typer:
     for task in TASKS:
         if task.evaluate is None:
             continue
-        verb = make_verb(_runner(task), task.evaluate, skip=("loop",))
+        hidden = () if task.score else ("predictions",)
+        verb = make_verb(_runner(task), task.evaluate, skip=("loop",), hidden=hidden)
         text = room_help(task.evaluate, task.evaluate_examples, command=f"evaluate {task.name}")
         app.command(task.name, help=text)(verb)
         for alias in task.aliases:
@@ -75,11 +77,11 @@ def build_app() -> typer.Typer:
 def _runner(task: Task) -> Any:
     def run(
         subject: Annotated[
-            str,
+            str | None,
             typer.Argument(
                 metavar="MODEL|RECIPE", help="Name, file, folder or hub id of a model; or a recipe."
             ),
-        ],
+        ] = None,
         overrides: Annotated[
             list[str] | None,
             typer.Argument(metavar="[KEY=VALUE]...", help="Values of the recipe to replace."),
@@ -119,6 +121,10 @@ def _runner(task: Task) -> Any:
             int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
         ] = None,
         seed: Annotated[int | None, typer.Option(min=0, help="For --data world.")] = None,
+        predictions: Annotated[
+            Path | None,
+            typer.Option(help="Score this file of the official challenge; takes no MODEL."),
+        ] = None,
         classes: Annotated[
             str | None,
             typer.Option(
@@ -156,11 +162,17 @@ def _runner(task: Task) -> Any:
             output_file(check_picture(plot))
         if out is not None:
             output_folder(out)
-        recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
         asked = {
             "format": kind, "root": root, "labels": labels, "split": split,
             "first_label": first_label or None, "num_clips": num_clips, "seed": seed,
         }  # fmt: skip
+        if predictions is not None:
+            report = _score(task, predictions, subject, data, asked, out=out)
+            code = _show(report, as_json=as_json, plot=plot, strict=strict, details=details)
+            raise typer.Exit(code)
+        if subject is None:
+            raise ConfigError("which model is to be measured? name one, or a recipe, as MODEL")
+        recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)
         with progress_bar("evaluating", unit="videos") as bar:
             running: dict[str, Any] = {
                 "batch_size": batch_size, "num_workers": workers, "directory": out, "progress": bar,
@@ -223,6 +235,30 @@ def _recipe(
     if data is None:
         raise ConfigError(f"on which videos is {subject} to be measured? give --data ANNOTATIONS")
     return None
+
+
+def _score(
+    task: Task,
+    predictions: Path,
+    subject: str | None,
+    data: str | None,
+    asked: Mapping[str, Any],
+    *,
+    out: Path | None,
+) -> Report:
+    """Score a file of answers; no model is asked."""
+    from internvideo.evaluation.data import AnnotatedData
+    from internvideo.evaluation.engine import EvalLoop
+
+    assert task.score is not None
+    if subject is not None:
+        raise ConfigError(f"--predictions are scored without a model; leave out {subject}")
+    if data is None:
+        raise ConfigError(f"what are the answers in {predictions} to? give --data ANNOTATIONS")
+    videos = AnnotatedData(path=data, **asked)
+    report = replace(task.score(videos, predictions), data=data, model=predictions.name)
+    EvalLoop(directory=out).write(report)
+    return report
 
 
 def _refuse(subject: str, given: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ def make_verb(
     *,
     skip: Sequence[str] = (),
     files: Sequence[AnswerFile] = (),
+    hidden: Sequence[str] = (),
 ) -> Callable[..., None]:
     """Return a function that typer makes a command of: shared options, then those of a room.
 
@@ -45,13 +46,14 @@ def make_verb(
             `Option`.
         skip: parameters that are not options.
         files: kinds of files that answers can be written to; each is an option.
+        hidden: shared options that this room does not have.
     """
     parameters = dict(inspect.signature(run).parameters)
     hints = typing.get_type_hints(run, include_extras=True)
     shared = [
         each.replace(annotation=hints[name])
         for name, each in parameters.items()
-        if name != "options"
+        if name != "options" and name not in hidden
     ]
     own = _options_of(room, skip)
     from_files = [name for name, (_, option) in own.items() if option.from_files]

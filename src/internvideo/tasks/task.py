@@ -151,6 +151,8 @@ class Task:
         open: from what a user names to the annotated videos that `evaluate` takes.
         evaluate: model, annotated videos, `loop` → Report; further keyword-only parameters are
             options of the command, described by `Option`.
+        score: annotated videos, a file of answers in the format of an official challenge → Report;
+            no model is asked.
         predict: model, videos → an answer each, in order, or the VideoError of one that cannot be
             read; an answer has `to_json`, and as a table `__rich__`. Further parameters as above.
         evaluate_examples: command lines.
@@ -165,6 +167,7 @@ class Task:
     architectures: tuple[Architecture, ...] = ()
     open: Callable[[AnnotatedData, Preprocessing], Any] = open_videos
     evaluate: Callable[..., Report] | None = None
+    score: Callable[[AnnotatedData, Path], Report] | None = None
     predict: Callable[..., Iterator[Any]] | None = None
     evaluate_examples: tuple[str, ...] = ()
     predict_examples: tuple[str, ...] = ()
