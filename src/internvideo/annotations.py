@@ -158,6 +158,8 @@ class Annotations:
         class_names: names of the labels in their order, where the format names them.
         copying: whether the file can be copied without some records: a record is a line, or a row
             of a csv (whose texts may have line ends), or "none" of both.
+        segments_only: clips are segments only: a video without any, such as one of a test split, is
+            none itself.
         corrected: asked after the last record: what to read instead, where only the whole file
             shows that some of the records were wrong.
     """
@@ -168,4 +170,5 @@ class Annotations:
     description: str | Callable[[], str]
     class_names: tuple[str, ...] | None = None
     copying: Literal["lines", "rows", "none"] = "lines"
+    segments_only: bool = False
     corrected: Callable[[], Annotations | None] | None = None

@@ -44,7 +44,8 @@ def test_annotations_belong_to_videos_and_clips_are_derived(tmp_path):
     }
     path = tmp_path / "x.json"
     path.write_text(json.dumps({"database": database}))
-    one, two = activitynet.read(path, tmp_path).records
+    one, two, none = activitynet.read(path, tmp_path).records
+    assert (none.id, none.segments) == ("none", ())
     assert (one.id, one.duration) == ("one", 20)
     assert one.segments == (
         Segment(start=1, end=2.5, label=0),

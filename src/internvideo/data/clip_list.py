@@ -188,8 +188,11 @@ class ClipList(Sequence[ClipEntry]):
         Raises:
             DataError: none of them can be used.
         """
+        records = found.records
+        if found.segments_only:
+            records = (each for each in records if isinstance(each, BadLine) or each.segments)
         clips = cls(
-            found.records,
+            records,
             file=found.file,
             root=found.root,
             class_names=found.class_names,

@@ -1,9 +1,14 @@
-"""ActivityNet and HACS Segments: parts of longer videos, in seconds.
+"""ActivityNet, HACS Segments and FineAction: parts of longer videos, in seconds.
 
-| file                                                     |                                     |
-|----------------------------------------------------------|-------------------------------------|
-| list `path total_seconds start end label`                | VideoMAE, UniFormerV2               |
-| json {database: {id: {subset, duration, annotations}}}   | ActivityNet 1.3, HACS Segments      |
+| file                                                     |                                       |
+|----------------------------------------------------------|---------------------------------------|
+| list `path total_seconds start end label`                | VideoMAE, UniFormerV2                 |
+| json {database: {id: {subset, duration, annotations}}}   | ActivityNet 1.3, HACS Segments,       |
+|                                                          | FineAction, and whatever is like them |
+
+Segments are kept as they are, also those without length and those that end after the video: the
+official evaluation counts them, and `internvideo data check` lists them. One that ends before it
+begins is a line that cannot be used.
 """
 
 from __future__ import annotations
@@ -52,9 +57,11 @@ def read(
 ) -> Annotations:
     """Read a json, one record a video, or a list of parts, one record a part.
 
-    Videos are `v_{id}.mp4` or `{id}.mp4` or another ending, or in folders below `root`. The classes
-    are by default those of the json in alphabetical order; the splits of a json are "training",
-    "validation" and "testing" (the short names will do).
+    Videos are `v_{id}.mp4` or `{id}.mp4` or another ending, or in folders below `root`; those
+    without annotation, as in a test split, have no segments. The classes are by default those of
+    the json in the order of its `label_id`, where that numbers them all, else in alphabetical
+    order; the splits of a json are "training", "validation" and "testing" (the short names will
+    do).
     """
     if holds_json(path):
         return _read_database(path, root, labels, split)
@@ -97,7 +104,11 @@ def _read_database(
         raise DataError(f"{path}: expected a json with 'database', as ActivityNet has it")
     held = [str(video.get("subset")) for video in database.values()]
     subset = choose_split(split, held, path=path)
-    classes = _classes_of(path, content) if labels is None else ClassNames.read(labels)
+    order = "as listed"
+    if labels is None:
+        classes, order = _classes_of(path, content)
+    else:
+        classes = ClassNames.read(labels)
     names = files_by_stem(root, subfolders=True)
 
     def records() -> Iterator[VideoAnnotation | BadLine]:
@@ -116,22 +127,24 @@ def _read_database(
                     segments.append(_segment(annotation, classes, where, path, number))
                 except DataError as error:
                     yield BadLine(number, str(error))
-            if segments:
-                yield VideoAnnotation(
-                    path=video_path(name, names),
-                    id=name,
-                    split=str(video.get("subset") or ""),
-                    duration=duration,
-                    segments=tuple(segments),
-                    line=number,
-                )
+            fps = video.get("fps")
+            yield VideoAnnotation(
+                path=video_path(name, names),
+                id=name,
+                split=str(video.get("subset") or ""),
+                duration=duration,
+                fps=float(fps) if isinstance(fps, int | float) and 0 < fps < math.inf else None,
+                segments=tuple(segments),
+                line=number,
+            )
 
     return Annotations(
         records=records(),
         file=path,
         root=root,
-        description="ActivityNet json",
+        description=f"ActivityNet json, classes {order}",
         class_names=classes.names,
+        segments_only=True,
     )
 
 
@@ -150,17 +163,32 @@ def _segment(
     return Segment(start=start, end=end, label=label)
 
 
-def _classes_of(path: Path, content: dict[str, Any]) -> ClassNames:
-    """Return the leaves of the taxonomy, or else the labels in use, in alphabetical order."""
-    taxonomy = content.get("taxonomy") or ()
-    parents = {node["parentId"] for node in taxonomy}
-    leaves = {node["nodeName"] for node in taxonomy if node["nodeId"] not in parents}
-    used = {
-        annotation["label"]
+def _classes_of(path: Path, content: dict[str, Any]) -> tuple[ClassNames, str]:
+    """Return the classes, and in which order: by `label_id`, else alphabetical.
+
+    They are the leaves of the taxonomy, where there is one, else the labels in use.
+    """
+    used = [
+        annotation
         for video in content["database"].values()
         for annotation in video.get("annotations") or ()
-    }
-    return ClassNames(sorted(leaves or used), path)
+        if "label" in annotation
+    ]
+    names = {each["label"] for each in used}
+    numbered = {(str(each.get("label_id")), each["label"]) for each in used}
+    names_of = dict(numbered)
+    if (
+        names
+        and len(names) == len(numbered)
+        and names_of.keys() == set(map(str, range(len(names))))
+    ):
+        ordered = [names_of[str(number)] for number in range(len(names))]
+        return ClassNames(ordered, path), "by label_id"
+    nodes = content.get("taxonomy") or ()
+    kind = "Id" if all("nodeId" in node for node in nodes) else "Name"
+    parents = {node.get(f"parent{kind}") for node in nodes}
+    leaves = {node["nodeName"] for node in nodes if node.get(f"node{kind}") not in parents}
+    return ClassNames(sorted(leaves or names), path), "in alphabetical order"
 
 
 def part(start: Any, end: Any, *, path: Path, number: int) -> tuple[float, float]:
