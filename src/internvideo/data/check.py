@@ -30,6 +30,7 @@ ProblemKind: TypeAlias = Literal[
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 _STEP = 1000
+_LATE = 0.01  # seconds
 _COMPLETE = 0.9
 _NOT_BY_LINE = (".json", ".parquet", ".pkl", ".sqlite", ".sqlite3", ".db")
 
@@ -43,7 +44,7 @@ class Problem:
         path: the video.
         kind: "line" of another shape or with an unknown class, "label" outside the classes or
             missing, "duplicate" clip, "missing" video, "corrupt" video, "timeout" in reading it,
-            "part" outside the video, "short": too few frames.
+            "part" without length or outside the video, "short": too few frames.
         message: what is wrong, in words.
     """
 
@@ -135,6 +136,8 @@ def check_list(
     try:
         for place, message in _bad_labels(clips, num_classes):
             report(place, "label", message)
+        for place, message in _bad_parts(clips):
+            report(place, "part", message)
         for place, message in _duplicates(clips):
             report(place, "duplicate", message)
         for place, message in _missing(clips, progress):
@@ -183,6 +186,23 @@ def _bad_labels(clips: ClipList, num_classes: int | None) -> Iterator[tuple[int,
     for place in np.flatnonzero(outside).tolist():
         label = clips[place].label
         yield place, "no label" if label is None else f"label {label}; {classes}"
+
+
+def _bad_parts(clips: ClipList) -> Iterator[tuple[int, str]]:
+    """Yield the place of every part without length or outside its video, by the annotation alone.
+
+    A part may end a hundredth of a second late, as lengths are rounded.
+    """
+    starts, ends, durations = clips.times
+    wrong = (ends <= starts) | (starts >= durations) | (ends > durations + _LATE)
+    for place in np.flatnonzero(wrong).tolist():
+        start, end, duration = starts[place], ends[place], durations[place]
+        if end <= start:
+            yield place, f"the part at {start:g} s has no length"
+        elif start >= duration:
+            yield place, f"the part begins at {start:g} s, the video is over after {duration:g} s"
+        else:
+            yield place, f"the part ends at {end:g} s, the video after {duration:g} s"
 
 
 def _duplicates(clips: ClipList) -> Iterator[tuple[int, str]]:

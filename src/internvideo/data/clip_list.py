@@ -290,6 +290,11 @@ class ClipList(Sequence[ClipEntry]):
         return np.asarray(self._columns["label"], np.int64)
 
     @property
+    def times(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Starts and ends of the annotated parts, and lengths of the videos, in seconds, or NaN."""
+        return self._columns["start"], self._columns["end"], self._columns["duration"]
+
+    @property
     def num_captions(self) -> int:
         """Sentences about all clips together."""
         return len(self._captions.ends)

@@ -142,6 +142,30 @@ FORMATS: tuple[Format, ...] = (
         options=("split",),
     ),
     Format(
+        name="ego4d-mq",
+        description="Ego4D Moment Queries: named moments of clips",
+        annotates=("segments",),
+        options=_SPLITS,
+    ),
+    Format(
+        name="thumos14",
+        description="THUMOS14: actions in long videos, as lists, csv or json",
+        annotates=("segments",),
+        options=_SPLITS,
+    ),
+    Format(
+        name="charades-sta",
+        description="Charades-STA: sentences about parts of videos",
+        annotates=("segments", "captions"),
+        options=(),
+    ),
+    Format(
+        name="tacos",
+        description="TACoS: sentences about parts of long videos",
+        annotates=("segments", "captions"),
+        options=(),
+    ),
+    Format(
         name="hacs",
         description="HACS Clips: a csv of parts of longer videos",
         annotates=("segments",),
@@ -175,7 +199,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         name="activitynet",
-        description="ActivityNet and HACS Segments: parts of longer videos",
+        description="ActivityNet, HACS Segments, FineAction: parts of longer videos",
         annotates=("segments",),
         options=_SPLITS,
         whole_videos=True,

@@ -13,6 +13,7 @@ begins is a line that cannot be used.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from internvideo.formats.fields import (
     whole_number,
 )
 from internvideo.formats.files import (
+    Collection,
     choose_split,
     files_by_stem,
     holds_json,
@@ -41,7 +43,7 @@ from internvideo.formats.timestamps import parse_seconds
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
 
-__all__ = ["looks_like", "part", "read", "video_path"]
+__all__ = ["looks_like", "part", "read", "video_path", "write", "write_database"]
 
 _SHOWN = 120
 _SHAPE = "path total_seconds start end label"
@@ -214,3 +216,31 @@ def video_path(name: str, names: dict[str, str]) -> str:
         if stem in names:
             return names[stem]
     return f"v_{name}.mp4"
+
+
+def write(data: Collection) -> list[Path]:
+    """Write `activity_net.v1-3.json`."""
+    return [write_database(data, "activity_net.v1-3.json")]
+
+
+def write_database(data: Collection, name: str) -> Path:
+    """Write all videos into one json; a video is called by the name of its file, without `v_`."""
+    database = {
+        Path(video.path).stem.removeprefix("v_"): {
+            "subset": video.split,
+            "duration": video.duration,
+            "fps": video.fps,
+            "annotations": [
+                {
+                    "segment": [segment.start, segment.end],
+                    "label": data.classes[segment.label],
+                    "label_id": segment.label,
+                }
+                for segment in video.segments
+                if segment.label is not None
+            ],
+        }
+        for video in data.videos
+    }
+    content = {"version": "VERSION 1.3", "taxonomy": [], "database": database}
+    return data.write_text(name, (json.dumps(content, ensure_ascii=False, indent=1), "\n"))
