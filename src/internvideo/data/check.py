@@ -132,12 +132,13 @@ def check_list(
         entry = clips[place]
         problems.append(Problem(entry.line, entry.path, kind, message))
 
-    num_opened, absent, interrupted = 0, set[int](), False
+    num_opened, absent, outside, interrupted = 0, set[int](), set[int](), False
     try:
         for place, message in _bad_labels(clips, num_classes):
             report(place, "label", message)
         for place, message in _bad_parts(clips):
             report(place, "part", message)
+            outside.add(place)
         for place, message in _duplicates(clips):
             report(place, "duplicate", message)
         for place, message in _missing(clips, progress):
@@ -155,7 +156,9 @@ def check_list(
                 message = "the decoder crashed" if crashed else outcome.failure
                 report(chosen[outcome.place], "corrupt", message)
             elif outcome.result is not None:
-                report(chosen[outcome.place], *outcome.result)
+                kind, message = outcome.result
+                if kind != "part" or chosen[outcome.place] not in outside:
+                    report(chosen[outcome.place], kind, message)
             if progress is not None:
                 progress("opening videos", num_opened, len(chosen))
     except KeyboardInterrupt:
