@@ -7,12 +7,16 @@ from pathlib import Path
 
 import torch
 
+from internvideo.models.bert import BertConfig
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
+from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
+from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import VideoViTConfig
+from internvideo.models.wordpiece import SPECIAL_TOKENS
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import vocabulary
 from internvideo.zoo import save_pretrained
@@ -84,6 +88,32 @@ def save_internvideo_mm(directory: Path, *, decoder_depth: int = 1) -> Path:
         vocabulary=words,
     )
     return save_pretrained(InternVideoMM(config), directory, preprocessing=PROTOCOL)
+
+
+def save_umt(directory: Path) -> Path:
+    """Save a two-tower model with a matching head that knows the words of the world."""
+    words = SPECIAL_TOKENS + vocabulary()
+    torch.manual_seed(4)
+    config = UMTMultimodalConfig(
+        vision=UnmaskedTeacherConfig(
+            encoder=VideoViTConfig(**{**_ENCODER, "tubelet_size": 1}), num_targets=1
+        ),
+        text=BertConfig(
+            vocab_size=len(words),
+            max_positions=32,
+            width=32,
+            depth=2,
+            num_heads=2,
+            mlp_hidden=64,
+            fusion_layer=1,
+            vision_width=32,
+            masked_lm=False,
+        ),
+        embed_dim=16,
+        alignment=False,
+        vocabulary=words,
+    )
+    return save_pretrained(UMTMultimodal(config), directory, preprocessing=PROTOCOL)
 
 
 def save_classifier(directory: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`internvideo evaluate zero-shot` and `multiple-choice`."""
+"""`internvideo evaluate zero-shot`, `multiple-choice` and `retrieval`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tiny
+from captioned import write_list, write_videos
 from internvideo.data import write_world
 from internvideo.world import World
 
@@ -177,3 +178,34 @@ def test_every_measure_shows_an_example(call, verb):
     assert code == 0
     assert f"  internvideo {' '.join(('evaluate', *verb[:1]))}".removesuffix(" classifier") in out
     assert "Example" in out
+
+
+def test_retrieval_of_the_world_has_both_ways_side_by_side(call, models):
+    code, out, err = call(
+        "evaluate", "retrieval", models / "mm", "--data", "world", "-n", 5, "--side", "both",
+        "--frames", 2, "--temperature", "0.1", "--caption-subset", "all", "--json",
+    )  # fmt: skip
+    report = json.loads(out)
+    assert code == 0, err
+    assert (report["frames"], report["temperature"]) == (2, 0.1)
+    assert report["captions"] == "one caption of each of 5 videos"
+    for direction in ("text_to_video", "video_to_text"):
+        assert report[direction].keys() == {"plain", "dual_softmax"}
+        assert report[direction]["plain"]["num_queries"] == 5
+
+
+def test_retrieval_counts_lists_and_with_strict_fails_for_a_missing_video(call, models, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = write_list(write_videos(tmp_path), "captions.jsonl")
+    line = ("evaluate", "retrieval", models / "viclip", "-d", path)
+    code, out, err = call(*line, "--plot", tmp_path / "recall.png", "--details")
+    assert code == 0
+    for said in ("text to video", "video to text", "dual softmax", "chance", "temperature",
+                 "of all 9", "whose video is not the first"):  # fmt: skip
+        assert said in out, said
+    assert "v5.mp4" in err
+    assert (tmp_path / "recall.png").read_bytes().startswith(b"\x89PNG")
+    assert call(*line, "--strict")[0] == 1
+    code, _, err = call(*line, "--rerank", 3)
+    assert code == 2
+    assert "no matching head" in err

@@ -138,13 +138,20 @@ def test_it_does_what_it_declares(kind, config):
         assert model.head.out_features == model.config.num_classes
     if has(model, "captions"):
         assert [type(text) for text in model.caption(video)] == [str] * 3
+    if has(model, "match"):
+        texts = model.read(model.tokenizer(["a b", "c"]))
+        tokens = model.forward_features(video[:2]).tokens
+        logits = model.match_logits(tokens, texts)
+        assert logits.shape == (2, 2)
+        swapped = model.match_logits(tokens.flip(0), texts.take(torch.tensor([1, 0])))
+        torch.testing.assert_close(swapped, logits.flip(0))
 
 
 def test_nothing_is_guessed_from_attributes():
     pretender = nn.Module()
     pretender.config = classifier.SIZES["S"]  # type: ignore[assignment]
     pretender.caption = pretender.encode_video = lambda video: video  # type: ignore[assignment]
-    assert not any(has(pretender, name) for name in ("features", "text", "classes", "captions"))
+    assert not any(has(pretender, name) for name in ("features", "text", "classes", "match"))
 
 
 @every_miniature

@@ -7,6 +7,7 @@
     text         `DualEncoder`: two towers that meet in one joint space
     classes      `Classifier`: `forward(video)` gives logits over `config.num_classes` named classes
     captions     `Captioner`: writes a sentence about each clip
+    match        `Matcher`: two towers, and a closer look at a clip beside a text
 
 Ask `has(model, "captions")`. Every model of the zoo is a `VideoEncoder` and has the first two, and
 `reset_parameters()`, `reset_buffers()` and `block_modules()`; one set of tests runs over them all.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.tokenizer import Tokenizer
@@ -39,12 +40,14 @@ __all__ = [
     "Captioner",
     "Classifier",
     "DualEncoder",
+    "Matcher",
+    "TextTokens",
     "VideoEncoder",
     "VideoFeatures",
     "has",
 ]
 
-Capability = Literal["features", "embed", "text", "classes", "captions"]
+Capability = Literal["features", "embed", "text", "classes", "captions", "match"]
 
 _NUM_CHANNELS = 3
 
@@ -176,6 +179,43 @@ class DualEncoder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TextTokens:
+    """A batch of texts that were read without a video.
+
+    Attributes:
+        tokens: "b l w".
+        shown: "b l", False at padding.
+    """
+
+    tokens: Float[Tensor, "b l w"]
+    shown: Bool[Tensor, "b l"]
+
+    def take(self, index: Int[Tensor, "k"] | slice) -> TextTokens:
+        """Return some of the texts."""
+        return TextTokens(self.tokens[index], self.shown[index])
+
+
+class Matcher(DualEncoder, Protocol):
+    """A dual encoder that also looks at clips and texts together: `UMTMultimodal`.
+
+    The product of `encode_text` with `encode_video(…, normalize=False)` chooses the pairs that are
+    worth it; there, that is the published similarity.
+    """
+
+    def forward_features(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
+        """Encode normalised clips; their tokens are what texts are matched with."""
+        ...
+
+    def read(self, ids: Int[Tensor, "b l"]) -> TextTokens:
+        """Read tokenized texts, once for all clips that they are matched with."""
+        ...
+
+    def match_logits(self, video: Float[Tensor, "b n d"], text: TextTokens) -> Float[Tensor, "b 2"]:
+        """Return the logits of "not its text" and "its text" of pairs, row by row."""
+        ...
+
+
 class Classifier(Protocol):
     """A model with classes of its own; call it with normalised clips to get their logits.
 
@@ -222,6 +262,8 @@ def has(model: object, capability: Literal["text"]) -> TypeIs[DualEncoder]: ...
 def has(model: object, capability: Literal["classes"]) -> TypeIs[Classifier]: ...
 @overload
 def has(model: object, capability: Literal["captions"]) -> TypeIs[Captioner]: ...
+@overload
+def has(model: object, capability: Literal["match"]) -> TypeIs[Matcher]: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())

@@ -26,20 +26,20 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from internvideo.errors import ConfigError
 from internvideo.models import bert, clip_teacher, unmasked_teacher
 from internvideo.models.bert import BertConfig, BertFusionEncoder
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
-from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
+from internvideo.models.contract import TextTokens, VideoEncoder, VideoFeatures, unit
 from internvideo.models.umt_vision import UMTVision
 from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.models.wordpiece import WordPieceTokenizer, read_vocabulary
 
-__all__ = ["SIZES", "TextTokens", "UMTMultimodal", "UMTMultimodalConfig", "UMTMultimodalOutput"]
+__all__ = ["SIZES", "UMTMultimodal", "UMTMultimodalConfig", "UMTMultimodalOutput"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,23 +105,6 @@ class UMTMultimodalConfig:
         return self.vision.encoder
 
 
-@dataclass(frozen=True, slots=True)
-class TextTokens:
-    """A batch of texts after the lower layers.
-
-    Attributes:
-        tokens: "b l w".
-        shown: "b l", False at padding.
-    """
-
-    tokens: Float[Tensor, "b l w"]
-    shown: Bool[Tensor, "b l"]
-
-    def take(self, index: Int[Tensor, "k"] | slice) -> TextTokens:
-        """Return some of the texts."""
-        return TextTokens(self.tokens[index], self.shown[index])
-
-
 @dataclass(frozen=True)
 class UMTMultimodalOutput:
     """What the model says of a batch of pairs.
@@ -153,7 +136,7 @@ class UMTMultimodal(VideoEncoder, nn.Module):
         >>> model.match(model.forward_features(video).tokens, model.read(ids))  # probability
     """
 
-    capabilities = frozenset({"features", "embed", "text"})
+    capabilities = frozenset({"features", "embed", "text", "match"})
     # COMPAT: the temperature decays; the published rule spares vectors, and it is a number.
     undecayed_names: ClassVar[frozenset[str]] = frozenset({"pos_embed", "scale"})
 

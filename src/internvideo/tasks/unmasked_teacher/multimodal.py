@@ -26,9 +26,9 @@ from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.clip_teacher import CLIPTeacher, Observation
-from internvideo.models.contract import VideoFeatures
+from internvideo.models.contract import TextTokens, VideoFeatures
 from internvideo.models.tokenizer import clean_caption
-from internvideo.models.umt_multimodal import TextTokens, UMTMultimodal
+from internvideo.models.umt_multimodal import UMTMultimodal
 from internvideo.models.unmasked_teacher import alignment_loss
 from internvideo.models.wordpiece import SPECIAL_TOKENS, read_vocabulary
 from internvideo.tasks.parts import Parts
