@@ -5,7 +5,7 @@ from itertools import count, islice
 
 import pytest
 
-from internvideo.video.read_ahead import in_background, read_ahead
+from internvideo.video.read_ahead import chain_ahead, in_background, read_ahead
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -48,3 +48,45 @@ def test_an_iterator_runs_in_the_background_and_can_be_left():
     ahead.close()
     assert threading.get_ident() not in threads
     assert list(in_background(iter([None, 1]), depth=4)) == [None, 1]
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_streams_follow_each_other(threads):
+    streams = (iter(range(length)) for length in (3, 0, 5, 1))
+    assert list(chain_ahead(streams, threads=threads, depth=2)) == [0, 1, 2, 0, 1, 2, 3, 4, 0]
+
+
+def test_the_next_stream_runs_while_one_is_read():
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet():
+        yield meeting.wait()
+
+    assert len(list(chain_ahead((meet() for _ in range(4)), threads=2, depth=1))) == 4
+
+
+def test_streams_run_no_further_ahead_than_told():
+    drawn = []
+
+    def numbers(stream):
+        for number in count():
+            drawn.append((stream, number))
+            yield number
+
+    items = chain_ahead((numbers(stream) for stream in count()), threads=2, depth=3)
+    assert list(islice(items, 5)) == [0, 1, 2, 3, 4]
+    items.close()
+    assert max(number for stream, number in drawn if stream == 0) <= 5 + 3
+    assert max(number for stream, number in drawn if stream == 1) <= 3
+    assert {stream for stream, _ in drawn} == {0, 1}
+
+
+def test_an_error_of_a_stream_comes_in_its_turn():
+    def broken():
+        yield 1
+        raise ValueError
+
+    items = chain_ahead(iter([iter([0]), broken()]), threads=2, depth=4)
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(ValueError):  # noqa: PT011
+        next(items)

@@ -8,7 +8,7 @@ import torch
 
 from internvideo.errors import ConfigError
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.video.windows import Spans, sliding_windows, spans
+from internvideo.video.windows import Resampled, Spans, sliding_windows, spans
 
 PROTOCOL = Preprocessing(
     num_frames=4,
@@ -51,6 +51,36 @@ class Frames:
 def test_spans_cover_the_video_to_its_end(num_frames, length, stride, starts):
     windows = Spans(num_frames, length, stride)
     assert [windows.start(index) for index in range(windows.count)] == starts
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "length", "stride", "starts"),
+    [(10, 4, 2, [0, 2, 4, 6]), (11, 4, 2, [0, 2, 4, 6]), (7, 4, 4, [0]), (3, 3, 2, [0])],
+)
+def test_spans_of_whole_strides_leave_the_rest_out(num_frames, length, stride, starts):
+    windows = Spans(num_frames, length, stride, covers_end=False)
+    assert [windows.start(index) for index in range(windows.count)] == starts
+
+
+def test_another_rate_shows_the_frame_of_each_moment():
+    slow = Resampled(Frames(10, fps=10.0), 5.0)
+    assert slow.num_frames == 5
+    assert torch.equal(slow.frames([0, 1, 4]), slow.video.pixels[[0, 2, 8]])
+    fast = Resampled(Frames(10, fps=10.0), 25.0)
+    assert fast.num_frames == 25
+    assert torch.equal(fast.frames([0, 2, 3, 24]), fast.video.pixels[[0, 0, 1, 9]])
+    assert sorted(fast.video.decoded) == [0, 1, 9]
+
+
+def test_windows_may_begin_in_the_middle():
+    video = Frames(20)
+    plan = Spans(20, 6, 3)
+    every = list(sliding_windows(video, PROTOCOL, plan))
+    video.decoded.clear()
+    later = list(sliding_windows(video, PROTOCOL, plan, first=3))
+    assert [each.start for each in later] == [each.start for each in every[3:]]
+    assert all(torch.equal(a.clip, b.clip) for a, b in zip(later, every[3:], strict=True))
+    assert min(video.decoded) >= 9
 
 
 @pytest.mark.parametrize("sampling", ["dense", "middle", "per-second"])

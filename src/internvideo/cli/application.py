@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import internvideo
-from internvideo.cli import classify, create, data, embed, models, reconstruct, train
+from internvideo.cli import classify, create, data, embed, extract, models, reconstruct, train
 from internvideo.cli.terminal import (
     command_help,
     error_line,
@@ -118,6 +118,7 @@ app = typer.Typer(
 for _name, _verb in {
     "classify": classify.classify,
     "embed": embed.embed,
+    "extract": extract.extract,
     "world": create.world,
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,

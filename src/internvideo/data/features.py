@@ -2,7 +2,7 @@
 
     features/manifest.json   {"stride": 16, "window": 16, "fps": 30, …}: what holds of all videos
     features/videos.jsonl    {"video": "a", "fps": 25.0, "duration": 12.5}: what holds of one
-    features/a.npy           (T, C); or a.safetensors, or a.pt
+    features/a.npy           (T, C); or a.safetensors, a.pt, or a.zarr
 
 Both tables may be missing: features of other projects have none, and whoever uses them says so.
 Window and stride are counted in frames at `fps`; a file in seconds has `fps` 1.
@@ -30,12 +30,21 @@ from internvideo.config import Positive, config_class
 from internvideo.errors import ConfigError, DataError, did_you_mean
 from internvideo.files import read_json_lines
 
-__all__ = ["MANIFEST", "VIDEOS", "FeatureFiles", "FeatureSequence", "FeatureStore", "read_rows"]
+__all__ = [
+    "MANIFEST",
+    "TENSOR",
+    "VIDEOS",
+    "FeatureFiles",
+    "FeatureSequence",
+    "FeatureStore",
+    "read_rows",
+]
 
 MANIFEST, VIDEOS = "manifest.json", "videos.jsonl"
 
-_ENDINGS = (".npy", ".safetensors", ".pt")
-_TENSOR = "features"
+TENSOR = "features"
+
+_ENDINGS = (".npy", ".safetensors", ".pt", ".zarr")
 _SLACK_ROWS, _SLACK_SHARE = 2, 0.02  # durations are rounded, and the last frames often missing
 _SHOWN = 3
 
@@ -214,7 +223,7 @@ class _Folder:
         """Return the file of a video, if there is one."""
         for ending in _ENDINGS:
             path = self.root / f"{stem}{ending}"
-            if path.is_file():
+            if path.exists():
                 return path
         return None
 
@@ -289,8 +298,8 @@ def _safetensors(path: Path) -> Any:
     from safetensors.torch import load_file
 
     tensors = load_file(path)
-    if _TENSOR in tensors or len(tensors) != 1:
-        return tensors.get(_TENSOR, tensors)
+    if TENSOR in tensors or len(tensors) != 1:
+        return tensors.get(TENSOR, tensors)
     return next(iter(tensors.values()))
 
 
@@ -299,7 +308,15 @@ def _pt(path: Path) -> Any:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RuntimeError:  # files of before 2020 cannot be mapped
         found = torch.load(path, map_location="cpu", weights_only=True)
-    return found.get(_TENSOR, found) if isinstance(found, dict) else found
+    return found.get(TENSOR, found) if isinstance(found, dict) else found
 
 
-_READERS = {".npy": _npy, ".safetensors": _safetensors, ".pt": _pt}
+def _zarr(path: Path) -> Tensor:
+    try:
+        import zarr
+    except ImportError:
+        raise ConfigError(f"{path}: pip install 'internvideo[zarr]' to read it") from None
+    return torch.from_numpy(np.asarray(zarr.open_array(path, mode="r")[:]))
+
+
+_READERS = {".npy": _npy, ".safetensors": _safetensors, ".pt": _pt, ".zarr": _zarr}

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models import vit
-from internvideo.models.contract import VideoFeatures, unit
+from internvideo.models.contract import VideoFeatures
 from internvideo.models.layers import init_module
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
@@ -135,9 +135,9 @@ class VideoClassifier(VideoViT):
             case kind:
                 return self.fc_norm(features.pool(kind))
 
-    def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
-        """Return the feature in front of the head, scaled to unit length, in float32."""
-        return unit(self.pool(self.forward_features(video)))
+    def pooled(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
+        """Return the feature in front of the head."""
+        return self.pool(self.forward_features(video))
 
     def forward(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b k"]:  # type: ignore[override]
         """Return the logits, or without a head the pooled feature."""

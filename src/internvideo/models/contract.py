@@ -135,12 +135,17 @@ class VideoEncoder:
         return self.forward_features(video, layers=layers).hidden
 
     def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
-        """Return a vector of unit length for each normalised clip, in float32.
+        """Return `pooled` scaled to unit length, in float32."""
+        return unit(self.pooled(video))
 
-        It is the class token where the encoder has one, and else the mean of the tokens.
+    def pooled(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
+        """Return one vector for each normalised clip.
+
+        It is the input of the head where the model has one, else the class token, or the mean of
+        the tokens.
         """
         features = self.forward_features(video)
-        return unit(features.pool("mean") if features.cls is None else features.cls)
+        return features.pool("mean") if features.cls is None else features.cls
 
     def example_inputs(self, batch: int = 2) -> tuple[Any, ...]:
         """Return random arguments of `forward`, of the shapes that the model is made for.

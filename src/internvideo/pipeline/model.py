@@ -14,11 +14,19 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from internvideo.data.feature_writing import FeatureFolder, FeatureFormat
 from internvideo.errors import ConfigError, UnknownNameError, VideoError, did_you_mean
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.embedding import embed_frames, embed_videos
 from internvideo.evaluation.engine import Answerer, EvalLoop, joined_processes
+from internvideo.evaluation.extraction import (
+    Extracted,
+    Extraction,
+    FeatureExtractor,
+    extract,
+    find_preset,
+)
 from internvideo.evaluation.report import Report
 from internvideo.evaluation.text import embed_sentences, warn_of_unknown_words
 from internvideo.evaluation.timeline import ActionWindow
@@ -362,6 +370,33 @@ class VideoModel:
             fps: their frame rate, for a protocol that counts in seconds.
         """
         return embed_frames(self.loaded, frames, fps=fps)
+
+    def extract(
+        self,
+        videos: Sequence[str | Path],
+        folder: str | Path,
+        extraction: Extraction | str = "activitynet",
+        *,
+        format: FeatureFormat = "npy",
+        num_workers: int = 2,
+    ) -> Iterator[Extracted]:
+        """Write the features of untrimmed videos, one file each, and yield what became of each.
+
+        Args:
+            videos: files and addresses.
+            folder: for the files and what made them; where it holds some already, it is continued.
+            extraction: windows and rows, or the name of a data set whose windows are published.
+            format: of the files.
+            num_workers: videos decoded at once.
+
+        Raises:
+            ConfigError: the folder holds other features, or the model has none to give.
+        """
+        wanted = find_preset(extraction) if isinstance(extraction, str) else extraction
+        extractor = FeatureExtractor(self.loaded, wanted)
+        return extract(
+            extractor, videos, FeatureFolder(Path(folder), format), num_workers=num_workers
+        )
 
     def embed_text(self, texts: str | Sequence[str]) -> Float[Tensor, "n d"]:
         """Return one vector of unit length per text, in the space of the videos.

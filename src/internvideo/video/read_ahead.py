@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, repeat
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["in_background", "read_ahead"]
+__all__ = ["chain_ahead", "in_background", "read_ahead"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,6 +42,42 @@ def read_ahead(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def chain_ahead(streams: Iterable[Iterator[Item]], *, threads: int, depth: int) -> Iterator[Item]:
+    """Yield the items of all streams, one stream after the other.
+
+    While one is being read, the next `threads - 1` run already, each in a thread of its own and up
+    to `depth` items ahead. What a stream raises is raised in its turn.
+
+    Args:
+        streams: taken when their turn to start comes; may be endless.
+        threads: streams that run at once; 0 runs each item when it is asked for.
+        depth: items of a stream that are kept waiting.
+    """
+    if threads == 0:
+        for stream in streams:
+            yield from stream
+        return
+    running: deque[tuple[ThreadPoolExecutor, deque[Future[Any]], Iterator[Item]]] = deque()
+    streams = iter(streams)
+    try:
+        while True:
+            for stream in islice(streams, threads - len(running)):
+                pool = ThreadPoolExecutor(1)
+                pending = deque(pool.submit(next, stream, _END) for _ in range(max(depth, 1)))
+                running.append((pool, pending, stream))
+            if not running:
+                return
+            pool, pending, stream = running[0]
+            while (item := pending.popleft().result()) is not _END:
+                pending.append(pool.submit(next, stream, _END))
+                yield item
+            pool.shutdown(cancel_futures=True)
+            running.popleft()
+    finally:
+        for pool, _, _ in running:
+            pool.shutdown(cancel_futures=True)
 
 
 _END = object()

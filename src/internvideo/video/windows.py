@@ -10,19 +10,19 @@ Only the resized frames that the present window and its successors need are kept
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from internvideo.errors import ConfigError
 from internvideo.video.preprocessing import FrameSource, Preprocessing
 
-__all__ = ["Spans", "VideoWindow", "sliding_windows", "spans", "window_protocol"]
+__all__ = ["Resampled", "Spans", "VideoWindow", "sliding_windows", "spans", "window_protocol"]
 
 _PIECE = 16  # frames of full size that are in memory together
 _DEFAULT_SECONDS = 2.0
@@ -43,20 +43,46 @@ class VideoWindow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Resampled:
+    """A video at another frame rate: of each moment, the frame that is shown then."""
+
+    video: FrameSource
+    fps: float
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames at this rate, at least one."""
+        return max(int(self.video.num_frames / self.video.fps * self.fps + 1e-6), 1)
+
+    def frames(self, indices: Sequence[int], /) -> UInt8[Tensor, "t h w c"]:
+        """Return the RGB frames at these indices."""
+        last, scale = self.video.num_frames - 1, self.video.fps / self.fps
+        wanted = [min(int(index * scale + 1e-6), last) for index in indices]
+        found, places = np.unique(wanted, return_inverse=True)
+        return self.video.frames(found.tolist())[torch.from_numpy(places)]
+
+
+@dataclass(frozen=True, slots=True)
 class Spans:
     """The windows of a video: `count` times `length` frames, every `stride` frames.
 
-    The last one is moved back so that it ends with the video; a video shorter than a window is one.
+    A video shorter than a window is one window.
+
+    Attributes:
+        covers_end: the last window is moved back so that it ends with the video; else the frames
+            behind the last whole stride are left out.
     """
 
     num_frames: int
     length: int
     stride: int
+    covers_end: bool = True
 
     @property
     def count(self) -> int:
         """Number of windows."""
-        return -(-max(self.num_frames - self.length, 0) // self.stride) + 1
+        room = max(self.num_frames - self.length, 0)
+        return (-(-room // self.stride) if self.covers_end else room // self.stride) + 1
 
     def start(self, index: int) -> int:
         """Return the first frame of a window."""
@@ -112,7 +138,7 @@ def _covered(protocol: Preprocessing, fps: float) -> int:
 
 
 def sliding_windows(
-    video: FrameSource, protocol: Preprocessing, windows: Spans
+    video: FrameSource, protocol: Preprocessing, windows: Spans, *, first: int = 0
 ) -> Iterator[VideoWindow]:
     """Yield the windows of a video in order, each through one clip and the central crop.
 
@@ -120,6 +146,7 @@ def sliding_windows(
         video: opened; decoded from the first frame to the last, without going back.
         protocol: frames of a clip, resolution, statistics; `sampling` acts within a window.
         windows: from `spans`.
+        first: number of the window to begin with.
 
     Raises:
         VideoError: a frame cannot be decoded; the windows before it have been yielded.
@@ -129,7 +156,7 @@ def sliding_windows(
     offsets = np.unique(picked)
     kept: dict[int, Tensor] = {}
     decoded = 0
-    for index in range(windows.count):
+    for index in range(first, windows.count):
         start = windows.start(index)
         end = start + windows.length
         wanted = _wanted(windows, index, offsets, max(decoded, start), end)
