@@ -140,10 +140,18 @@ class VideoAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line of an annotation file that says nothing usable, and why (file and line included)."""
+    """A line of an annotation file that says nothing usable, and why (file and line included).
+
+    Attributes:
+        line: line (or 1-based place) in the file.
+        message: what is wrong.
+        tolerated: the published files have such, and their readers leave them out; so no error
+            even where the others are one.
+    """
 
     line: int
     message: str
+    tolerated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +164,8 @@ class Annotations:
         root: folder or address that relative paths are below.
         description: what is read, such as "UCF101 list"; a function where the records tell.
         class_names: names of the labels in their order, where the format names them.
+        clips: what a clip is where parts of a video are annotated: each of them, or (where they are
+            moments in a longer text about the video) the whole video with its own captions.
         copying: whether the file can be copied without some records: a record is a line, or a row
             of a csv (whose texts may have line ends), or "none" of both.
         segments_only: clips are segments only: a video without any, such as one of a test split, is
@@ -169,6 +179,7 @@ class Annotations:
     root: Path | str
     description: str | Callable[[], str]
     class_names: tuple[str, ...] | None = None
+    clips: Literal["segments", "videos"] = "segments"
     copying: Literal["lines", "rows", "none"] = "lines"
     segments_only: bool = False
     corrected: Callable[[], Annotations | None] | None = None

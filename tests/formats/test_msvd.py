@@ -46,6 +46,11 @@ def test_all_files_say_the_same(folder, name):
     ]
     test = read_list("msvd", folder / name, split="test", root="/v")
     assert [c.path for c in test] == [f"/v/{IDS[2]}.avi", f"/v/{IDS[0]}.avi"]
+    assert [bad.tolerated for bad in test.bad_lines] == [True]
+    assert "test_list.txt:3" in test.bad_lines[0].message
+    assert detect_kind(folder / "test_list.txt") == "msvd"
+    listed = read_list("msvd", folder / "test_list.txt", root="/v")
+    assert [(c.path, c.captions) for c in listed] == [(c.path, c.captions) for c in test]
 
 
 def test_videos_may_have_other_names(folder):
@@ -87,15 +92,22 @@ def test_a_bad_pickle_runs_nothing(tmp_path, monkeypatch, content, message):
 
 def test_what_is_wrong_is_told(folder):
     path = folder / "AllVideoDescriptions.txt"
-    with pytest.raises(DataError, match=r"needs the file .*train_list.txt"):
+    with pytest.raises(
+        DataError, match=r"needs the list of the split train beside it: train_list.txt"
+    ):
         read_list("msvd", path, split="train")
-    with pytest.raises(DataError, match="splits train, val and test, not 'dev'"):
-        read_list("msvd", path, split="dev")
+    with pytest.raises(DataError, match=r"has no split 'tset'; .*Did you mean 'test'"):
+        read_list("msvd", path, split="tset")
     (folder / "val_list.txt").write_text(f"{IDS[0]}\nnobody\n")
-    with pytest.raises(DataError, match="has no sentence about 'nobody' of the split val"):
+    with pytest.raises(DataError, match=r"val_list.txt:2: 'nobody' has no sentence in AllV"):
         read_list("msvd", path, split="val")
+    with pytest.raises(DataError, match=r"holds one split; leave out split='val'"):
+        read_list("msvd", folder / "test_list.txt", split="val")
+    path.write_text(path.read_text(encoding="utf-8") + f"{IDS[0]} …\n", encoding="utf-8")
+    clips = read_list("msvd", path)  # a video with other sentences
+    assert "AllVideoDescriptions.txt:7: the caption '…' of" in clips.bad_lines[0].message
     path.write_text(path.read_text(encoding="utf-8") + "lonely\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"AllVideoDescriptions.txt:7: expected 'clip sentence'"):
+    with pytest.raises(DataError, match=r"AllVideoDescriptions.txt:8: expected 'clip sentence'"):
         read_list("msvd", path)
     with pytest.raises(ConfigError, match=r"leave out labels\.txt"):
         read_list("msvd", path, labels="labels.txt")

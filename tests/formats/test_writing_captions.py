@@ -11,13 +11,12 @@ from internvideo.cli.application import run
 from internvideo.data import write_world
 from internvideo.data.build import open_list, read_list
 from internvideo.data.clip_sampling import ClipSampling
-from internvideo.formats import videochat
+from internvideo.formats import activitynet_captions, didemo, videochat
 from internvideo.formats.detect import detect_kind
 from internvideo.video import Preprocessing, Video
-from internvideo.world import (
-    World,
-    is_held_out,
-)
+from internvideo.world import World, is_held_out
+from internvideo.world.actions import action_named
+from internvideo.world.sprites import COLORS
 
 SMALL = World(seed=5, size=16, num_frames=8, objects=("star", "circle"))
 PROTOCOL = Preprocessing(num_frames=8, sampling="middle", resize_size=16, crop_size=16)
@@ -114,12 +113,78 @@ def test_instruction_data_are_true_and_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("fmt", "held"),
+    [
+        ("lsmdc", {"LSMDC16_annos_training.csv": 16, "LSMDC16_challenge_1000_publictect.csv": 2}),
+        ("vatex", {"train_list.txt": 16, "vatex_validation_v1.0.json": 4, "test_list.txt": 4}),
+        ("msrvtt", {"MSRVTT_train.9k.csv": 18, "MSRVTT_JSFUSION_test.csv": 2}),
+        ("msvd", {"train_list.txt": 16, "test_list.txt": 2, "raw-captions.pkl": 20}),
+        ("didemo", {"train_data.json": 16, "train_list.txt": 16, "val_data.json": 2}),
+        ("activitynet-captions", {"train.json": 16, "val_ids.json": 4}),
+    ],
+)
+def test_the_retrieval_sets_are_read_back_without_options(tmp_path, fmt, held):
+    written = write_world(tmp_path, 20, kind=fmt, world=SMALL)
+    truth = {line["video"].removeprefix("videos/"): line for line in truth_of(written)}
+    for name, count in held.items():
+        assert detect_kind(tmp_path / name) == fmt
+        source = open_list(fmt, tmp_path / name, protocol=PROTOCOL, root=tmp_path / "videos")
+        assert len(source) == count
+        assert not source.clips.bad_lines
+        for index, clip in enumerate(source.clips):
+            line = truth[clip.path.removeprefix(f"{tmp_path}/videos/")]
+            if len(line["events"]) > 1:
+                assert clip.captions == (" ".join(line["captions"]),)
+            elif fmt == "msrvtt" and "JSFUSION" in name:
+                assert clip.captions == tuple(line["captions"][:1])
+            else:
+                assert clip.captions == tuple(line["captions"])
+            if len(line["events"]) == 1 and index % 7 == 0:
+                assert_shows(source.read(index, np.random.default_rng(0)), line["index"])
+
+
+@pytest.mark.parametrize(
+    ("reader", "name", "frames"),
+    [(didemo, "train_list.txt", 10), (activitynet_captions, "train_ids.json", 8)],
+)
+def test_moments_are_events_in_sequence(tmp_path, reader, name, frames):
+    """Each sentence stands where its event is; it names nothing that belongs to another one."""
+    world = World(seed=5, size=16, num_frames=8, objects=("star", "circle"), digit_share=0)
+    kind = reader.__name__.rpartition(".")[2].replace("_", "-")
+    written = write_world(tmp_path, 10, kind=kind, world=world)
+    truth = truth_of(written)
+    videos = list(reader.read(tmp_path / name, tmp_path / "videos").records)
+    assert len(videos) == 8
+    for video, line in zip(videos, truth, strict=False):
+        assert [(s.start, s.end) for s in video.segments] == [
+            (event["start"] / line["fps"], event["end"] / line["fps"]) for event in line["events"]
+        ]
+        assert [event["end"] - event["start"] for event in line["events"]] == [frames, frames]
+        for event, segment in zip(line["events"], video.segments, strict=True):
+            (sentence,) = segment.captions
+            verbs = action_named(event["action"]).phrases
+            assert any(verb in sentence for verb in verbs)
+            colors = {line["actors"][number]["color"] for number in event["actors"]}
+            assert {word for word in sentence.split() if word in COLORS} == colors
+        assert sum(len(event["actors"]) for event in line["events"]) == len(line["actors"])
+    with Video(written.videos[0]) as opened:
+        assert opened.num_frames == 2 * frames
+        assert opened.duration == pytest.approx(truth[0]["events"][-1]["end"] / truth[0]["fps"])
+    again = write_world(tmp_path / "again", 10, kind=kind, world=world, workers=1)
+    assert again.annotations[0].read_bytes() == written.annotations[0].read_bytes()
+
+
+@pytest.mark.parametrize(
     ("fmt", "name", "clips"),
     [
         ("webvid", "results_world_train.csv", "3 clips, no labels, 3 captions"),
         ("internvid", "internvid_train.jsonl", "3 clips, no labels, 3 captions"),
         ("msvd", "AllVideoDescriptions.txt", "4 clips, no labels, 160 captions"),
         ("videochat", "videochat_train.json", "3 clips, no labels, 2 captions"),
+        ("lsmdc", "LSMDC16_annos_training.csv", "3 clips, no labels, 3 captions"),
+        ("didemo", "train_data.json", "3 clips, no labels, 3 captions"),
+        ("activitynet-captions", "train_ids.json", "3 clips, no labels, 3 captions"),
+        ("vatex", "train_list.txt", "3 clips, no labels, 30 captions"),
     ],
 )
 def test_the_command_writes_what_the_check_finds_good(tmp_path, capsys, fmt, name, clips):

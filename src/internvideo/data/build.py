@@ -44,6 +44,7 @@ def read_list(
     split: str | None = None,
     columns: CaptionColumns | None = None,
     first_label: int = 0,
+    every_caption: bool = False,
     strict: bool = True,
 ) -> ClipList:
     """Read an annotation file; no video is touched.
@@ -56,8 +57,9 @@ def read_list(
         split: for files that hold several.
         columns: which columns say what, for "captions".
         first_label: what numbers of classes count from in the file.
-        strict: refuse a file with lines that cannot be used; else they are left out, and are the
-            `bad_lines` of the result.
+        every_caption: a clip for each caption, not one with all of them.
+        strict: refuse a file with lines that cannot be used and that the published readers do not
+            leave out either (`BadLine.tolerated`). What is left out is in `bad_lines`.
 
     Raises:
         ConfigError: an unknown format, or an option that it does not have.
@@ -66,11 +68,12 @@ def read_list(
     found = read_annotations(
         kind, annotations, root=root, labels=labels, split=split, columns=columns
     )
-    clips = ClipList.read(found, first_label=first_label)
-    if strict and clips.bad_lines:
-        others = len(clips.bad_lines) - 1
+    clips = ClipList.read(found, first_label=first_label, every_caption=every_caption)
+    refused = [line for line in clips.bad_lines if not line.tolerated] if strict else ()
+    if refused:
+        others = len(refused) - 1
         more = f" ({others} more lines cannot be used)" if others else ""
-        raise DataError(f"{clips.bad_lines[0].message}{more}")
+        raise DataError(f"{refused[0].message}{more}")
     return clips
 
 
@@ -113,6 +116,7 @@ def open_list(
     split: str | None = None,
     columns: CaptionColumns | None = None,
     first_label: int = 0,
+    every_caption: bool = False,
     skip_bad: bool = False,
 ) -> VideoListSource:
     """Return the clips of an annotation file.
@@ -135,6 +139,7 @@ def open_list(
         split=split,
         columns=columns,
         first_label=first_label,
+        every_caption=every_caption,
         strict=not skip_bad,
     )
     warn_of_bad_lines(clips)

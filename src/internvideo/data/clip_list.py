@@ -136,7 +136,7 @@ class _TextsBuilder:
 
 
 class ClipList(Sequence[ClipEntry]):
-    """The clips of annotated videos, compactly: one for each segment of a video that has any.
+    """The clips of annotated videos, compactly.
 
     Args:
         records: the videos; an iterator is read one at a time. Lines that cannot be used come as
@@ -145,8 +145,10 @@ class ClipList(Sequence[ClipEntry]):
         root: folder or address that relative paths are below; None leaves paths as they are.
         description: what was read, such as "Kinetics list, separated by a space".
         class_names: names of the labels, in their order, where the format names them.
+        clips: whether each segment of a video that has any is a clip, or each video.
         copying: whether the file can be copied without some clips, see `Annotations`.
         first_label: the number of the first class in the file, 0 or 1; here it is always 0.
+        every_caption: a clip with several captions is several clips of one each.
 
     Attributes:
         bad_lines: the lines that cannot be used.
@@ -163,8 +165,10 @@ class ClipList(Sequence[ClipEntry]):
         root: Path | str | None = None,
         description: str = "",
         class_names: tuple[str, ...] | None = None,
+        clips: Literal["segments", "videos"] = "segments",
         copying: Literal["lines", "rows", "none"] = "lines",
         first_label: int = 0,
+        every_caption: bool = False,
     ) -> None:
         self.file = str(file)
         self.root = None if root is None else str(root)
@@ -173,7 +177,7 @@ class ClipList(Sequence[ClipEntry]):
         self.copying = copying
         self.first_label = first_label
         self.bad_lines: list[BadLine] = []
-        self._fill(records)
+        self._fill(records, by_segment=clips == "segments", every_caption=every_caption)
         if not len(self):
             if self.bad_lines:
                 raise DataError(self.bad_lines[0].message)
@@ -182,7 +186,9 @@ class ClipList(Sequence[ClipEntry]):
             )
 
     @classmethod
-    def read(cls, found: Annotations, *, first_label: int = 0) -> ClipList:
+    def read(
+        cls, found: Annotations, *, first_label: int = 0, every_caption: bool = False
+    ) -> ClipList:
         """Read the records of an annotation file.
 
         Raises:
@@ -196,16 +202,25 @@ class ClipList(Sequence[ClipEntry]):
             file=found.file,
             root=found.root,
             class_names=found.class_names,
+            clips=found.clips,
             copying=found.copying,
             first_label=first_label,
+            every_caption=every_caption,
         )
         if found.corrected is not None and (corrected := found.corrected()) is not None:
-            return cls.read(replace(corrected, corrected=None), first_label=first_label)
+            again = replace(corrected, corrected=None)
+            return cls.read(again, first_label=first_label, every_caption=every_caption)
         described = found.description
         clips.description = described if isinstance(described, str) else described()
         return clips
 
-    def _fill(self, records: Iterable[VideoAnnotation | BadLine]) -> None:
+    def _fill(
+        self,
+        records: Iterable[VideoAnnotation | BadLine],
+        *,
+        by_segment: bool,
+        every_caption: bool,
+    ) -> None:
         paths, captions, templates = _TextsBuilder(), _TextsBuilder(), dict[str | None, int]()
         columns = {name: array(code) for name, (code, _) in _COLUMNS.items()}
         append = {name: column.append for name, column in columns.items()}
@@ -215,25 +230,27 @@ class ClipList(Sequence[ClipEntry]):
                 continue
             still = video.template is None and is_image(video.path)
             template = templates.setdefault(video.template, len(templates))
-            for part in video.segments or _WHOLE:
+            for part in (video.segments if by_segment else ()) or _WHOLE:
                 label = video.label if part is None or part.label is None else part.label
                 if label is not None and (label := label - self.first_label) < 0 < self.first_label:
                     self.bad_lines.append(self._counts_from_zero(video.line))
                     continue
                 start, end = (None, None) if part is None else (part.start, part.end)
-                paths.add(video.path)
-                for caption in (part and part.captions) or video.captions:
-                    captions.add(caption)
-                append["line"](video.line)
-                append["label"](_NONE if label is None else label)
-                append["num_frames"](_NONE if video.num_frames is None else video.num_frames)
-                append["first_frame"](video.first_frame)
-                append["start"](_NAN if start is None else start)
-                append["end"](_NAN if end is None else end)
-                append["duration"](_NAN if video.duration is None else video.duration)
-                append["caption_end"](len(captions.ends))
-                append["template"](template)
-                append["still"](still)
+                said = (part and part.captions) or video.captions
+                for several in [(each,) for each in said] if every_caption and said else [said]:
+                    paths.add(video.path)
+                    for caption in several:
+                        captions.add(caption)
+                    append["line"](video.line)
+                    append["label"](_NONE if label is None else label)
+                    append["num_frames"](_NONE if video.num_frames is None else video.num_frames)
+                    append["first_frame"](video.first_frame)
+                    append["start"](_NAN if start is None else start)
+                    append["end"](_NAN if end is None else end)
+                    append["duration"](_NAN if video.duration is None else video.duration)
+                    append["caption_end"](len(captions.ends))
+                    append["template"](template)
+                    append["still"](still)
         self._paths, self._captions, self._templates = paths.texts(), captions.texts(), [*templates]
         # A column that says the same of every clip is kept as one value that all rows share.
         self._columns = {

@@ -43,6 +43,9 @@ _FirstLabel = Annotated[
     int, Field(ge=0, le=1, description="what numbers of classes count from in the file")
 ]
 _SKIP_BAD = Field(default=False, description="leave out lines that cannot be used")
+_EVERY_CAPTION = Field(
+    default=False, description="a clip for each caption, in place of a caption drawn per visit"
+)
 
 
 @config_class
@@ -84,11 +87,12 @@ class ListData:
     )
     split: str | None = Field(default=None, description="for files that hold several splits")
     first_label: _FirstLabel = 0
+    every_caption: bool = _EVERY_CAPTION
     skip_bad: bool = _SKIP_BAD
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Read the file and return its clips."""
-        names = ("root", "labels", "split", "first_label")
+        names = ("root", "labels", "split", "first_label", "every_caption")
         return _open_list(self, protocol, sampling, **{name: getattr(self, name) for name in names})
 
 
@@ -160,17 +164,22 @@ class FeatureData:
 
 @config_class
 class MSRVTTData:
-    """An MSR-VTT json with its folder of videos; one caption is drawn per visit."""
+    """An MSR-VTT json or list with its folder of videos."""
 
     kind: Literal["msrvtt"]
     annotations: Path
     videos: Path
-    split: str = "train"
+    split: str | None = Field(
+        default=None, description="of a json: train (the default), validate, test, 1ka-train …"
+    )
+    every_caption: bool = _EVERY_CAPTION
     skip_bad: bool = _SKIP_BAD
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
-        """Read the json and return its clips."""
-        return _open_list(self, protocol, sampling, root=self.videos, split=self.split)
+        """Read the file and return its clips."""
+        split = self.split or ("train" if self.annotations.suffix == ".json" else None)
+        options = {"split": split, "every_caption": self.every_caption}
+        return _open_list(self, protocol, sampling, root=self.videos, **options)
 
 
 def _open_list(

@@ -92,9 +92,10 @@ def write_world(
         directory: folder to write to; made if it is missing.
         num_clips: clips over all splits; the splits are consecutive ranges of clip numbers.
         kind: the format, one of `internvideo.formats.WRITABLE`.
-        world: where the clips come from.
+        world: where the clips come from; a format whose videos have several moments joins as many
+            events, each as long as its clips.
         splits: shares of the splits; by default those of the format.
-        captions: sentences a clip; by default as many as the format has.
+        captions: sentences a clip; by default as many as the format has. Moments have one each.
         mix: what the sentences speak of; by default whole sentences where they are the annotation.
         encoding: frame rate, enlargement and quality of the videos.
         workers: processes.
@@ -120,6 +121,7 @@ def write_world(
         encoding=encoding,
         split_ends=_split_ends(num_clips, splits or layout.shares, layout.splits),
     )
+    world, job = _with_moments(world, job)
     directory.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     videos: list[VideoAnnotation] = []
@@ -142,6 +144,18 @@ def write_world(
     )
 
 
+def _with_moments(world: World, job: _Job) -> tuple[World, _Job]:
+    """Return the world and the frame rate that a format with several moments a video needs."""
+    moments, seconds = job.layout.moments, job.layout.moment_seconds
+    frames = world.num_frames
+    if seconds is not None:
+        fps = max(round(frames / seconds), 1)
+        frames, job = fps * seconds, replace(job, encoding=replace(job.encoding, fps=fps))
+    if moments > 1:
+        world = replace(world, num_events=moments, num_frames=moments * frames)
+    return world, job
+
+
 def _write_part(
     world: World, indices: Sequence[int], job: _Job
 ) -> list[tuple[str, VideoAnnotation]]:
@@ -150,14 +164,20 @@ def _write_part(
     for index in indices:
         clip = world[index]
         scene = clip.truth
-        relative = layout.place(layout.video, index, scene.action)
+        seconds = scene.num_frames / encoding.fps
+        relative = layout.place(layout.video, index, scene.action, seconds=seconds)
         video = job.directory / relative
         video.parent.mkdir(parents=True, exist_ok=True)
         write_mp4(video, clip.frames, encoding)
         if layout.frames is not None:
             _write_frames(job, index, scene.action, clip.frames)
         split = job.split_of(index)
-        captions = world.captions(scene, layout.captions, job.mix, held_out=split == "test")
+        moments = None
+        if layout.moments > 1:
+            moments = world.moment_captions(scene, job.mix, held_out=split == "test")
+        captions = moments or world.captions(
+            scene, layout.captions, job.mix, held_out=split == "test"
+        )
         line: dict[str, Any] = {
             "video": relative,
             "split": split,
@@ -177,7 +197,8 @@ def _write_part(
             scale=encoding.scale,
             id=_youtube_id(world.seed, index) if layout.youtube_ids else str(index),
             split=split,
-            captions=captions,
+            captions=[" ".join(moments)] if moments else captions,
+            moments=moments or (),
             choices=job.choices,
         )
         written.append((json.dumps(line, ensure_ascii=False) + "\n", annotation))
@@ -192,7 +213,7 @@ def _write_frames(
     assert job.layout.frames is not None
     scale = job.encoding.scale
     for number, picture in enumerate(frames, start=1):
-        path = job.directory / job.layout.place(job.layout.frames, index, action, number)
+        path = job.directory / job.layout.place(job.layout.frames, index, action, frame=number)
         path.parent.mkdir(parents=True, exist_ok=True)
         enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
         Image.fromarray(enlarged).save(path, quality=_JPEG_QUALITY, subsampling=0)

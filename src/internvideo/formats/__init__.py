@@ -32,10 +32,13 @@ class Layout:
         splits: names of the splits, in the order of the clips.
         shares: their usual shares.
         video: path of a video below the folder; `{index}` is its number, `{snake}` and `{camel}`
-            are its class as `move_left` and `MoveLeft`.
+            are its class as `move_left` and `MoveLeft`; `{movie}` is the number of a film of sixty
+            videos, and `{span}` the time of the video in it, as LSMDC writes it.
         frames: likewise the path of a frame as an image, `{frame}` being its number from 1; None
             has no images.
-        captions: sentences a video.
+        captions: sentences a video; where it has several moments, each has one.
+        moments: annotated moments a video, one after the other.
+        moment_seconds: how long each lasts; None is as long as a video of one.
         templates: whether classes are called by templates such as "[Something] moves left".
         youtube_ids: whether videos have ids as YouTube gives them, in place of numbers.
     """
@@ -45,14 +48,27 @@ class Layout:
     video: str = "videos/clip_{index:06d}.mp4"
     frames: str | None = None
     captions: int = 5
+    moments: int = 1
+    moment_seconds: int | None = None
     templates: bool = False
     youtube_ids: bool = False
 
-    def place(self, pattern: str, index: int, label: str, frame: int = 0) -> str:
-        """Return the path that a pattern gives for a video of the class `label`."""
-        words = label.split()
-        camel = "".join(word.capitalize() for word in words)
-        return pattern.format(index=index, snake="_".join(words), camel=camel, frame=frame)
+    def place(
+        self, pattern: str, index: int, label: str, *, seconds: float = 0.0, frame: int = 0
+    ) -> str:
+        """Return the path that a pattern gives for a video of the class `label`, so long."""
+        from internvideo.formats.timestamps import format_timestamp
+
+        words, start = label.split(), 60.0 * (index % 60)
+        times = (format_timestamp(time).replace(":", ".") for time in (start, start + seconds))
+        return pattern.format(
+            index=index,
+            snake="_".join(words),
+            camel="".join(word.capitalize() for word in words),
+            movie=1001 + index // 60,
+            span="-".join(times),
+            frame=frame,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +130,58 @@ FORMATS: tuple[Format, ...] = (
         layout=Layout(video="videos/vid{index}.avi", captions=40, youtube_ids=True),
     ),
     Format(
+        name="msrvtt",
+        description="MSR-VTT: its json, and the lists of the 1k-A protocol",
+        annotates=("captions",),
+        options=("split",),
+        layout=Layout(
+            splits=("train", "validate", "test"), video="videos/video{index}.mp4", captions=20
+        ),
+    ),
+    Format(
+        name="lsmdc",
+        description="LSMDC: rows of clip, times and sentence, separated by tabs",
+        annotates=("captions",),
+        options=(),
+        layout=Layout(
+            video="videos/{movie}_World/{movie}_World_{span}.avi",
+            captions=1,
+        ),
+    ),
+    Format(
+        name="didemo",
+        description="DiDeMo: sentences about moments, joined for each video",
+        annotates=("captions", "segments"),
+        options=(),
+        layout=Layout(
+            video="videos/{index:08d}@N00_{index}_world.mov.mp4", moments=2, moment_seconds=5
+        ),
+    ),
+    Format(
+        name="activitynet-captions",
+        description="ActivityNet Captions: sentences about events, joined for each video",
+        annotates=("captions", "segments"),
+        options=(),
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.8, 0.2),
+            video="videos/v_world{index:06d}.mp4",
+            moments=2,
+        ),
+    ),
+    Format(
+        name="vatex",
+        description="VATEX: its json of English sentences, and lists of ids",
+        annotates=("captions",),
+        options=("split",),
+        layout=Layout(
+            splits=("train", "test"),
+            shares=(0.8, 0.2),
+            video="videos/world{index:06d}_000000_000010.mp4",
+            captions=10,
+        ),
+    ),
+    Format(
         name="videochat",
         description="VideoChat: conversations about videos",
         annotates=("questions", "captions"),
@@ -125,15 +193,6 @@ FORMATS: tuple[Format, ...] = (
         description="captioned clips in a csv, tsv, json, parquet or SQLite table",
         annotates=("captions", "segments"),
         options=("columns",),
-    ),
-    Format(
-        name="msrvtt",
-        description="MSR-VTT: one json of videos and sentences",
-        annotates=("captions",),
-        options=("split",),
-        layout=Layout(
-            splits=("train", "validate", "test"), video="videos/video{index}.mp4", captions=20
-        ),
     ),
     Format(
         name="ego4d-nlq",

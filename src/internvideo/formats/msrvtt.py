@@ -1,64 +1,125 @@
-"""MSR-VTT: one json with the videos, their splits and their sentences."""
+"""MSR-VTT: one json with videos and sentences, and the lists of the 1k-A protocol beside it.
+
+| file                                       | videos                                            |
+|--------------------------------------------|---------------------------------------------------|
+| `MSRVTT_data.json`                         | the full splits train, validate and test          |
+| `MSRVTT_train.9k.csv` (`video_id`)         | those of the list, with the sentences of the json |
+| `MSRVTT_JSFUSION_test.csv` (`sentence`, …) | the test of 1k-A, one sentence a video            |
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internvideo.annotations import Annotations, VideoAnnotation
+from internvideo.annotations import Annotations, BadLine, VideoAnnotation
 from internvideo.errors import DataError
+from internvideo.formats.captioned import IdList, Sentences, sibling
 from internvideo.formats.files import (
     Collection,
     choose_split,
     files_by_stem,
+    holds_json,
     read_json,
+    refuse_split,
 )
+from internvideo.formats.tables import Table
 
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
 
 __all__ = ["looks_like", "read", "write"]
 
+_DATA = "MSRVTT_data.json"
+_HEADER = ["key", "vid_key", "video_id", "sentence"]
+_PAIR, _IDS = _HEADER[2:], _HEADER[2:3]
+_SHOWN = 120
+_LISTS = {"1ka-train": "MSRVTT_train.9k.csv", "1ka-test": "MSRVTT_JSFUSION_test.csv"}
+
 
 def looks_like(file: Glimpse) -> bool:
-    """Tell whether this is a json with videos and sentences."""
-    return {"videos", "sentences"} <= set(file.json)
+    """Tell whether this is a json with videos and sentences, or one of the lists."""
+    if not file.lines:
+        return {"videos", "sentences"} <= set(file.json)
+    headers = [file.header(mark) for mark in ",;"]
+    named = file.path.name.startswith("MSRVTT_") and file.suffix == ".csv"
+    return named or any({*_PAIR} <= {*each} or each == _IDS for each in headers)
 
 
 def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotations:
-    """Read the captioned videos of one split ("train", "validate" or "test").
+    """Read the captioned videos of a list, or of one split of a json.
 
-    The json has `videos` (video_id, split) and `sentences` (video_id, caption); the videos are
-    named by their ids.
+    Splits are "train", "validate" and "test", and "1ka-train" and "1ka-test" for the lists beside
+    the json. Videos are called by their ids.
+
+    Raises:
+        DataError: none of these files, or an unknown split.
     """
+    if not holds_json(path):
+        refuse_split(split, path=path)
+        return _read_list(path, root)
+    sentences, splits = _read_data(path)
+    lists = [name for name, file in _LISTS.items() if (path.parent / file).is_file()]
+    held = [*splits.values(), *(lists if split or len(set(splits.values())) > 1 else ())]
+    wanted = choose_split(split, held, path=path) if splits else None
+    if wanted in _LISTS:
+        return _read_list(path.parent / _LISTS[wanted], root, data=path)
+    ids = IdList(f"{path}: video ")
+    for place, (name, each) in enumerate(splits.items(), start=1):
+        if wanted in (None, each):
+            ids.add(name, place)
+    return Annotations(
+        records=sentences.records(_maker(root), ids, tolerated=True),
+        file=path,
+        root=root,
+        description="MSR-VTT json",
+    )
+
+
+def _read_data(path: Path) -> tuple[Sentences, dict[str, str]]:
+    """Return the sentences of a json, and the split of each video."""
     data = read_json(path)
+    sentences = Sentences(path)
     try:
-        captions: dict[str, list[str]] = {}
-        for sentence in data["sentences"]:
-            captions.setdefault(sentence["video_id"], []).append(sentence["caption"])
-        videos = [(video["video_id"], video["split"]) for video in data["videos"]]
+        for place, each in enumerate(data["sentences"], start=1):
+            where = f"{path}: sentence {place}"
+            sentences.add(each["video_id"], each["caption"], place, where=where)
+        return sentences, {str(video["video_id"]): str(video["split"]) for video in data["videos"]}
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{path} is not an MSR-VTT json ({type(error).__name__}: {error}); expected "
             "'videos' (video_id, split) and 'sentences' (video_id, caption)"
         ) from None
-    wanted = choose_split(split, [held for _, held in videos], path=path) if videos else None
+
+
+def _read_list(path: Path, root: Path | str, *, data: Path | None = None) -> Annotations:
+    ids, pairs, unread = IdList(f"{path}:"), Sentences(path), list[BadLine]()
+    for row in Table(path, "csv").rows():
+        if isinstance(row, BadLine):
+            unread.append(row)
+            continue
+        line, values = row
+        if "video_id" not in values:
+            raise DataError(
+                f"{path}:1: no column video_id in the header {','.join(values)[:_SHOWN]!r}; "
+                f"expected {','.join(_HEADER)} or {','.join(_IDS)}, separated by commas"
+            )
+        if ids.add(values["video_id"].strip(), line) and "sentence" in values:
+            pairs.add(values["video_id"].strip(), values["sentence"], line)
+    what, sentences = "pairs of MSR-VTT 1k-A", pairs
+    if not pairs.lines:
+        source = data or sibling(path, [_DATA], what="the json with the sentences")
+        what, (sentences, _) = f"MSR-VTT list, sentences of {source.name}", _read_data(source)
+    records = chain(unread, sentences.records(_maker(root), ids))
+    return Annotations(records=records, file=path, root=root, description=what, copying="rows")
+
+
+def _maker(root: Path | str) -> Callable[[str], VideoAnnotation]:
     names = files_by_stem(root)
-
-    def records() -> Iterator[VideoAnnotation]:
-        for line, (name, held) in enumerate(videos, start=1):
-            if name in captions and (wanted is None or held == wanted):
-                yield VideoAnnotation(
-                    path=names.get(name, f"{name}.mp4"),
-                    id=name,
-                    split=held,
-                    captions=tuple(captions[name]),
-                    line=line,
-                )
-
-    return Annotations(records=records(), file=path, root=root, description="MSR-VTT json")
+    return lambda name: VideoAnnotation(path=names.get(name, f"{name}.mp4"), id=name)
 
 
 def write(data: Collection) -> list[Path]:
@@ -72,11 +133,10 @@ def write(data: Collection) -> list[Path]:
         [f"ret{place}", f"msr{video.id}", Path(video.path).stem, video.captions[0]]
         for place, video in enumerate(data.of("test"))
     ]
-    header = ["key", "vid_key", "video_id", "sentence"]
     return [
-        data.write_text("MSRVTT_data.json", json.dumps(_data(data.videos), indent=1)),
-        data.write_csv("MSRVTT_train.9k.csv", ["video_id"], train),
-        data.write_csv("MSRVTT_JSFUSION_test.csv", header, test),
+        data.write_text(_DATA, json.dumps(_data(data.videos), indent=1)),
+        data.write_csv(_LISTS["1ka-train"], _IDS, train),
+        data.write_csv(_LISTS["1ka-test"], _HEADER, test),
     ]
 
 

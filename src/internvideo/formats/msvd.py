@@ -1,5 +1,6 @@
 """MSVD: short clips of YouTube videos with some forty sentences each, in any of its three files.
 
+The lists `train_list.txt`, `val_list.txt` and `test_list.txt` of clips lie beside the sentences.
 `AllVideoDescriptions.txt` has lines `clip sentence`, `raw-captions.pkl` (of the retrieval
 benchmarks) a dict of lists of words, and the original `video_corpus.csv` a row for each sentence in
 each language. A clip is called `{youtube id}_{start}_{end}`; where the videos are called `vid1.avi`
@@ -10,12 +11,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internvideo.annotations import Annotations, BadLine, VideoAnnotation
 from internvideo.errors import DataError
-from internvideo.formats.files import Collection, files_by_stem, numbered_lines
+from internvideo.formats.captioned import IdList, Sentences, is_list, list_of_split, sibling
+from internvideo.formats.files import Collection, files_by_stem, numbered_lines, refuse_split
 from internvideo.formats.tables import Table
 from internvideo.video.sources import is_url
 
@@ -25,7 +28,16 @@ if TYPE_CHECKING:
 __all__ = ["looks_like", "read", "write"]
 
 _MAPPING = "youtube_mapping.txt"
-_LISTS = {"train": "train", "training": "train", "val": "val", "validate": "val", "test": "test"}
+_LISTS = {
+    name: f"{split}_list.txt"
+    for split, names in {
+        "train": ("train", "training"),
+        "val": ("val", "validate", "validation"),
+        "test": ("test", "testing"),
+    }.items()
+    for name in names
+}
+_SENTENCES = ("raw-captions.pkl", "AllVideoDescriptions.txt", "video_corpus.csv")
 _CORPUS = ("VideoID", "Start", "End", "Language", "Description")
 _NAMES = ("AllVideoDescriptions", "sents_")
 _SHOWN = 120
@@ -33,7 +45,9 @@ _Sentence = tuple[int, str, str]
 
 
 def looks_like(file: Glimpse) -> bool:
-    """Tell whether this is one of MSVD's three files."""
+    """Tell whether this is one of MSVD's three files, or a list beside one of them."""
+    if is_list(file.path):
+        return any((file.path.parent / name).is_file() for name in _SENTENCES)
     return file.suffix == ".pkl" or (
         bool(file.lines)
         and (file.path.name.startswith(_NAMES) or {"VideoID", "Description"} <= set(file.header()))
@@ -43,33 +57,36 @@ def looks_like(file: Glimpse) -> bool:
 def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotations:
     """Read the captioned clips of one split, or of all.
 
-    The splits "train", "val" and "test" are in `{split}_list.txt` beside the file of sentences.
+    The splits "train", "val" and "test" are in `{split}_list.txt` beside the file of sentences;
+    such a list may be given itself.
+
+    Raises:
+        DataError: a broken or dangerous pickle, an unknown split, no sentences beside a list.
     """
-    bad: list[BadLine] = []
-    captions: dict[str, list[str]] = {}
-    lines: dict[str, int] = {}
-    for sentence in _sentences(path):
+    chosen, source = None, path
+    if is_list(path):
+        refuse_split(split, path=path)
+        chosen, source = path, sibling(path, _SENTENCES, what="a file of sentences")
+    elif split is not None:
+        chosen = list_of_split(path, split, _LISTS)
+    sentences, bad = Sentences(source), list[BadLine]()
+    for sentence in _sentences(source):
         if isinstance(sentence, BadLine):
             bad.append(sentence)
-            continue
-        number, clip, text = sentence
-        captions.setdefault(clip, []).append(text)
-        lines.setdefault(clip, number)
-    wanted = list(captions) if split is None else _listed(path, split)
-    find = _finder(path, root)
-
-    def records() -> Iterator[VideoAnnotation | BadLine]:
-        yield from bad
-        for clip in wanted:
-            if clip in captions:
-                yield VideoAnnotation(
-                    path=find(clip), id=clip, captions=tuple(captions[clip]), line=lines[clip]
-                )
-            else:
-                yield BadLine(0, f"{path}: has no sentence about {clip!r} of the split {split}")
-
+        else:
+            number, clip, text = sentence
+            sentences.add(clip, text, number)
+    find = _finder(source, root)
+    records = sentences.records(
+        lambda clip: VideoAnnotation(path=find(clip), id=clip),
+        None if chosen is None else IdList.read(chosen),
+    )
     return Annotations(
-        records=records(), file=path, root=root, description="MSVD sentences", copying="none"
+        records=chain(bad, records),
+        file=path,
+        root=root,
+        description="MSVD sentences",
+        copying="none",
     )
 
 
@@ -134,15 +151,6 @@ def _pickled(path: Path) -> Iterator[_Sentence | BadLine]:
                 yield number, str(clip), " ".join(texts)
             else:
                 yield BadLine(number, f"{path}: clip {str(clip)[:_SHOWN]!r} has no list of words")
-
-
-def _listed(path: Path, split: str) -> list[str]:
-    if split not in _LISTS:
-        raise DataError(f"{path}: MSVD has the splits train, val and test, not {split!r}")
-    name = path.parent / f"{_LISTS[split]}_list.txt"
-    if not name.is_file():
-        raise DataError(f"{path}: the split {split} needs the file {name}, which is not there")
-    return list(dict.fromkeys(line for _, line in numbered_lines(name)))
 
 
 def _finder(path: Path, root: Path | str) -> Callable[[str], str]:

@@ -18,6 +18,7 @@ from typing import Any
 from internvideo.annotations import Annotations, BadLine, Choice, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.formats.files import Collection, files_by_stem, numbered_lines, read_text
+from internvideo.formats.lsmdc import clip_path
 
 __all__ = ["read", "write"]
 
@@ -127,9 +128,8 @@ def _lsmdc_rows(path: Path, root: Path | str) -> Iterator[tuple[str, Choice] | B
             raise DataError(
                 f"{where}: the answer is {row[-1]!r}; expected a number from 1 to {_LSMDC_OPTIONS}"
             )
-        movie = clip.partition(".")[0].rpartition("_")[0]
         choice = Choice(options=options, answer=int(row[-1]) - 1, line=reader.line_num)
-        yield names.get(clip, f"{movie}/{clip}.avi"), choice
+        yield clip_path(clip, names), choice
 
 
 def write(data: Collection) -> list[Path]:

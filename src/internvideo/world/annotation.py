@@ -40,6 +40,7 @@ def annotate(
     id: str = "",
     split: str = "",
     captions: Sequence[str] = (),
+    moments: Sequence[str] = (),
     choices: bool = False,
 ) -> VideoAnnotation:
     """Return the annotation of a clip.
@@ -53,6 +54,7 @@ def annotate(
         id: name of the video.
         split: part of the collection that it is in.
         captions: sentences about it.
+        moments: a sentence about each of its events; none leaves these without.
         choices: draw its multiple-choice question, too.
 
     Raises:
@@ -70,8 +72,13 @@ def annotate(
         category=BACKGROUNDS.index(scene.background.kind),
         captions=tuple(captions),
         segments=tuple(
-            Segment(start=e.start / fps, end=e.end / fps, label=actions.index(e.action))
-            for e in scene.events
+            Segment(
+                start=event.start / fps,
+                end=event.end / fps,
+                label=actions.index(event.action),
+                captions=tuple(moments[number : number + 1]),
+            )
+            for number, event in enumerate(scene.events)
         ),
         tracks=tuple(
             Track(

@@ -23,7 +23,7 @@ from internvideo.world.sprites import COLORS, OBJECTS
 
 __all__ = ["World", "WorldClip", "generate", "map_clips"]
 
-_CAPTIONS, _QUESTIONS = 1, 2
+_CAPTIONS, _QUESTIONS, _MOMENTS = 1, 2, 3
 _CHUNK = 32
 
 _Result = TypeVar("_Result")
@@ -169,6 +169,17 @@ class World:
         scene = which if isinstance(which, Scene) else self.scene(which)
         rng = np.random.default_rng([self.seed, scene.index, _CAPTIONS, int(held_out)])
         return [self.caption(scene, rng, mix, held_out=held_out) for _ in range(count)]
+
+    def moment_captions(
+        self, which: int | Scene, mix: CaptionMix | None = None, *, held_out: bool = False
+    ) -> list[str]:
+        """Return a caption for each event of the clip: always the same ones."""
+        scene = which if isinstance(which, Scene) else self.scene(which)
+        rng = np.random.default_rng([self.seed, scene.index, _MOMENTS, int(held_out)])
+        return [
+            self.caption(scene.moment(number), rng, mix, held_out=held_out)
+            for number in range(len(scene.events))
+        ]
 
     def questions(self, which: int | Scene) -> list[Question]:
         """Return the clip's questions with their answers: always the same ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -121,6 +121,12 @@ class Scene:
     def actors_of(self, event: Event) -> tuple[Actor, ...]:
         """Return the actors of an event."""
         return tuple(self.actors[number] for number in event.actors)
+
+    def moment(self, number: int) -> Scene:
+        """Return the scene as if one of its events were the only one, with its own actors alone."""
+        event = self.events[number]
+        alone = replace(event, actors=tuple(range(len(event.actors))))
+        return replace(self, actors=self.actors_of(event), events=(alone,))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, boxes in pixels of the rendered frames."""
