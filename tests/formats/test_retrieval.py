@@ -213,7 +213,11 @@ def test_vatex_may_say_where_videos_are(tmp_path):
     [
         # a csv with semicolons, wrong columns, an empty list, duplicated ids
         ("MSRVTT_JSFUSION_test.csv", PAIRS.replace(",", ";"), "separated by commas"),
-        ("MSRVTT_JSFUSION_test.csv", "key,id,sentence\nret0,video1,a\n", "no column video_id in"),
+        (
+            "MSRVTT_JSFUSION_test.csv",
+            "key,id,sentence\nret0,video1,a\n",
+            "no video_id in key, id, sentence; expected col",
+        ),
         ("MSRVTT_JSFUSION_test.csv", PAIRS + "ret2,msr1\n", r":4: 2 fields, but the header has 4"),
         ("MSRVTT_JSFUSION_test.csv", PAIRS + "r,m,v,a, b\n", r":4: 5 fields.*quote what holds a"),
         (
@@ -238,8 +242,16 @@ def test_vatex_may_say_where_videos_are(tmp_path):
             [{**DIDEMO[0], "description": " "}],
             "row 1: the caption ' ' of '1@N00_1_",
         ),
-        ("val_data.json", [DIDEMO[0], {"video": "b"}], "row 2: no description, times; expected Di"),
-        ("vatex_x.json", [VATEX[0], {"enCap": ["a"]}], "row 2: no videoID; expected VATEX"),
+        (
+            "val_data.json",
+            [DIDEMO[0], {"video": "b"}],
+            "row 2: no description, times in video;",
+        ),
+        (
+            "vatex_x.json",
+            [VATEX[0], {"enCap": ["a"]}],
+            "row 2: no videoID in enCap; expected V",
+        ),
         ("vatex_x.json", [{**VATEX[0], "enCap": ["?"]}], r"row 1: the caption '\?' of 'Ptf_2VRj"),
         (
             "LSMDC16_annos_val.csv",

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from internvideo.data import write_world
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError
+from internvideo.formats import find_format
 from internvideo.recipe import find_recipe, load_recipe
 from internvideo.recipe.building import build_source
 from internvideo.world import ACTIONS, World
@@ -80,3 +82,32 @@ def test_one_file_holds_the_recipes_of_several_data_sets(tmp_path):
     assert (changed.data.kind, changed.model["num_classes"]) == ("something-something", 174)
     assert changed.data.root == "/videos"
     assert changed.evaluation.data.root == "data/ssv2"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "clips"),
+    [
+        ("msrvtt", "msrvtt", (16, 1)),
+        ("msrvtt-1ka", "msrvtt", (18, 1)),
+        ("msvd", "msvd", (16, 1)),
+        ("lsmdc", "lsmdc", (8, 1)),
+        ("didemo", "didemo", (8, 1)),
+        ("anet-captions", "activitynet-captions", (8, 2)),
+        ("vatex", "vatex", (16, 2)),
+    ],
+)
+def test_the_retrieval_sets_have_names_for_their_files(tmp_path, monkeypatch, dataset, kind, clips):
+    """The files that the world writes are those that the table names."""
+    monkeypatch.chdir(tmp_path)
+    world = World(size=16, num_frames=4, objects=("star",))
+    captions = min(find_format(kind).layout.captions, 2)
+    write_world(tmp_path / "data" / dataset, 10, kind=kind, world=world, captions=captions)
+    recipe = load_recipe("world_viclip-nano", [f"data.dataset={dataset}"])
+    folder = find_recipe("k400_videomae-b").parents[1]
+    table = yaml.safe_load((folder / "_datasets.yaml").read_text())
+    held = load_recipe("world_viclip-nano", ["data=" + json.dumps(table[dataset]["val"])])
+    sources = [build_source(each) for each in (recipe, held)]
+    assert tuple(map(len, sources)) == clips
+    for source in sources:
+        assert source.read(0, np.random.default_rng(0)).caption
+    assert all(len(clip.captions) == 1 for clip in sources[0].clips)

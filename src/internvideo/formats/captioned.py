@@ -10,6 +10,7 @@ from typing import Any
 from internvideo.annotations import BadLine, VideoAnnotation
 from internvideo.errors import DataError, did_you_mean
 from internvideo.formats.files import numbered_lines, read_json
+from internvideo.formats.tables import Table, TableRow
 
 __all__ = ["IdList", "Sentences", "flaw_of", "is_list", "list_of_split", "sibling"]
 
@@ -25,13 +26,27 @@ class Sentences:
     Attributes:
         captions: the sentences of each video.
         lines: where the first sentence of each video is.
+        unread: lines that belong to no video.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.captions: dict[str, list[str]] = {}
         self.lines: dict[str, int] = {}
+        self.unread: list[BadLine] = []
         self._bad: dict[str, list[BadLine]] = {}
+
+    def rows(self, table: Table, needed: Iterable[str], *, expected: str) -> Iterator[TableRow]:
+        """Yield the rows that have some columns; the others are kept as `unread`."""
+        for row in table.rows():
+            if isinstance(row, BadLine):
+                self.unread.append(row)
+            elif missing := sorted({*needed} - row[1].keys()):
+                shown = ", ".join(row[1])[:_SHOWN]
+                reason = f"no {', '.join(missing)} in {shown}; expected {expected}"
+                self.unread.append(table.bad(row[0], reason))
+            else:
+                yield row
 
     def add(self, video: str, text: Any, line: int, *, where: str = "") -> bool:
         """Take a sentence about a video, with a letter or digit in it; return whether it is one."""
@@ -64,6 +79,7 @@ class Sentences:
             ids: the videos; None is all, in the order of the sentences.
             tolerated: whether the published list names videos without sentences.
         """
+        yield from self.unread
         yield from () if ids is None else ids.repeated
         for video, line in (self.lines if ids is None else ids.lines).items():
             bad, captions = self._bad.get(video, ()), tuple(self.captions.get(video, ()))

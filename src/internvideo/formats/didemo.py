@@ -12,11 +12,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internvideo.annotations import Annotations, BadLine, Segment, VideoAnnotation
+from internvideo.annotations import Annotations, Segment, VideoAnnotation
 from internvideo.formats.captioned import IdList, Sentences, is_list, sibling
 from internvideo.formats.files import Collection, files_by_stem
 from internvideo.formats.tables import open_table
@@ -52,16 +51,9 @@ def read(path: Path, root: Path | str) -> Annotations:
     if is_list(path):
         ids = IdList.read(path)
         source = sibling(path, [_data_of(path)], what="the json with the sentences")
-    table, sentences, unread = open_table(source), Sentences(source), list[BadLine]()
+    table, sentences = open_table(source), Sentences(source)
     moments: dict[str, list[Segment]] = {}
-    for row in table.rows():
-        if isinstance(row, BadLine):
-            unread.append(row)
-            continue
-        place, values = row
-        if missing := sorted(_KEYS - values.keys()):
-            unread.append(table.bad(place, f"no {', '.join(missing)}; expected DiDeMo's sentences"))
-            continue
+    for place, values in sentences.rows(table, _KEYS, expected="DiDeMo's sentences"):
         video, text = str(values["video"]), values["description"]
         if sentences.add(video, text, place, where=table.where(place)):
             moment = _moment(values["times"], text)
@@ -82,7 +74,7 @@ def read(path: Path, root: Path | str) -> Annotations:
         )
 
     return Annotations(
-        records=chain(unread, sentences.records(make, ids, tolerated=True)),
+        records=sentences.records(make, ids, tolerated=True),
         file=path,
         root=root,
         description="DiDeMo, the sentences of a video joined",

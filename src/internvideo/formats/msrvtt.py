@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internvideo.annotations import Annotations, BadLine, VideoAnnotation
+from internvideo.annotations import Annotations, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.formats.captioned import IdList, Sentences, sibling
 from internvideo.formats.files import (
@@ -36,7 +35,6 @@ __all__ = ["looks_like", "read", "write"]
 _DATA = "MSRVTT_data.json"
 _HEADER = ["key", "vid_key", "video_id", "sentence"]
 _PAIR, _IDS = _HEADER[2:], _HEADER[2:3]
-_SHOWN = 120
 _LISTS = {"1ka-train": "MSRVTT_train.9k.csv", "1ka-test": "MSRVTT_JSFUSION_test.csv"}
 
 
@@ -96,24 +94,17 @@ def _read_data(path: Path) -> tuple[Sentences, dict[str, str]]:
 
 
 def _read_list(path: Path, root: Path | str, *, data: Path | None = None) -> Annotations:
-    ids, pairs, unread = IdList(f"{path}:"), Sentences(path), list[BadLine]()
-    for row in Table(path, "csv").rows():
-        if isinstance(row, BadLine):
-            unread.append(row)
-            continue
-        line, values = row
-        if "video_id" not in values:
-            raise DataError(
-                f"{path}:1: no column video_id in the header {','.join(values)[:_SHOWN]!r}; "
-                f"expected {','.join(_HEADER)} or {','.join(_IDS)}, separated by commas"
-            )
+    ids, pairs = IdList(f"{path}:"), Sentences(path)
+    expected = f"columns {','.join(_HEADER)} or {','.join(_IDS)}, separated by commas"
+    for line, values in pairs.rows(Table(path, "csv"), _IDS, expected=expected):
         if ids.add(values["video_id"].strip(), line) and "sentence" in values:
             pairs.add(values["video_id"].strip(), values["sentence"], line)
     what, sentences = "pairs of MSR-VTT 1k-A", pairs
-    if not pairs.lines:
+    if ids.lines and not pairs.lines:
         source = data or sibling(path, [_DATA], what="the json with the sentences")
         what, (sentences, _) = f"MSR-VTT list, sentences of {source.name}", _read_data(source)
-    records = chain(unread, sentences.records(_maker(root), ids))
+        sentences.unread = pairs.unread
+    records = sentences.records(_maker(root), ids)
     return Annotations(records=records, file=path, root=root, description=what, copying="rows")
 
 

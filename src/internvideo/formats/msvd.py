@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +68,10 @@ def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotatio
         chosen, source = path, sibling(path, _SENTENCES, what="a file of sentences")
     elif split is not None:
         chosen = list_of_split(path, split, _LISTS)
-    sentences, bad = Sentences(source), list[BadLine]()
+    sentences = Sentences(source)
     for sentence in _sentences(source):
         if isinstance(sentence, BadLine):
-            bad.append(sentence)
+            sentences.unread.append(sentence)
         else:
             number, clip, text = sentence
             sentences.add(clip, text, number)
@@ -82,7 +81,7 @@ def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotatio
         None if chosen is None else IdList.read(chosen),
     )
     return Annotations(
-        records=chain(bad, records),
+        records=records,
         file=path,
         root=root,
         description="MSVD sentences",

@@ -8,11 +8,10 @@ retrieval benchmark tests on videos of the validation json.
 from __future__ import annotations
 
 import json
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from internvideo.annotations import Annotations, BadLine, VideoAnnotation
+from internvideo.annotations import Annotations, VideoAnnotation
 from internvideo.formats.captioned import IdList, Sentences, is_list, list_of_split, sibling
 from internvideo.formats.files import Collection, files_by_stem, refuse_split
 from internvideo.formats.tables import open_table
@@ -52,15 +51,8 @@ def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotatio
         source = sibling(path, beside or [_JSON.format(part)], what="the json with the sentences")
     elif split is not None:
         chosen = list_of_split(path, split, _LISTS)
-    table, sentences, unread = open_table(source), Sentences(source), list[BadLine]()
-    rows: list[tuple[int, dict[str, Any]]] = []
-    for row in table.rows():
-        if isinstance(row, BadLine):
-            unread.append(row)
-        elif "videoID" not in row[1]:
-            unread.append(table.bad(row[0], "no videoID; expected VATEX's sentences by video"))
-        else:
-            rows.append(row)
+    table, sentences = open_table(source), Sentences(source)
+    rows = list(sentences.rows(table, ["videoID"], expected="VATEX's sentences by video"))
     paths = {str(values["videoID"]): str(values["path"]) for _, values in rows if "path" in values}
     for place, values in rows:
         video, where = str(values["videoID"]), table.where(place)
@@ -83,7 +75,7 @@ def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotatio
 
     ids = None if chosen is None else IdList.read(chosen)
     return Annotations(
-        records=chain(unread, sentences.records(make, ids, tolerated=True)),
+        records=sentences.records(make, ids, tolerated=True),
         file=path,
         root=root,
         description="VATEX, English",

@@ -148,10 +148,9 @@ def _expanded(data: dict[str, Any], base: dict[str, Any], path: Path) -> dict[st
         )
     about, filled = known[name], {"data": known[name]["train"]}
     if merged(base, data).get("evaluation") is not None:
-        filled |= {
-            "evaluation": {"data": about["val"]},
-            "model": {"num_classes": about["num_classes"]},
-        }
+        filled["evaluation"] = {"data": about["val"]}
+        if "num_classes" in about:
+            filled["model"] = {"num_classes": about["num_classes"]}
     texts = {}
     for key, mark in (("description", "title"), ("init_labels", "label_map")):
         if isinstance(data.get(key), str):
