@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,10 +102,11 @@ def test_the_retrieval_sets_have_names_for_their_files(tmp_path, monkeypatch, da
     monkeypatch.chdir(tmp_path)
     world = World(size=16, num_frames=4, objects=("star",))
     captions = min(find_format(kind).layout.captions, 2)
-    write_world(tmp_path / "data" / dataset, 10, kind=kind, world=world, captions=captions)
-    recipe = load_recipe("world_viclip-nano", [f"data.dataset={dataset}"])
     folder = find_recipe("k400_videomae-b").parents[1]
     table = yaml.safe_load((folder / "_datasets.yaml").read_text())
+    directory = Path(table[dataset]["train"]["annotations"]).parent
+    write_world(directory, 10, kind=kind, world=world, captions=captions)
+    recipe = load_recipe("world_viclip-nano", [f"data.dataset={dataset}"])
     held = load_recipe("world_viclip-nano", ["data=" + json.dumps(table[dataset]["val"])])
     sources = [build_source(each) for each in (recipe, held)]
     assert tuple(map(len, sources)) == clips

@@ -35,7 +35,7 @@ def looks_like(file: Glimpse) -> bool:
     if file.path.name.endswith(_IDS):
         return file.is_json_list
     first = next(iter(file.json.values()), None)
-    return isinstance(first, dict) and first.keys() >= _KEYS
+    return isinstance(first, dict) and first.keys() >= _KEYS and "fps" not in first  # TACoS
 
 
 def read(path: Path, root: Path | str) -> Annotations:
