@@ -35,7 +35,10 @@ PUBLISHED = {
 }
 # One of each class is enough for what takes seconds; the other ways to build it are `slow`.
 FIRST = {kind.model: name for name, (kind, _) in reversed(MINIATURES.items())}
+# What sees features in place of video is no encoder.
+ENCODERS = {n: each for n, each in MINIATURES.items() if "features" in each[0].model.capabilities}
 every_miniature = pytest.mark.parametrize(("kind", "config"), MINIATURES.values(), ids=MINIATURES)
+every_encoder = pytest.mark.parametrize(("kind", "config"), ENCODERS.values(), ids=ENCODERS)
 every_size = pytest.mark.parametrize(("kind", "config"), PUBLISHED.values(), ids=PUBLISHED)
 every_class = pytest.mark.parametrize(
     ("kind", "config"), [MINIATURES[name] for name in FIRST.values()], ids=list(FIRST.values())
@@ -125,8 +128,8 @@ def test_it_does_what_it_declares(kind, config):
     model = build(kind, config)
     video, *_ = inputs_of(model, 3)
     assert model.capabilities <= kind.model.capabilities
-    assert has(model, "features")
-    assert has(model, "embed")
+    assert model.capabilities
+    assert has(model, "features") == has(model, "embed") == (not has(model, "moments"))
     if has(model, "text"):
         ids = model.tokenizer(["a b", "c"])
         for vectors in (model.encode_video(video), model.encode_text(ids)):
@@ -145,16 +148,23 @@ def test_it_does_what_it_declares(kind, config):
         assert logits.shape == (2, 2)
         swapped = model.match_logits(tokens.flip(0), texts.take(torch.tensor([1, 0])))
         torch.testing.assert_close(swapped, logits.flip(0))
+    if has(model, "moments"):
+        found = model(*inputs_of(model, 3))
+        assert len(found.logits) == len(found.offsets) == len(model.config.strides)
+        for logits, offsets in zip(found.logits, found.offsets, strict=True):
+            assert logits.shape == (*offsets.shape[:2], model.config.num_classes)
+            assert (offsets >= 0).all()
 
 
 def test_nothing_is_guessed_from_attributes():
     pretender = nn.Module()
     pretender.config = classifier.SIZES["S"]  # type: ignore[assignment]
     pretender.caption = pretender.encode_video = lambda video: video  # type: ignore[assignment]
-    assert not any(has(pretender, name) for name in ("features", "text", "classes", "match"))
+    names = ("features", "text", "classes", "match", "moments")
+    assert not any(has(pretender, name) for name in names)
 
 
-@every_miniature
+@every_encoder
 @torch.no_grad()
 def test_features_are_tokens_in_a_grid(kind, config):
     model = build(kind, config)
@@ -174,7 +184,7 @@ def test_features_are_tokens_in_a_grid(kind, config):
         model.intermediates(video, (99,))
 
 
-@every_miniature
+@every_encoder
 @torch.no_grad()
 def test_embeddings_are_unit_vectors_of_single_clips(kind, config):
     model = build(kind, config)

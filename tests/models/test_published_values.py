@@ -41,12 +41,14 @@ class Published:
         epsilons: of the norms whose name in the model matches a pattern; every norm matches one.
         dropouts: of the dropouts whose name matches a pattern; all others have rate 0.
         drop_paths: rate of the last block of a stack, from 0 in equal steps; other stacks have 0.
+        drop_path_of_all: where the blocks of all stacks have the same rate.
         numbers: fields of the configuration.
     """
 
     epsilons: Mapping[str, float]
     dropouts: Mapping[str, float] = field(default_factory=dict)
     drop_paths: Mapping[str, float] = field(default_factory=dict)
+    drop_path_of_all: float = 0.0
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -119,6 +121,24 @@ OBJECT_WORDS = Published(  # EfficientNet-Lite0 and MiniLM; sharpness and temper
     numbers={"sharpness": 0.67, "temp_init": 0.2},
 )
 
+
+def actionformer(dropout: float, **numbers: float) -> Published:
+    return Published(
+        epsilons={".*": 1e-5},
+        dropouts={r"backbone\..*": dropout},
+        drop_path_of_all=0.1,
+        numbers={"drop_path_rate": 0.1, "prior": 0.01, **numbers},
+    )
+
+
+THUMOS = actionformer(0.0, max_length=2304, positions=False)
+MOMENT_QUERIES = actionformer(0.1, max_length=1024, positions=True)
+
+
+def proposals(max_length: int) -> Published:
+    return actionformer(0.0, max_length=max_length, positions=True)
+
+
 # Of an architecture: one row for all its sizes, or a row a size.
 PUBLISHED: dict[str, Published | dict[str, Published]] = {
     "videomae/encoder": VIDEO_VIT,
@@ -137,6 +157,25 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
     "internvideo-mm": INTERNVIDEO_MM,
     "internvideo-mm/retrieval": replace(INTERNVIDEO_MM, dropouts={}),
     "object-words": OBJECT_WORDS,
+    "actionformer": {
+        "thumos-videomae-h": THUMOS,
+        "thumos-videomaev2-g": THUMOS,
+        "thumos-i3d": THUMOS,
+        "anet-videomae-h": proposals(768),
+        "anet-tsp": proposals(192),
+        "anet-i3d": proposals(192),
+        "hacs-videomae-h": proposals(2304),
+        "hacs-2560": proposals(2304),
+        "fineaction-videomae-h": proposals(192),
+        "fineaction-videomaev2-g": proposals(192),
+        "epic": THUMOS,
+        "ego4d-egovlp": MOMENT_QUERIES,
+        "ego4d-omnivore": MOMENT_QUERIES,
+        "ego4d-slowfast": MOMENT_QUERIES,
+        "ego4d-slowfast-egovlp": MOMENT_QUERIES,
+        "ego4d-omnivore-egovlp": MOMENT_QUERIES,
+        "ego4d-slowfast-omnivore-egovlp": MOMENT_QUERIES,
+    },
     "bert": BERT,
     "clip-text": CLIP,
 }
@@ -216,8 +255,9 @@ def assert_published(model: nn.Module, config: Any, published: Published) -> Non
     stacks = drop_paths(model)
     assert published.drop_paths.keys() <= stacks.keys()
     for stack, rates in stacks.items():
-        last = published.drop_paths.get(stack, 0.0)
-        steps = torch.linspace(0, last, len(rates), dtype=torch.float64)
+        first = published.drop_path_of_all
+        last = published.drop_paths.get(stack, first)
+        steps = torch.linspace(first, last, len(rates), dtype=torch.float64)
         assert rates == pytest.approx(steps.tolist(), abs=1e-12), stack
     for name, value in published.numbers.items():
         assert reduce(getattr, name.split("."), config) == pytest.approx(value), name

@@ -1,4 +1,4 @@
-"""The official key lists: three are kept here, all are used where the references lie beside."""
+"""The official key lists: some are kept here, all are used where the references lie beside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ HERE = Path(__file__).parent / "keys"
 BESIDE = Path(__file__).parents[3] / "shared" / "reference" / "keys"
 
 UNIFORMER = "uniformerv2/classifier"
+ACTIONFORMER = "actionformer"
 
 # stem of the list -> architecture, size, and what else must be read off the shapes
 EXPECTED = {
@@ -80,6 +81,37 @@ EXPECTED = {
     "internvideo_mm_l14": ("internvideo-mm", "l14", {"decoder_depth": 4, "embed_dim": 768}),
     "internvideo-mm-b16-retrieval": ("internvideo-mm/retrieval", "b16", {"decoder_depth": 0}),
     "internvideo-mm-l14-retrieval": ("internvideo-mm/retrieval", "l14", {"decoder_depth": 0}),
+    # (shapes do not tell data sets apart whose features and classes are as many)
+    "actionformer-internvideo-thumos-c1280": (ACTIONFORMER, "thumos-videomae-h", {"width": 512}),
+    "actionformer-internvideo-thumos-c1408": (ACTIONFORMER, "thumos-videomaev2-g", {}),
+    "actionformer-internvideo-anet-c1280": (ACTIONFORMER, "anet-videomae-h", {"num_classes": 1}),
+    "actionformer-internvideo-hacs-c1280": (ACTIONFORMER, "anet-videomae-h", {}),
+    "actionformer-internvideo-hacs-c2560": (ACTIONFORMER, "hacs-2560", {"max_length": 2304}),
+    "actionformer-internvideo-fineaction-c1280": (ACTIONFORMER, "anet-videomae-h", {}),
+    "actionformer-internvideo-fineaction-c1408": (ACTIONFORMER, "fineaction-videomaev2-g", {}),
+    "actionformer-release-thumos-i3d": (ACTIONFORMER, "thumos-i3d", {"input_dims": [2048]}),
+    "actionformer-release-anet-tsp": (ACTIONFORMER, "anet-tsp", {"max_length": 192}),
+    "actionformer-release-anet-i3d": (ACTIONFORMER, "anet-i3d", {"positions": True}),
+    "actionformer-release-epic-slowfast-verb": (ACTIONFORMER, "epic", {"num_classes": 97}),
+    "actionformer-release-epic-slowfast-noun": (ACTIONFORMER, "epic", {"num_classes": 300}),
+    "actionformer-release-ego4d-egovlp": (ACTIONFORMER, "ego4d-egovlp", {"num_branch": 7}),
+    "actionformer-release-ego4d-omnivore": (ACTIONFORMER, "ego4d-omnivore", {"windows": [9]}),
+    "actionformer-release-ego4d-slowfast": (ACTIONFORMER, "ego4d-slowfast", {"num_branch": 6}),
+    "actionformer-release-ego4d-slowfast-egovlp": (
+        ACTIONFORMER,
+        "ego4d-slowfast-egovlp",
+        {"num_heads": 12},
+    ),
+    "actionformer-release-ego4d-omnivore-egovlp": (
+        ACTIONFORMER,
+        "ego4d-omnivore-egovlp",
+        {"num_heads": 12},
+    ),
+    "actionformer-release-ego4d-slowfast-omnivore-egovlp": (
+        ACTIONFORMER,
+        "ego4d-slowfast-omnivore-egovlp",
+        {"embed_dims": [256, 384, 384]},
+    ),
     "openai_clip_vit_b16": ("openai-clip", "b16", {}),
     "openai_clip_vit_l14": ("openai-clip", "l14", {}),
     "openai_clip_vit_l14_336": ("openai-clip", "l14", {}),

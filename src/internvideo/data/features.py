@@ -77,6 +77,14 @@ class FeatureSequence:
         """Seconds from the start of one window to that of the next."""
         return self.stride / self.fps
 
+    def rows_at(self, seconds: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+        """Return where times are among the rows: the centre of window i is i. Any number may be."""
+        return (seconds * self.fps - 0.5 * self.window) / self.stride
+
+    def seconds_at(self, rows: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+        """Return the times of places among the rows; the inverse of `rows_at`."""
+        return (rows * self.stride + 0.5 * self.window) / self.fps
+
     def rows(self, first: int, last: int) -> FeatureSequence:
         """Return the rows from `first` up to, without, `last`; nothing is copied."""
         features = self.features[first:last]

@@ -8,9 +8,11 @@
     classes      `Classifier`: `forward(video)` gives logits over `config.num_classes` named classes
     captions     `Captioner`: writes a sentence about each clip
     match        `Matcher`: two towers, and a closer look at a clip beside a text
+    moments      `MomentDetector`: finds classes in time, in features of an untrimmed video
 
-Ask `has(model, "captions")`. Every model of the zoo is a `VideoEncoder` and has the first two, and
-`reset_parameters()`, `reset_buffers()` and `block_modules()`; one set of tests runs over them all.
+Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
+first two; all have `reset_parameters()`, `reset_buffers()`, `block_modules()` and
+`example_inputs()`. One set of tests runs over them all.
 
 Shapes: b batch, c channels, (t, y, x) frames, rows and columns of the clip; n tokens, d width,
 (t, h, w) the grid of tokens in time, rows and columns; e joint dimension, l text length, k classes.
@@ -33,6 +35,7 @@ from internvideo.models.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
+    from internvideo.models.actionformer import Candidates
     from internvideo.models.caption_writer import CaptionStrategy
 
 __all__ = [
@@ -41,13 +44,15 @@ __all__ = [
     "Classifier",
     "DualEncoder",
     "Matcher",
+    "MomentDetector",
     "TextTokens",
     "VideoEncoder",
     "VideoFeatures",
     "has",
+    "num_classes_of",
 ]
 
-Capability = Literal["features", "embed", "text", "classes", "captions", "match"]
+Capability = Literal["features", "embed", "text", "classes", "captions", "match", "moments"]
 
 _NUM_CHANNELS = 3
 
@@ -259,6 +264,22 @@ class Captioner(Protocol):
         ...
 
 
+class MomentDetector(Protocol):
+    """A detector over time with classes of its own: `ActionFormer`.
+
+    Attributes:
+        config: says `num_classes`, `input_dims` and `strides`.
+    """
+
+    config: Any
+
+    def __call__(
+        self, features: Float[Tensor, "b t c"], valid: Bool[Tensor, "b t"] | None = None
+    ) -> Candidates:
+        """Return scores and boundaries of every position, for the features of whole videos."""
+        ...
+
+
 @overload
 def has(model: object, capability: Literal["features", "embed"]) -> TypeIs[VideoEncoder]: ...
 @overload
@@ -269,9 +290,18 @@ def has(model: object, capability: Literal["classes"]) -> TypeIs[Classifier]: ..
 def has(model: object, capability: Literal["captions"]) -> TypeIs[Captioner]: ...
 @overload
 def has(model: object, capability: Literal["match"]) -> TypeIs[Matcher]: ...
+@overload
+def has(model: object, capability: Literal["moments"]) -> TypeIs[MomentDetector]: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())
+
+
+def num_classes_of(model: object) -> int | None:
+    """Return how many classes of its own a model has; None where it has none."""
+    if has(model, "classes") or has(model, "moments"):
+        return model.config.num_classes
+    return None
 
 
 def unit(vectors: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:

@@ -24,7 +24,7 @@ from internvideo.errors import CheckpointError, ConfigError, DataError, VideoErr
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
 from internvideo.files import write_whole
-from internvideo.models.contract import has
+from internvideo.models.contract import num_classes_of
 from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import (
     build_preprocessing,
@@ -161,7 +161,7 @@ class _Saver:
         names = None if self.source is None else self.source.class_names
         names = names if labels is None else label_names(labels)
         network: nn.Module = task.model
-        if not has(network, "classes") or len(names or ()) != network.config.num_classes:
+        if len(names or ()) != num_classes_of(network):
             names = None
         draft = directory.with_name(f".{directory.name}.part")
         shutil.rmtree(draft, ignore_errors=True)

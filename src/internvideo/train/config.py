@@ -60,10 +60,10 @@ class OptimConfig(StrictModel):
 class ScheduleConfig(StrictModel):
     """How long, and how the learning rate moves: linear warm-up, then a cosine or a line."""
 
-    rule: Literal["viclip", "linear", "videomae", "uniformerv2", "bert-adam"] = Field(
+    rule: Literal["viclip", "linear", "videomae", "uniformerv2", "bert-adam", "multistep"] = Field(
         default="viclip",
         description="see `train.schedules`: warmup_cosine, warmup_linear, cosine_value, "
-        "epoch_cosine or jumping_cosine",
+        "epoch_cosine, jumping_cosine or multistep_value",
     )
     epochs: PositiveInt | Positive = Field(
         default=1, description="passes over the data; 0.5 takes a random half of it"
@@ -80,7 +80,14 @@ class ScheduleConfig(StrictModel):
         default=0.0, description='end of the cosine, rules "videomae" and "uniformerv2"'
     )
     warmup_lr: NonNegative = Field(
-        default=0.0, description='start of the warm-up, rules "videomae" and "uniformerv2"'
+        default=0.0,
+        description='start of the warm-up, rules "videomae", "uniformerv2" and "multistep"',
+    )
+    milestones: tuple[Positive, ...] = Field(
+        default=(), description='epochs after the warm-up at which the rate falls, rule "multistep"'
+    )
+    gamma: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="what it is then multiplied by"
     )
 
     def total_steps(self, steps_per_epoch: int) -> int:

@@ -1,8 +1,9 @@
-"""Learning rate and weight decay as pure functions of the step: warm-up, then cosine or line."""
+"""Learning rate and weight decay as pure functions of the step: warm-up, then a fall."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from internvideo.train.config import OptimConfig, ScheduleConfig
@@ -15,6 +16,7 @@ __all__ = [
     "cosine_value",
     "epoch_cosine",
     "jumping_cosine",
+    "multistep_value",
     "warmup_cosine",
     "warmup_linear",
 ]
@@ -59,6 +61,11 @@ class Schedule:
         final, start = self.config.min_lr * scale, self.config.warmup_lr * scale
         if self.config.rule == "videomae":
             return cosine_value(step, total, warmup, peak=self.peak, final=final, start=start)
+        if self.config.rule == "multistep":
+            falls = [round(epoch * self.steps_per_epoch) for epoch in self.config.milestones]
+            return multistep_value(
+                step, warmup, falls, peak=self.peak, gamma=self.config.gamma, start=start
+            )
         return epoch_cosine(
             step / self.steps_per_epoch,
             total / self.steps_per_epoch,
@@ -154,6 +161,32 @@ def cosine_value(
         return start + (peak - start) * step / max(1, warmup_steps - 1)
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return final + 0.5 * (peak - final) * (1.0 + math.cos(math.pi * progress))
+
+
+def multistep_value(
+    step: int,
+    warmup_steps: int,
+    milestones: Sequence[int],
+    *,
+    peak: float,
+    gamma: float,
+    start: float = 0.0,
+) -> float:
+    """Return the value for a step: warm-up as in `cosine_value`, then a fall at each milestone.
+
+    Args:
+        step: steps taken before this one, from 0.
+        warmup_steps: length of the warm-up.
+        milestones: steps after the warm-up at which the value is multiplied by `gamma`.
+        peak: value after the warm-up.
+        gamma: factor of each fall.
+        start: value at step 0 of the warm-up.
+
+    Source: fixture `tal-lr-schedule`.
+    """
+    if step < warmup_steps:
+        return start + (peak - start) * step / max(1, warmup_steps - 1)
+    return peak * gamma ** sum(step - warmup_steps >= each for each in milestones)
 
 
 def epoch_cosine(

@@ -13,6 +13,7 @@ from torch import nn
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
+    actionformer,
     external,
     internvideo_mm,
     object_words,
@@ -41,6 +42,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     unmasked_teacher.TEACHER,
     videomae.PROBE,
     object_words.OBJECT_WORDS,
+    actionformer.ACTIONFORMER,
     *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""

@@ -30,8 +30,9 @@ __all__ = ["CheckpointFile", "read_checkpoint"]
 
 Format = Literal["safetensors", "torch", "torch-legacy", "torchscript"]
 
-# Keys under which trainers keep the weights, in the order in which they are tried.
-_WRAPPERS = ("model", "module", "state_dict", "model_state", "model_state_dict")
+# Keys under which trainers keep the weights, in the order in which they are tried: an average of
+# weights, which ActionFormer is evaluated with, before the weights themselves.
+_WRAPPERS = ("model", "module", "state_dict_ema", "state_dict", "model_state", "model_state_dict")
 # Keys under which they keep tensors that are no weights.
 _STATES = (
     "optimizer", "optimizer_states", "optimizers", "optim", "scaler", "scheduler",

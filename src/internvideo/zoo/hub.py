@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from internvideo.config import config_from_dict, config_to_dict
 from internvideo.errors import CheckpointError, ConfigError, UnknownNameError
-from internvideo.models.contract import DualEncoder, has
+from internvideo.models.contract import DualEncoder, has, num_classes_of
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.zoo import environment
 from internvideo.zoo.architecture import Architecture
@@ -116,10 +116,10 @@ class LoadedModel(ModelHubMixin, library_name="internvideo", tags=["video", "int
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The classes of a classifier in the order of its outputs, numbered where unnamed."""
-        if not has(self.model, "classes"):
+        """The classes of the model in the order of its outputs, numbered where unnamed."""
+        if (count := num_classes_of(self.model)) is None:
             return None
-        return self.labels or tuple(f"class {n}" for n in range(self.model.config.num_classes))
+        return self.labels or tuple(f"class {n}" for n in range(count))
 
     @property
     def protocol(self) -> Preprocessing:

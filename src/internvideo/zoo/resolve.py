@@ -150,6 +150,8 @@ def default_preprocessing(fit: Fit, foreign: ForeignConfig | None = None) -> Pre
     usual = PRESETS[preset]
     for part in ("encoder", "vision"):
         config = getattr(config, part, config)
+    if not hasattr(config, "image_size"):
+        return usual  # it sees features; these are the frames that they are made of
     side = min(getattr(config, "frame_size", (config.image_size,)))
     return dataclasses.replace(
         usual,

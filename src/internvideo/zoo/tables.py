@@ -7,6 +7,8 @@
 | mmaction2  | VideoMAE and UniFormerV2 of mmaction2                                        |
 | hf         | VideoMAE and CLIP of transformers                                            |
 | open-clip  | open_clip's `CLIP`: OpenAI's names; its `CustomTextCLIP`: "open-clip-custom" |
+
+The official files of ActionFormer have linear layers and norms as convolutions over time.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ __all__ = [
     "IMAGE_TEACHER",
     "MMACTION_UNIFORMERV2",
     "MMACTION_VIDEOMAE",
+    "OFFICIAL_ACTIONFORMER",
     "OFFICIAL_UNIFORMERV2",
     "OPENAI_CLIP",
     "OPEN_CLIP_CUSTOM",
@@ -259,3 +262,49 @@ HF_CLIP = Layout(
 
 IMAGE_TEACHER = Layout((Reshape("conv1.weight", "conv1.weight", _inflate, _flatten),))
 """The image tower of a CLIP alone: the released teachers' patch kernel has a time axis of 1."""
+
+
+# ActionFormer
+
+
+def _last_axis(linear: Tensor) -> Tensor:
+    return linear[..., None]
+
+
+def _no_last_axis(kernel: Tensor) -> Tensor:
+    return kernel.squeeze(-1)
+
+
+def _flat(per_channel: Tensor) -> Tensor:
+    return per_channel.reshape(-1)
+
+
+def _over_time(per_channel: Tensor) -> Tensor:
+    return per_channel.reshape(1, -1, 1)
+
+
+_PER_CHANNEL = (
+    *(
+        f"backbone.{{rest}}.{norm}.{kind}"
+        for norm in ("ln1", "ln2", "attn.query_norm", "attn.key_norm", "attn.value_norm")
+        for kind in ("weight", "bias")
+    ),
+    *(f"backbone.{{rest}}.drop_path_{branch}.scale" for branch in ("attn", "mlp")),
+    *(
+        f"{norms}.{{layer}}.{kind}"
+        for norms in ("backbone.embd_norm", "neck.fpn_norms", "cls_head.norm", "reg_head.norm")
+        for kind in ("weight", "bias")
+    ),
+)
+_LINEAR = ("attn.query", "attn.key", "attn.value", "attn.proj", "mlp.0", "mlp.3")
+
+OFFICIAL_ACTIONFORMER = Layout(
+    (
+        *(Reshape(name, name, _flat, _over_time) for name in _PER_CHANNEL),
+        *(
+            Reshape(name, name, _no_last_axis, _last_axis)
+            for name in (f"backbone.{{rest}}.{layer}.weight" for layer in _LINEAR)
+        ),
+    )
+)
+"""Those of InternVideo's detectors and of ActionFormer's own release."""
