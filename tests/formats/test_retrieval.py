@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from internvideo.annotations import BadLine, VideoAnnotation
-from internvideo.data.build import read_list
+from internvideo.annotations import BadLine, Segment, VideoAnnotation
+from internvideo.data.build import read_annotations, read_list
 from internvideo.errors import DataError
-from internvideo.formats import activitynet_captions, didemo, lsmdc
+from internvideo.formats import activitynet_captions, didemo, find_format, lsmdc
 from internvideo.formats.detect import detect_kind
+from internvideo.formats.files import Collection
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "retrieval"
 
+SETS = {
+    "msrvtt": "MSRVTT_train.9k.csv",
+    "msvd": "train_list.txt",
+    "lsmdc": "LSMDC16_annos_training.csv",
+    "didemo": "train_list.txt",
+    "activitynet-captions": "train_ids.json",
+    "vatex": "train_list.txt",
+}
 MSRVTT = {
     "videos": [{"video_id": f"video{n}", "split": s} for n, s in enumerate(["train", "test"] * 2)],
     "sentences": [
@@ -171,7 +183,7 @@ def test_activitynet_captions_are_a_paragraph_and_events(tmp_path):
     assert [clip.path for clip in read(listed)] == [clip.path for clip in reversed(clips)]
     messages = [bad.message for bad in read(listed).bad_lines]
     assert messages == [
-        f"{listed}: id 3: 'v_bXdq2zI1Ms0' is that of 1, too; it is taken once",
+        f"{listed}: id 3: 'v_bXdq2zI1Ms0' is that of id 1, too; it is taken once",
         f"{listed}: id 4: 'v_nothing' has no sentence in val_1.json",
     ]
     first, _ = activitynet_captions.read(path, tmp_path).records
@@ -325,7 +337,7 @@ def test_repeated_ids_are_taken_once_and_told(msrvtt):
     clips = read(write(path, PAIRS + "ret2,msr3,video3,again\n"))
     assert len(clips) == 2
     assert [bad.message for bad in clips.bad_lines] == [
-        f"{path}:4: 'video3' is that of 2, too; it is taken once"
+        f"{path}:4: 'video3' is that of line 2, too; it is taken once"
     ]
     rows = [*VATEX, {**VATEX[0], "enCap": ["another"]}]
     clips = read(write(msrvtt.with_name("vatex_x.json"), rows))
@@ -352,6 +364,51 @@ def test_events_with_bad_times_keep_their_sentence(tmp_path):
     (bad, video) = didemo.read(path, tmp_path).records
     assert "row 1: the times [[2, 1]] are no pairs" in bad.message
     assert video.captions == ("first text. second text",)
+
+
+# --- writing and reading ------------------------------------------------------------------------
+
+
+WORD = st.text("ab,;'\"é犬", min_size=1, max_size=4)
+SENTENCE = st.lists(WORD, min_size=1, max_size=4).map(" ".join)
+SENTENCES = st.lists(SENTENCE.filter(lambda s: any(map(str.isalnum, s))), min_size=1, max_size=3)
+
+
+@given(texts=st.lists(SENTENCES, min_size=1, max_size=5), kind=st.sampled_from(sorted(SETS)))
+@settings(deadline=None, max_examples=60)
+def test_whatever_is_written_is_read_back(texts, kind):
+    """Any sentences, of any number of videos: captions, moments and the names of the videos."""
+    form, videos = find_format(kind), []
+    assert form.layout is not None
+    single = kind == "lsmdc"
+    for index, said in enumerate(texts):
+        moments = [
+            Segment(start=5.0 * n, end=5.0 * n + 5, captions=(text,)) for n, text in enumerate(said)
+        ]
+        joined = form.layout.moments > 1
+        videos.append(
+            VideoAnnotation(
+                path=form.layout.place(form.layout.video, index, "grow", seconds=5.0),
+                id=str(index),
+                split="train",
+                duration=5.0 * len(said),
+                captions=(" ".join(said),) if joined or single else tuple(said),
+                segments=tuple(moments) if joined else (),
+            )
+        )
+    with TemporaryDirectory() as folder:
+        directory = Path(folder)
+        for video in videos:
+            write(directory / video.path, "")
+        form.load().write(
+            Collection(directory=directory, videos=videos, classes=(), layout=form.layout)
+        )
+        path = directory / SETS[kind]
+        assert detect_kind(path) == kind
+        found = list(read_annotations(kind, path, root=directory / "videos").records)
+    assert [f"videos/{each.path}" for each in found] == [each.path for each in videos]
+    assert [each.captions for each in found] == [each.captions for each in videos]
+    assert [each.segments for each in found] == [each.segments for each in videos]
 
 
 # --- the real files ------------------------------------------------------------------------------

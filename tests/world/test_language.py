@@ -254,3 +254,21 @@ def test_a_share_of_the_captions_is_plain(scenes):
         language.caption(scenes[0], rng, mix, held_out=True)
     with pytest.raises(ConfigError, match="plain"):
         CaptionMix(action_only=0.5, appearance_only=0.2, plain=0.4)
+
+
+def test_each_event_has_a_caption_of_its_own():
+    world = World(seed=4, num_events=3, num_frames=12)
+    for index in range(30):
+        scene = world.scene(index)
+        sentences = world.moment_captions(index)
+        assert sentences == world.moment_captions(scene)
+        assert len(sentences) == 3
+        assert not any(map(is_held_out, sentences))
+        assert all(map(is_held_out, world.moment_captions(index, held_out=True)))
+        for number, event in enumerate(scene.events):
+            alone = scene.moment(number)
+            assert [actor.name for actor in alone.actors] == [
+                actor.name for actor in scene.actors_of(event)
+            ]
+            assert alone.actors_of(alone.events[0]) == alone.actors
+            assert (alone.action, alone.events[0].start) == (event.action, event.start)

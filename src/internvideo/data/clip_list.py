@@ -175,6 +175,7 @@ class ClipList(Sequence[ClipEntry]):
         self.description = description
         self.class_names = class_names
         self.copying = copying
+        self.clips = clips
         self.first_label = first_label
         self.bad_lines: list[BadLine] = []
         self._fill(records, by_segment=clips == "segments", every_caption=every_caption)

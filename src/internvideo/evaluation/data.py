@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from internvideo.data.build import ListKind, open_list
+from internvideo.data.clip_list import ClipList
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.world import EVALUATION_SEED, WorldSource
 from internvideo.errors import ConfigError
 from internvideo.formats.detect import detect_kind
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.video.sources import is_url
 from internvideo.world import World
 
 __all__ = ["AnnotatedData", "open_videos"]
 
 _WORLD = "world"
 _WORLD_CLIPS = 600
+_LOOKED_FOR = 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +111,7 @@ def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSourc
     path = Path(data.path)
     kind: ListKind = data.format or detect_kind(path)  # type: ignore[assignment]
     labels = None if data.labels is None else Path(data.labels)
-    return open_list(
+    source = open_list(
         kind,
         path,
         protocol=protocol,
@@ -115,3 +120,12 @@ def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSourc
         split=data.split,
         first_label=data.first_label or 0,
     )
+    _warn_of_root(source.clips, given=data.root is not None)
+    return source
+
+
+def _warn_of_root(clips: ClipList, *, given: bool) -> None:
+    """Say how to name the folder of the videos where none of the first is in that of the list."""
+    paths = [clips.path(place) for place in range(min(_LOOKED_FOR, len(clips)))]
+    if not given and not any(is_url(path) or Path(path).exists() for path in paths):
+        _LOG.warning("%s is not there; --root names the folder that paths are below", paths[0])

@@ -89,8 +89,8 @@ class Sentences:
                 record = make(video)
                 yield replace(record, captions=record.captions or captions, line=line)
             elif not bad and ids is not None:
-                reason = f"{video[:_SHOWN]!r} has no sentence in {self.path.name}"
-                yield BadLine(line, f"{ids.where}{line}: {reason}", tolerated=tolerated)
+                reason = f"has no sentence in {self.path.name}"
+                yield ids.bad(video, line, reason, tolerated=tolerated)
 
 
 def flaw_of(text: Any) -> str:
@@ -108,15 +108,16 @@ class IdList:
     """The ids of some videos, each once, in their order.
 
     Args:
-        where: what a message calls a line of the list, without its number.
+        path: the list, for messages.
+        unit: what has a number there: a line, or in a json the "id" or "video".
 
     Attributes:
         lines: where each id is.
         repeated: the lines whose id was there before.
     """
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, path: Path, unit: str = "line") -> None:
+        self.path, self.unit = path, unit
         self.lines: dict[str, int] = {}
         self.repeated: list[BadLine] = []
 
@@ -127,13 +128,13 @@ class IdList:
         Raises:
             DataError: it is missing or empty, or a json of another shape.
         """
-        ids = cls(f"{path}:")
+        ids = cls(path)
         numbered: Iterable[tuple[int, Any]] = numbered_lines(path)
         if path.suffix.lower() == ".json":
             content = read_json(path)
             if not isinstance(content, list) or not all(isinstance(each, str) for each in content):
                 raise DataError(f"{path}: expected a json list of the ids of videos")
-            ids, numbered = cls(f"{path}: id "), enumerate(content, start=1)
+            ids, numbered = cls(path, "id"), enumerate(content, start=1)
         for line, video in numbered:
             ids.add(video, line)
         if not ids.lines:
@@ -144,9 +145,14 @@ class IdList:
         """Add an id, and return whether it is a new one."""
         first = self.lines.setdefault(video, line)
         if first != line:
-            reason = f"{video[:_SHOWN]!r} is that of {first}, too; it is taken once"
-            self.repeated.append(BadLine(line, f"{self.where}{line}: {reason}", tolerated=True))
+            reason = f"is that of {self.unit} {first}, too; it is taken once"
+            self.repeated.append(self.bad(video, line, reason, tolerated=True))
         return first == line
+
+    def bad(self, video: str, line: int, reason: str, *, tolerated: bool) -> BadLine:
+        """Return a line that cannot be used."""
+        where = f"{self.path}:{line}" if self.unit == "line" else f"{self.path}: {self.unit} {line}"
+        return BadLine(line, f"{where}: {video[:_SHOWN]!r} {reason}", tolerated)
 
 
 def is_list(path: Path) -> bool:

@@ -65,7 +65,7 @@ def read(path: Path, root: Path | str, *, split: str | None = None) -> Annotatio
     wanted = choose_split(split, held, path=path) if splits else None
     if wanted in _LISTS:
         return _read_list(path.parent / _LISTS[wanted], root, data=path)
-    ids = IdList(f"{path}: video ")
+    ids = IdList(path, "video")
     for place, (name, each) in enumerate(splits.items(), start=1):
         if wanted in (None, each):
             ids.add(name, place)
@@ -94,7 +94,7 @@ def _read_data(path: Path) -> tuple[Sentences, dict[str, str]]:
 
 
 def _read_list(path: Path, root: Path | str, *, data: Path | None = None) -> Annotations:
-    ids, pairs = IdList(f"{path}:"), Sentences(path)
+    ids, pairs = IdList(path), Sentences(path)
     expected = f"columns {','.join(_HEADER)} or {','.join(_IDS)}, separated by commas"
     for line, values in pairs.rows(Table(path, "csv"), _IDS, expected=expected):
         if ids.add(values["video_id"].strip(), line) and "sentence" in values:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import tiny
 from internvideo.annotations import BadLine, Segment, VideoAnnotation
+from internvideo.data.build import open_list
 from internvideo.data.clip_list import ClipList
 from internvideo.data.clips import VideoListSource
 from internvideo.data.world import WorldSource
@@ -81,3 +83,15 @@ def test_the_world_has_its_plain_captions():
     found = captioned_videos(WorldSource(world, num_clips=3, start=5))
     assert found.captions == tuple((plain_caption(world.scene(5 + n)),) for n in range(3))
     assert found.describe() == "one caption of each of 3 videos"
+
+
+def test_what_a_format_joins_is_called_a_paragraph(tmp_path):
+    rows = [
+        {"video": "a.mov", "description": text, "times": [[0, 0]]}
+        for text in ("a star moves", "a circle grows")
+    ]
+    path = tmp_path / "test_data.json"
+    path.write_text(json.dumps([*rows, {**rows[0], "video": "b.avi"}]))
+    found = captioned_videos(open_list("didemo", path, protocol=tiny.PROTOCOL))
+    assert found.captions == (("a star moves a circle grows",), ("a star moves",))
+    assert found.describe() == "the captions of each of 2 videos as one paragraph"

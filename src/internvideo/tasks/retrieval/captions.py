@@ -97,7 +97,8 @@ def _of_list(source: VideoListSource, subset: CaptionSubset) -> CaptionedVideos:
     return CaptionedVideos(
         source=chosen,
         captions=tuple(map(tuple, captions.values())),
-        subset=subset,
+        # What the data have joined already (DiDeMo, ActivityNet Captions) is called by its name.
+        subset="paragraph" if clips.clips == "videos" else subset,
         left_out=tuple(left_out),
     )
 
