@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from internvideo.annotations import VideoAnnotation
 from internvideo.data import write_world
 from internvideo.errors import ConfigError
+from internvideo.formats import READABLE
 from internvideo.world import (
     ACTIONS,
     Encoding,
@@ -220,3 +222,46 @@ def test_impossible_shares_and_counts_are_refused(tmp_path):
         write_world(tmp_path, 0, kind="msrvtt")
     with pytest.raises(ConfigError, match="captions"):
         write_world(tmp_path, 3, kind="msrvtt", captions=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "split"),
+    [
+        ("thumos14", "annotation", "validation"),
+        ("thumos14", "thumos14.json", "validation"),
+        ("activitynet", "activity_net.v1-3.json", "training"),
+        ("ego4d-mq", "moments_train.json", "train"),
+        ("ego4d-nlq", "nlq_train.json", "train"),
+    ],
+)
+def test_untrimmed_videos_come_back_with_their_moments(tmp_path, kind, file, split):
+    world = World(seed=2, size=16, objects=("star", "heart"))
+    written = write_world(
+        tmp_path, 3, kind=kind, world=world, splits=(2 / 3, 1 / 3), encoding=Encoding(fps=1)
+    )
+    folder = written.videos[0].parent
+    options = {"split": split} if "split" in (READABLE[kind].options or ()) else {}
+    found = READABLE[kind].load().read(tmp_path / file, folder, **options)
+    videos = [each for each in found.records if isinstance(each, VideoAnnotation)]
+    truth = [json.loads(line) for line in written.truth.read_text().splitlines()]
+    assert len(videos) == 2
+    for video, line in zip(videos, truth, strict=False):
+        assert (folder / video.path).is_file()
+        if file != "annotation":  # the lists of THUMOS14 say nothing of lengths
+            assert video.duration == pytest.approx(line["num_frames"])
+        told = sorted((s.start, s.end) for s in video.segments)
+        wanted = sorted(
+            (float(e["start"]), float(e["end"]))
+            for e, sentence in zip(line["events"], line["captions"], strict=True)
+            if kind != "ego4d-nlq" or sentence
+        )
+        assert told == wanted
+        if kind == "ego4d-nlq":
+            assert {s.captions[0] for s in video.segments} == set(line["captions"]) - {""}
+        else:
+            names = found.class_names or world.style.actions
+            assert {names[s.label] for s in video.segments} <= {*ACTIONS, *map(_camel, ACTIONS)}
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split())

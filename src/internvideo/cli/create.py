@@ -33,7 +33,9 @@ def world(
             min=8, help="Side of a painted frame in pixels; video files are twice as large."
         ),
     ] = 64,
-    num_frames: Annotated[int, typer.Option(min=4, help="Frames of a clip.")] = 16,
+    num_frames: Annotated[
+        int, typer.Option(min=4, help="Frames of a clip; untrimmed videos last 1 to 5 minutes.")
+    ] = 16,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; all cores by default.")
     ] = None,
@@ -48,6 +50,7 @@ def world(
       internvideo world --out world/ --num-clips 2000
       internvideo world --out ssv2/ --format ssv2
       internvideo world --out retrieval/ --format msrvtt --seed 5
+      internvideo world --out untrimmed/ --format thumos14 --num-clips 40 --size 32
     """
     find_format(fmt, WRITABLE)
     output_folder(out)

@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 
 from internvideo.annotations import VideoAnnotation
 from internvideo.errors import ConfigError
-from internvideo.formats import WRITABLE, Layout, find_format
+from internvideo.formats import WRITABLE, Format, Layout, find_format
 from internvideo.formats.files import Collection
 from internvideo.world import CaptionMix, Encoding, World, write_mp4
 from internvideo.world.annotation import action_template, annotate, scaled_truth
@@ -33,6 +33,7 @@ __all__ = ["WrittenWorld", "write_world"]
 Progress: TypeAlias = Callable[[int, int], None]
 
 _JPEG_QUALITY = 95
+_LONGEST = 300  # seconds of an untrimmed video
 _WORLD, _ENCODING = World(), Encoding()
 _WHOLE_SENTENCES = CaptionMix(
     action_only=0.0, appearance_only=0.0, generic=0.0, texture=0.5, color=1.0, shape=0.95
@@ -116,7 +117,7 @@ def write_world(
     job = _Job(
         directory=directory,
         layout=layout,
-        mix=mix or (_WHOLE_SENTENCES if form.annotates[0] == "captions" else CaptionMix()),
+        mix=mix or (_WHOLE_SENTENCES if _has_sentences(form) else CaptionMix()),
         choices="choices" in form.annotates,
         encoding=encoding,
         split_ends=_split_ends(num_clips, splits or layout.shares, layout.splits),
@@ -144,10 +145,19 @@ def write_world(
     )
 
 
+def _has_sentences(form: Format) -> bool:
+    """Return whether sentences are what is annotated, so that they should be whole ones."""
+    untrimmed = form.layout is not None and form.layout.untrimmed
+    return form.annotates[0] == "captions" or (untrimmed and "captions" in form.annotates)
+
+
 def _with_moments(world: World, job: _Job) -> tuple[World, _Job]:
     """Return the world and the frame rate that a format with several moments a video needs."""
     moments, seconds = job.layout.moments, job.layout.moment_seconds
     frames = world.num_frames
+    if job.layout.untrimmed:
+        longest = (seconds or _LONGEST) * job.encoding.fps
+        return replace(world, untrimmed=True, num_frames=longest), job
     if seconds is not None:
         fps = max(round(frames / seconds), 1)
         frames, job = fps * seconds, replace(job, encoding=replace(job.encoding, fps=fps))
@@ -165,18 +175,30 @@ def _write_part(
         clip = world[index]
         scene = clip.truth
         seconds = scene.num_frames / encoding.fps
-        relative = layout.place(layout.video, index, scene.action, seconds=seconds)
+        split = job.split_of(index)
+        relative = layout.place(layout.video, index, scene.action, split=split, seconds=seconds)
         video = job.directory / relative
         video.parent.mkdir(parents=True, exist_ok=True)
         write_mp4(video, clip.frames, encoding)
         if layout.frames is not None:
             _write_frames(job, index, scene.action, clip.frames)
-        split = job.split_of(index)
         moments = None
-        if layout.moments > 1:
+        if layout.moments > 1 or layout.untrimmed:
             moments = world.moment_captions(scene, job.mix, held_out=split == "test")
-        captions = moments or world.captions(
-            scene, layout.captions, job.mix, held_out=split == "test"
+        captions = moments
+        if captions is None:
+            captions = world.captions(scene, layout.captions, job.mix, held_out=split == "test")
+        annotation = annotate(
+            world,
+            scene,
+            path=relative,
+            fps=encoding.fps,
+            scale=encoding.scale,
+            id=_name(job, world, index, video),
+            split=split,
+            captions=() if layout.untrimmed else [" ".join(moments)] if moments else captions,
+            moments=moments or (),
+            choices=job.choices,
         )
         line: dict[str, Any] = {
             "video": relative,
@@ -186,21 +208,9 @@ def _write_part(
             "captions": captions,
             "questions": [
                 {"question": each.question, "answer": each.answer, "kind": each.kind}
-                for each in world.questions(scene)
+                for each in annotation.questions
             ],
         }
-        annotation = annotate(
-            world,
-            scene,
-            path=relative,
-            fps=encoding.fps,
-            scale=encoding.scale,
-            id=_youtube_id(world.seed, index) if layout.youtube_ids else str(index),
-            split=split,
-            captions=[" ".join(moments)] if moments else captions,
-            moments=moments or (),
-            choices=job.choices,
-        )
         written.append((json.dumps(line, ensure_ascii=False) + "\n", annotation))
     return written
 
@@ -217,6 +227,12 @@ def _write_frames(
         path.parent.mkdir(parents=True, exist_ok=True)
         enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
         Image.fromarray(enlarged).save(path, quality=_JPEG_QUALITY, subsampling=0)
+
+
+def _name(job: _Job, world: World, index: int, video: Path) -> str:
+    if job.layout.untrimmed:
+        return video.stem.removeprefix("v_")
+    return _youtube_id(world.seed, index) if job.layout.youtube_ids else str(index)
 
 
 def _youtube_id(seed: int, index: int) -> str:

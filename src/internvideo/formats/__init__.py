@@ -31,14 +31,17 @@ class Layout:
     Attributes:
         splits: names of the splits, in the order of the clips.
         shares: their usual shares.
-        video: path of a video below the folder; `{index}` is its number, `{snake}` and `{camel}`
-            are its class as `move_left` and `MoveLeft`; `{movie}` is the number of a film of sixty
-            videos, and `{span}` the time of the video in it, as LSMDC writes it.
+        video: path of a video below the folder; `{index}` is its number, `{split}` its split,
+            `{snake}` and `{camel}` are its class as `move_left` and `MoveLeft`; `{movie}` is the
+            number of a film of sixty videos, and `{span}` the time of the video in it, as LSMDC
+            writes it.
         frames: likewise the path of a frame as an image, `{frame}` being its number from 1; None
             has no images.
         captions: sentences a video; where it has several moments, each has one.
         moments: annotated moments a video, one after the other.
         moment_seconds: how long each lasts; None is as long as a video of one.
+        untrimmed: whether videos are minutes long and show actions now and then; `moment_seconds`
+            is then the length of the longest.
         templates: whether classes are called by templates such as "[Something] moves left".
         youtube_ids: whether videos have ids as YouTube gives them, in place of numbers.
     """
@@ -50,11 +53,19 @@ class Layout:
     captions: int = 5
     moments: int = 1
     moment_seconds: int | None = None
+    untrimmed: bool = False
     templates: bool = False
     youtube_ids: bool = False
 
     def place(
-        self, pattern: str, index: int, label: str, *, seconds: float = 0.0, frame: int = 0
+        self,
+        pattern: str,
+        index: int,
+        label: str,
+        *,
+        split: str = "",
+        seconds: float = 0.0,
+        frame: int = 0,
     ) -> str:
         """Return the path that a pattern gives for a video of the class `label`, so long."""
         from internvideo.formats.timestamps import format_timestamp
@@ -63,6 +74,7 @@ class Layout:
         times = (format_timestamp(time).replace(":", ".") for time in (start, start + seconds))
         return pattern.format(
             index=index,
+            split=split,
             snake="_".join(words),
             camel="".join(word.capitalize() for word in words),
             movie=1001 + index // 60,
@@ -199,18 +211,36 @@ FORMATS: tuple[Format, ...] = (
         description="Ego4D Natural Language Queries: sentences that ask for a part of a clip",
         annotates=("segments", "captions"),
         options=("split",),
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.7, 0.3),
+            video="clips/{index:07d}.mp4",
+            untrimmed=True,
+        ),
     ),
     Format(
         name="ego4d-mq",
         description="Ego4D Moment Queries: named moments of clips",
         annotates=("segments",),
         options=_SPLITS,
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.7, 0.3),
+            video="clips/{index:07d}.mp4",
+            untrimmed=True,
+        ),
     ),
     Format(
         name="thumos14",
         description="THUMOS14: actions in long videos, as lists, csv or json",
         annotates=("segments",),
         options=_SPLITS,
+        layout=Layout(
+            splits=("validation", "test"),
+            shares=(0.7, 0.3),
+            video="videos/video_{split}_{index:07d}.mp4",
+            untrimmed=True,
+        ),
     ),
     Format(
         name="charades-sta",
@@ -261,6 +291,12 @@ FORMATS: tuple[Format, ...] = (
         description="ActivityNet, HACS Segments, FineAction: parts of longer videos",
         annotates=("segments",),
         options=_SPLITS,
+        layout=Layout(
+            splits=("training", "validation"),
+            shares=(0.7, 0.3),
+            video="videos/v_{index:07d}.mp4",
+            untrimmed=True,
+        ),
         whole_videos=True,
     ),
     Format(

@@ -43,7 +43,7 @@ def annotate(
     moments: Sequence[str] = (),
     choices: bool = False,
 ) -> VideoAnnotation:
-    """Return the annotation of a clip.
+    """Return the annotation of a clip; of an untrimmed video, its segments and their sentences.
 
     Args:
         world: where the clip comes from; its actions are the classes.
@@ -68,7 +68,7 @@ def annotate(
         duration=scene.num_frames / fps,
         fps=fps,
         num_frames=scene.num_frames,
-        label=actions.index(scene.action),
+        label=None if world.untrimmed else actions.index(scene.action),
         category=BACKGROUNDS.index(scene.background.kind),
         captions=tuple(captions),
         segments=tuple(
@@ -76,18 +76,20 @@ def annotate(
                 start=event.start / fps,
                 end=event.end / fps,
                 label=actions.index(event.action),
-                captions=tuple(moments[number : number + 1]),
+                captions=tuple(text for text in moments[number : number + 1] if text),
             )
             for number, event in enumerate(scene.events)
         ),
-        tracks=tuple(
+        tracks=()
+        if world.untrimmed
+        else tuple(
             Track(
                 name=f"{actor['color']} {actor['name']}",
                 boxes=tuple(None if box is None else tuple(box) for box in actor["boxes"]),
             )
             for actor in scaled_truth(scene, scale)["actors"]
         ),
-        questions=tuple(world.questions(scene)),
+        questions=() if world.untrimmed else tuple(world.questions(scene)),
         choices=(draw_choice(world, scene),) if choices else (),
     )
 

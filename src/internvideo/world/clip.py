@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.world import language
 from internvideo.world.actions import ACTIONS, action_named
 from internvideo.world.language import CaptionMix
-from internvideo.world.painting import render
+from internvideo.world.painting import paint
 from internvideo.world.scene import Scene, SceneStyle, draw_scene
 from internvideo.world.sprites import COLORS, OBJECTS
+from internvideo.world.untrimmed import UNTRIMMED_ACTIONS, draw_untrimmed
 
 __all__ = ["World", "WorldClip", "generate", "map_clips"]
 
@@ -68,6 +70,8 @@ class World:
         digit_share: probability that an object is a digit, where both kinds are allowed.
         num_events: actions in a clip, one after the other, each by its own actors.
         idle_objects: numbers of bystanders to draw from, for clips with a single acting object.
+        untrimmed: videos of up to `num_frames` in which several performers act now and then, see
+            `internvideo.world.untrimmed`; the classes are the actions of one performer.
 
     Raises:
         UnknownNameError: an action, object or colour that the world does not have.
@@ -83,6 +87,7 @@ class World:
     digit_share: float = 0.3
     num_events: int = 1
     idle_objects: tuple[int, ...] = (0, 1)
+    untrimmed: bool = False
 
     def __post_init__(self) -> None:
         for field, known in (("actions", ACTIONS), ("objects", OBJECTS), ("colors", COLORS)):
@@ -107,7 +112,7 @@ class World:
     def style(self) -> SceneStyle:
         """Return what may occur in this world's scenes."""
         return SceneStyle(
-            actions=self.actions or ACTIONS,
+            actions=self.actions or (UNTRIMMED_ACTIONS if self.untrimmed else ACTIONS),
             objects=self.objects or OBJECTS,
             colors=self.colors or tuple(COLORS),
             digit_share=self.digit_share,
@@ -127,19 +132,29 @@ class World:
             raise IndexError(f"clips of a world are numbered from 0, got {index}")
         if action is not None:
             action_named(action)
-        return draw_scene(
+        if not self.untrimmed:
+            return draw_scene(
+                self.style,
+                seed=self.seed,
+                index=int(index),
+                num_frames=self.num_frames,
+                size=self.size,
+                action=action,
+            )
+        if action is not None:
+            raise ConfigError("an untrimmed video has many actions; leave out `action`")
+        return draw_untrimmed(
             self.style,
             seed=self.seed,
             index=int(index),
             num_frames=self.num_frames,
             size=self.size,
-            action=action,
         )
 
     def clip(self, index: int, *, action: str | None = None) -> WorldClip:
         """Return clip `index`, painted; the arguments are those of `scene`."""
         scene = self.scene(index, action=action)
-        return WorldClip(render(scene), scene)
+        return WorldClip(paint(scene), scene)
 
     def __getitem__(self, index: int) -> WorldClip:
         """Return clip `index`, painted."""
@@ -173,13 +188,22 @@ class World:
     def moment_captions(
         self, which: int | Scene, mix: CaptionMix | None = None, *, held_out: bool = False
     ) -> list[str]:
-        """Return a caption for each event of the clip: always the same ones."""
+        """Return a caption for each event of the clip: always the same ones.
+
+        In an untrimmed video, what a performer does more than once has none (""): no sentence
+        would tell which time is meant.
+        """
         scene = which if isinstance(which, Scene) else self.scene(which)
         rng = np.random.default_rng([self.seed, scene.index, _MOMENTS, int(held_out)])
-        return [
+        sentences = [
             self.caption(scene.moment(number), rng, mix, held_out=held_out)
             for number in range(len(scene.events))
         ]
+        if not self.untrimmed:
+            return sentences
+        times = Counter((event.action, event.actors) for event in scene.events)
+        once = [times[event.action, event.actors] == 1 for event in scene.events]
+        return [text if alone else "" for text, alone in zip(sentences, once, strict=True)]
 
     def questions(self, which: int | Scene) -> list[Question]:
         """Return the clip's questions with their answers: always the same ones."""
@@ -221,7 +245,8 @@ def map_clips(
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    parts = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
+    size = 1 if world.untrimmed else _CHUNK
+    parts = [indices[start : start + size] for start in range(0, len(indices), size)]
     if workers == 1 or len(parts) < 2:
         for part in parts:
             yield function(world, part, *arguments)

@@ -15,10 +15,11 @@ from jaxtyping import UInt8
 from internvideo.world.scene import Actor, Background, Scene
 from internvideo.world.sprites import CELL, TILE, background_tile, sprite
 
-__all__ = ["render"]
+__all__ = ["paint", "render"]
 
 _REFERENCE_SIDE = 64
 _FRACTION_BITS = 8
+_PIECE = 64
 
 
 def render(
@@ -36,8 +37,16 @@ def render(
     side = scene.size * factor
     canvas = _paint_background(scene.background, range(*frames.indices(scene.num_frames)), side)
     for actor in reversed(scene.actors):
-        _paint_actor_(canvas, actor, frames)
+        if actor.alpha[frames].any():
+            _paint_actor_(canvas, actor, frames)
     return _finish(canvas, factor)
+
+
+def paint(scene: Scene) -> UInt8[np.ndarray, "frames size size 3"]:
+    """Paint a whole scene, a long one in pieces, in which absent actors cost nothing."""
+    starts = range(0, scene.num_frames, _PIECE)
+    parts = [render(scene, start, min(start + _PIECE, scene.num_frames)) for start in starts]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _finish(canvas: np.ndarray, factor: int) -> np.ndarray:

@@ -11,7 +11,16 @@ import numpy as np
 from internvideo.world.actions import Motion, action_named, trajectory
 from internvideo.world.sprites import BACKGROUNDS, COLORS, DIGIT_VARIANTS, SHAPES, TEXTURES, outline
 
-__all__ = ["Actor", "Background", "Event", "Scene", "SceneStyle", "draw_scene"]
+__all__ = [
+    "Actor",
+    "Background",
+    "Event",
+    "Scene",
+    "SceneStyle",
+    "draw_background",
+    "draw_looks",
+    "draw_scene",
+]
 
 _VISIBLE_ALPHA = 0.25
 
@@ -209,7 +218,17 @@ def _spans(num_frames: int, num_events: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _draw_looks(
+def draw_background(rng: np.random.Generator, style: SceneStyle) -> Background:
+    """Draw what is behind everything."""
+    return Background(
+        BACKGROUNDS[rng.integers(len(BACKGROUNDS))],
+        int(rng.integers(12)),
+        tuple(rng.uniform(0.0, 1.0, 2).tolist()),
+        tuple((style.drift * rng.uniform(-1.0, 1.0, 2)).tolist()),
+    )
+
+
+def draw_looks(
     rng: np.random.Generator, style: SceneStyle, count: int
 ) -> list[tuple[str, str, str, int]]:
     """Draw name, colour, texture and variant of each object."""
@@ -269,16 +288,11 @@ def draw_scene(
     if action is not None:
         names = [action, *names[1:]]
     idle_choice = style.idle_objects[rng.integers(len(style.idle_objects))]
-    background = Background(
-        BACKGROUNDS[rng.integers(len(BACKGROUNDS))],
-        int(rng.integers(12)),
-        tuple(rng.uniform(0.0, 1.0, 2).tolist()),
-        tuple((style.drift * rng.uniform(-1.0, 1.0, 2)).tolist()),
-    )
+    background = draw_background(rng, style)
     num_acting = sum(action_named(name).num_actors for name in names)
     num_idle = idle_choice if num_acting == 1 else 0
     count = num_acting + num_idle
-    looks = _draw_looks(rng, style, count)
+    looks = draw_looks(rng, style, count)
     low, high = style.radius_alone if count == 1 else style.radius_together
     radii = rng.uniform(low, high, count).tolist()
     start_angles = rng.uniform(0.0, 2 * np.pi, count)
