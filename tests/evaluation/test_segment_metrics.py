@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from internvideo.evaluation import segment_metrics
+from internvideo.evaluation import segment_matching
+from internvideo.evaluation.segment_matching import SegmentTable, match
 from internvideo.evaluation.segment_metrics import (
-    SegmentTable,
-    average_precision,
-    match,
+    Ranking,
+    outcomes,
     recall_at_kx,
+    without_repeats,
 )
 from internvideo.evaluation.segments import Segments
 
@@ -85,7 +86,7 @@ def official(truth: SegmentTable, found: SegmentTable, label: int, thresholds) -
 def test_the_official_loop(seed, num_truth, num_found, steps):
     """Equal scores, equal segments and segments without length included."""
     truth, found = random_tables(seed, num_truth, num_found, steps=steps)
-    values = average_precision(truth, found, THRESHOLDS, 4)
+    values = Ranking(truth, found, THRESHOLDS, 4).average_precision()
     for label in range(4):
         if label in truth.segments.labels:
             wanted = official(truth, found, label, THRESHOLDS)
@@ -97,7 +98,7 @@ def test_the_official_loop(seed, num_truth, num_found, steps):
 def test_blocks_of_pairs_change_nothing(monkeypatch):
     truth, found = random_tables(3, 60, 400)
     whole = match(truth, found, THRESHOLDS)
-    monkeypatch.setattr(segment_metrics, "_PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(segment_matching, "_PAIRS_AT_ONCE", 7)
     np.testing.assert_array_equal(match(truth, found, THRESHOLDS), whole)
     assert whole.any(axis=1).all()
 
@@ -126,6 +127,57 @@ def test_the_rules_of_recall():
 
 def test_nothing_found_and_nothing_to_find():
     truth, nothing = table([(0, 0, 1, 1, 0)]), table([])
-    assert average_precision(truth, nothing, [0.5], 2)[0, 0] == 0
+    assert Ranking(truth, nothing, [0.5], 2).average_precision()[0, 0] == 0
     assert recall_at_kx(truth, nothing, [0.5], [1]).tolist() == [[0]]
-    assert np.isnan(average_precision(nothing, truth, [0.5], 1)).all()
+    assert np.isnan(Ranking(nothing, truth, [0.5], 1).average_precision()).all()
+
+
+def test_repeated_true_segments_are_left_out():
+    truth = table([(0, 1, 2, 1, 0), (0, 1.0005, 2, 1, 0), (0, 1, 2, 1, 1), (0, 5, 5, 1, 1)])
+    assert without_repeats(truth).videos.tolist() == [0, 0, 0]
+    assert without_repeats(truth, min_length=1e-3).segments.labels.tolist() == [0, 1]
+
+
+def test_what_becomes_of_predictions():
+    truth = table([(0, 0, 10, 1, 0), (0, 20, 30, 1, 1), *[(1, 0, 1, 1, 0)] * 4])
+    rows = [
+        (0, 0, 10, 0.9, 0), (0, 0, 9, 0.8, 0), (0, 0, 10, 0.7, 1), (0, 6, 16, 0.6, 0),
+        (0, 26, 36, 0.5, 0), (0, 50, 60, 0.4, 0), (0, 20, 30, 0.3, 1),
+    ]  # fmt: skip
+    found = outcomes(truth, table(rows), 0.5)
+    assert list(found.values()) == [1] * 6  # the seventh is one more than there are true segments
+    assert sum(outcomes(truth, table([]), 0.5).values()) == 0
+
+
+def test_weights_are_repeated_videos():
+    """A video that counts twice is as two equal videos, up to the order of equal scores."""
+    truth, found = random_tables(5, 12, 40)
+    twice = np.array([1.0, 2.0, 0.0, 1.0])
+    weighted = Ranking(truth, found, THRESHOLDS, 4).average_precision(twice)
+    copies = [(place, times) for place, count in enumerate((1, 2, 0, 1)) for times in range(count)]
+
+    def repeated(one: SegmentTable, step: float) -> SegmentTable:
+        parts = [(number, one[one.videos == place]) for number, (place, _) in enumerate(copies)]
+        videos = np.concatenate([np.full(len(part), number) for number, part in parts])
+        segments = Segments.joined([part.segments for _, part in parts])
+        scores = segments.scores - step * videos  # so that no scores are equal
+        return SegmentTable(videos, Segments(segments.times, scores, segments.labels))
+
+    whole = Ranking(repeated(truth, 0), repeated(found, 1e-12), THRESHOLDS, 4).average_precision()
+    np.testing.assert_allclose(weighted, whole, atol=0.02)
+    np.testing.assert_array_equal(np.isnan(weighted), np.isnan(whole))
+    plain = Ranking(truth, found, THRESHOLDS, 4).average_precision()
+    assert np.nanmax(np.abs(weighted - plain)) > 0.1
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_more_videos():
+    def spread(number: int) -> tuple[float, float, float]:
+        draw = np.random.default_rng(0)
+        truth = table([(v, 0, 10, 1, 0) for v in range(number)])
+        found = table([(v, 0, draw.uniform(3, 10), draw.random(), 0) for v in range(number)])
+        ranking = Ranking(truth, found, [0.5], 1)
+        return (*ranking.interval(), float(ranking.average_precision()[0, 0]))
+
+    (low, high, mean), (nearer, further, _) = spread(20), spread(500)
+    assert low < mean < high
+    assert further - nearer < 0.5 * (high - low)

@@ -1,12 +1,7 @@
-"""Detection mAP and recall of segments at overlaps with the truth, over many videos at once.
+"""Detection mAP and recall of segments, as the evaluators of the field define them.
 
-    each class: predictions by score ──► each takes the free true segment that it overlaps most
-                ──► precision over recall ──► area under its upper hull; mAP is the mean of classes
-
-The greedy matching is done for all videos and classes together: every prediction proposes to the
-true segment that it overlaps most, a true segment takes the surest proposal, whoever is turned away
-proposes to the next one. All true segments prefer the same, surer prediction, so the outcome is the
-one of going through the predictions by score.
+    each class: predictions by score, right or wrong ──► precision over recall ──► area under its
+    upper hull; mAP is the mean over the classes that have true segments
 
 Source: the official evaluator of ActivityNet (2016), which the field also applies to THUMOS14,
 HACS, FineAction and Ego4D Moment Queries; for recall, the evaluators of Ego4D and of ActionFormer.
@@ -18,194 +13,162 @@ HACS, FineAction and Ego4D Moment Queries; for recall, the evaluators of Ego4D a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from internvideo.evaluation.segments import Segments
+from internvideo.evaluation.segment_matching import (
+    SegmentTable,
+    by_score,
+    match,
+    overlapping,
+    video_and_class,
+)
 
-__all__ = ["Pairs", "SegmentTable", "average_precision", "match", "overlapping", "recall_at_kx"]
+__all__ = ["OUTCOMES", "Ranking", "outcomes", "recall_at_kx", "without_repeats"]
 
-_PAIRS_AT_ONCE = 1 << 20
+OUTCOMES = (
+    "right",
+    "double",
+    "wrong class",
+    "wrong bounds",
+    "wrong class and bounds",
+    "background",
+)
+"""What becomes of a prediction, the first that applies; see `outcomes`."""
 
-
-@dataclass(frozen=True, eq=False, slots=True)
-class SegmentTable:
-    """The segments of several videos.
-
-    Attributes:
-        videos: number of the video of each segment.
-        segments: of all videos.
-    """
-
-    videos: Int[np.ndarray, " n"]
-    segments: Segments
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    @classmethod
-    def of(cls, parts: Iterable[Segments]) -> SegmentTable:
-        """Return the segments of the videos 0, 1, 2, … together."""
-        found = list(parts) or [Segments.none()]
-        numbers = np.repeat(np.arange(len(found)), [len(part) for part in found])
-        return cls(numbers, Segments.joined(found))
-
-    def __getitem__(self, places: Any) -> SegmentTable:
-        """Return some of them: a slice, a mask or an array of places."""
-        return SegmentTable(self.videos[places], self.segments[places])
+_APART = 2.0
+_TOUCHES = 0.1
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Pairs:
-    """Predictions and true segments of the same video (and class) that overlap.
-
-    Attributes:
-        found: place of the prediction.
-        truth: place of the true segment.
-        overlap: intersection over union.
-    """
-
-    found: Int[np.ndarray, " p"]
-    truth: Int[np.ndarray, " p"]
-    overlap: Float[np.ndarray, " p"]
-
-    def __getitem__(self, places: Any) -> Pairs:
-        """Return some of them."""
-        return Pairs(self.found[places], self.truth[places], self.overlap[places])
-
-
-def overlapping(
-    truth: SegmentTable, found: SegmentTable, least: float, *, any_class: bool = False
-) -> Pairs:
-    """Return the pairs that overlap at least so much; only a part of all is in memory at once.
-
-    COMPAT: where both have no length, the overlap is 0 / 0, which the official evaluator takes for
-    a hit; here it is infinite. A true segment without length can be hit in no other way.
-
-    Args:
-        truth: the true segments.
-        found: the predictions.
-        least: smallest overlap.
-        any_class: also pairs of different classes.
-    """
-    true_keys, keys = _keys(truth, found, any_class=any_class)
-    order = np.argsort(true_keys, kind="stable")
-    first = np.searchsorted(true_keys, keys, "left", sorter=order)
-    counts = np.searchsorted(true_keys, keys, "right", sorter=order) - first
-    rows = np.flatnonzero(counts)
-    parts = [Pairs(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float64)))]
-    ends = np.cumsum(counts[rows])
-    done = 0
-    while done < len(rows):
-        before = ends[done - 1] if done else 0
-        until = max(int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, "right")), done + 1)
-        block = rows[done:until]
-        number = counts[block]
-        within = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-        a = np.repeat(block, number)
-        b = order[np.repeat(first[block], number) + within]
-        overlap = _overlap(found.segments.times[a], truth.segments.times[b])
-        enough = overlap >= least
-        parts.append(Pairs(a[enough], b[enough], overlap[enough]))
-        done = until
-    return Pairs(
-        np.concatenate([part.found for part in parts]),
-        np.concatenate([part.truth for part in parts]),
-        np.concatenate([part.overlap for part in parts]),
-    )
-
-
-def _keys(truth: SegmentTable, found: SegmentTable, *, any_class: bool) -> tuple[Any, Any]:
-    """Return one number for each video and class."""
-    if any_class:
-        return truth.videos, found.videos
-    one, other = truth.segments.labels, found.segments.labels
-    num_classes = 1 + max((int(each.max()) for each in (one, other) if len(each)), default=0)
-    return truth.videos * num_classes + one, found.videos * num_classes + other
-
-
-def _overlap(one: Float[np.ndarray, "p 2"], other: Float[np.ndarray, "p 2"]) -> np.ndarray:
-    shared = np.minimum(one[:, 1], other[:, 1]) - np.maximum(one[:, 0], other[:, 0])
-    shared = np.maximum(shared, 0)
-    union = (one[:, 1] - one[:, 0]) + (other[:, 1] - other[:, 0]) - shared
-    with np.errstate(divide="ignore", invalid="ignore"):
-        overlap = shared / union
-    return np.where(np.isnan(overlap), np.inf, overlap)
-
-
-def by_score(scores: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Return the places from the largest score to the smallest.
-
-    COMPAT: of equal scores the last one comes first, as in the official evaluator, whose `argsort`
-    is read backwards. The official sample submission has equal scores only (`real/tal`).
-    """
-    return np.argsort(scores, kind="stable")[::-1]
-
-
-def match(
-    truth: SegmentTable, found: SegmentTable, thresholds: Sequence[float]
-) -> Bool[np.ndarray, "t n"]:
-    """Return which predictions are right at each overlap: one for each true segment at most."""
-    pairs = overlapping(truth, found, min(thresholds))
-    rank = np.empty(len(found), np.int64)
-    rank[by_score(found.segments.scores)] = np.arange(len(found))
-    # The surest prediction first, then what it overlaps most; of equal ones the last true segment.
-    pairs = pairs[np.lexsort((-pairs.truth, -pairs.overlap, rank[pairs.found]))]
-    hits = np.zeros((len(thresholds), len(found)), np.bool_)
-    for row, threshold in zip(hits, thresholds, strict=True):
-        row[_matched(pairs[pairs.overlap >= threshold], len(truth))] = True
-    return hits
-
-
-def _matched(pairs: Pairs, num_truth: int) -> Int[np.ndarray, " m"]:
-    """Return the predictions that get a true segment; the pairs of a prediction are in a row."""
-    starts = np.flatnonzero(np.diff(pairs.found, prepend=-1))
-    ends = np.append(starts[1:], len(pairs.found))
-    asks, place = np.arange(len(starts)), starts.copy()
-    taken = np.full(num_truth, -1)
-    while True:
-        wanted = pairs.truth[place[asks]]
-        taken[wanted[::-1]] = asks[::-1]  # the surest one is written last
-        refused = asks[taken[wanted] != asks]
-        if not len(refused):
-            return pairs.found[starts[asks]]
-        place[refused] += 1
-        asks = asks[place[asks] < ends[asks]]
-        taken[:] = -1
-
-
-def average_precision(
-    truth: SegmentTable, found: SegmentTable, thresholds: Sequence[float], num_classes: int
-) -> Float[np.ndarray, "t k"]:
-    """Return the average precision of each class at each overlap; NaN where it has no truth.
+class Ranking:
+    """The predictions of each class by score, and which of them are right.
 
     Args:
         truth: the true segments, with labels from 0 to `num_classes - 1`.
-        found: the predictions; those of classes without truth count nowhere.
+        found: the predictions, with such labels; those of classes without truth count nowhere.
         thresholds: overlaps from which on a prediction is right.
         num_classes: how many classes there are.
+
+    Attributes:
+        hits: which predictions are right, in the order in which they were given.
     """
-    hits = match(truth, found, thresholds)
-    order = by_score(found.segments.scores)
-    order = order[np.argsort(found.segments.labels[order], kind="stable")]
-    labels = found.segments.labels[order]
-    first = np.searchsorted(labels, np.arange(num_classes))
-    position = np.arange(len(order)) - first[labels]
-    wanted = np.bincount(truth.segments.labels, minlength=num_classes)
-    values = np.full((len(thresholds), num_classes), np.nan)
-    values[:, wanted > 0] = 0.0
-    for row, right in zip(values, hits[:, order], strict=True):
-        places = np.flatnonzero(right)
-        for part in np.split(places, np.flatnonzero(np.diff(labels[places])) + 1):
-            if len(part):
-                precision = np.arange(1, len(part) + 1) / (position[part] + 1)
-                hull = np.maximum.accumulate(precision[::-1])
-                row[labels[part[0]]] = hull.sum() / wanted[labels[part[0]]]
-    return values
+
+    def __init__(
+        self,
+        truth: SegmentTable,
+        found: SegmentTable,
+        thresholds: Sequence[float],
+        num_classes: int,
+    ) -> None:
+        self.truth, self.thresholds, self.num_classes = truth, tuple(thresholds), num_classes
+        self.hits: Bool[np.ndarray, "t n"] = match(truth, found, thresholds)
+        order = by_score(found.segments.scores)
+        order = order[np.argsort(found.segments.labels[order], kind="stable")]
+        labels = found.segments.labels[order]
+        self._videos = found.videos[order]
+        self._num_videos = 1 + int(max(part.videos.max(initial=0) for part in (truth, found)))
+        self._starts = np.searchsorted(labels, np.arange(num_classes))
+        self._right = [np.flatnonzero(row[order]) for row in self.hits]
+        self._labels = [labels[places] for places in self._right]
+
+    def average_precision(
+        self, weights: Float[np.ndarray, " v"] | None = None
+    ) -> Float[np.ndarray, "t k"]:
+        """Return the average precision of each class at each overlap; NaN where it has no truth.
+
+        Args:
+            weights: how often each video counts; None counts each once.
+        """
+        weights = np.ones(self._num_videos) if weights is None else weights
+        wanted = np.bincount(
+            self.truth.segments.labels,
+            weights=weights[self.truth.videos],
+            minlength=self.num_classes,
+        )
+        counted = np.append(0.0, np.cumsum(weights[self._videos]))
+        values = np.full((len(self.thresholds), self.num_classes), np.nan)
+        for row, places, labels in zip(values, self._right, self._labels, strict=True):
+            gained = weights[self._videos[places]]
+            before = np.searchsorted(labels, np.arange(self.num_classes))
+            right = np.append(0.0, np.cumsum(gained))
+            among = counted[places + 1] - counted[self._starts[labels]]
+            precision = np.divide(
+                right[1:] - right[before[labels]], among, out=np.zeros(len(places)), where=among > 0
+            )
+            # From the last prediction on; the classes are kept apart by what is added to them.
+            apart = _APART * (self.num_classes - labels)
+            hull = np.maximum.accumulate((precision + apart)[::-1])[::-1] - apart
+            area = np.bincount(labels, weights=gained * hull, minlength=self.num_classes)
+            row[wanted > 0] = area[wanted > 0] / wanted[wanted > 0]
+        return values
+
+    def interval(self, *, resamples: int = 200, seed: int = 0) -> tuple[float, float]:
+        """Return the 95 % bootstrap interval, over videos, of the mean over overlaps of the mAP."""
+        draw = np.random.default_rng(seed)
+        held = np.unique(self.truth.videos)
+        means: list[float] = []
+        for _ in range(resamples):
+            chosen = np.bincount(draw.choice(held, len(held)), minlength=self._num_videos)
+            weights = np.ones(self._num_videos)  # a video without truth is always there
+            weights[held] = chosen[held]
+            means.append(float(np.nanmean(self.average_precision(weights))))
+        low, high = np.quantile(means, [0.025, 0.975])
+        return float(low), float(high)
+
+
+def without_repeats(
+    truth: SegmentTable, *, tolerance: float = 1e-3, min_length: float = 0.0
+) -> SegmentTable:
+    """Return the true segments without those that repeat an earlier one of their video and class.
+
+    So do the evaluators of ActionFormer, where the official one counts repeated annotations twice.
+
+    Args:
+        truth: the true segments.
+        tolerance: by how many seconds both bounds may differ.
+        min_length: shorter segments are left out, too.
+    """
+    keys, _ = video_and_class(truth, truth)
+    times = truth.segments.times
+    earlier: dict[int, list[int]] = {}
+    kept: list[int] = []
+    for place, key in enumerate(keys.tolist()):
+        before = times[earlier.setdefault(key, [])]
+        repeats = (np.abs(before - times[place]) <= tolerance).all(axis=1).any()
+        if not repeats and times[place, 1] - times[place, 0] >= min_length:
+            earlier[key].append(place)
+            kept.append(place)
+    return truth[np.array(kept, np.int64)]
+
+
+def outcomes(truth: SegmentTable, found: SegmentTable, threshold: float) -> dict[str, int]:
+    """Return what became of the surest predictions, as many as there are true segments.
+
+    A second prediction of a true segment is "double"; "wrong class" overlaps one of another class
+    enough; "wrong bounds" overlaps one of its class by at least 0.1, "wrong class and bounds" one
+    of another class; the rest is "background". The kinds are those of DETAD (arXiv 1807.10706).
+    """
+    found = found[by_score(found.segments.scores)[: len(truth)]]
+    best = {True: np.zeros(len(found)), False: np.zeros(len(found))}
+    for any_class, overlap in best.items():
+        pairs = overlapping(truth, found, min(_TOUCHES, threshold), any_class=any_class)
+        np.maximum.at(overlap, pairs.found, pairs.overlap)
+    [right] = match(truth, found, [threshold])
+    kinds = np.select(
+        [
+            right,
+            best[False] >= threshold,
+            best[True] >= threshold,
+            best[False] >= _TOUCHES,
+            best[True] >= _TOUCHES,
+        ],
+        range(5),
+        default=5,
+    )
+    return dict(zip(OUTCOMES, np.bincount(kinds, minlength=6).tolist(), strict=True))
 
 
 def recall_at_kx(
@@ -232,7 +195,7 @@ def recall_at_kx(
     """
     if rule == "actionformer":
         found = found[by_score(found.segments.scores)]
-    true_keys, keys = _keys(truth, found, any_class=False)
+    true_keys, keys = video_and_class(truth, found)
     _, group, wanted = np.unique(true_keys, return_inverse=True, return_counts=True)
     order = np.argsort(keys, kind="stable")
     starts = np.searchsorted(keys, keys, "left", sorter=order)
