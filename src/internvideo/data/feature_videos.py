@@ -35,12 +35,14 @@ class AnnotatedVideos:
         videos: in its order.
         bad_lines: what cannot be used.
         class_names: of the labels, where the format names them.
+        kind: its format.
     """
 
     file: Path
     videos: tuple[VideoAnnotation, ...]
     bad_lines: tuple[BadLine, ...] = ()
     class_names: tuple[str, ...] | None = None
+    kind: str = ""
 
     def refuse_bad_lines(self) -> None:
         """Refuse a file of which something cannot be used.
@@ -75,13 +77,16 @@ def read_videos(
         DataError: the file cannot be used, or lists no videos.
         ConfigError: an unknown format, or an option that it does not have.
     """
-    found = read_annotations(kind or detect_kind(path), path, root=root, labels=labels, split=split)
+    kind = kind or detect_kind(path)
+    found = read_annotations(kind, path, root=root, labels=labels, split=split)
     records = list(found.records)
     videos = tuple(each for each in records if isinstance(each, VideoAnnotation))
     bad = tuple(each for each in records if isinstance(each, BadLine))
     if not videos:
         raise DataError(bad[0].message if bad else f"{path} lists no videos; check file and split")
-    return AnnotatedVideos(file=path, videos=videos, bad_lines=bad, class_names=found.class_names)
+    return AnnotatedVideos(
+        file=path, videos=videos, bad_lines=bad, class_names=found.class_names, kind=kind
+    )
 
 
 def _no_frames() -> np.ndarray:

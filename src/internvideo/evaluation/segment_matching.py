@@ -50,6 +50,12 @@ class SegmentTable:
         numbers = np.repeat(np.arange(len(found)), [len(part) for part in found])
         return cls(numbers, Segments.joined(found))
 
+    def by_video(self, num_videos: int) -> list[Segments]:
+        """Return the segments of each video, in their order; the inverse of `of`."""
+        order = np.argsort(self.videos, kind="stable")
+        ends = np.searchsorted(self.videos[order], np.arange(1, num_videos), "left")
+        return [self.segments[places] for places in np.split(order, ends)]
+
     def __getitem__(self, places: Any) -> SegmentTable:
         """Return some of them: a slice, a mask or an array of places."""
         return SegmentTable(self.videos[places], self.segments[places])

@@ -57,8 +57,9 @@ class _Row(int):
 class _Rows:
     """Takes the predictions while the json is read; in its place stays their number."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.numbers = {name: number for number, name in enumerate(classes)}
+    def __init__(self, classes: Sequence[str] | None) -> None:
+        self.classes = classes
+        self.numbers = {name: number for number, name in enumerate(classes or ())}
         self.unknown: dict[str, int] = {}
         self.times, self.scores, self.labels = array("d"), array("d"), array("q")
         self.without_times = 0
@@ -74,7 +75,7 @@ class _Rows:
         self.times.extend(values[:2])
         self.scores.append(values[2])
         self.without_times += segment is None
-        number = self.numbers.get(label)
+        number = 0 if self.classes is None else self.numbers.get(label)
         if number is None:
             number = -1 - self.unknown.setdefault(str(label), len(self.unknown))
         self.labels.append(number)
@@ -82,14 +83,14 @@ class _Rows:
 
 
 def read_submission(
-    path: Path, videos: Sequence[str], classes: Sequence[str], *, key: str = "results"
+    path: Path, videos: Sequence[str], classes: Sequence[str] | None, *, key: str = "results"
 ) -> Submission:
     """Read a file of predictions.
 
     Args:
         path: the file.
         videos: names of the annotated videos; others may occur, and are called so.
-        classes: names of the classes.
+        classes: names of the classes; None: labels mean nothing, and become 0.
         key: what the predictions stand under; Ego4D has "detect_results".
 
     Raises:
@@ -126,7 +127,7 @@ def read_submission(
     times = np.reshape(np.array(rows.times, np.float64), (-1, 2))[chosen]
     scores, labels = np.array(rows.scores)[chosen], np.array(rows.labels, np.int64)[chosen]
     table = SegmentTable(np.array(places, np.int64), Segments(times, scores, labels))
-    _check(path, table, tuple(numbers), videos, classes, list(rows.unknown))
+    _check(path, table, tuple(numbers), videos, classes or (), list(rows.unknown))
     if rows.without_times not in (0, len(rows.scores)):
         raise DataError(
             f"{path}: {rows.without_times} of {len(rows.scores)} predictions have no segment; "

@@ -1,0 +1,156 @@
+"""From found segments and true ones to a report."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# (NumPy leaves the types of many arrays open)
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from internvideo.data.feature_videos import AnnotatedVideos
+from internvideo.evaluation.segment_matching import SegmentTable, by_score, video_and_class
+from internvideo.evaluation.segment_metrics import Ranking, outcomes, recall_at_kx
+from internvideo.evaluation.segments import Segments
+from internvideo.tasks.temporal_localization.protocol import (
+    Evaluator,
+    overlaps,
+    true_segments,
+    usual_overlaps,
+)
+from internvideo.tasks.temporal_localization.report import LocalizationReport, VideoClassesReport
+
+__all__ = ["Measure", "video_classes"]
+
+_FACTORS = (1, 5)
+_OUTCOMES_AT = 0.5
+_SHOWN = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """How found segments are measured.
+
+    Attributes:
+        tiou: a data set whose overlaps are taken, or numbers; None follows from the data.
+        evaluator: which true segments count.
+        resamples: of the bootstrap; 0 gives no interval.
+    """
+
+    tiou: str | None = None
+    evaluator: Evaluator = "official"
+    resamples: int = 200
+
+    def __call__(
+        self, videos: AnnotatedVideos, found: SegmentTable, *, remarks: Sequence[str] = ()
+    ) -> LocalizationReport:
+        """Return the report on predictions for annotated videos.
+
+        Args:
+            videos: with true segments, whose labels have names.
+            found: predictions, by the place of the video; places behind the last one are of videos
+                that are not annotated.
+            remarks: further ones.
+        """
+        named = self.tiou or usual_overlaps(videos.kind)
+        thresholds, names = overlaps(named), videos.class_names or ()
+        truth = true_segments(videos, self.evaluator)
+        ranking = Ranking(truth, found, thresholds, len(names))
+        precision = ranking.average_precision()
+        others = ~np.isin(found.videos, truth.videos)
+        elsewhere = None
+        if others.any() and len(truth):
+            alone = Ranking(truth, found[~others], thresholds, len(names))
+            elsewhere = float(np.nanmean(alone.average_precision()))
+        recall = recall_at_kx(truth, found, thresholds, _FACTORS, rule="actionformer")
+        asks = self.resamples > 0 and len(truth) > 0
+        return LocalizationReport(
+            thresholds=thresholds,
+            class_names=tuple(names),
+            average_precision=precision,
+            num_true=np.bincount(truth.segments.labels, minlength=len(names)),
+            num_found=np.bincount(found.segments.labels, minlength=len(names)),
+            num_videos=len(np.unique(found.videos)),
+            recall=dict(zip(_FACTORS, recall.T.tolist(), strict=True)),
+            interval=ranking.interval(resamples=self.resamples) if asks else None,
+            outcomes=outcomes(truth, found, _OUTCOMES_AT),
+            outcomes_at=_OUTCOMES_AT,
+            elsewhere=elsewhere,
+            remarks=(
+                *remarks,
+                *_about_truth(videos, truth),
+                *_about_others(found[others], elsewhere),
+            ),
+            protocol=f"{named} overlaps, {self.evaluator} evaluator",
+        )
+
+
+def _about_truth(videos: AnnotatedVideos, truth: SegmentTable) -> list[str]:
+    """Return what is odd about the annotations: how many, and the first of them."""
+    if not len(truth):
+        return [f"{videos.file} has no true segments here, so nothing was measured"]
+    said: list[str] = []
+    start, end = truth.segments.times[:, 0], truth.segments.times[:, 1]
+    durations = np.array([each.duration or np.inf for each in videos.videos])[truth.videos]
+    kinds: dict[str, Bool[np.ndarray, " n"]] = {
+        "true segments have no length, so that no prediction with one can hit them": end == start,
+        "true segments end after their video": end > durations + 0.01,
+    }
+    for what, odd in kinds.items():
+        if odd.any():
+            first = int(np.flatnonzero(odd)[0])
+            name = videos.videos[int(truth.videos[first])].id
+            said.append(
+                f"{int(odd.sum())} {what}; they count, as in the official evaluation "
+                f"(such as {name}, {start[first]:g} to {end[first]:g} s)"
+            )
+    if videos.bad_lines:
+        more = f" and {len(videos.bad_lines) - 1} more" if len(videos.bad_lines) > 1 else ""
+        said.append(f"left out of the annotations: {videos.bad_lines[0].message}{more}")
+    return said
+
+
+def _about_others(others: SegmentTable, elsewhere: float | None) -> list[str]:
+    if elsewhere is None:
+        return []
+    return [
+        f"{len(others)} predictions are about {len(np.unique(others.videos))} videos without true "
+        f"segments; they count as wrong, as in the official evaluation (mAP {100 * elsewhere:.2f} "
+        "without them)"
+    ]
+
+
+def video_classes(videos: AnnotatedVideos, found: SegmentTable) -> VideoClassesReport:
+    """Return the report on predictions about whole videos, whose times are all 0 to 1.
+
+    Those are segments that all overlap entirely, so the evaluation is that of detection.
+    """
+    truth, names = true_segments(videos), videos.class_names or ()
+    pairs = np.unique(np.column_stack([truth.videos, truth.segments.labels]), axis=0)
+    times = np.tile([0.0, 1.0], (len(pairs), 1))
+    held = SegmentTable(pairs[:, 0], Segments(times, np.ones(len(pairs)), pairs[:, 1]))
+    precision = Ranking(held, found, [1.0], len(names)).average_precision()
+    return VideoClassesReport(
+        mean_precision=float(np.nanmean(precision)) if len(pairs) else 0.0,
+        hits={k: _hit(held, found, k) for k in (1, 3)},
+        num_videos=len(np.unique(found.videos)),
+        protocol="classes of whole videos",
+    )
+
+
+def _hit(truth: SegmentTable, found: SegmentTable, k: int) -> float:
+    """Return the mean over videos of the share of their classes that are among their first k."""
+    if not len(truth):
+        return 0.0
+    order = by_score(found.segments.scores)
+    order = order[np.argsort(found.videos[order], kind="stable")]
+    videos = found.videos[order]
+    first = order[np.arange(len(order)) - np.searchsorted(videos, videos) < k]
+    true_keys, keys = video_and_class(truth, found[first])
+    wanted = np.bincount(truth.videos)
+    hits = np.bincount(truth.videos, weights=np.isin(true_keys, keys))
+    return float((hits[wanted > 0] / wanted[wanted > 0]).mean())
