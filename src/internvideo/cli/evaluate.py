@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -63,11 +64,12 @@ def build_app() -> typer.Typer:
         help=command_help(_HELP),
     )
     for task in TASKS:
-        if task.evaluate is None:
+        room = task.evaluate or task.score
+        if room is None:
             continue
         hidden = () if task.score else ("predictions",)
-        verb = make_verb(_runner(task), task.evaluate, skip=("loop",), hidden=hidden)
-        text = room_help(task.evaluate, task.evaluate_examples, command=f"evaluate {task.name}")
+        verb = make_verb(_runner(task), room, skip=("loop",), hidden=hidden)
+        text = room_help(room, task.evaluate_examples, command=f"evaluate {task.name}")
         app.command(task.name, help=text)(verb)
         for alias in task.aliases:
             app.command(alias, help=text, hidden=True)(verb)
@@ -167,7 +169,7 @@ def _runner(task: Task) -> Any:
             "first_label": first_label or None, "num_clips": num_clips, "seed": seed,
         }  # fmt: skip
         if predictions is not None:
-            report = _score(task, predictions, subject, data, asked, out=out)
+            report = _score(task, predictions, subject, data, asked, out=out, options=options or {})
             code = _show(report, as_json=as_json, plot=plot, strict=strict, details=details)
             raise typer.Exit(code)
         if subject is None:
@@ -245,8 +247,13 @@ def _score(
     asked: Mapping[str, Any],
     *,
     out: Path | None,
+    options: Mapping[str, Any],
 ) -> Report:
-    """Score a file of answers; no model is asked."""
+    """Score a file of answers; no model is asked.
+
+    Raises:
+        ConfigError: an option that belongs to a model is given.
+    """
     from internvideo.evaluation.data import AnnotatedData
     from internvideo.evaluation.engine import EvalLoop
 
@@ -255,8 +262,17 @@ def _score(
         raise ConfigError(f"--predictions are scored without a model; leave out {subject}")
     if data is None:
         raise ConfigError(f"what are the answers in {predictions} to? give --data ANNOTATIONS")
-    videos = AnnotatedData(path=data, **asked)
-    report = replace(task.score(videos, predictions), data=data, model=predictions.name)
+    taken = inspect.signature(task.score).parameters
+    usual = {} if task.evaluate is None else inspect.signature(task.evaluate).parameters
+    for name, value in options.items():
+        if name not in taken and value != usual[name].default:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} belongs to a model, but {predictions} is scored "
+                "without one; leave it out"
+            )
+    own = {name: value for name, value in options.items() if name in taken}
+    report = task.score(AnnotatedData(path=data, **asked), predictions, **own)
+    report = replace(report, data=data, model=predictions.name)
     EvalLoop(directory=out).write(report)
     return report
 

@@ -152,7 +152,7 @@ class Task:
         evaluate: model, annotated videos, `loop` → Report; further keyword-only parameters are
             options of the command, described by `Option`.
         score: annotated videos, a file of answers in the format of an official challenge → Report;
-            no model is asked.
+            no model is asked. Its further parameters are among those of `evaluate`.
         predict: model, videos → an answer each, in order, or the VideoError of one that cannot be
             read; an answer has `to_json`, and as a table `__rich__`. Further parameters as above.
         evaluate_examples: command lines.
@@ -167,7 +167,7 @@ class Task:
     architectures: tuple[Architecture, ...] = ()
     open: Callable[[AnnotatedData, Preprocessing], Any] = open_videos
     evaluate: Callable[..., Report] | None = None
-    score: Callable[[AnnotatedData, Path], Report] | None = None
+    score: Callable[..., Report] | None = None
     predict: Callable[..., Iterator[Any]] | None = None
     evaluate_examples: tuple[str, ...] = ()
     predict_examples: tuple[str, ...] = ()

@@ -1,14 +1,23 @@
-"""Temporal localisation: suppression of overlapping segments."""
+"""Temporal localisation: suppression of overlapping segments, detection mAP and recall, fusion."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 
 from golden.case import Case
 from internvideo.evaluation import segment_nms
+from internvideo.evaluation.segment_matching import SegmentTable
+from internvideo.evaluation.segment_metrics import Ranking, recall_at_kx, without_repeats
 from internvideo.evaluation.segment_nms import SegmentNMS, select, vote
 from internvideo.evaluation.segments import Segments
+from internvideo.tasks.temporal_localization.external import fuse, read_external_scores
 
 
 def _segments(case: Case) -> Segments:
@@ -63,4 +72,145 @@ def nms(case: Case) -> None:
             case.assert_close(torch.from_numpy(moved), name, **wide)
 
 
-ADAPTERS = {"nms1d-fork": nms, "nms1d-release": nms}
+def _classes(database: dict[str, Any], key: str) -> dict[Any, int]:
+    labels = [each[key] for video in database.values() for each in video["annotations"]]
+    return {label: place for place, label in enumerate(dict.fromkeys(labels))}
+
+
+def _tables(
+    database: dict[str, Any],
+    predictions: dict[str, list[dict[str, Any]]],
+    classes: dict[Any, int],
+    *,
+    key: str,
+    times: Callable[[dict[str, Any]], list[float]],
+) -> tuple[SegmentTable, SegmentTable]:
+    """Return the true segments and the predictions; those of unknown classes are left out."""
+
+    def table(videos: dict[str, list[dict[str, Any]]], score: bool) -> SegmentTable:
+        parts = []
+        for name in [*database, *(predictions.keys() - database.keys())]:
+            rows = [each for each in videos.get(name, ()) if each[key] in classes]
+            spans = [each["segment"] if score else times(each) for each in rows]
+            parts.append(
+                Segments(
+                    np.reshape(np.array(spans, np.float64), (-1, 2)),
+                    np.array([each.get("score", 1.0) for each in rows]),
+                    np.array([classes[each[key]] for each in rows], np.int64),
+                )
+            )
+        return SegmentTable.of(parts)
+
+    truth = {name: video["annotations"] for name, video in database.items()}
+    return table(truth, False), table(predictions, True)
+
+
+def _same_map(case: Case, ranking: Ranking, expected: dict[str, Any], classes: list[Any]) -> None:
+    exact, values = {"rtol": 0.0, "atol": case.meta["tolerance"]}, ranking.average_precision()
+    np.testing.assert_allclose(np.nanmean(values, axis=1), expected["mAP"], **exact)
+    mean = expected.get("avg_mAP", expected.get("average_mAP"))
+    np.testing.assert_allclose(np.nanmean(values), mean, **exact)
+    held = expected.get("ap_per_class")
+    if isinstance(held, dict):  # by name
+        for name, wanted in held.items():
+            np.testing.assert_allclose(values[:, classes.index(name)], wanted, **exact)
+    elif held is not None:  # of each overlap, the classes by number
+        order = np.argsort(classes, kind="stable")
+        np.testing.assert_allclose(values[:, order], held, **exact)
+
+
+def detection_map(case: Case) -> None:
+    whole, exact = case.meta["ground_truth"]["database"], case.meta["tolerance"]
+    database = {name: video for name, video in whole.items() if video["subset"] == "validation"}
+    predictions = case.meta["predictions"]
+    expected = case.meta["expected"]
+    for reference, groups in expected.items():
+        official = reference == "official_activitynet"
+        key = "label" if official else "label_id"
+        classes = _classes(database, key)
+        truth, found = _tables(
+            database, predictions, classes, key=key, times=lambda each: each["segment"]
+        )
+        if not official:
+            release = reference == "upstream_release"
+            truth = without_repeats(truth, min_length=1e-3 if release else 0.0)
+        for name, group in {"": groups}.items() if official else groups.items():
+            if name == "fused":
+                continue
+            ranking = Ranking(truth, found, group["tiou"], len(classes))
+            _same_map(case, ranking, group, list(classes))
+            if recall := group.get("recall_topkx"):
+                values = recall_at_kx(
+                    truth, found, group["tiou"], recall["topk"], rule="actionformer"
+                )
+                np.testing.assert_allclose(values, recall["value"], rtol=0, atol=exact)
+        if not official and "fused" in groups:
+            _fused(case, database, truth, groups, classes)
+
+
+def _fused(
+    case: Case,
+    database: dict[str, Any],
+    truth: SegmentTable,
+    groups: dict[str, Any],
+    classes: dict[Any, int],
+) -> None:
+    group, wanted = groups["fused"], groups["fused"]["results"]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "scores.json"
+        path.write_text(json.dumps({"results": case.meta["external_classification_scores"]}))
+        names = list(dict.fromkeys(wanted["video-id"]))
+        number = len(np.ravel(next(iter(case.meta["external_classification_scores"].values()))))
+        scores = read_external_scores(path, names, [str(place) for place in range(number)])
+    parts = {}
+    for name in names:
+        rows = case.meta["predictions"][name]
+        found = Segments(
+            np.array([each["segment"] for each in rows]),
+            np.array([each["score"] for each in rows]),
+            np.zeros(len(rows), np.int64),
+        )
+        parts[name] = fuse(found, scores.of(name), most=group["num_pred"], top=group["topk"])
+    joined, exact = Segments.joined(list(parts.values())), {"rtol": 0, "atol": 1e-6}
+    np.testing.assert_allclose(joined.times[:, 0], wanted["t-start"], **exact)
+    np.testing.assert_allclose(joined.times[:, 1], wanted["t-end"], **exact)
+    np.testing.assert_allclose(joined.scores, wanted["score"], **exact)
+    np.testing.assert_array_equal(joined.labels, wanted["label"])
+    table = SegmentTable.of(parts.get(name, Segments.none()) for name in database)
+    known = np.isin(table.segments.labels, list(classes))
+    renamed = np.array([classes.get(label, 0) for label in table.segments.labels.tolist()])
+    table = SegmentTable(
+        table.videos, Segments(table.segments.times, table.segments.scores, renamed)
+    )[known]
+    tiou = groups["anet"]["tiou"]
+    _same_map(case, Ranking(truth, table, tiou, len(classes)), group, list(classes))
+
+
+def moment_queries(case: Case) -> None:
+    whole, expected = case.meta["ground_truth"], case.meta["expected"]
+    database = {name: clip for name, clip in whole.items() if clip["subset"] in "validation"}
+    classes = _classes(database, "label")
+
+    def tables(predictions: dict[str, Any]) -> tuple[SegmentTable, SegmentTable]:
+        return _tables(
+            database, predictions, classes, key="label",
+            times=lambda each: [each["start_time"], each["end_time"]],
+        )  # fmt: skip
+
+    truth, found = tables(case.meta["detections"])
+    group = expected["detection"]
+    _same_map(case, Ranking(truth, found, group["tiou"], len(classes)), group, list(classes))
+    group, exact = expected["retrieval"], case.meta["tolerance"]
+    for name, wanted in {
+        "retrievals": group["recall"], "detections": expected["retrieval_metric_on_detections"],
+    }.items():  # fmt: skip
+        values = recall_at_kx(*tables(case.meta[name]), group["tiou"], group["kx"])
+        np.testing.assert_allclose(values, wanted, rtol=0, atol=exact)
+
+
+ADAPTERS = {
+    "nms1d-fork": nms,
+    "nms1d-release": nms,
+    "tal-map": detection_map,
+    "mq-eval": moment_queries,
+}

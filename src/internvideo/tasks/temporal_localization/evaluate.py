@@ -15,6 +15,7 @@ from internvideo.tasks.task import Option
 from internvideo.tasks.temporal_localization.external import (
     ExternalScores,
     fuse,
+    holds_scores,
     read_external_scores,
 )
 from internvideo.tasks.temporal_localization.measure import Measure, video_classes
@@ -76,12 +77,20 @@ def score(
 ) -> Report:
     """Score a file of predictions as the servers of ActivityNet take it.
 
+    Predictions without segments, and files of scores as `external_scores` takes them, say what
+    happens in whole videos, and are measured as ActivityNet's untrimmed classification.
+
     Raises:
         DataError: the annotations, the predictions or the scores cannot be used, or do not belong
             together.
     """
     videos = open_untrimmed(data)
     names, classes = [each.id or each.path for each in videos.videos], videos.class_names or ()
+    if holds_scores(predictions):
+        annotated = [each.id or each.path for each in videos.videos if each.segments]
+        scores = read_external_scores(predictions, annotated, classes)
+        places = {name: place for place, name in enumerate(names)}
+        return video_classes(videos, scores.table(places))
     own = None if external_scores else classes
     found = read_submission(predictions, names, own)
     if found.whole_videos:

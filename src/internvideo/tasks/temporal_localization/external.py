@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,18 @@ import numpy as np
 from jaxtyping import Float
 
 from internvideo.errors import DataError, did_you_mean
+from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segments import Segments
-from internvideo.formats.files import read_json
+from internvideo.formats.files import opened, read_json
 from internvideo.zoo.labels import label_names
 
-__all__ = ["ExternalScores", "fuse", "read_external_scores"]
+__all__ = ["ExternalScores", "fuse", "holds_scores", "read_external_scores"]
 
 _UCF101 = "ucf101/official"
 _NUMBER = re.compile(r"(\d+)$")
 _SHOWN = 80
+_SCORES = re.compile(r'"\s*:\s*\[\s*\[?\s*-?[\d.]')
+_LOOKED_AT = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +49,27 @@ class ExternalScores:
         file: where they come from.
         rows: of each video, one probability a class.
         num_changed: videos whose numbers were logits.
+        others: of each video, the score of the likeliest class that the annotations do not have.
     """
 
     file: Path
     rows: Mapping[str, Float[np.ndarray, " k"]]
     num_changed: int = 0
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def table(self, places: Mapping[str, int]) -> SegmentTable:
+        """Return every class of every video as a prediction about the whole; all times are 0 to 1.
+
+        Classes that the annotations do not have are one more, the last.
+
+        Args:
+            places: numbers of the videos.
+        """
+        scores = np.stack([np.append(row, self.others.get(n, 0.0)) for n, row in self.rows.items()])
+        labels = np.tile(np.arange(scores.shape[1]), len(scores))
+        numbers = np.repeat([places[name] for name in self.rows], scores.shape[1])
+        times = np.tile([0.0, 1.0], (scores.size, 1))
+        return SegmentTable(numbers, Segments(times, scores.ravel(), labels))
 
     def of(self, video: str) -> Float[np.ndarray, " k"]:
         """Return the scores of a video.
@@ -64,6 +83,14 @@ class ExternalScores:
                 f"every video needs some.{did_you_mean(video, self.rows)}"
             )
         return self.rows[video]
+
+
+def holds_scores(path: Path) -> bool:
+    """Tell whether a file holds a number for each class of a video: an array, or such a json."""
+    if path.suffix.lower() == ".npy":
+        return True
+    with opened(path, errors="surrogateescape") as file:
+        return _SCORES.search(file.read(_LOOKED_AT)) is not None
 
 
 def read_external_scores(
@@ -83,7 +110,8 @@ def read_external_scores(
         DataError: a video is missing, or its scores are not one for each class.
     """
     is_array = path.suffix.lower() == ".npy"
-    found = _array(path, videos, classes) if is_array else _json(path, classes)
+    others: dict[str, float] = {}
+    found = _array(path, videos, classes, others) if is_array else _json(path, classes)
     missing = [name for name in videos if name not in found]
     if missing:
         raise DataError(
@@ -102,7 +130,7 @@ def read_external_scores(
         if not is_array and (row.min() < 0 or row.max() > 1):
             row, num_changed = _softmax(row), num_changed + 1
         rows[name] = row
-    return ExternalScores(path, rows, num_changed)
+    return ExternalScores(path, rows, num_changed, others)
 
 
 def _softmax(row: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
@@ -144,7 +172,7 @@ def _row(path: Path, name: str, values: Any, classes: Sequence[str]) -> Float[np
 
 
 def _array(
-    path: Path, videos: Sequence[str], classes: Sequence[str]
+    path: Path, videos: Sequence[str], classes: Sequence[str], others: dict[str, float]
 ) -> dict[str, Float[np.ndarray, " k"]]:
     try:
         table = np.load(path, allow_pickle=False)
@@ -166,7 +194,9 @@ def _array(
         match = _NUMBER.search(name)
         if match is not None and 1 <= int(match[1]) <= len(table):
             row = table[int(match[1]) - 1].astype(np.float64)
-            rows[name] = (row / row.sum() if row.max() > 1 else row)[columns]
+            row = row / row.sum() if row.max() > 1 else row
+            rows[name] = row[columns]
+            others[name] = float(np.delete(row, columns).max(initial=0.0))
     return rows
 
 

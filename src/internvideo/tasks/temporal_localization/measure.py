@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from internvideo.data.feature_videos import AnnotatedVideos
+from internvideo.evaluation.report import Share
 from internvideo.evaluation.segment_matching import SegmentTable, by_score, video_and_class
 from internvideo.evaluation.segment_metrics import Ranking, outcomes, recall_at_kx
 from internvideo.evaluation.segments import Segments
@@ -108,9 +109,9 @@ def _about_truth(videos: AnnotatedVideos, truth: SegmentTable) -> list[str]:
                 f"{int(odd.sum())} {what}; they count, as in the official evaluation "
                 f"(such as {name}, {start[first]:g} to {end[first]:g} s)"
             )
-    if videos.bad_lines:
-        more = f" and {len(videos.bad_lines) - 1} more" if len(videos.bad_lines) > 1 else ""
-        said.append(f"left out of the annotations: {videos.bad_lines[0].message}{more}")
+    for first, *others in [videos.bad_lines] if videos.bad_lines else []:
+        more = f" and {len(others)} more" if others else ""
+        said.append(f"left out of the annotations: {first.message}{more}")
     return said
 
 
@@ -127,30 +128,36 @@ def _about_others(others: SegmentTable, elsewhere: float | None) -> list[str]:
 def video_classes(videos: AnnotatedVideos, found: SegmentTable) -> VideoClassesReport:
     """Return the report on predictions about whole videos, whose times are all 0 to 1.
 
-    Those are segments that all overlap entirely, so the evaluation is that of detection.
+    Those are segments that all overlap entirely, so the evaluation is that of detection. A label
+    behind the last class of the annotations is another class.
     """
-    truth, names = true_segments(videos), videos.class_names or ()
-    pairs = np.unique(np.column_stack([truth.videos, truth.segments.labels]), axis=0)
+    annotated, names = true_segments(videos), videos.class_names or ()
+    pairs = np.unique(np.column_stack([annotated.videos, annotated.segments.labels]), axis=0)
     times = np.tile([0.0, 1.0], (len(pairs), 1))
-    held = SegmentTable(pairs[:, 0], Segments(times, np.ones(len(pairs)), pairs[:, 1]))
-    precision = Ranking(held, found, [1.0], len(names)).average_precision()
+    truth = SegmentTable(pairs[:, 0], Segments(times, np.ones(len(pairs)), pairs[:, 1]))
+    precision = Ranking(truth, found, [1.0], len(names) + 1).average_precision()
+    first, answered = _recalled(truth, found, 1), np.unique(found.videos)
+    answered = answered[np.isin(answered, truth.videos)]
     return VideoClassesReport(
         mean_precision=float(np.nanmean(precision)) if len(pairs) else 0.0,
-        hits={k: _hit(held, found, k) for k in (1, 3)},
-        num_videos=len(np.unique(found.videos)),
+        top1=Share(int(np.isin(answered, truth.videos[first]).sum()), len(answered)),
+        hits={k: _mean_by_video(truth.videos, _recalled(truth, found, k)) for k in (1, 3)},
         protocol="classes of whole videos",
     )
 
 
-def _hit(truth: SegmentTable, found: SegmentTable, k: int) -> float:
-    """Return the mean over videos of the share of their classes that are among their first k."""
-    if not len(truth):
-        return 0.0
+def _recalled(truth: SegmentTable, found: SegmentTable, k: int) -> Bool[np.ndarray, " n"]:
+    """Return which true classes of videos are among the first k of their video."""
     order = by_score(found.segments.scores)
     order = order[np.argsort(found.videos[order], kind="stable")]
     videos = found.videos[order]
     first = order[np.arange(len(order)) - np.searchsorted(videos, videos) < k]
     true_keys, keys = video_and_class(truth, found[first])
-    wanted = np.bincount(truth.videos)
-    hits = np.bincount(truth.videos, weights=np.isin(true_keys, keys))
-    return float((hits[wanted > 0] / wanted[wanted > 0]).mean())
+    return np.isin(true_keys, keys)
+
+
+def _mean_by_video(videos: Int[np.ndarray, " n"], values: Bool[np.ndarray, " n"]) -> float:
+    if not len(videos):
+        return 0.0
+    number = np.bincount(videos)
+    return float((np.bincount(videos, weights=values)[number > 0] / number[number > 0]).mean())

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR, name_places
-from internvideo.evaluation.report import Report
+from internvideo.evaluation.report import Report, Share
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -191,6 +191,7 @@ class LocalizationReport(Report):
         values = 100 * self.average_precision[:, shown].mean(axis=0)
         axes.barh(range(len(shown)), values, color=BAR_COLOR)
         name_places(axes.yaxis, [self.class_names[place] for place in shown], fontsize=7)
+        axes.margins(y=0.01)
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
         left_out = len(classes) - len(shown)
@@ -205,26 +206,36 @@ class VideoClassesReport(Report):
 
     Attributes:
         mean_precision: mean of the average precision over the classes, from 0 to 1.
+        top1: videos whose surest class is one of theirs, among those with an answer and any class.
         hits: share of the classes of a video that are among its first k, mean over videos, by k.
-        num_videos: videos with an answer.
-        remarks: on the data, a line each.
     """
 
+    columns: ClassVar[tuple[str, ...]] = ("measure", "result", "95 % interval", "videos")
+
     mean_precision: float
+    top1: Share
     hits: Mapping[int, float]
-    num_videos: int
-    remarks: tuple[str, ...] = ()
 
     @property
     def num_answered(self) -> int:
         """Number of videos with an answer."""
-        return self.num_videos
+        return self.top1.total
 
     def metrics(self) -> dict[str, float]:
-        """Return mAP and hits, in percent."""
+        """Return mAP, top-1 and hits, in percent."""
         hits = {f"hit@{k}": 100 * value for k, value in self.hits.items()}
-        return {"mAP": 100 * self.mean_precision, **hits}
+        return {"mAP": 100 * self.mean_precision, "top1": self.top1.percent, **hits}
 
-    def notes(self) -> Sequence[str]:
-        """Return remarks on the data."""
-        return self.remarks
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers."""
+        return {
+            **self.metrics(),
+            "interval": list(self.top1.interval),
+            "num_videos": self.top1.total,
+        }
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the rows of the table."""
+        for name, value in self.metrics().items():
+            own = name == "top1"
+            yield name, f"{value:.2f} %", self.top1.range if own else "", str(self.top1.total)
