@@ -37,7 +37,7 @@ __all__ = ["ExternalScores", "fuse", "holds_scores", "read_external_scores"]
 _UCF101 = "ucf101/official"
 _NUMBER = re.compile(r"(\d+)$")
 _SHOWN = 80
-_SCORES = re.compile(r'"\s*:\s*\[\s*\[?\s*-?[\d.]')
+_SCORES = re.compile(r"[^\[]*\[\s*\[?\s*-?[\d.]")
 _LOOKED_AT = 2000
 
 
@@ -90,7 +90,7 @@ def holds_scores(path: Path) -> bool:
     if path.suffix.lower() == ".npy":
         return True
     with opened(path, errors="surrogateescape") as file:
-        return _SCORES.search(file.read(_LOOKED_AT)) is not None
+        return _SCORES.match(file.read(_LOOKED_AT)) is not None
 
 
 def read_external_scores(
