@@ -264,6 +264,11 @@ def test_vatex_may_say_where_videos_are(tmp_path):
             [VATEX[0], {"enCap": ["a"]}],
             "row 2: no videoID in enCap; expected V",
         ),
+        (
+            "vatex_x.json",
+            [{"videoID": "", "enCap": ["a"]}],
+            "row 1: the id '' is no name of a video",
+        ),
         ("vatex_x.json", [{**VATEX[0], "enCap": ["?"]}], r"row 1: the caption '\?' of 'Ptf_2VRj"),
         (
             "LSMDC16_annos_val.csv",

@@ -50,8 +50,12 @@ class Sentences:
 
     def add(self, video: str, text: Any, line: int, *, where: str = "") -> bool:
         """Take a sentence about a video, with a letter or digit in it; return whether it is one."""
-        self.lines.setdefault(video, line)
         flaw = flaw_of(text)
+        if not video or not video.isprintable():
+            shown = f"the id {video[:_SHOWN]!r} is no name of a video"
+            self.unread.append(BadLine(line, f"{where or f'{self.path}:{line}'}: {shown}"))
+            return False
+        self.lines.setdefault(video, line)
         if not flaw:
             self.captions.setdefault(video, []).append(text)
             return True

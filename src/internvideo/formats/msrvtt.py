@@ -84,7 +84,7 @@ def _read_data(path: Path) -> tuple[Sentences, dict[str, str]]:
     try:
         for place, each in enumerate(data["sentences"], start=1):
             where = f"{path}: sentence {place}"
-            sentences.add(each["video_id"], each["caption"], place, where=where)
+            sentences.add(str(each["video_id"]), each["caption"], place, where=where)
         return sentences, {str(video["video_id"]): str(video["split"]) for video in data["videos"]}
     except (KeyError, TypeError) as error:
         raise DataError(
