@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from internvideo.models.kv_cache import KeyValueCache, causal_attention
@@ -43,6 +43,7 @@ __all__ = [
 Activation = Literal["quick-gelu", "gelu"]
 
 _QUICK_GELU = 1.702
+_NORM_EPS = 1e-5
 
 
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -82,12 +83,21 @@ class CLIPAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "*b n d"], cache: KeyValueCache | None = None
+        self,
+        x: Float[Tensor, "*b n d"],
+        cache: KeyValueCache | None = None,
+        seen: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "*b n d"]:
-        """Mix the tokens; if `causal`, each sees itself and earlier ones (also cached) only."""
+        """Mix the tokens; if `causal`, each sees itself and earlier ones (also cached) only.
+
+        Otherwise each sees those that are `seen`; None: all.
+        """
         packed = F.linear(x, self.in_proj_weight, self.in_proj_bias).flatten(0, -3)
         q, k, v = rearrange(packed, "b n (p h d) -> p b h n d", p=3, h=self.num_heads).unbind(0)
-        mixed = causal_attention(q, k, v, cache) if self.causal else attention(q, k, v)
+        if self.causal:
+            mixed = causal_attention(q, k, v, cache)
+        else:
+            mixed = attention(q, k, v, mask=None if seen is None else seen[:, None, None])
         return self.out_proj(rearrange(mixed, "b h n d -> b n (h d)").view(x.shape))
 
 
@@ -137,20 +147,24 @@ class CLIPBlock(nn.Module):
         drop_path: float = 0.0,
         activation: Activation = "quick-gelu",
         drop_path_axis: DropPathAxis = "clips",
+        norm_eps: float = _NORM_EPS,
     ):
         super().__init__()
         self.attn = CLIPAttention(width, num_heads, causal=causal)
-        self.ln_1 = CLIPLayerNorm(width)
+        self.ln_1 = CLIPLayerNorm(width, norm_eps)
         self.mlp = CLIPMlp(width, activation=activation)
-        self.ln_2 = CLIPLayerNorm(width)
+        self.ln_2 = CLIPLayerNorm(width, norm_eps)
         self.drop_path = DropPath(drop_path, drop_path_axis)
 
     @checkpointable
     def forward(
-        self, x: Float[Tensor, "*b n d"], cache: KeyValueCache | None = None
+        self,
+        x: Float[Tensor, "*b n d"],
+        cache: KeyValueCache | None = None,
+        seen: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "*b n d"]:
-        """Return the tokens after attention and feed-forward; `cache` holds those before them."""
-        x = x + self.drop_path(self.attn(self.ln_1(x), cache))
+        """Return the tokens after attention and feed-forward; see `CLIPAttention`."""
+        x = x + self.drop_path(self.attn(self.ln_1(x), cache, seen))
         return x + self.drop_path(self.mlp(self.ln_2(x)))
 
     def reset_parameters(self, *, depth: int) -> None:
@@ -181,6 +195,7 @@ class CLIPTransformer(nn.Module):
         drop_path_rate: float = 0.0,
         activation: Activation = "quick-gelu",
         drop_path_axis: DropPathAxis = "clips",
+        norm_eps: float = _NORM_EPS,
     ):
         super().__init__()
         self.resblocks = nn.ModuleList(
@@ -191,16 +206,21 @@ class CLIPTransformer(nn.Module):
                 drop_path=rate,
                 activation=activation,
                 drop_path_axis=drop_path_axis,
+                norm_eps=norm_eps,
             )
             for rate in drop_path_rates(drop_path_rate, depth)
         )
 
     def forward(
-        self, x: Float[Tensor, "b n d"], caches: Sequence[KeyValueCache] | None = None
+        self,
+        x: Float[Tensor, "b n d"],
+        caches: Sequence[KeyValueCache] | None = None,
+        *,
+        seen: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b n d"]:
         """Run all blocks; `caches` (causal only, one a block) hold the tokens before `x`."""
         for index, block in enumerate(self.resblocks):
-            x = block(x) if caches is None else block(x, caches[index])
+            x = block(x, None, seen) if caches is None else block(x, caches[index])
         return x
 
     def block_modules(self) -> Iterator[nn.Module]:
