@@ -1,8 +1,8 @@
 """Exchange of rows between processes: gather, scatter of sums, and one step round a ring.
 
 `group` is a process group of `torch.distributed` or None, which is one process alone: then nothing
-is sent, and the functions return their argument. None of them is differentiable; the caller sends
-the gradients back.
+is sent, and the functions return their argument. Only `gather_with_gradient` is differentiable; of
+the others the caller sends the gradients back.
 
 Letters: n rows of a process, w processes. Newer versions of torch deprecate two names used here;
 the oldest one that is supported has no others.
@@ -11,6 +11,7 @@ the oldest one that is supported has no others.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ from torch import Tensor
 
 __all__ = [
     "gather_rows",
+    "gather_with_gradient",
     "group_rank",
     "group_size",
     "merge_logsumexp",
@@ -55,6 +57,28 @@ def gather_rows(
     gathered = rows.new_empty(group_size(group) * len(rows), *rows.shape[1:])
     dist.all_gather_into_tensor(gathered, rows.contiguous(), group=group)  # type: ignore[deprecated]
     return gathered
+
+
+def gather_with_gradient(
+    rows: Float[Tensor, "n *rest"], group: dist.ProcessGroup | None
+) -> Float[Tensor, "wn *rest"]:
+    """Gather rows so that each process gets back the gradients that all processes have of its own.
+
+    Where all compute one loss of the gathered rows, these are w times its gradient, which DDP and
+    FSDP, as they average, make the gradient of the loss.
+    """
+    return rows if group is None else _GatherRows.apply(rows, group)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        return gather_rows(rows, group)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return scatter_sum(gradients[0], ctx.group), None
 
 
 def scatter_sum(

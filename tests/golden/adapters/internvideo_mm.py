@@ -12,9 +12,11 @@ from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderCon
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import SIZES, InternVideoMM, InternVideoMMConfig, context
 from internvideo.models.uniformerv2 import UniFormerV2Config
+from internvideo.tasks.retrieval.task import RetrievalConfig, RetrievalTraining, frozen_names
 from internvideo.train.contrast import contrastive_loss
 from internvideo.train.optim import parameter_groups
-from internvideo.zoo.kinds.internvideo_mm import OFFICIAL
+from internvideo.video.preprocessing import Preprocessing
+from internvideo.zoo.kinds.internvideo_mm import OFFICIAL, TWO_TOWERS
 
 
 def model_config(config: dict) -> InternVideoMMConfig:
@@ -114,9 +116,35 @@ def decoder(case: Case) -> None:
     case.assert_close(caption_loss(logits, case.tensors["input.text_ids"]), "output.cap_loss")
 
 
+def retrieval_groups(size: str, expected: dict) -> None:
+    """Fine-tuning for retrieval: what is averaged with CLIP, what is frozen, what decays."""
+    average = expected["retrieval_mergeclip"]
+    names = [*average["merged"], *average["kept_pretrained"]]
+    merged = clip_init.names_as_in_clip(OFFICIAL.name_to_ours(name) for name in names)
+    assert {OFFICIAL.name_to_official(name) for name in merged} == set(average["merged"])
+
+    with torch.device("meta"):
+        model = InternVideoMM(TWO_TOWERS.sizes[size])
+    frozen = frozen_names(model, published=True)
+    told = expected["retrieval_finetune_freeze_layer_num_0"]
+    assert {OFFICIAL.name_to_official(name) for name in frozen} == set(told["frozen"])
+    assert len(dict(model.named_parameters())) - len(frozen) == told["n_trainable"]
+    RetrievalTraining(model, Preprocessing(num_frames=8), RetrievalConfig(freeze="published"))
+    assert {n for n, p in model.named_parameters() if not p.requires_grad} == frozen
+
+    model.requires_grad_(True)
+    named = dict(model.named_parameters())
+    official = {id(p): OFFICIAL.name_to_official(name) for name, p in named.items()}
+    groups = parameter_groups(named, weight_decay=0.2, decayed="all-but-biases")
+    decays = {official[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    told = expected["retrieval_bertadam_groups"]
+    assert decays == dict.fromkeys(told["decay_0.2"], 0.2) | dict.fromkeys(told["no_decay"], 0.0)
+
+
 def param_groups(case: Case) -> None:
-    """Which tensors are averaged with CLIP, and which decay; retrieval has its own rules."""
+    """Which tensors are averaged with CLIP, frozen, and decay."""
     for size, expected in case.meta["models"].items():
+        retrieval_groups(size, expected)
         average = expected["wiseft_clip_wiseft_coef"]
         names = [*average["merged"], *average["kept_pretrained"]]
         merged = clip_init.wise_ft_names(OFFICIAL.name_to_ours(name) for name in names)

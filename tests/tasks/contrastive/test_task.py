@@ -198,7 +198,7 @@ def test_long_captions_are_cut_counted_and_told_once(caplog):
     assert task.training_loss(data)["cut"].item() == 0.5
     assert len(caplog.records) == 1
     assert "of 12 tokens is cut to the context of 8" in caplog.text
-    assert data["tokens"][0, -1] == task.tokenizer.end_id
+    assert data["tokens"][0, -1] == task.captions.tokenizer.end_id
 
 
 @pytest.mark.parametrize(

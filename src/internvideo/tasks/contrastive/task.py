@@ -10,28 +10,26 @@ are no negatives of each other. Clips of one frame are still images.
 
 from __future__ import annotations
 
-import logging
 from typing import Literal, TypeAlias
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.samples import Sample
-from internvideo.errors import ConfigError, DataError
+from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import as_list, from_numpy
 from internvideo.models.contract import has
 from internvideo.models.internvideo_mm import InternVideoMM
-from internvideo.models.tokenizer import Tokenizer, clean_caption, padding_mask, trim_padding
+from internvideo.models.tokenizer import padding_mask
 from internvideo.models.viclip import ViCLIP
 from internvideo.tasks.parts import Parts
+from internvideo.train.captions import CaptionInput
 from internvideo.train.collectives import training_group
-from internvideo.train.contrast import Exchange, blockwise_contrast, caption_ids
+from internvideo.train.contrast import Exchange, blockwise_contrast
 from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
@@ -39,9 +37,6 @@ from internvideo.video.training_input import TrainingInput
 from internvideo.zoo.starts import load_towers
 
 __all__ = ["ContrastiveConfig", "ContrastivePretraining", "build", "caption_loss"]
-
-
-_LOG = logging.getLogger(__name__)
 
 TwoTowers: TypeAlias = ViCLIP | InternVideoMM
 
@@ -102,9 +97,8 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
         self.model = model
         self.preprocessing = preprocessing
         self.config = config
-        self.tokenizer: Tokenizer = model.tokenizer
+        self.captions = CaptionInput(model.tokenizer, clean=config.clean_captions)
         self.input = TrainingInput(preprocessing, augmentation)
-        self._warned = False
         if config.freeze_text:
             model.text_encoder.requires_grad_(False)
         if isinstance(model, InternVideoMM) and model.caption_decoder and not config.caption_weight:
@@ -121,52 +115,15 @@ class ContrastivePretraining(TrainableTask[TwoTowers]):
     # --- in the data worker -------------------------------------------------------------------
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
-        """Return uint8 frames "t h w c", token ids, an id of the caption, and what was drawn.
+        """Return uint8 frames "t h w c", what was drawn, and the caption, see `CaptionInput`.
 
-        Equal captions get equal ids: in the loss they are positives of each other. `cut` marks a
-        caption longer than the context, `host_length` is the number of its tokens.
+        Equal captions have equal ids: in the loss they are positives of each other.
 
         Raises:
             DataError: no caption, or one without words.
         """
-        caption = self._caption(sample)
-        tokens = self.tokenizer(caption)[0]
-        return [
-            {
-                **self.input.prepare(from_numpy(sample.frames), rng),
-                "tokens": tokens,
-                "host_length": torch.tensor(trim_padding(tokens[None]).shape[1]),
-                "caption_id": caption_ids([caption])[0],
-                "cut": torch.tensor(self._is_cut(caption, tokens)),
-            }
-        ]
-
-    def _caption(self, sample: Sample) -> str:
-        given = sample.caption or ""
-        caption = clean_caption(given) if self.config.clean_captions else given.strip()
-        if not caption:
-            found = "no caption" if not given.strip() else f"the caption {given!r}, without words"
-            raise DataError(
-                f"{sample.key or 'a clip'} has {found}; contrastive training needs one for each "
-                "clip"
-            )
-        return caption
-
-    def _is_cut(self, caption: str, tokens: Int[Tensor, "l"]) -> bool:
-        if int(tokens.argmax()) < len(tokens) - 1:
-            return False
-        length = len(self.tokenizer.encode(caption)) + 2
-        worker = get_worker_info()
-        if length > len(tokens) and not self._warned and (worker is None or worker.id == 0):
-            self._warned = True
-            _LOG.warning(
-                "a caption of %d tokens is cut to the context of %d: %.60r…; the log has the share "
-                "of such captions as `cut`",
-                length,
-                len(tokens),
-                caption,
-            )
-        return length > len(tokens)
+        frames = self.input.prepare(from_numpy(sample.frames), rng)
+        return [{**frames, **self.captions.prepare(sample)}]
 
     # --- in the training process --------------------------------------------------------------
 

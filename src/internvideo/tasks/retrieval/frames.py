@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from einops import rearrange
@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.config import ByKind
-from internvideo.errors import ConfigError
+from internvideo.errors import CheckpointError, ConfigError
 from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.tokenizer import Tokenizer, padding_mask
@@ -46,8 +46,20 @@ from internvideo.tasks.retrieval.headers import (
     build_header,
 )
 from internvideo.video.preprocessing import frame_mask
+from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.kinds.internvideo_mm import TWO_TOWERS
+from internvideo.zoo.kinds.viclip import IMAGE_CLIP
+from internvideo.zoo.layouts import SAME_NAMES
+from internvideo.zoo.shapes import Shapes
 
-__all__ = ["FrameRetriever", "FrameRetrieverConfig", "Tokens", "TwoTowers", "frame_vectors"]
+__all__ = [
+    "FRAME_RETRIEVER",
+    "FrameRetriever",
+    "FrameRetrieverConfig",
+    "Tokens",
+    "TwoTowers",
+    "frame_vectors",
+]
 
 TwoTowers: TypeAlias = ViCLIP | InternVideoMM
 
@@ -132,6 +144,7 @@ class FrameRetriever(VideoEncoder, nn.Module):
     """The towers and the header.
 
     Attributes:
+        pools: whether the header makes a vector of a video.
         scales_scores: whether scores are cosines, to be divided by the temperature in training.
     """
 
@@ -146,6 +159,7 @@ class FrameRetriever(VideoEncoder, nn.Module):
             else InternVideoMM(dataclasses.replace(config.towers, decoder_depth=0))
         )
         self.header = build_header(config.header, config.towers.embed_dim)
+        self.pools = isinstance(self.header, FramePooling)
         self.scales_scores = not isinstance(self.header, TightHeader)
         if not isinstance(self.header, FramePooling):
             self.capabilities = self.capabilities - {"text"}
@@ -273,3 +287,31 @@ class FrameRetriever(VideoEncoder, nn.Module):
     ) -> Float[Tensor, "a v"]:
         """Return the score of every text with every video."""
         return self.score(self.text_tokens(ids), self.video_tokens(video))
+
+
+def _infer(shapes: Shapes, base: Any) -> Any:
+    raise CheckpointError("a header over frames needs its config.json; give the model's folder")
+
+
+def _sized(towers: ViCLIPConfig) -> FrameRetrieverConfig:
+    still = dataclasses.replace(towers.vision, drop_path_rate=0.0)
+    towers = dataclasses.replace(towers, vision=still)
+    return FrameRetrieverConfig(towers=towers, header=FramePoolingConfig())
+
+
+FRAME_RETRIEVER = Architecture(
+    id="retrieval/frames",
+    model=FrameRetriever,
+    config=FrameRetrieverConfig,
+    sizes={f"clip-{name}": _sized(towers) for name, towers in IMAGE_CLIP.sizes.items()},
+    tiny={
+        "pooled": _sized(IMAGE_CLIP.tiny["released"]),
+        "words": FrameRetrieverConfig(
+            towers=TWO_TOWERS.tiny["released"], header=TokenWiseHeaderConfig(), frames="in-clip"
+        ),
+    },
+    tables={"official": SAME_NAMES},
+    infer=_infer,
+    traits=lambda config: {"towers": config.towers, "header": config.header},
+    preset="retrieval",
+)
