@@ -12,11 +12,16 @@ from internvideo.models.tokenizer import padding_mask
 from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.models.viclip import ViCLIPConfig
 from internvideo.models.viclip_vision import ViCLIPVisionConfig
-from internvideo.tasks.retrieval.frames import FrameRetriever, FrameRetrieverConfig, Tokens
+from internvideo.tasks.retrieval.frames import (
+    FrameRetriever,
+    FrameRetrieverConfig,
+    frame_vectors,
+)
 from internvideo.tasks.retrieval.headers import (
     FramePoolingConfig,
     HeaderConfig,
     TightHeaderConfig,
+    TokenWiseHeader,
     TokenWiseHeaderConfig,
 )
 from internvideo.tasks.retrieval.losses import (
@@ -28,6 +33,7 @@ from internvideo.tasks.retrieval.losses import (
     mil_nce_loss,
     symmetric,
 )
+from internvideo.video.preprocessing import frame_mask
 from internvideo.zoo.kinds.internvideo_mm import OFFICIAL
 from internvideo.zoo.layouts import Layout
 from internvideo.zoo.tables import OPENAI_CLIP
@@ -196,27 +202,26 @@ def with_header(case: Case) -> None:
     model.load_state_dict(state_of(case, layout), strict=True)
     model.requires_grad_(True)
     clips, ids, seen = inputs(case)
-    videos, texts = model.video_tokens(clips), model.text_tokens(ids)
+    assert torch.equal(frame_mask(clips), seen)
+    text, frames = model.read(ids), frame_vectors(model.towers, clips, model.config.frames)
     if config["evl"] and config["interaction"] == "ti":
         # Without learnt weights the reference takes the clip's one vector for every frame.
-        whole = model.towers.encode_video(clips, normalize=False)
-        videos = Tokens(whole[:, None].expand_as(videos.vectors), videos.real)
-        case.assert_close(whole[:, None], "output.visual_output")
+        whole = model.towers.encode_video(clips, normalize=False)[:, None]
+        frames = whole.expand_as(frames)
+        case.assert_close(whole, "output.visual_output")
     else:
-        case.assert_close(videos.vectors, "output.visual_output")
-    assert torch.equal(videos.real, seen)
-    case.assert_close(texts.vectors, "output.sequence_output")
-
-    scores = model.score(texts, videos)
-    logits = scores / model.temperature() if model.scales_scores else scores
-    token_wise = isinstance(model.config.header, TokenWiseHeaderConfig)
+        case.assert_close(frames, "output.visual_output")
+    case.assert_close(text.tokens, "output.sequence_output")
+    scores = model.score(text, frames, seen)
+    token_wise = isinstance(model.header, TokenWiseHeader)
+    logits = scores / model.temperature() if model.scores_are_cosines else scores
     case.assert_close(scores if token_wise else logits, "output.similarity_logits")
     loss = symmetric(cross_entropy(logits), cross_entropy(logits.T))
     if config.get("cdcr"):
-        found = model.compare_tokens(texts, videos)
-        loss = loss + 0.001 * decorrelation_loss(
-            DECORRELATION[config["cdcr"]], found, *texts, *videos
-        )
+        assert token_wise
+        kind = DECORRELATION[config["cdcr"]]
+        words = (text.tokens, text.shown)
+        loss = loss + 0.001 * decorrelation_loss(kind, model.header, *words, frames, seen)
     case.assert_close(loss, "output.train_loss")
     loss.backward()
     check_gradients(case, model, layout, "towers.")

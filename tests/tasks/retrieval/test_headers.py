@@ -126,7 +126,7 @@ def tight(**options) -> TightHeader:
 
 def test_a_tight_header_looks_at_each_pair_alone():
     texts, (frames, seen) = torch.randn(3, WIDTH), drawn([5, 3], 1)
-    logits = tight()(texts, frames, seen)
+    logits = tight().every(texts, frames, seen)
     assert logits.shape == (3, 2)
     for row in range(3):
         for column in range(2):
@@ -134,8 +134,8 @@ def test_a_tight_header_looks_at_each_pair_alone():
             one = tight()(
                 texts[row, None], frames[column, None, :count], seen[column, None, :count]
             )
-            torch.testing.assert_close(logits[row, column], one[0, 0])
-    torch.testing.assert_close(tight(texts_at_once=2)(texts, frames, seen), logits)
+            torch.testing.assert_close(logits[row, column], one[0])
+    torch.testing.assert_close(tight(texts_at_once=2).every(texts, frames, seen), logits)
 
 
 def by_hand(header, words, said, frames, seen, *, zero: bool) -> torch.Tensor:
@@ -172,10 +172,12 @@ def test_tokens_find_their_nearest(weight_layers, padding):
         torch.nn.init.normal_(parameter)
     words, said = drawn([4, 1, 2], 4, count=4)
     frames, seen = drawn([5, 2], 5)
-    found = header.compare(words, said, frames, seen)
+    found = header.every(words, said, frames, seen)
     expected = by_hand(header, words, said, frames, seen, zero=padding == "zero")
     torch.testing.assert_close(found.scores, expected)
-    torch.testing.assert_close(found.word_weights.sum(1), torch.ones(3))
+    rows = header(words[:2], said[:2], frames, seen)
+    torch.testing.assert_close(rows.scores, expected.diagonal())
+    torch.testing.assert_close(rows.word_weights.sum(1), torch.ones(2))
     torch.testing.assert_close(found.frame_weights[~seen], torch.zeros(int((~seen).sum())))
 
 

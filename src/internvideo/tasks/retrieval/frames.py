@@ -8,10 +8,11 @@ The frames go through the tower "alone", each as a clip of one frame, as an imag
 (CLIP4Clip, arXiv 2104.08860), or "in-clip": the tower sees the whole clip, and has a class token or
 tokens of each frame. Any two-tower model can be asked for the first.
 
-With a `FramePooling` header this is a two-tower model like any other: `encode_video` and
-`encode_text`. With the others a pair has to be looked at: `PairScorer`.
+With a `FramePooling` header this is a two-tower model like any other. With the others it is a
+`Matcher`: the mean of the frames and the vector of the text choose the pairs that are looked at.
 
-Letters: b batch, a texts, v videos, t frames, l words, e joint dimension.
+Letters: b batch, a texts, v videos, t frames, k frames or time steps of the
+tower, l words, n tokens of width d, e joint dimension.
 """
 
 from __future__ import annotations
@@ -19,31 +20,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.config import ByKind
 from internvideo.errors import CheckpointError, ConfigError
-from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
+from internvideo.models.contract import TextTokens, VideoEncoder, VideoFeatures, unit
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
+from internvideo.models.pooled_vit import PooledVideoViT
 from internvideo.models.tokenizer import Tokenizer, padding_mask
 from internvideo.models.uniformerv2 import UniFormerV2
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
-from internvideo.models.viclip_vision import ViCLIPVision
+from internvideo.models.viclip_vision import ViCLIPVisionConfig
 from internvideo.tasks.retrieval.headers import (
     FramePooling,
     FramePoolingConfig,
     HeaderConfig,
     TightHeader,
     TightHeaderConfig,
-    TokenScores,
     TokenWiseHeader,
     TokenWiseHeaderConfig,
     build_header,
+    masked_mean,
 )
 from internvideo.video.preprocessing import frame_mask
 from internvideo.zoo.architecture import Architecture
@@ -56,24 +59,11 @@ __all__ = [
     "FRAME_RETRIEVER",
     "FrameRetriever",
     "FrameRetrieverConfig",
-    "Tokens",
     "TwoTowers",
     "frame_vectors",
 ]
 
 TwoTowers: TypeAlias = ViCLIP | InternVideoMM
-
-
-class Tokens(NamedTuple):
-    """What a pair is scored by, of some texts or of some videos.
-
-    Attributes:
-        vectors: words, or frames.
-        real: False is padding.
-    """
-
-    vectors: Float[Tensor, "b n e"]
-    real: Bool[Tensor, "b n"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +82,11 @@ class FrameRetrieverConfig:
 
     def __post_init__(self) -> None:
         header: HeaderConfig = self.header
+        if self.frames == "in-clip" and isinstance(self.towers.vision, ViCLIPVisionConfig):
+            raise ValueError(
+                "frames 'in-clip': the video tower of this ViCLIP has one class token for all "
+                "frames; choose 'alone'"
+            )
         if isinstance(header, TokenWiseHeaderConfig) and header.words == "hidden":
             width, embed_dim = self.towers.text.width, self.towers.embed_dim
             if width != embed_dim:
@@ -101,7 +96,7 @@ class FrameRetrieverConfig:
                 )
 
     @property
-    def image_size(self) -> int:
+    def image_size(self) -> int | tuple[int, int]:
         """Pixels of the square frames that the towers are made for."""
         return self.towers.vision.image_size
 
@@ -114,21 +109,11 @@ class FrameRetrieverConfig:
 def frame_vectors(
     towers: TwoTowers, video: Float[Tensor, "b c t y x"], how: Literal["alone", "in-clip"]
 ) -> Float[Tensor, "b k e"]:
-    """Return the vectors of the frames, or of the time steps of the tower, not normalised.
-
-    Raises:
-        ConfigError: the video tower keeps no frames apart.
-    """
+    """Return the vectors of the frames, or of the time steps of the tower, not normalised."""
     batch = len(video)
     if how == "alone":
         stills = rearrange(video, "b c t y x -> (b t) c 1 y x")
-        return towers.encode_video(stills, normalize=False).unflatten(0, (batch, -1))
-    visual = towers.vision_encoder if isinstance(towers, ViCLIP) else towers.visual
-    if isinstance(visual, ViCLIPVision):
-        raise ConfigError(
-            "the video tower of this ViCLIP has one class token for all frames; choose "
-            "model.frames: alone"
-        )
+        return rearrange(towers.encode_video(stills, normalize=False), "(b t) e -> b t e", b=batch)
     features = towers.forward_features(video)
     t, h, w = features.grid
     steps = VideoFeatures(
@@ -136,19 +121,23 @@ def frame_vectors(
         grid=(1, h, w),
         cls=None if features.frame_cls is None else features.frame_cls.flatten(0, 1),
     )
-    project = visual.project if isinstance(towers, ViCLIP) else towers.project_video
-    return project(steps).unflatten(0, (batch, -1))
+    if isinstance(towers, InternVideoMM):
+        vectors = towers.project_video(steps)
+    else:
+        assert isinstance(towers.vision_encoder, PooledVideoViT)  # see `FrameRetrieverConfig`
+        vectors = towers.vision_encoder.project(steps)
+    return rearrange(vectors, "(b t) e -> b t e", b=batch)
 
 
 class FrameRetriever(VideoEncoder, nn.Module):
     """The towers and the header.
 
     Attributes:
-        pools: whether the header makes a vector of a video.
-        scales_scores: whether scores are cosines, to be divided by the temperature in training.
+        pools: whether the header makes a vector of a video; else it is a `Matcher`.
+        scores_are_cosines: to be divided by the temperature in training.
     """
 
-    capabilities = frozenset({"features", "embed", "text"})
+    capabilities = frozenset({"features", "embed", "text", "match"})
 
     def __init__(self, config: FrameRetrieverConfig) -> None:
         super().__init__()
@@ -160,25 +149,23 @@ class FrameRetriever(VideoEncoder, nn.Module):
         )
         self.header = build_header(config.header, config.towers.embed_dim)
         self.pools = isinstance(self.header, FramePooling)
-        self.scales_scores = not isinstance(self.header, TightHeader)
-        if not isinstance(self.header, FramePooling):
-            self.capabilities = self.capabilities - {"text"}
-        self._leave_out_what_is_unused()
+        self.scores_are_cosines = not isinstance(self.header, TightHeader)
+        if self.pools:
+            self.capabilities = self.capabilities - {"match"}
+        for parameter in self._unused():
+            parameter.requires_grad_(False)
 
-    def _leave_out_what_is_unused(self) -> None:
-        """Train nothing that no gradient reaches, which would stop data-parallel training."""
-        towers = self.towers
-        if not self.scales_scores:
-            scale = towers.temp if isinstance(towers, ViCLIP) else towers.logit_scale
-            scale.requires_grad_(False)
-        if isinstance(self.header, TokenWiseHeader) and self.config.header.words == "hidden":
-            towers.text_encoder.text_projection.requires_grad_(False)
-        if self.config.frames == "in-clip" and isinstance(towers, InternVideoMM):
-            if not isinstance(towers.visual, UniFormerV2):
-                return
-            for name, parameter in towers.visual.transformer.named_parameters():
-                if not name.startswith("resblocks."):
-                    parameter.requires_grad_(False)
+    def _unused(self) -> Iterator[nn.Parameter]:
+        """Yield what no gradient would reach, which would stop data-parallel training."""
+        towers, header = self.towers, self.config.header
+        if not self.scores_are_cosines:
+            yield towers.temp if isinstance(towers, ViCLIP) else towers.logit_scale
+        if isinstance(header, TokenWiseHeaderConfig) and header.words == "hidden":
+            yield towers.text_encoder.text_projection
+        in_clip = self.config.frames == "in-clip" and isinstance(towers, InternVideoMM)
+        if in_clip and isinstance(towers.visual, UniFormerV2):
+            named = towers.visual.transformer.named_parameters()
+            yield from (p for name, p in named if not name.startswith("resblocks."))
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -203,90 +190,109 @@ class FrameRetriever(VideoEncoder, nn.Module):
         yield from self.towers.block_modules()
         yield from self.header.block_modules()
 
-    def forward_features(
-        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
-    ) -> VideoFeatures:
-        """Encode clips; see the video tower."""
-        return self.towers.forward_features(video, layers=layers)
-
     def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:
         """Return random clips, and texts of random tokens as long as the context."""
         return self.towers.example_inputs(batch)
 
-    # --- a vector a video ---------------------------------------------------------------------
+    def forward_features(
+        self, video: Float[Tensor, "b c t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Return the vectors of the frames as tokens.
+
+        Frames that are exactly zero are padding, and so are their tokens. `layers` asks for those
+        of the video tower, which sees the whole clip for that.
+        """
+        vectors, seen = self.frames(video)
+        return VideoFeatures(
+            tokens=vectors * seen[..., None],
+            grid=(vectors.shape[1], 1, 1),
+            hidden=self.towers.intermediates(video, layers) if layers else (),
+        )
+
+    def frames(
+        self, video: Float[Tensor, "b c t y x"]
+    ) -> tuple[Float[Tensor, "b k e"], Bool[Tensor, "b k"]]:
+        """Return the vectors of the frames, and which of them are no padding."""
+        vectors = frame_vectors(self.towers, video, self.config.frames)
+        seen = frame_mask(video).view(len(video), vectors.shape[1], -1)
+        return vectors, seen.any(dim=-1)
+
+    # --- vectors ------------------------------------------------------------------------------
 
     def embed(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b e"]:
-        """Return a vector of unit length for each clip; without a pooling header, of the tower."""
-        if isinstance(self.header, FramePooling):
-            return self.encode_video(video)
-        return self.towers.embed(video)
+        """Return a vector of unit length for each clip, in the space of the texts."""
+        return self.encode_video(video)
 
     def encode_video(
         self, video: Float[Tensor, "b c t y x"], *, normalize: bool = True
     ) -> Float[Tensor, "b e"]:
-        """Embed clips; frames that are exactly zero are padding.
-
-        Raises:
-            ConfigError: the header makes no vector of a video.
-        """
-        if not isinstance(self.header, FramePooling):
-            raise ConfigError(
-                f"a {type(self.header).__name__} compares pairs, it makes no vector of a video"
-            )
-        pooled = self.header(*self.video_tokens(video))
+        """Embed clips by the header, or where that compares pairs, as the mean of unit frames."""
+        frames, seen = self.frames(video)
+        if isinstance(self.header, FramePooling):
+            pooled = self.header(frames, seen)
+        else:
+            pooled = masked_mean(F.normalize(frames.float(), dim=-1), seen)
         return unit(pooled) if normalize else pooled
 
     def encode_text(
         self, ids: Int[Tensor, "b l"], *, normalize: bool = True
     ) -> Float[Tensor, "b e"]:
-        """Embed tokenized texts."""
+        """Embed tokenized texts; `normalize` scales to unit length, in float32."""
         return self.towers.encode_text(ids, normalize=normalize)
 
     # --- pairs --------------------------------------------------------------------------------
 
-    def video_tokens(self, video: Float[Tensor, "b c t y x"]) -> Tokens:
-        """Return the frames of clips."""
-        vectors = frame_vectors(self.towers, video, self.config.frames)
-        real = frame_mask(video)
-        return Tokens(vectors, real.unflatten(1, (vectors.shape[1], -1)).any(dim=-1))
-
-    def text_tokens(self, ids: Int[Tensor, "b l"]) -> Tokens:
-        """Return the words of texts; of those that are compared by their vector, that alone."""
+    def read(self, ids: Int[Tensor, "b l"]) -> TextTokens:
+        """Return what texts are matched by: their words, or their vector as the only one."""
         if not isinstance(self.header, TokenWiseHeader):
             vectors = self.encode_text(ids, normalize=False)[:, None]
-            return Tokens(vectors, torch.ones_like(vectors[..., 0], dtype=torch.bool))
+            return TextTokens(vectors, torch.ones_like(vectors[..., 0], dtype=torch.bool))
         encoder = self.towers.text_encoder
         words = encoder(ids).tokens
         if self.header.config.words == "projected":
-            words = encoder.project(words.flatten(0, 1)).unflatten(0, ids.shape)
-        return Tokens(words, ~padding_mask(ids))
+            words = encoder.project(words.flatten(0, 1)).view(*ids.shape, -1)
+        return TextTokens(words, ~padding_mask(ids))
 
-    def score(self, texts: Tokens, videos: Tokens) -> Float[Tensor, "a v"]:
-        """Return the score of every pair: a cosine, or a logit where `scales_scores` is False."""
+    def score(
+        self, text: TextTokens, frames: Float[Tensor, "v k e"], seen: Bool[Tensor, "v k"]
+    ) -> Float[Tensor, "a v"]:
+        """Return the score of every text with every video: a cosine, or of a tight header a logit.
+
+        Args:
+            text: from `read`.
+            frames: from `frames`.
+            seen: likewise.
+        """
         match self.header:
             case FramePooling():
-                pooled = unit(self.header(*videos))
-                return unit(texts.vectors[:, 0]) @ pooled.T
+                return unit(text.tokens[:, 0]) @ unit(self.header(frames, seen)).T
             case TightHeader():
-                return self.header(texts.vectors[:, 0], *videos)
+                return self.header.every(text.tokens[:, 0], frames, seen)
             case TokenWiseHeader():
-                return self.compare_tokens(texts, videos).scores
+                return self.header.every(text.tokens, text.shown, frames, seen).scores
 
-    def compare_tokens(self, texts: Tokens, videos: Tokens) -> TokenScores:
-        """Return the scores of every pair with what they were made of.
+    def match_logits(self, video: Float[Tensor, "b n d"], text: TextTokens) -> Float[Tensor, "b 2"]:
+        """Return the logits of "not its text" and "its text" of pairs, row by row.
 
         Raises:
-            ConfigError: the header is no token-wise one.
+            ConfigError: the header makes a vector of a video.
         """
-        if not isinstance(self.header, TokenWiseHeader):
-            raise ConfigError(f"a {type(self.header).__name__} does not compare word by word")
-        return self.header.compare(*texts, *videos)
+        seen = (video != 0).any(dim=-1)
+        match self.header:
+            case FramePooling():
+                raise ConfigError("a FramePooling header compares vectors, not pairs")
+            case TightHeader():
+                logits = self.header(text.tokens[:, 0], video, seen)
+            case TokenWiseHeader():
+                found = self.header(text.tokens, text.shown, video, seen)
+                logits = found.scores / self.temperature()
+        return torch.stack([torch.zeros_like(logits), logits], dim=1)
 
     def forward(
         self, video: Float[Tensor, "v c t y x"], ids: Int[Tensor, "a l"]
     ) -> Float[Tensor, "a v"]:
         """Return the score of every text with every video."""
-        return self.score(self.text_tokens(ids), self.video_tokens(video))
+        return self.score(self.read(ids), *self.frames(video))
 
 
 def _infer(shapes: Shapes, base: Any) -> Any:

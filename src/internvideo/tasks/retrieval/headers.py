@@ -12,8 +12,8 @@ The first makes a vector of a video, which is compared with the vector of any te
 at each pair. They are those of CLIP4Clip (arXiv 2104.08860) and DRL (arXiv
 2203.07111) as the reference has them.
 
-Letters: a texts, v videos, t frames, l words, e joint dimension. `seen` marks the frames that are
-of a video, `said` the words that are of a text; what is behind their ends is padding.
+Letters: a texts, v videos, p pairs, t frames, l words, e joint dimension. `seen` marks the frames
+that are of a video, `said` the words that are of a text; what is behind their ends is padding.
 """
 
 from __future__ import annotations
@@ -210,26 +210,31 @@ class TightHeader(nn.Module):
 
     def forward(
         self,
+        texts: Float[Tensor, "p e"],
+        frames: Float[Tensor, "p t e"],
+        seen: Bool[Tensor, "p t"],
+    ) -> Float[Tensor, "p"]:
+        """Return the logit of each text with the frames of its row."""
+        positions = _first(self.positions, 1 + frames.shape[1], "max_tokens", "a text and frames")
+        pairs = torch.cat([texts[:, None], frames], dim=1) + positions
+        seen = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1)
+        x = self.transformer(self.drop(pairs), seen=seen)
+        return self.score(quick_gelu(self.dense(self.norm(x[:, 0]))))[:, 0]
+
+    def every(
+        self,
         texts: Float[Tensor, "a e"],
         frames: Float[Tensor, "v t e"],
         seen: Bool[Tensor, "v t"],
     ) -> Float[Tensor, "a v"]:
-        """Return the logit of every pair."""
-        parts = texts.split(self.config.texts_at_once)
-        return torch.cat([self._rows(part, frames, seen) for part in parts])
-
-    def _rows(
-        self, texts: Float[Tensor, "k e"], frames: Float[Tensor, "v t e"], seen: Bool[Tensor, "v t"]
-    ) -> Float[Tensor, "k v"]:
-        k, (v, t, _) = len(texts), frames.shape
-        pairs = torch.cat(
-            [texts[:, None, None].expand(-1, v, 1, -1), frames.expand(k, -1, -1, -1)], dim=2
-        ).flatten(0, 1)
-        seen = torch.cat([seen.new_ones(v, 1), seen], dim=1).expand(k, -1, -1).flatten(0, 1)
-        positions = _first(self.positions, 1 + t, "max_tokens", "a text and frames, together")
-        x = self.transformer(self.drop(pairs + positions), seen=seen)
-        pooled = quick_gelu(self.dense(self.norm(x[:, 0])))
-        return self.score(pooled).view(k, v)
+        """Return the logit of every text with every video."""
+        rows: list[Tensor] = []
+        size = self.config.texts_at_once
+        for start in range(0, len(texts), size):
+            part = texts[start : start + size]
+            each = (x.expand(len(part), *x.shape).flatten(0, 1) for x in (frames, seen))
+            rows.append(self(part.repeat_interleave(len(frames), dim=0), *each))
+        return torch.cat(rows).view(len(texts), len(frames))
 
 
 class TokenScores(NamedTuple):
@@ -237,17 +242,17 @@ class TokenScores(NamedTuple):
 
     Attributes:
         scores: of the pairs, on the scale of a cosine.
-        nearest_frame: of each word in each video.
-        nearest_word: of each frame in each text.
+        nearest_frame: of each word.
+        nearest_word: of each frame.
         word_weights: of the words of a text, their sum is 1.
         frame_weights: of the frames of a video, likewise.
     """
 
-    scores: Float[Tensor, "a v"]
-    nearest_frame: Int[Tensor, "a v l"]
-    nearest_word: Int[Tensor, "a v t"]
-    word_weights: Float[Tensor, "a l"]
-    frame_weights: Float[Tensor, "v t"]
+    scores: Float[Tensor, "*pairs"]
+    nearest_frame: Int[Tensor, "*pairs l"]
+    nearest_word: Int[Tensor, "*pairs t"]
+    word_weights: Float[Tensor, "*#pairs l"]
+    frame_weights: Float[Tensor, "*#pairs t"]
 
 
 class TokenWiseHeader(nn.Module):
@@ -277,31 +282,56 @@ class TokenWiseHeader(nn.Module):
         del text
         return False
 
-    def compare(
+    def forward(
+        self,
+        words: Float[Tensor, "p l e"],
+        said: Bool[Tensor, "p l"],
+        frames: Float[Tensor, "p t e"],
+        seen: Bool[Tensor, "p t"],
+    ) -> TokenScores:
+        """Compare each text with the video of its row."""
+        cosines = torch.einsum("ple,pte->plt", _unit(words), _unit(frames))
+        weights = self._weights(words, said, frames, seen)
+        return self._scores(cosines, said, seen, *weights)
+
+    def every(
         self,
         words: Float[Tensor, "a l e"],
         said: Bool[Tensor, "a l"],
         frames: Float[Tensor, "v t e"],
         seen: Bool[Tensor, "v t"],
     ) -> TokenScores:
-        """Compare every text with every video, word by word and frame by frame."""
-        word_weights = _token_weights(self.text_weight, words, said)
-        frame_weights = _token_weights(self.video_weight, frames, seen)
+        """Compare every text with every video."""
         cosines = torch.einsum("ale,vte->avlt", _unit(words), _unit(frames))
-        to_frames, to_words = cosines, cosines
+        of_words, of_frames = self._weights(words, said, frames, seen)
+        return self._scores(cosines, said[:, None], seen, of_words[:, None], of_frames)
+
+    def _weights(
+        self, words: Tensor, said: Tensor, frames: Tensor, seen: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        of_words = _token_weights(self.text_weight, words, said)
+        return of_words, _token_weights(self.video_weight, frames, seen)
+
+    def _scores(
+        self,
+        cosines: Float[Tensor, "*pairs l t"],
+        said: Bool[Tensor, "*#pairs l"],
+        seen: Bool[Tensor, "*#pairs t"],
+        word_weights: Float[Tensor, "*#pairs l"],
+        frame_weights: Float[Tensor, "*#pairs t"],
+    ) -> TokenScores:
+        is_word, is_frame = said[..., :, None], seen[..., None, :]
         if self.config.padding == "zero":
             # COMPAT: padding counts as a cosine of 0, which beats every negative one; pinned by
             # golden `retrieval-evl-wti`.
-            real = said[:, None, :, None] & seen[None, :, None, :]
-            to_frames = to_words = cosines * real
+            to_frames = to_words = cosines * (is_word & is_frame)
         else:
-            to_frames = cosines.masked_fill(~seen[None, :, None, :], -torch.inf)
-            to_words = cosines.masked_fill(~said[:, None, :, None], -torch.inf)
-        of_words, nearest_frame = to_frames.max(dim=3)
-        of_frames, nearest_word = to_words.max(dim=2)
-        scores = torch.einsum("avl,al->av", of_words, word_weights)
-        scores = (scores + torch.einsum("avt,vt->av", of_frames, frame_weights)) / 2
-        return TokenScores(scores, nearest_frame, nearest_word, word_weights, frame_weights)
+            to_frames = cosines.masked_fill(~is_frame, -torch.inf)
+            to_words = cosines.masked_fill(~is_word, -torch.inf)
+        of_words, nearest_frame = to_frames.max(dim=-1)
+        of_frames, nearest_word = to_words.max(dim=-2)
+        scores = (of_words * word_weights).sum(dim=-1) + (of_frames * frame_weights).sum(dim=-1)
+        return TokenScores(scores / 2, nearest_frame, nearest_word, word_weights, frame_weights)
 
 
 Header: TypeAlias = FramePooling | TightHeader | TokenWiseHeader

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from internvideo.tasks.retrieval.headers import TokenScores
+from internvideo.tasks.retrieval.headers import TokenWiseHeader
 from internvideo.train.contrast import contrastive_targets
 
 __all__ = [
@@ -113,7 +113,7 @@ def _same_group(scores: Float[Tensor, "n n"], group: int) -> Bool[Tensor, "n n"]
 
 def decorrelation_loss(
     kind: Decorrelation,
-    found: TokenScores,
+    header: TokenWiseHeader,
     words: Float[Tensor, "n l d"],
     said: Bool[Tensor, "n l"],
     frames: Float[Tensor, "n t d"],
@@ -130,7 +130,7 @@ def decorrelation_loss(
     Args:
         kind: which tokens are matched: a "random" word with a random frame; each word with its
             "nearest" frame and each frame with its nearest word; the same, "weighted".
-        found: what the comparison found.
+        header: compares the true pairs, to find which tokens match.
         words: of the texts.
         said: which are no padding.
         frames: of the videos.
@@ -138,19 +138,19 @@ def decorrelation_loss(
         on_diagonal: weight of the squares of what lacks to 1.
         off_diagonal: weight of the squares elsewhere.
     """
-    words, frames = F.normalize(words, dim=-1), F.normalize(frames, dim=-1)
+    unit_words, unit_frames = F.normalize(words, dim=-1), F.normalize(frames, dim=-1)
     if kind == "random":
-        word, frame = _drawn(words, said), _drawn(frames, seen)
+        word, frame = _drawn(unit_words, said), _drawn(unit_frames, seen)
         matrix = _correlation(word, frame, torch.ones_like(word[..., 0]))
     else:
-        own = torch.arange(len(words), device=words.device)
+        found = header(words, said, frames, seen)
         of_words, of_frames = said.to(words.dtype), seen.to(words.dtype)
         if kind == "weighted":
             of_words, of_frames = found.word_weights, found.frame_weights
-        near_words = _taken(frames, found.nearest_frame[own, own])
-        near_frames = _taken(words, found.nearest_word[own, own])
-        matrix = _correlation(words, near_words, of_words, said)
-        matrix = (matrix + _correlation(frames, near_frames, of_frames, seen)) / 2
+        near_words = _taken(unit_frames, found.nearest_frame)
+        near_frames = _taken(unit_words, found.nearest_word)
+        matrix = _correlation(unit_words, near_words, of_words, said)
+        matrix = (matrix + _correlation(unit_frames, near_frames, of_frames, seen)) / 2
     diagonal = matrix.diagonal()
     rest = matrix.square().sum() - diagonal.square().sum()
     return on_diagonal * (diagonal - 1).square().sum() + off_diagonal * rest

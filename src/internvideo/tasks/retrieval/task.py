@@ -19,10 +19,11 @@ from internvideo.config import Fraction, NonNegative, Positive, config_class
 from internvideo.data.samples import Sample
 from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import as_list, from_numpy
+from internvideo.models.contract import TextTokens
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.uniformerv2 import UniFormerV2
 from internvideo.tasks.parts import Parts
-from internvideo.tasks.retrieval.frames import FrameRetriever, Tokens, TwoTowers
+from internvideo.tasks.retrieval.frames import FrameRetriever, TwoTowers
 from internvideo.tasks.retrieval.headers import TokenWiseHeader
 from internvideo.tasks.retrieval.losses import (
     Decorrelation,
@@ -189,24 +190,21 @@ class RetrievalTraining(TrainableTask[TwoTowers | FrameRetriever]):
         model, config, group = self.model, self.config, training_group()
         parts: dict[str, Tensor] = {}
         if isinstance(model, FrameRetriever) and not model.pools:
-            texts, videos = (
-                Tokens(
-                    gather_with_gradient(self._owned(each.vectors), group),
-                    gather_rows(each.real.byte(), group).bool(),
-                )
-                for each in (model.text_tokens(ids), model.video_tokens(video))
+            read, (frames, seen) = model.read(ids), model.frames(video)
+            shown, seen = (gather_rows(x.byte(), group).bool() for x in (read.shown, seen))
+            words, frames = (
+                gather_with_gradient(self._owned(x), group) for x in (read.tokens, frames)
             )
-            scores = model.score(texts, videos)
-            if config.decorrelation != "none":
-                found = model.compare_tokens(texts, videos)
+            scores = model.score(TextTokens(words, shown), frames, seen)
+            if config.decorrelation != "none" and isinstance(model.header, TokenWiseHeader):
                 parts["decorrelation"] = decorrelation_loss(
-                    config.decorrelation, found, *texts, *videos
+                    config.decorrelation, model.header, words, shown, frames, seen
                 )
         else:
             vectors = (model.encode_text(ids), model.encode_video(video))
             of_text, of_video = (gather_with_gradient(self._owned(v), group) for v in vectors)
             scores = of_text @ of_video.T
-        is_logit = isinstance(model, FrameRetriever) and not model.scales_scores
+        is_logit = isinstance(model, FrameRetriever) and not model.scores_are_cosines
         logits = scores if is_logit else scores / model.temperature()
         every = positives if positives is None else gather_rows(positives, group)
         match config.loss:
@@ -242,7 +240,7 @@ class RetrievalTraining(TrainableTask[TwoTowers | FrameRetriever]):
         """
         size = group_size(training_group())
         if self.config.gradient == "own-rows" and size > 1 and features.requires_grad:
-            features.register_hook(lambda gradient: gradient / size)
+            features.register_hook(lambda gradient: gradient / size)  # pyright: ignore
         return features
 
 
@@ -274,14 +272,12 @@ def build(config: RetrievalConfig, parts: Parts) -> RetrievalTraining:
 
 def _check(model: TwoTowers | FrameRetriever, config: RetrievalConfig) -> None:
     """Refuse what the model cannot do."""
-    token_wise = isinstance(model, FrameRetriever) and isinstance(model.header, TokenWiseHeader)
-    if config.decorrelation != "none" and not token_wise:
+    header = model.header if isinstance(model, FrameRetriever) else None
+    if config.decorrelation != "none" and not isinstance(header, TokenWiseHeader):
         raise ConfigError(
             f"task.decorrelation {config.decorrelation!r} matches words with frames; it needs "
             "model.header.kind: TokenWiseHeader"
         )
-    if config.decorrelation == "weighted" and token_wise and not model.header.config.weight_layers:
-        raise ConfigError("task.decorrelation 'weighted' needs model.header.weight_layers: 1 to 3")
     tower = getattr(model, "visual", None)
     if config.freeze == "published" and not isinstance(tower, UniFormerV2):
         raise ConfigError(
