@@ -1,20 +1,37 @@
 """Video-text retrieval: find the video of a sentence, and the sentence of a video.
 
-captions   which captions are searched with
-metrics    ranks of the true answers, without the matrix of all pairs
-rerank     a closer look at the best candidates, by a matching head
+headers, frames    from the frames of a video to its score with a text
+losses, task       fine-tuning
+captions           which captions are searched with
+metrics            ranks of the true answers, without the matrix of all pairs
+rerank             a closer look at the best candidates, by a matching head
 evaluate, report   both, for a model and its annotated videos
 """
 
 from __future__ import annotations
 
-from internvideo.tasks.retrieval import evaluate
-from internvideo.tasks.task import Task
+from internvideo.tasks.retrieval import evaluate, frames, task
+from internvideo.tasks.task import Objective, Task
 
 __all__ = ["TASK"]
 
 TASK = Task(
     name="retrieval",
+    objectives=(
+        Objective(
+            config=task.RetrievalConfig,
+            models=(
+                "internvideo-mm/retrieval",
+                "internvideo-mm",
+                "viclip",
+                "openai-clip",
+                frames.FRAME_RETRIEVER.id,
+            ),
+            build=task.build,
+            measure=evaluate.measure,
+        ),
+    ),
+    architectures=(frames.FRAME_RETRIEVER,),
     evaluate=evaluate.evaluate,
     evaluate_examples=(
         "viclip-nano --data world -n 200",
