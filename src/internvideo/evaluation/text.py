@@ -48,6 +48,7 @@ PROMPT_RULES: dict[str, PromptRule] = {
     "viclip": PromptRule(),
     "openai-clip": PromptRule(),
     "internvideo-mm": PromptRule(ensemble="probability", clean=False),
+    "retrieval": PromptRule(clean=False),
 }
 """The rules that made the published numbers, by the architecture of the model."""
 

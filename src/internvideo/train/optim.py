@@ -14,7 +14,15 @@ from internvideo.errors import ConfigError
 from internvideo.train.config import OptimConfig
 from internvideo.train.distribution import local
 
-__all__ = ["WeightAverage", "build_optimizer", "layer_numbers", "parameter_groups", "scaled_lr"]
+__all__ = [
+    "EMBEDDING_NAMES",
+    "UNDECAYED_NAMES",
+    "WeightAverage",
+    "build_optimizer",
+    "layer_numbers",
+    "parameter_groups",
+    "scaled_lr",
+]
 
 # Tables and scales that are not one-dimensional and still must not decay (videomae, viclip).
 # A model with another rule says so in its `undecayed_names`.

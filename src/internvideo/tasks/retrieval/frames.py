@@ -48,6 +48,7 @@ from internvideo.tasks.retrieval.headers import (
     build_header,
     masked_mean,
 )
+from internvideo.train.optim import UNDECAYED_NAMES
 from internvideo.video.preprocessing import frame_mask
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds.internvideo_mm import TWO_TOWERS
@@ -166,6 +167,12 @@ class FrameRetriever(VideoEncoder, nn.Module):
         if in_clip and isinstance(towers.visual, UniFormerV2):
             named = towers.visual.transformer.named_parameters()
             yield from (p for name, p in named if not name.startswith("resblocks."))
+
+    @property
+    def undecayed_names(self) -> frozenset[str]:
+        """Tables that do not decay, see `train.optim`."""
+        of_towers = getattr(self.towers, "undecayed_names", UNDECAYED_NAMES)
+        return of_towers | {"frame_positions", "positions"}
 
     @property
     def tokenizer(self) -> Tokenizer:
