@@ -13,9 +13,7 @@ from internvideo.recipe.building import build_task
 from internvideo.zoo import find_card
 
 VICLIP = [name for name in list_recipes() if "_viclip-" in name and not name.startswith("world_")]
-MM = [
-    name for name in list_recipes() if "_internvideo-mm-" in name and not name.startswith("world")
-]
+MM = [name for name in list_recipes() if "_internvideo-mm-" in name and name.startswith("webvid")]
 
 
 def on_meta(name: str, *overrides: str):

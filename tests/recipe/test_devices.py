@@ -43,6 +43,8 @@ STEPS: dict[str, list[str]] = {
     "world_uniformerv2-nano_actions": [],
     "k400_uniformerv2-b_from-k710": ["model.frozen=true"],
     "k710_umt-b": [],
+    "msrvtt-1ka_internvideo-mm-l": ["model.size=b16"],
+    "msrvtt-1ka_clip-b32": ["model.header.rule=seq-transformer"],
 }
 
 

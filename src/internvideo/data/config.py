@@ -56,6 +56,7 @@ class WorldData:
     num_clips: PositiveInt
     start: NonNegativeInt = 0
     seed: int = 0
+    num_events: PositiveInt = Field(default=1, description="actions in a clip, one after the other")
     captions: dict[str, float] = Field(
         default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
     )
@@ -67,7 +68,7 @@ class WorldData:
         from internvideo.world import CaptionMix, World
 
         return WorldSource(
-            World(seed=self.seed),
+            World(seed=self.seed, num_events=self.num_events),
             num_clips=self.num_clips,
             start=self.start,
             captions=config_from_dict(CaptionMix, self.captions, source="data.captions"),
