@@ -166,7 +166,7 @@ def _correlation(
     flat = weights.flatten()
     counted = torch.ones_like(flat) if real is None else real.flatten().to(flat.dtype)
     parts = [_standardised(tokens.flatten(0, 1), counted) for tokens in (first, second)]
-    return torch.einsum("nc,nd,n->cd", *parts, flat * counted) / flat.sum()
+    return torch.einsum("nc,nf,n->cf", *parts, flat * counted) / flat.sum()
 
 
 def _standardised(x: Float[Tensor, "m d"], counted: Float[Tensor, "m"]) -> Float[Tensor, "m d"]:
