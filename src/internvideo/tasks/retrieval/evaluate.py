@@ -30,6 +30,7 @@ from internvideo.evaluation.text import embed_sentences, prompt_rule, warn_of_un
 from internvideo.models.contract import DualEncoder, has
 from internvideo.models.tokenizer import clean_caption
 from internvideo.tasks.retrieval.captions import CaptionedVideos, CaptionSubset, captioned_videos
+from internvideo.tasks.retrieval.frames import FrameRetriever
 from internvideo.tasks.retrieval.metrics import (
     BothWays,
     Side,
@@ -111,7 +112,8 @@ def evaluate(
     rerank: Annotated[
         int | None,
         Option(
-            "Candidates that a matching head looks at; 128 where the model has one, 0 for none.",
+            "Candidates that a matching head looks at; 128 where the model has one, for a header "
+            "over frames that compares pairs all; 0 for none.",
             minimum=0,
         ),
     ] = None,
@@ -133,7 +135,8 @@ def evaluate(
             to another evaluation.
     """
     data, towers = captioned_videos(videos, caption_subset), model.two_towers
-    protocol, depth = _protocol(model, frames), reranking_depth(model, rerank)
+    protocol, num_texts = _protocol(model, frames), sum(map(len, data.captions))
+    depth = reranking_depth(model, rerank, num_texts=num_texts)
     divisor = _temperature(towers, temperature)
     texts = _Texts.of(model, towers, data)
     answered = loop.run(VideoVectors(model, protocol), data.source)
@@ -182,11 +185,15 @@ def evaluate(
 def measure(
     model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop, quick: bool
 ) -> RetrievalReport:
-    """Measure a model in a training run: quickly one central view, without a closer look."""
+    """Measure a model in a training run: quickly one central view, without a closer look.
+
+    But a `FrameRetriever` is judged by its closer look, which is what it learns.
+    """
     if not quick:
         return evaluate(model, source, loop=loop)
     protocol = dataclasses.replace(model.protocol, num_clips=1, num_crops=1)
-    depth = 0 if has(model.model, "match") else None
+    by_vectors = has(model.model, "match") and not isinstance(model.model, FrameRetriever)
+    depth = 0 if by_vectors else None
     return evaluate(model.with_record(preprocessing=protocol), source, loop=loop, rerank=depth)
 
 

@@ -150,9 +150,12 @@ class RetrievalReport(Report):
         return len(self.video_to_text[PLAIN].ranks)
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers for a training log; plain R@1 from text to video comes first."""
+        """Return the numbers for a training log; R@1 from text to video comes first.
+
+        It is that of the closer look where there was one, else the plain one.
+        """
         found: dict[str, float] = {}
-        for way in self.text_to_video:
+        for way in sorted(self.text_to_video, key=lambda way: way != RERANKED):
             for direction, (ways, _) in self._directions.items():
                 name = "_".join((*(() if way == PLAIN else way.split()), *direction.split()))
                 standing = ways[way]

@@ -29,6 +29,7 @@ from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_
 from internvideo.evaluation.predictions import PredictionFile
 from internvideo.models.contract import Matcher, TextTokens, has
 from internvideo.models.tokenizer import trim_padding
+from internvideo.tasks.retrieval.frames import FrameRetriever
 from internvideo.tasks.retrieval.metrics import BothWays, Ranks
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
@@ -65,14 +66,17 @@ class Candidates:
         return torch.stack([places // num_texts, places % num_texts])
 
 
-def reranking_depth(model: LoadedModel, depth: int | None) -> int:
+def reranking_depth(model: LoadedModel, depth: int | None, *, num_texts: int) -> int:
     """Return how many candidates a matching head looks at: 128 where the model has one, else 0.
+
+    A `FrameRetriever` looks at all pairs, as its vectors were not trained to choose.
 
     Raises:
         ConfigError: a depth was given, but the model has no matching head.
     """
     if has(model.model, "match"):
-        return _DEPTH if depth is None else depth
+        usual = num_texts if isinstance(model.model, FrameRetriever) else _DEPTH
+        return usual if depth is None else depth
     if depth:
         raise ConfigError(
             f"{model.name} has no matching head, so nothing can be reranked; leave out --rerank, "
