@@ -27,7 +27,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import torch
 import torch.nn.functional as F
-from harness import Row, report
+from harness import Row, grown_mib, report
 from torch import Tensor
 
 from internvideo.train.contrast import blockwise_contrast, contrastive_loss
@@ -60,24 +60,13 @@ def step(kind: str, video: Tensor, text: Tensor, temperature: Tensor, ids: Tenso
     return loss.detach()
 
 
-def resident_mib(field: str) -> float:
-    """Return VmRSS (now) or VmHWM (peak) of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/self/status has no {field}; memory is measured on Linux only")
-
-
 def worker(kind: str, size: int, width: int, repeats: int, gradients: Path) -> dict[str, Any]:
     """Measure one of the two; runs in its own process."""
     step(kind, *inputs(64, width))  # what the libraries allocate once
     batch = inputs(size, width)
     for leaf in batch[:3]:
         leaf.grad = torch.zeros_like(leaf)  # what both must have
-    before = resident_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    loss = step(kind, *batch)
-    grown = resident_mib("VmHWM") - before
+    grown, loss = grown_mib(lambda: step(kind, *batch))
     torch.save([leaf.grad for leaf in batch[:3]], gradients)
     times = []
     for _ in range(repeats):

@@ -9,6 +9,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,25 @@ def measure(
             if round_index:
                 times[name].append(now() - start)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def grown_mib(run: Callable[[], T]) -> tuple[float, T]:
+    """Return by how many MiB the resident set grows at its peak during a call, and its result.
+
+    Call it in a fresh process, and once before for what the libraries allocate only once.
+    """
+    before = _resident_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    result = run()
+    return _resident_mib("VmHWM") - before, result
+
+
+def _resident_mib(field: str) -> float:
+    """Return VmRSS (now) or VmHWM (peak) of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"/proc/self/status has no {field}; memory is measured on Linux only")
 
 
 def parse_arguments(description: str) -> argparse.Namespace:

@@ -142,6 +142,7 @@ def test_it_does_what_it_declares(kind, config):
     if has(model, "captions"):
         assert [type(text) for text in model.caption(video)] == [str] * 3
     if has(model, "match"):
+        assert isinstance(model.matches_all, bool)
         texts = model.read(model.tokenizer(["a b", "c"]))
         tokens = model.forward_features(video[:2]).tokens
         logits = model.match_logits(tokens, texts)

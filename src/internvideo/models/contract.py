@@ -211,7 +211,12 @@ class Matcher(DualEncoder, Protocol):
 
     The product of `encode_text` with `encode_video(…, normalize=False)` chooses the pairs that are
     worth it; there, that is the published similarity.
+
+    Attributes:
+        matches_all: that product was not trained to choose, so every pair is worth it.
     """
+
+    matches_all: bool
 
     def forward_features(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
         """Encode normalised clips; their tokens are what texts are matched with."""

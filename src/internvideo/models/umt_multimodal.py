@@ -137,6 +137,7 @@ class UMTMultimodal(VideoEncoder, nn.Module):
     """
 
     capabilities = frozenset({"features", "embed", "text", "match"})
+    matches_all = False
     # COMPAT: the temperature decays; the published rule spares vectors, and it is a number.
     undecayed_names: ClassVar[frozenset[str]] = frozenset({"pos_embed", "scale"})
 

@@ -6,12 +6,12 @@ import statistics
 
 import pytest
 import torch
-from torch import Tensor
 
 from golden.case import Case
 from internvideo.evaluation.ranking import dual_softmax
-from internvideo.tasks.retrieval.metrics import BothWays, Side, Similarity, retrieval_ranks
+from internvideo.tasks.retrieval.metrics import retrieval_ranks
 from internvideo.tasks.retrieval.report import Standing
+from internvideo.tasks.retrieval.similarity import Similarity
 
 
 def check(case: Case, name: str, standing: Standing) -> None:
@@ -26,15 +26,11 @@ def check(case: Case, name: str, standing: Standing) -> None:
     )
 
 
-def ranks_of(scores: Tensor, owners: Tensor, side: Side | None = None) -> BothWays:
-    return retrieval_ranks(Similarity.of_matrix(scores), owners, side=side)
-
-
 def square(case: Case) -> None:
     """The published evaluator adds a rank for each tie; without ties that changes nothing."""
     scores = case.tensors["input.sim"]
     owners = torch.arange(len(scores))
-    plain = ranks_of(scores, owners)
+    plain, ours = retrieval_ranks(Similarity.of_matrix(scores), owners, side="both")
     for name, ranks in (("t2v", plain.to_video), ("v2t", plain.to_text)):
         places = ranks.places("legacy")
         stored = case.tensors[f"output.rank_{name}"]
@@ -46,11 +42,14 @@ def square(case: Case) -> None:
     for name, actual in weighed.items():
         case.assert_close(actual, f"output.{name}")
     # Whether products are equal is decided by the last bit, so ties are counted in the stored ones.
-    to_video = ranks_of(case.tensors["output.dsl"], owners).to_video
-    to_text = ranks_of(case.tensors["output.dsl_T"], owners).to_video
+    to_video, to_text = (
+        retrieval_ranks(Similarity.of_matrix(case.tensors[f"output.{name}"]), owners, side="both")[
+            0
+        ].to_video
+        for name in ("dsl", "dsl_T")
+    )
     check(case, "dsl_t2v", Standing.of(to_video, "legacy"))
     check(case, "dsl_v2t", Standing.of(to_text, "legacy"))
-    ours = ranks_of(scores, owners, "both")
     if not to_video.tied.any() and not to_text.tied.any():
         check(case, "dsl_t2v", Standing.of(ours.to_video))
         check(case, "dsl_v2t", Standing.of(ours.to_text))
@@ -63,8 +62,8 @@ def multi(case: Case) -> None:
     best = torch.stack([part.amax(dim=0) for part in scores.split(counts.tolist())])
     case.assert_close(best.T, "output.v2t_sim")
     case.assert_close(dual_softmax(scores), "output.dsl")
-    for name, side in (("", None), ("dsl_", "text")):
-        ranks = ranks_of(scores, owners, side)
+    plain, dual = retrieval_ranks(Similarity.of_matrix(scores), owners, side="text")
+    for name, ranks in (("", plain), ("dsl_", dual)):
         check(case, f"{name}t2v", Standing.of(ranks.to_video, lower_median=True))
         check(case, f"{name}v2t", Standing.of(ranks.to_text))
 

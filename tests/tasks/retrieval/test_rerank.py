@@ -11,7 +11,7 @@ from captioned import CAPTIONS, GOOD
 from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.models.tokenizer import clean_caption
-from internvideo.tasks.retrieval.evaluate import evaluate
+from internvideo.tasks.retrieval.evaluate import evaluate, measure
 from internvideo.tasks.retrieval.report import PLAIN, RERANKED
 
 
@@ -73,6 +73,19 @@ def test_a_matching_head_is_asked_where_there_is_one(matcher, source):
     assert RERANKED not in without.text_to_video
     assert "reranked_text_to_video_r1" not in without.metrics()
     assert without.depth == 0
+
+
+def test_every_pair_is_looked_at_where_the_vectors_do_not_choose(matcher, source, monkeypatch):
+    monkeypatch.setattr(type(matcher.model), "matches_all", True)
+    report = evaluate(matcher, source, loop=EvalLoop())
+    every = evaluate(matcher, source, loop=EvalLoop(), rerank=50)
+    assert report.text_to_video[RERANKED] == every.text_to_video[RERANKED]
+    assert report.depth == sum(len(CAPTIONS[n]) for n in GOOD)
+    assert next(iter(report.metrics())) == "reranked_text_to_video_r1"
+    quick = measure(matcher, source, loop=EvalLoop(), quick=True)
+    assert quick.text_to_video[RERANKED] == report.text_to_video[RERANKED]
+    monkeypatch.undo()
+    assert measure(matcher, source, loop=EvalLoop(), quick=True).depth == 0
 
 
 def test_texts_are_read_once_and_pairs_scored_once(matcher, source, monkeypatch):

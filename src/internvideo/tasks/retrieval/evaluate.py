@@ -30,15 +30,8 @@ from internvideo.evaluation.text import embed_sentences, prompt_rule, warn_of_un
 from internvideo.models.contract import DualEncoder, has
 from internvideo.models.tokenizer import clean_caption
 from internvideo.tasks.retrieval.captions import CaptionedVideos, CaptionSubset, captioned_videos
-from internvideo.tasks.retrieval.frames import FrameRetriever
-from internvideo.tasks.retrieval.metrics import (
-    BothWays,
-    Side,
-    Similarity,
-    Ties,
-    best_candidates,
-    retrieval_ranks,
-)
+from internvideo.tasks.retrieval.dual_softmax import Side
+from internvideo.tasks.retrieval.metrics import BothWays, Ties, retrieval_ranks
 from internvideo.tasks.retrieval.report import (
     DIRECTIONS,
     DSL,
@@ -49,6 +42,7 @@ from internvideo.tasks.retrieval.report import (
     Standing,
 )
 from internvideo.tasks.retrieval.rerank import Candidates, reranked, reranking_depth
+from internvideo.tasks.retrieval.similarity import Similarity, best_candidates
 from internvideo.tasks.task import Option
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
@@ -112,8 +106,8 @@ def evaluate(
     rerank: Annotated[
         int | None,
         Option(
-            "Candidates that a matching head looks at; 128 where the model has one, for a header "
-            "over frames that compares pairs all; 0 for none.",
+            "Candidates that a matching head looks at: 128 where the model has one, all where its "
+            "vectors do not choose; 0 for none.",
             minimum=0,
         ),
     ] = None,
@@ -135,8 +129,7 @@ def evaluate(
             to another evaluation.
     """
     data, towers = captioned_videos(videos, caption_subset), model.two_towers
-    protocol, num_texts = _protocol(model, frames), sum(map(len, data.captions))
-    depth = reranking_depth(model, rerank, num_texts=num_texts)
+    protocol, depth = _protocol(model, frames), reranking_depth(model, rerank)
     divisor = _temperature(towers, temperature)
     texts = _Texts.of(model, towers, data)
     answered = loop.run(VideoVectors(model, protocol), data.source)
@@ -145,10 +138,10 @@ def evaluate(
     similarity = Similarity.of_vectors(texts.vectors[readable.texts], vectors, divisor)
     one_each = len(texts.read) == len(data.captions)
     side = side or ("both" if one_each else "text")
-    ranks = {
-        PLAIN: retrieval_ranks(similarity, readable.owners),
-        DSL: retrieval_ranks(similarity, readable.owners, side=side),
-    }
+    plain, dual = retrieval_ranks(similarity, readable.owners, side=side)
+    ranks = {PLAIN: plain, DSL: dual}
+    if depth is None:
+        depth = max(similarity.shape)
     if depth:
         ranks[RERANKED] = reranked(
             model,
@@ -157,7 +150,7 @@ def evaluate(
             [texts.read[number] for number in readable.texts],
             Candidates(*best_candidates(similarity, depth)),
             owners=readable.owners,
-            plain=ranks[PLAIN],
+            plain=plain,
             loop=loop,
         )
     return RetrievalReport(
@@ -173,7 +166,7 @@ def evaluate(
         frames=protocol.num_frames,
         temperature=divisor,
         depth=depth,
-        misses=_misses(data, readable, similarity, ranks[PLAIN]),
+        misses=_misses(data, readable, similarity, plain),
         remarks=(*texts.remarks, *_tie_remarks(ranks, ties)),
         left_out=data.left_out,
         failures=readable.failures,
@@ -185,16 +178,13 @@ def evaluate(
 def measure(
     model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop, quick: bool
 ) -> RetrievalReport:
-    """Measure a model in a training run: quickly one central view, without a closer look.
-
-    But a `FrameRetriever` is judged by its closer look, which is what it learns.
-    """
+    """Measure a model in a training run: quickly one central view, by its vectors where it can."""
     if not quick:
         return evaluate(model, source, loop=loop)
     protocol = dataclasses.replace(model.protocol, num_clips=1, num_crops=1)
-    by_vectors = has(model.model, "match") and not isinstance(model.model, FrameRetriever)
-    depth = 0 if by_vectors else None
-    return evaluate(model.with_record(preprocessing=protocol), source, loop=loop, rerank=depth)
+    by_vectors = has(model.model, "match") and not model.model.matches_all
+    one_view = model.with_record(preprocessing=protocol)
+    return evaluate(one_view, source, loop=loop, rerank=0 if by_vectors else None)
 
 
 def _protocol(model: LoadedModel, frames: int | None) -> Preprocessing:

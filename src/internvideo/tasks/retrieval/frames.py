@@ -139,6 +139,7 @@ class FrameRetriever(VideoEncoder, nn.Module):
     """
 
     capabilities = frozenset({"features", "embed", "text", "match"})
+    matches_all = True
 
     def __init__(self, config: FrameRetrieverConfig) -> None:
         super().__init__()

@@ -12,7 +12,8 @@ import numpy as np
 from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR
 from internvideo.evaluation.report import Report, Share
-from internvideo.tasks.retrieval.metrics import Ranks, Side, Ties
+from internvideo.tasks.retrieval.dual_softmax import Side
+from internvideo.tasks.retrieval.metrics import Ranks, Ties
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -152,7 +153,7 @@ class RetrievalReport(Report):
     def metrics(self) -> dict[str, float]:
         """Return the numbers for a training log; R@1 from text to video comes first.
 
-        It is that of the closer look where there was one, else the plain one.
+        It is that after reranking where there was any, else the plain one.
         """
         found: dict[str, float] = {}
         for way in sorted(self.text_to_video, key=lambda way: way != RERANKED):

@@ -29,7 +29,6 @@ from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_
 from internvideo.evaluation.predictions import PredictionFile
 from internvideo.models.contract import Matcher, TextTokens, has
 from internvideo.models.tokenizer import trim_padding
-from internvideo.tasks.retrieval.frames import FrameRetriever
 from internvideo.tasks.retrieval.metrics import BothWays, Ranks
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
@@ -66,17 +65,18 @@ class Candidates:
         return torch.stack([places // num_texts, places % num_texts])
 
 
-def reranking_depth(model: LoadedModel, depth: int | None, *, num_texts: int) -> int:
-    """Return how many candidates a matching head looks at: 128 where the model has one, else 0.
+def reranking_depth(model: LoadedModel, depth: int | None) -> int | None:
+    """Return how many candidates a matching head looks at: 0 of a model without one, None for all.
 
-    A `FrameRetriever` looks at all pairs, as its vectors were not trained to choose.
+    By default it is 128 as published, and all where the vectors were not trained to choose.
 
     Raises:
         ConfigError: a depth was given, but the model has no matching head.
     """
     if has(model.model, "match"):
-        usual = num_texts if isinstance(model.model, FrameRetriever) else _DEPTH
-        return usual if depth is None else depth
+        if depth is not None:
+            return depth
+        return None if model.model.matches_all else _DEPTH
     if depth:
         raise ConfigError(
             f"{model.name} has no matching head, so nothing can be reranked; leave out --rerank, "
