@@ -205,6 +205,15 @@ def test_ego4d_moments(tmp_path):
     assert "ends before it begins (clip c1)" in found.bad_lines[0].message
 
 
+def test_moments_of_the_training_file_beside_are_classes_too(tmp_path):
+    path = moments_json(tmp_path / "moments_val.json")
+    training = moments_json(tmp_path / "moments_train.json")
+    training.write_text(training.read_text().replace('"cut"', '"saw"'))
+    found = read_videos(path)
+    assert found.class_names == ("cut", "saw", "wash")
+    assert spans(found.videos[0])[0] == (2.0, 5.5, 2)
+
+
 def test_the_moments_of_the_official_baseline(tmp_path):
     clip = {
         "video_id": "v1", "clip_id": "c1", "parent_start_sec": 1.5, "parent_end_sec": 481.5,

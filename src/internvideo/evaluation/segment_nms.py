@@ -133,19 +133,11 @@ def select(
     """
     order = np.argsort(-scores, kind="stable")
     score, start, end = scores[order], times[order, 0], times[order, 1]
-    length = end - start + _EPSILON
-
-    def overlap(one: Int[np.ndarray, "*a"], others: Int[np.ndarray, " b"]) -> np.ndarray:
-        shared = np.minimum(end[one], end[others])
-        shared -= np.maximum(start[one], start[others])
-        np.maximum(shared, 0, out=shared)
-        union = length[one] + length[others]
-        union -= shared
-        return np.divide(shared, union, out=shared)
-
+    spans = np.stack([start, end, end - start + _EPSILON])
     last = max(int(np.count_nonzero(score >= min_score)), min(len(score), 1))
-    kept: list[np.int64] = []
+    kept: list[int] = []
     near, now = np.zeros(0, np.int64), np.zeros(0, score.dtype)  # whose decayed scores are known
+    around = spans[:, :0]
     seen, ahead = 0, _AHEAD
     while True:
         best = int(now.argmax()) if len(now) else -1
@@ -154,22 +146,33 @@ def select(
             seen, ahead = seen + len(more), 2 * ahead
             more_now = score[more]
             for first in range(0, len(kept), _AT_ONCE):
-                one = np.array(kept[first : first + _AT_ONCE])[:, None]
-                rows = np.vstack([more_now, decay(overlap(one, more))])
+                before = spans[:, kept[first : first + _AT_ONCE], None]
+                rows = np.vstack([more_now, decay(_overlap(before, spans.take(more, axis=1)))])
                 more_now = np.multiply.reduce(rows, axis=0)  # row by row, as the loop does
                 alive = more_now >= min_score
                 more, more_now = more[alive], more_now[alive]
             near, now = np.concatenate([near, more]), np.concatenate([now, more_now])
+            around = spans.take(near, axis=1)
             continue
         if best < 0 or now[best] < 0 or (kept and now[best] < min_score):
             return
-        kept.append(near[best])
-        yield float(now[best]), int(order[near[best]])
-        now *= decay(overlap(near[best], near))
+        kept.append(int(near[best]))
+        yield float(now[best]), int(order[kept[-1]])
+        now *= decay(_overlap(spans[:, kept[-1]], around))
         now[best] = -1
         if len(kept) % _TIDY_EVERY == 0:
             alive = now >= min_score
-            near, now = near[alive], now[alive]
+            near, now, around = near[alive], now[alive], around.compress(alive, axis=1)
+
+
+def _overlap(one: Float[np.ndarray, "3 *a"], others: Float[np.ndarray, "3 b"]) -> np.ndarray:
+    """Return intersection over union of spans: start, end and length."""
+    shared = np.minimum(one[1], others[1])
+    shared -= np.maximum(one[0], others[0])
+    np.maximum(shared, 0, out=shared)
+    union = one[2] + others[2]
+    union -= shared
+    return np.divide(shared, union, out=shared)
 
 
 def vote(

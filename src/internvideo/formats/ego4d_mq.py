@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["looks_like", "read", "write"]
 
+_TRAINING = "moments_train.json"
 _BASELINE = {"video_id", "clip_id", "annotations", "subset"}
 
 
@@ -61,15 +62,20 @@ def read(
 ) -> Annotations:
     """Read the clips; their videos are `{clip_uid}.mp4` or another ending below `root`.
 
-    The classes are by default the primary labels of the file in alphabetical order; those of the
-    training file are all 110.
+    The classes are by default the primary labels of the file, and of the training file beside it,
+    in alphabetical order; the official training file has all 110.
     """
-    content = read_json(path)
-    clips = list(_baseline_clips(content) if _is_baseline(content) else _clips(content, path))
+    clips = _read_clips(path)
     subset = choose_split(split, [clip.split for clip in clips], path=path)
-    used = {str(moment["label"]) for clip in clips for moment in clip.moments if "label" in moment}
-    classes = ClassNames(sorted(used), path) if labels is None else ClassNames.read(labels)
-    names = files_by_stem(root)
+    if labels is None:
+        training = path.with_name(_TRAINING)
+        more = _read_clips(training) if training.is_file() and training != path else []
+        held = [moment for clip in [*clips, *more] for moment in clip.moments]
+        names = sorted({str(moment["label"]) for moment in held if "label" in moment})
+        classes = ClassNames(names, path)
+    else:
+        classes = ClassNames.read(labels)
+    videos = files_by_stem(root)
 
     def records() -> Iterator[VideoAnnotation | BadLine]:
         for number, clip in enumerate(clips, start=1):
@@ -90,7 +96,7 @@ def read(
                 except DataError as error:
                     yield BadLine(number, f"{error} (clip {clip.uid})")
             yield VideoAnnotation(
-                path=names.get(clip.uid, f"{clip.uid}.mp4"),
+                path=videos.get(clip.uid, f"{clip.uid}.mp4"),
                 id=clip.uid,
                 parent=clip.video,
                 offset=begins,
@@ -109,6 +115,11 @@ def read(
         copying="none",
         segments_only=True,
     )
+
+
+def _read_clips(path: Path) -> list[_Clip]:
+    content = read_json(path)
+    return list(_baseline_clips(content) if _is_baseline(content) else _clips(content, path))
 
 
 def _is_baseline(content: Any) -> bool:

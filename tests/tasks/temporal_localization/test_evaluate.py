@@ -193,7 +193,7 @@ def test_annotations_that_do_not_fit_are_refused(tmp_path, annotations):
     lines.write_text("A 1.0 2.0##a person runs.\n")
     with pytest.raises(DataError, match="names no classes"):
         open_untrimmed(AnnotatedData(path=str(lines)))
-    with pytest.raises(ConfigError, match="untrimmed"):
+    with pytest.raises(ConfigError, match="--format thumos14"):
         open_untrimmed(AnnotatedData(path="world"))
     with pytest.raises(ConfigError, match="first-label"):
         open_untrimmed(AnnotatedData(path=str(annotations), first_label=1))

@@ -48,7 +48,9 @@ def open_untrimmed(data: AnnotatedData, protocol: Preprocessing | None = None) -
     """
     del protocol
     if data.is_world:
-        raise ConfigError("the world has no untrimmed videos; write a data set, and give its file")
+        raise ConfigError(
+            "write the untrimmed videos of the world first: internvideo world --format thumos14"
+        )
     if data.first_label:
         raise ConfigError("--first-label does not go with temporal localisation; leave it out")
     videos = read_videos(

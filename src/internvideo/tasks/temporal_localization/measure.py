@@ -85,6 +85,7 @@ class Measure:
                 *remarks,
                 *_about_truth(videos, truth),
                 *_about_others(found[others], elsewhere),
+                *_about_reversed(found),
             ),
             protocol=f"{named} overlaps, {self.evaluator} evaluator",
         )
@@ -123,6 +124,12 @@ def _about_others(others: SegmentTable, elsewhere: float | None) -> list[str]:
         f"segments; they count as wrong, as in the official evaluation (mAP {100 * elsewhere:.2f} "
         "without them)"
     ]
+
+
+def _about_reversed(found: SegmentTable) -> list[str]:
+    times = found.segments.times
+    number = int((times[:, 1] < times[:, 0]).sum())
+    return [f"{number} predictions end before they begin, and can hit nothing"] if number else []
 
 
 def video_classes(videos: AnnotatedVideos, found: SegmentTable) -> VideoClassesReport:
