@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from internvideo.models.actionformer import ActionFormer, ActionFormerConfig, Candidates
+from internvideo.models.actionformer import ActionFormer, Candidates
+from internvideo.models.actionformer_config import ActionFormerConfig
 from internvideo.models.temporal_layers import TemporalConv, TimeMask, banded_attention
 from internvideo.zoo.kinds.actionformer import ACTIONFORMER
 

@@ -92,7 +92,7 @@ def test_sizes_are_those_of_the_name(name, on_meta):
 def test_the_start_is_a_released_file_or_another_recipe(name):
     recipe = load_recipe(name)
     if recipe.init is None:
-        assert recipe.task.kind in ("masked", "unmasked-teacher")
+        assert recipe.task.kind in ("masked", "unmasked-teacher", "localization")
     elif recipe.init.startswith("runs/"):
         assert recipe.init.split("/")[1] in NAMES
     else:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
@@ -77,6 +78,11 @@ class FeatureSequence:
         """Seconds from the start of one window to that of the next."""
         return self.stride / self.fps
 
+    @property
+    def seen_seconds(self) -> float:
+        """Seconds from the start of the first window to the end of the last."""
+        return ((len(self) - 1) * self.stride + self.window) / self.fps
+
     def rows_at(self, seconds: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         """Return where times are among the rows: the centre of window i is i. Any number may be."""
         return (seconds * self.fps - 0.5 * self.window) / self.stride
@@ -84,6 +90,24 @@ class FeatureSequence:
     def seconds_at(self, rows: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         """Return the times of places among the rows; the inverse of `rows_at`."""
         return (rows * self.stride + 0.5 * self.window) / self.fps
+
+    def thinned(self, every: int) -> FeatureSequence:
+        """Return the first of so many rows each."""
+        return replace(self, features=self.features[::every], stride=self.stride * every)
+
+    def resized(self, num_rows: int, *, window: float = 1.0) -> FeatureSequence:
+        """Return so many rows, interpolated, which divide the seen time evenly.
+
+        Args:
+            num_rows: how many.
+            window: strides that one of them is taken to have seen.
+        """
+        features = self.features
+        if len(self) != num_rows:
+            rows = features.float().t()[None]
+            features = F.interpolate(rows, num_rows, mode="linear", align_corners=False)[0].t()
+        stride = self.seen_seconds * self.fps / num_rows
+        return replace(self, features=features, stride=stride, window=window * stride)
 
     def rows(self, first: int, last: int) -> FeatureSequence:
         """Return the rows from `first` up to, without, `last`; nothing is copied."""

@@ -16,19 +16,19 @@ Shapes: b batch, t rows of features, c their channels, d width, s positions of a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from internvideo.models.actionformer_config import SIZES, ActionFormerConfig
 from internvideo.models.positions import sinusoid_table
 from internvideo.models.temporal_layers import (
     ConvBlock,
-    Padding,
     ScaledDropPath,
     TemporalAttention,
     TemporalBlock,
@@ -42,109 +42,6 @@ from internvideo.models.temporal_layers import (
 __all__ = ["SIZES", "ActionFormer", "ActionFormerConfig", "Candidates"]
 
 _RARE = 1e-6  # start of the score of a class that the training data do not have
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActionFormerConfig:
-    """Shape of an `ActionFormer`.
-
-    Attributes:
-        input_dims: channels of the features; of several kinds, those of each.
-        embed_dims: channels that each kind is projected to first; empty: it is not.
-        num_classes: classes, each with a score of its own.
-        width: channels of the backbone.
-        num_heads: of its attention.
-        windows: keys that a query sees, by level of the backbone; 1 or less sees all. One number
-            holds for all levels.
-        num_embed: convolutions before the first block.
-        embed_kernel: their taps.
-        embed_norm: whether they have norms.
-        num_stem: blocks at full rate.
-        num_branch: blocks that halve the rate, so there are one more levels.
-        backbone: blocks of attention, or of convolutions alone.
-        positions: add sine-cosine positions.
-        relative: learn a bias by distance in local attention.
-        max_length: rows of a training sequence; positions are made for it, and stretched for
-            longer ones.
-        neck: "identity", or "fpn", which adds coarser levels to finer ones.
-        neck_norm: whether it has norms.
-        first_level: the finest level that is detected on.
-        head_width: channels of neck and heads.
-        head_kernel: taps of the heads.
-        head_depth: convolutions of a head.
-        head_norm: whether they have norms.
-        drop_rate: dropout in the blocks.
-        drop_path_rate: stochastic depth; above 0 the blocks have learnt scales.
-        padding: see `models.temporal_layers`.
-        prior: score of every class at the start.
-        absent_classes: classes whose score starts at almost zero.
-    """
-
-    input_dims: tuple[int, ...] = (2048,)
-    embed_dims: tuple[int, ...] = ()
-    num_classes: int = 20
-    width: int = 512
-    num_heads: int = 4
-    windows: tuple[int, ...] = (19,)
-    num_embed: int = 2
-    embed_kernel: int = 3
-    embed_norm: bool = True
-    num_stem: int = 2
-    num_branch: int = 5
-    backbone: Literal["attention", "convolution"] = "attention"
-    positions: bool = False
-    relative: bool = False
-    max_length: int = 2304
-    neck: Literal["identity", "fpn"] = "identity"
-    neck_norm: bool = True
-    first_level: int = 0
-    head_width: int = 512
-    head_kernel: int = 3
-    head_depth: int = 3
-    head_norm: bool = True
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.1
-    padding: Padding = "exact"
-    prior: float = 0.01
-    absent_classes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.embed_dims and len(self.embed_dims) != len(self.input_dims):
-            raise ValueError(
-                f"embed_dims {self.embed_dims} must be as many as input_dims {self.input_dims}"
-            )
-        if len(self.windows) not in (1, self.num_branch + 1):
-            raise ValueError(
-                f"windows {self.windows}: expected one number, or one for each of the "
-                f"{self.num_branch + 1} levels"
-            )
-        if even := [w for w in self.windows if w > 1 and w % 2 == 0]:
-            raise ValueError(f"windows {self.windows}: {even[0]} is even; a window has a centre")
-        for name in ("embed_kernel", "head_kernel"):
-            if getattr(self, name) % 2 == 0:
-                raise ValueError(f"{name} {getattr(self, name)} must be odd")
-        if self.width % self.num_heads:
-            raise ValueError(f"num_heads {self.num_heads} does not divide width {self.width}")
-        if self.neck == "identity" and self.head_width != self.width:
-            raise ValueError(
-                f"head_width {self.head_width} is not width {self.width}; only neck='fpn' has "
-                "projections between them"
-            )
-        if not 0 <= self.first_level <= self.num_branch:
-            raise ValueError(f"first_level {self.first_level} is not one of 0 … {self.num_branch}")
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Rows of features from one position to the next, by level that is detected on."""
-        return tuple(2**level for level in range(self.first_level, self.num_branch + 1))
-
-    def window(self, level: int) -> int:
-        """Return the attention window of a level of the backbone."""
-        return self.windows[0] if len(self.windows) == 1 else self.windows[level]
-
-    def lengths(self, num_rows: int) -> list[int]:
-        """Return the number of positions of each level for so many rows."""
-        return [-(-num_rows // stride) for stride in self.strides]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +100,7 @@ class _Backbone(nn.Module):
         for conv, norm in zip(self.embd, self.embd_norm, strict=True):
             x = F.relu(norm(conv(x, mask)))
         if self.config.positions:
-            x = x + mask.cut(self._positions(x, mask))
+            x = x + mask.written(self._positions(x, mask))
         for block in self.stem:
             x = block(x, mask)
         levels, masks = [x], [mask]
@@ -289,7 +186,7 @@ class _ClassHead(_Tower):
         self.cls_head = TemporalConv(config.head_width, config.num_classes, config.head_kernel)
 
     def forward(self, x: Float[Tensor, "b t d"], mask: TimeMask) -> Float[Tensor, "b t k"]:
-        return self.cls_head(self.tower(x, mask), mask)
+        return mask.cut(self.cls_head(self.tower(x, mask), mask))
 
 
 class _Scale(nn.Module):
@@ -315,7 +212,7 @@ class _BoundaryHead(_Tower):
         self, x: Float[Tensor, "b t d"], mask: TimeMask, lengths: list[int], gap: int
     ) -> Float[Tensor, "b t 2"]:
         scales = expanded([each.scale for each in self.scale], lengths, gap)  # type: ignore[misc]
-        return F.relu(self.offset_head(self.tower(x, mask), mask) * scales)
+        return mask.cut(F.relu(self.offset_head(self.tower(x, mask), mask) * scales))
 
 
 class ActionFormer(nn.Module):
@@ -381,7 +278,7 @@ class ActionFormer(nn.Module):
     ) -> tuple[list[Float[Tensor, "b _ d"]], list[TimeMask]]:
         """Return what the heads see, by level, and the masks of the levels."""
         mask = TimeMask.of(valid, self.config.padding)
-        levels, masks = self.backbone(mask.cut(features), mask)
+        levels, masks = self.backbone(mask.written(features), mask)
         first = self.config.first_level
         return self.neck(levels[first:], masks[first:]), masks[first:]
 
@@ -425,57 +322,3 @@ def _norms(width: int, count: int, present: bool) -> nn.ModuleList:
 
 def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
-
-
-def _size(
-    input_dims: int | Sequence[int], num_classes: int, width: int, heads: int, **fields: Any
-) -> ActionFormerConfig:
-    """Return a published configuration; all of them were trained with reference padding."""
-    dims = (input_dims,) if isinstance(input_dims, int) else tuple(input_dims)
-    return ActionFormerConfig(
-        input_dims=dims,
-        num_classes=num_classes,
-        width=width,
-        head_width=width,
-        num_heads=heads,
-        padding="reference",
-        **fields,
-    )
-
-
-def _proposals(input_dim: int, max_length: int, window: int) -> ActionFormerConfig:
-    """Return a detector of actions of one class, on coarse features."""
-    windows = (*(window,) * 5, -1)
-    return _size(input_dim, 1, 256, 4, windows=windows, max_length=max_length, positions=True)
-
-
-def _moments(
-    input_dims: int | Sequence[int], width: int, heads: int, branch: int = 7, **fields: Any
-) -> ActionFormerConfig:
-    """Return a detector of the 110 classes of Ego4D Moment Queries."""
-    shape = {"windows": (9,), "max_length": 1024, "num_branch": branch, "positions": True}
-    return _size(input_dims, 110, width, heads, drop_rate=0.1, **shape, **fields)
-
-
-SIZES: dict[str, ActionFormerConfig] = {
-    "thumos-videomae-h": _size(1280, 20, 512, 4),
-    "thumos-videomaev2-g": _size(1408, 20, 512, 4),
-    "thumos-i3d": _size(2048, 20, 512, 4),
-    "anet-videomae-h": _proposals(1280, 768, 25),
-    "anet-tsp": _proposals(512, 192, 7),
-    "anet-i3d": _proposals(2048, 192, 7),
-    "hacs-videomae-h": _proposals(1280, 2304, 25),
-    "hacs-2560": _proposals(2560, 2304, 25),
-    "fineaction-videomae-h": _proposals(1280, 192, 7),
-    "fineaction-videomaev2-g": _proposals(1408, 192, 7),
-    "epic": _size(2304, 97, 512, 4, windows=(9,)),  # verbs; nouns have 300 classes
-    "ego4d-egovlp": _moments(256, 384, 4),
-    "ego4d-omnivore": _moments(1536, 512, 4),
-    "ego4d-slowfast": _moments(2304, 512, 4, branch=6),
-    "ego4d-slowfast-egovlp": _moments(2560, 768, 12),
-    "ego4d-omnivore-egovlp": _moments(1792, 768, 12),
-    "ego4d-slowfast-omnivore-egovlp": _moments(
-        (2304, 1536, 256), 1024, 16, embed_dims=(256, 384, 384)
-    ),
-}
-"""The configurations of InternVideo (on features of VideoMAE) and of ActionFormer's own release."""

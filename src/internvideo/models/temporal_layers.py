@@ -48,7 +48,8 @@ class TimeMask:
 
     Attributes:
         valid: positions of the sequences themselves.
-        readable: positions whose values a convolution may read; all others are zero to it.
+        readable: positions whose values a convolution may read; all others are zero to it. With
+            exact padding they are `valid`, so what lies in the padding need not be looked after.
     """
 
     valid: Bool[Tensor, "b t"] | None = None
@@ -63,14 +64,18 @@ class TimeMask:
         """Return the mask of what a strided layer makes of the sequences."""
         if stride == 1 or self.valid is None:
             return self
-        readable = self.readable
-        return TimeMask(
-            self.valid[:, ::stride], None if readable is None else readable[:, ::stride]
-        )
+        valid, readable = self.valid[:, ::stride], self.readable
+        if readable is not None:
+            readable = valid if readable is self.valid else readable[:, ::stride]
+        return TimeMask(valid, readable)
 
     def read(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
         """Return what a convolution sees."""
         return x if self.readable is None else x * self.readable[..., None]
+
+    def written(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        """Return what a layer leaves: zero in the padding, unless nobody reads that."""
+        return x if self.readable is self.valid else self.cut(x)
 
     def cut(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
         """Set the padding to zero."""
@@ -85,7 +90,7 @@ class TimeMask:
 
 
 class TemporalConv(nn.Module):
-    """Convolution over time of a channels-last sequence; its output is zero in the padding.
+    """Convolution over time of a channels-last sequence.
 
     The weight is that of the `nn.Conv1d` inside the official modules. What computes is a matrix
     product with all taps at once, whose parts are shifted and added: faster than the convolution,
@@ -121,7 +126,8 @@ class TemporalConv(nn.Module):
     def forward(self, x: Float[Tensor, "b t c"], mask: TimeMask) -> Float[Tensor, "b s d"]:
         """Convolve; s is t divided by the stride, rounded up."""
         x = mask.read(x)
-        return mask.every(self.stride).cut(self._depthwise(x) if self.depthwise else self._dense(x))
+        out = self._depthwise(x) if self.depthwise else self._dense(x)
+        return mask.every(self.stride).written(out)
 
     def _depthwise(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b s c"]:
         # As an image one pixel high, channels last: the layout in which kernels are fast.
@@ -278,7 +284,7 @@ class TemporalAttention(nn.Module):
             seen = None if after.valid is None else after.valid[:, None, None]
             q, k, v = (x.transpose(1, 2) for x in (q, k, v))
             mixed = attention(q, k, v, mask=seen).transpose(1, 2)
-        return after.cut(self.drop(self.proj(rearrange(mixed, "b t h e -> b t (h e)"))))
+        return after.written(self.drop(self.proj(rearrange(mixed, "b t h e -> b t (h e)"))))
 
 
 class TemporalBlock(nn.Module):
@@ -332,11 +338,11 @@ class TemporalBlock(nn.Module):
 
     @checkpointable
     def forward(self, x: Float[Tensor, "b t d"], mask: TimeMask) -> Float[Tensor, "b s d"]:
-        """Return the sequences after attention and MLP; the padding stays zero."""
+        """Return the sequences after attention and MLP."""
         mixed = self.drop_path_attn(self.attn(self.ln1(x), mask))
-        x = mixed + (mask.cut(x) if self.stride == 1 else mask.max_pool(x))
+        x = mixed + (mask.written(x) if self.stride == 1 else mask.max_pool(x))
         after = mask.every(self.stride)
-        return x + self.drop_path_mlp(after.cut(self.mlp(self.ln2(x))))
+        return x + self.drop_path_mlp(after.written(self.mlp(self.ln2(x))))
 
 
 class ConvBlock(nn.Module):
@@ -389,8 +395,10 @@ def joined(
             dim=1,
         )
 
-    valid, readable = flags([m.valid for m in masks]), flags([m.readable for m in masks])
-    return x, TimeMask(valid, readable)
+    valid = flags([mask.valid for mask in masks])
+    if masks[0].readable is masks[0].valid:
+        return x, TimeMask(valid, valid)
+    return x, TimeMask(valid, flags([mask.readable for mask in masks]))
 
 
 def parted(

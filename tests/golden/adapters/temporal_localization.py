@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 
 from golden.case import Case
+from internvideo.annotations import Segment, VideoAnnotation
 from internvideo.data.features import FeatureSequence
 from internvideo.evaluation.segment_nms import SegmentNMS
 from internvideo.evaluation.segments import Segments
-from internvideo.models.actionformer import ActionFormer, ActionFormerConfig, Candidates
-from internvideo.tasks.temporal_localization.decode import DecodeConfig, decode, in_seconds
+from internvideo.models.actionformer import ActionFormer, Candidates
+from internvideo.models.actionformer_config import ActionFormerConfig, RowGrid, Selection
+from internvideo.tasks.temporal_localization.decode import decode, in_seconds
 from internvideo.tasks.temporal_localization.labels import (
     Points,
     Targets,
     assign,
+    joined,
     pyramid_points,
     stride_ranges,
 )
@@ -27,6 +30,7 @@ from internvideo.tasks.temporal_localization.losses import (
     iou_loss,
     sigmoid_focal_loss,
 )
+from internvideo.tasks.temporal_localization.sequences import Sequence, actions_of, cut, on_grid
 from internvideo.train.config import OptimConfig, ScheduleConfig
 from internvideo.train.optim import build_optimizer
 from internvideo.train.schedules import Schedule
@@ -192,7 +196,7 @@ def inference(case: Case, model: ActionFormer, features: Tensor, number: int, ne
     tolerance = case.meta["tolerance"]
     found = model(*padded([features], padded_length(model.config, len(features))))
     assert_candidates(case, found, prefix, near)
-    decoding = DecodeConfig(
+    decoding = Selection(
         min_score=setting["pre_nms_thresh"],
         per_level=setting["pre_nms_topk"],
         min_length=setting["duration_thresh"],
@@ -237,10 +241,6 @@ def assert_segments(case: Case, found: Segments, prefix: str, tolerance: dict) -
 
 def as_rows(points: Points) -> Tensor:
     return torch.stack([points.times, points.lowest, points.highest, points.strides], dim=1)
-
-
-def joined(levels: tuple[Points, ...]) -> Points:
-    return Points(*torch.cat([as_rows(each) for each in levels]).T)
 
 
 def labels(case: Case) -> None:
@@ -331,7 +331,88 @@ def lr_schedule(case: Case) -> None:
         torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-12)
 
 
+def truncate(case: Case) -> None:
+    near = {"rtol": case.meta["tolerance"], "atol": case.meta["tolerance"]}
+    for number, meta in enumerate(case.meta["cases"]):
+        segments = case.tensors[f"input.segments.{number}"]
+        features = torch.arange(meta["feat_len"], dtype=torch.float32)[:, None]
+        whole = Sequence(features, segments, torch.arange(len(segments)))
+        window = cut(
+            whole,
+            meta["window_start"],
+            meta["max_seq_len"],
+            least_share=meta["trunc_thresh"],
+            reach=meta["offset"] or 0.0,
+        )
+        case.assert_close(window.features.T, f"output.feats.{number}", **near)
+        case.assert_close(window.segments, f"output.segments.{number}", **near)
+        assert torch.equal(window.labels, case.tensors[f"output.labels.{number}"])
+
+
+def dataset(case: Case) -> None:
+    fork = FORK in case.meta["reference"]
+    near = {"rtol": case.meta["tolerance"], "atol": case.meta["tolerance"]}
+    for mode, setting in case.meta["modes"].items():
+        for number, about in enumerate(case.meta["annotations"]["database"].values()):
+            rows = rows_of(case, number, setting, about, fork=fork)
+            for split in ("train", "test"):
+                prefix = f"output.{mode}.{split}.{number}"
+                outside = ("clip" if fork else "drop") if setting["dataset"] == "anet" else "keep"
+                found = actions_of(
+                    annotation(about),
+                    rows,
+                    one_class=setting["num_classes"] == 1,
+                    merge_repeated=setting["dataset"] == "anet",
+                    outside=outside if split == "train" else "keep",
+                )
+                case.assert_close(found.segments, f"{prefix}.segments", **near)
+                assert torch.equal(found.labels, case.tensors[f"{prefix}.labels"])
+                numbers = [rows.stride, rows.window, rows.fps, rows.duration]
+                case.assert_close(
+                    torch.tensor(numbers, dtype=torch.float64),
+                    f"{prefix}.stride_nframes_fps_duration",
+                    **near,
+                )
+                if f"{prefix}.feats" in case.tensors:
+                    case.assert_close(rows.features.T, f"{prefix}.feats", **near)
+
+
+def rows_of(case: Case, number: int, setting: dict, about: dict, *, fork: bool) -> FeatureSequence:
+    """Return the rows of a video as the data set of a mode makes them."""
+    features = case.tensors[f"input.a.{number}"]
+    if fork:  # other features, brought to the length of these
+        own = case.tensors[f"input.mae.{number}"]
+        plain = FeatureSequence(features=own, fps=1, stride=1, window=1)
+        features = plain.resized(len(features)).features
+    elif setting["dataset"] == "ego4d":  # several folders, side by side
+        features = torch.cat([features, case.tensors[f"input.b.{number}"]], dim=1)
+    fps, duration = setting["default_fps"] or about["fps"], about["duration"]
+    stride, window = setting["feat_stride"], setting["num_frames"]
+    spread = stride <= 0
+    if spread:
+        stride = window = duration * fps / len(features)
+    video = FeatureSequence(
+        features=features, fps=fps, stride=stride, window=window, duration=duration
+    )
+    grid = RowGrid(
+        keep_every=setting.get("downsample_rate", 1),
+        resize_to=setting["max_seq_len"] if setting["force_upsampling"] else None,
+        resized_window=setting["num_frames"] if fork and spread else 1.0,
+    )
+    return on_grid(video, grid)
+
+
+def annotation(about: dict) -> VideoAnnotation:
+    segments = [
+        Segment(start=each["segment"][0], end=each["segment"][1], label=each["label_id"])
+        for each in about["annotations"]
+    ]
+    return VideoAnnotation(path="video", segments=tuple(segments))
+
+
 ADAPTERS = {
+    "tal-truncate": truncate,
+    "tal-dataset": dataset,
     "actionformer": actionformer,
     "tal-labels": labels,
     "tal-losses": losses,

@@ -8,7 +8,8 @@ import torch
 
 from internvideo.data.features import FeatureSequence
 from internvideo.models.actionformer import Candidates
-from internvideo.tasks.temporal_localization.decode import DecodeConfig, decode, in_seconds
+from internvideo.models.actionformer_config import Selection
+from internvideo.tasks.temporal_localization.decode import decode, in_seconds
 
 
 def candidates(valid=None) -> Candidates:
@@ -35,10 +36,10 @@ def test_every_score_is_a_segment_with_its_class_level_by_level():
 @pytest.mark.parametrize(
     ("config", "labels"),
     [
-        (DecodeConfig(per_level=1), [1, 0]),
-        (DecodeConfig(min_score=0.9), [1, 0]),
-        (DecodeConfig(min_length=1.5), [0]),
-        (DecodeConfig(min_score=0.999), []),
+        (Selection(per_level=1), [1, 0]),
+        (Selection(min_score=0.9), [1, 0]),
+        (Selection(min_length=1.5), [0]),
+        (Selection(min_score=0.999), []),
     ],
 )
 def test_what_does_not_count_is_left_out(config, labels):
@@ -47,7 +48,7 @@ def test_what_does_not_count_is_left_out(config, labels):
 
 def test_nothing_is_found_in_the_padding():
     valid = (torch.tensor([[True, True, True, False]] * 2), torch.tensor([[True, False]] * 2))
-    first, _ = decode(candidates(valid), (1, 2), DecodeConfig(min_score=0.0))
+    first, _ = decode(candidates(valid), (1, 2), Selection(min_score=0.0))
     assert 3.0 not in first.times.mean(axis=1)
     assert len(first) == 2 * (3 + 1)
 

@@ -14,6 +14,7 @@ from internvideo.tasks.temporal_localization.labels import (
     Points,
     assign,
     data_ranges,
+    joined,
     pyramid_points,
     stride_ranges,
 )
@@ -22,9 +23,7 @@ STRIDES = (1, 2, 4, 8)
 
 
 def points(num_rows: int, ranges=None) -> Points:
-    levels = pyramid_points(num_rows, STRIDES, ranges or stride_ranges(STRIDES))
-    names = ("times", "lowest", "highest", "strides")
-    return Points(*(torch.cat([getattr(level, name) for level in levels]) for name in names))
+    return joined(pyramid_points(num_rows, STRIDES, ranges or stride_ranges(STRIDES)))
 
 
 def test_points_stand_at_every_stride():

@@ -1,5 +1,7 @@
 """Temporal action localisation: when which action happens in an untrimmed video.
 
+task         what is trained: labels of points, losses; sequences: windows of videos
+localizer    a detector asked about whole videos: batches, decode; finding: in the engine
 protocol     overlaps and rules; measure: from found and true segments to a report
 external     classes of whole videos for detectors that know none
 evaluate     a model, or a file of predictions
@@ -7,16 +9,27 @@ evaluate     a model, or a file of predictions
 
 from __future__ import annotations
 
-from internvideo.tasks.task import Task
-from internvideo.tasks.temporal_localization import evaluate
+from internvideo.tasks.task import Objective, Task
+from internvideo.tasks.temporal_localization import evaluate, task
 
 __all__ = ["TASK"]
 
 TASK = Task(
     name="temporal-localization",
+    objectives=(
+        Objective(
+            config=task.LocalizationConfig,
+            models=("actionformer",),
+            build=task.build,
+            clips=task.prepared_videos,
+            measure=evaluate.measure,
+        ),
+    ),
     open=evaluate.open_untrimmed,
+    evaluate=evaluate.evaluate,
     score=evaluate.score,
     evaluate_examples=(
+        "runs/thumos14 -d thumos14.json --split test --features th14_mae_h --feature-stride 4",
         "--predictions detections.json -d activity_net.v1-3.json --split validation",
         "--predictions detections.json -d thumos14/annotation --split test --details",
     ),

@@ -7,28 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.data.features import FeatureSequence
 from internvideo.evaluation.segments import Segments
 from internvideo.models.actionformer import Candidates
+from internvideo.models.actionformer_config import Selection
 
-__all__ = ["DecodeConfig", "decode", "in_seconds"]
-
-
-@config_class
-class DecodeConfig:
-    """Which candidates become segments."""
-
-    min_score: Fraction = Field(default=0.001, description="lower ones are left out")
-    per_level: PositiveInt = Field(default=2000, description="of each level the best so many")
-    min_length: NonNegative = Field(default=0.05, description="rows; shorter ones are left out")
+__all__ = ["decode", "in_seconds"]
 
 
 def decode(
-    found: Candidates, strides: Sequence[int], config: DecodeConfig | None = None
+    found: Candidates, strides: Sequence[int], selection: Selection | None = None
 ) -> list[Segments]:
     """Return the segments of each video, level by level and there from the surest on; in rows.
 
@@ -37,9 +27,9 @@ def decode(
     Args:
         found: what the detector says.
         strides: of its levels.
-        config: which candidates count.
+        selection: which candidates count.
     """
-    config = config or DecodeConfig()
+    selection = selection or Selection()
     videos: list[Segments] = []
     for video in range(len(found.logits[0])):
         parts = [
@@ -48,7 +38,7 @@ def decode(
                 offsets[video],
                 None if found.valid is None else found.valid[level][video],
                 stride,
-                config,
+                selection,
             )
             for level, (logits, offsets, stride) in enumerate(
                 zip(found.logits, found.offsets, strides, strict=True)
@@ -64,22 +54,22 @@ def _of_level(
     offsets: Float[Tensor, "s 2"],
     valid: Bool[Tensor, " s"] | None,
     stride: int,
-    config: DecodeConfig,
+    selection: Selection,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return times, scores and labels of one level."""
     scores = logits.float().sigmoid()
     if valid is not None:
         scores = scores.masked_fill(~valid[:, None], 0)
     scores, num_classes = scores.flatten(), scores.shape[1]
-    order = (scores > config.min_score).nonzero()[:, 0]
+    order = (scores > selection.min_score).nonzero()[:, 0]
     if len(order):
-        best = scores[order].topk(min(config.per_level, len(order))).indices
+        best = scores[order].topk(min(selection.per_level, len(order))).indices
         order = order[best]
     points, labels = order // num_classes, order % num_classes
     reach = offsets[points].float() * stride
     centre = (points * stride).float()[:, None]
     times = torch.cat([centre - reach[:, :1], centre + reach[:, 1:]], dim=1)
-    long = (times[:, 1] - times[:, 0]) > config.min_length
+    long = (times[:, 1] - times[:, 0]) > selection.min_length
     return times[long], scores[order][long], labels[long]
 
 

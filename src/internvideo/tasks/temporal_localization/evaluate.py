@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from internvideo.data.feature_videos import AnnotatedVideos, read_videos
+from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource, read_videos
+from internvideo.data.features import FeatureFiles
+from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
-from internvideo.evaluation.report import Report
+from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.report import Report, answered_and_failures
 from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_submission import read_submission
+from internvideo.evaluation.segments import Segments
+from internvideo.models.contract import num_classes_of
 from internvideo.tasks.task import Option
 from internvideo.tasks.temporal_localization.external import (
     ExternalScores,
@@ -18,12 +24,31 @@ from internvideo.tasks.temporal_localization.external import (
     holds_scores,
     read_external_scores,
 )
+from internvideo.tasks.temporal_localization.finding import MomentFinder
 from internvideo.tasks.temporal_localization.measure import Measure, video_classes
 from internvideo.tasks.temporal_localization.protocol import Evaluator
+from internvideo.tasks.temporal_localization.report import LocalizationReport
 from internvideo.video.preprocessing import Preprocessing
+from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["open_untrimmed", "score"]
+__all__ = ["evaluate", "measure", "open_untrimmed", "score"]
 
+Features: TypeAlias = Annotated[
+    str | None,
+    Option("Folder of the videos' features, a file each; several, after commas, are joined."),
+]
+FeatureStride: TypeAlias = Annotated[
+    str | None, Option("Frames from row to row, or spread: rows lie evenly over the video.")
+]
+FeatureWindow: TypeAlias = Annotated[
+    float | None, Option("Frames that a row has seen; by default the stride.")
+]
+FeatureRate: TypeAlias = Annotated[
+    float | None, Option("Frames per second that stride and window are counted at.")
+]
+FeatureName: TypeAlias = Annotated[
+    str, Option("Name of a feature file without its ending, such as v_{id}.")
+]
 
 ExternalScoresFile: TypeAlias = Annotated[
     str | None, Option("Give segments the likeliest classes of their video, by this json or npy.")
@@ -66,6 +91,100 @@ def open_untrimmed(data: AnnotatedData, protocol: Preprocessing | None = None) -
             "of actions such as those of ActivityNet or THUMOS14"
         )
     return videos
+
+
+def evaluate(
+    model: LoadedModel,
+    videos: AnnotatedVideos | FeatureVideoSource,
+    *,
+    loop: EvalLoop,
+    features: Features = None,
+    feature_stride: FeatureStride = None,
+    feature_window: FeatureWindow = None,
+    feature_fps: FeatureRate = None,
+    feature_name: FeatureName = "{id}",
+    external_scores: ExternalScoresFile = None,
+    tiou: Overlaps = None,
+    evaluator: EvaluatorName = "official",
+    resamples: Resamples = 200,
+) -> LocalizationReport:
+    """Measure how well a detector finds actions in the features of untrimmed videos.
+
+    What stands in the tables of the feature folder need not be given. A detector of one class finds
+    when something happens: with scores of whole videos from elsewhere it is measured by classes,
+    without as a proposal of any action.
+
+    Raises:
+        ConfigError: the model is no detector, or nothing says where its features are.
+        DataError: the annotations, the features or the scores cannot be used.
+    """
+    source = videos
+    if isinstance(source, AnnotatedVideos):
+        if features is None:
+            raise ConfigError(
+                f"{model.name} looks at features, not at video: give their folder with --features "
+                "(`internvideo extract` makes them)"
+            )
+        stride = feature_stride if feature_stride == "spread" else _number(feature_stride)
+        folders = tuple(Path(each.strip()) for each in features.split(","))
+        files = FeatureFiles(
+            folders=folders,
+            fps=feature_fps,
+            stride=stride,  # type: ignore[arg-type]  # pydantic knows the text
+            window=feature_window,
+            name=feature_name,
+        )
+        source = FeatureVideoSource(source, files.open())
+    answered = loop.run(MomentFinder(model, source), source)
+    parts = [each.answer or Segments.none() for each in answered]
+    annotated, remarks = source.annotated, list[str]()
+    if external_scores is not None:
+        names = [each.video for each in answered if each.answer is not None and len(each.answer)]
+        scores = read_external_scores(Path(external_scores), names, annotated.class_names or ())
+        parts = [
+            fuse(part, scores.of(each.video)) if len(part) else part
+            for part, each in zip(parts, answered, strict=True)
+        ]
+        remarks.append(_about_scores(scores))
+    elif num_classes_of(model.model) == 1 and len(annotated.class_names or ()) > 1:
+        annotated = _any_action(annotated)
+        remarks.append("the detector knows one class: actions of all classes are one here")
+    report = Measure(tiou=tiou, evaluator=evaluator, resamples=resamples)(
+        annotated, SegmentTable.of(parts), remarks=remarks
+    )
+    _, failures = answered_and_failures(answered)
+    return replace(report, failures=failures, model=model.name)
+
+
+def measure(
+    model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop, quick: bool
+) -> LocalizationReport:
+    """Measure in a training run; while it goes on, without interval.
+
+    Raises:
+        ConfigError: the data of the evaluation are not features.
+    """
+    if not isinstance(source, FeatureVideoSource):
+        raise ConfigError(
+            "a detector is measured on features: evaluation.data.kind must be features"
+        )
+    return evaluate(model, source, loop=loop, resamples=0 if quick else 200)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise ConfigError(f"--feature-stride is {text!r}; expected a number, or spread") from None
+
+
+def _any_action(videos: AnnotatedVideos) -> AnnotatedVideos:
+    """Return the same videos with all actions of one class."""
+    merged = [
+        replace(video, segments=tuple(replace(each, label=0) for each in video.segments))
+        for video in videos.videos
+    ]
+    return replace(videos, videos=tuple(merged), class_names=("any action",))
 
 
 def score(

@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Points", "Targets", "assign", "data_ranges", "pyramid_points", "stride_ranges"]
+__all__ = [
+    "Points",
+    "Targets",
+    "assign",
+    "data_ranges",
+    "joined",
+    "pyramid_points",
+    "stride_ranges",
+]
 
 _EQUAL = 1e-3  # rows by which actions may differ in length and still share a point
 _LONGEST = 1e4
@@ -98,6 +106,16 @@ def pyramid_points(
         same = [torch.full_like(times, value) for value in (lowest, highest, float(stride))]
         levels.append(Points(times, *same))
     return tuple(levels)
+
+
+def joined(levels: Sequence[Points]) -> Points:
+    """Return the points of all levels behind each other."""
+    return Points(
+        torch.cat([level.times for level in levels]),
+        torch.cat([level.lowest for level in levels]),
+        torch.cat([level.highest for level in levels]),
+        torch.cat([level.strides for level in levels]),
+    )
 
 
 def assign(

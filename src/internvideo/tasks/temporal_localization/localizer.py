@@ -1,17 +1,102 @@
-"""A detector asked about whole videos: their features in batches, segments in seconds."""
+"""A detector asked about whole videos: features in batches, segments in seconds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from internvideo.models.actionformer import ActionFormerConfig
+from internvideo.data.features import FeatureSequence
+from internvideo.errors import ConfigError
+from internvideo.evaluation.segment_nms import SegmentNMS
+from internvideo.evaluation.segments import Segments
+from internvideo.models.actionformer_config import ActionFormerConfig, Selection
+from internvideo.models.contract import MomentDetector
+from internvideo.tasks.temporal_localization.decode import decode, in_seconds
+from internvideo.tasks.temporal_localization.sequences import on_grid
 
-__all__ = ["batches", "padded", "padded_length"]
+__all__ = ["Localizer", "batches", "padded", "padded_length"]
+
+_MAX_ROWS = 1 << 13  # of a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localizer:
+    """Finds moments in videos.
+
+    Attributes:
+        network: the detector, in evaluation mode where it is.
+        selection: which candidates become moments; None: as the detector has it.
+        max_rows: rows of a batch; a longer video is alone in one.
+        precision: returns the context in which it computes.
+    """
+
+    network: Any
+    selection: Selection | None = None
+    max_rows: int = _MAX_ROWS
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    def __call__(self, videos: Sequence[FeatureSequence]) -> list[Segments]:
+        """Return the moments of each video, in seconds, the surest first.
+
+        Raises:
+            ConfigError: the features have another number of channels than the detector takes.
+        """
+        network: MomentDetector = self.network
+        config: ActionFormerConfig = network.config
+        selection = self.selection or config.selection
+        merge = merging(selection)
+        rows = [on_grid(video, config.grid) for video in videos]
+        for video in rows:
+            check_channels(video, config)
+        parameter = next(self.network.parameters())
+        found: list[Segments] = [Segments.none()] * len(videos)
+        for length, members in batches(config, list(map(len, rows)), max_rows=self.max_rows):
+            features, valid = padded([rows[n].features for n in members], length)
+            with torch.no_grad(), self.precision():
+                candidates = network(
+                    features.to(parameter.device, parameter.dtype),
+                    None if valid is None else valid.to(parameter.device),
+                )
+            for n, segments in zip(
+                members, decode(candidates, config.strides, selection), strict=True
+            ):
+                found[n] = in_seconds(merge(segments), rows[n])
+        return found
+
+
+def merging(selection: Selection) -> SegmentNMS:
+    """Return what merges the candidates of one action."""
+    return SegmentNMS(
+        method=selection.method,
+        per_class=selection.per_class,
+        sigma=selection.sigma,
+        iou_threshold=selection.iou_threshold,
+        min_score=selection.kept_score,
+        max_segments=selection.max_moments,
+        voting=selection.voting,
+        votes=selection.votes,
+    )
+
+
+def check_channels(video: FeatureSequence, config: ActionFormerConfig) -> None:
+    """Check that features have the channels that a detector takes.
+
+    Raises:
+        ConfigError: they have not; both numbers are named.
+    """
+    found, wanted = video.features.shape[1], sum(config.input_dims)
+    if found != wanted:
+        raise ConfigError(
+            f"{video.source or 'the features'} have {found} channels, the detector takes {wanted}; "
+            "give features of the encoder that it was trained on, or set model.input_dims"
+        )
 
 
 def padded_length(config: ActionFormerConfig, num_rows: int) -> int:
@@ -33,10 +118,10 @@ def padded_length(config: ActionFormerConfig, num_rows: int) -> int:
 def batches(
     config: ActionFormerConfig, lengths: Sequence[int], *, max_rows: int
 ) -> list[tuple[int, list[int]]]:
-    """Return which videos go through a detector together, and the rows that they are padded to.
+    """Return the rows of each batch, and the numbers of the videos in it, short ones first.
 
-    Videos of similar length are together. With reference padding only those that the published
-    code pads to the same length are; one coarsest cell of padding has the effect of any more.
+    With reference padding only those videos are together that the published code pads to the same
+    length, and the padding is cut to the coarsest cell, which has the effect of any longer one.
 
     Args:
         config: of the detector.
@@ -44,21 +129,22 @@ def batches(
         max_rows: of all videos of a batch together; a longer video is alone.
     """
     groups: dict[int, list[int]] = defaultdict(list)
-    for video, num_rows in enumerate(lengths):
-        wanted = padded_length(config, num_rows)
-        groups[0 if config.padding == "exact" else wanted].append(video)
+    for video in sorted(range(len(lengths)), key=lambda each: lengths[each]):
+        exact = config.padding == "exact"
+        groups[0 if exact else padded_length(config, lengths[video])].append(video)
     found: list[tuple[int, list[int]]] = []
     for wanted, videos in groups.items():
         rows, batch = 0, list[int]()
-        for video in sorted(videos, key=lambda each: lengths[each]):
-            longest = lengths[video]
-            if wanted and not config.positions:
-                longest = min(wanted, longest + 2**config.num_branch)
-            longest = max(longest, wanted if config.positions else 0)
-            if batch and longest * (len(batch) + 1) > max_rows:
+        for video in videos:
+            needed = lengths[video]
+            if wanted:
+                shorter = needed + 2**config.num_branch
+                stretched = config.positions and wanted > config.max_length
+                needed = wanted if stretched else min(wanted, shorter)
+            if batch and needed * (len(batch) + 1) > max_rows:
                 found.append((rows, batch))
                 batch = []
-            rows, batch = longest, [*batch, video]
+            rows, batch = needed, [*batch, video]
         found.append((rows, batch))
     return found
 

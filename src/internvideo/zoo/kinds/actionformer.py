@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from internvideo.models import actionformer
-from internvideo.models.actionformer import ActionFormerConfig
+from internvideo.models.actionformer_config import ActionFormerConfig
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.shapes import Shapes, depth_of, most_common, required, with_fields
 from internvideo.zoo.tables import OFFICIAL_ACTIONFORMER
