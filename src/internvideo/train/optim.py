@@ -196,11 +196,11 @@ def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch
 
 
 def _leave_uncorrected(optimizer: torch.optim.AdamW) -> None:
-    """Make AdamW the BertAdam of the published recipes, whose averages are not corrected.
+    """Make AdamW the BertAdam of the published recipes.
 
-    The correction of Adam divides by `1 - beta ** step`, which is 1 for a step so late.
-
-    Source: fixture `retrieval-bertadam`.
+    COMPAT: it does not correct its averages for their start from zero, so the first steps are
+    short; the published fine-tuning for retrieval was made so, pinned by golden
+    `retrieval-bertadam`. The correction divides by `1 - beta ** step`, which is 1 for a late step.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:

@@ -167,6 +167,8 @@ class RetrievalTraining(TrainableTask[TwoTowers | FrameRetriever]):
         return by_pairs or self.config.loss != "contrast" or self.config.dual_softmax > 0
 
     def _positives(self, batch: dict[str, Tensor]) -> Int[Tensor, "n"] | None:
+        # COMPAT: "pair" takes captions of one video for negatives, as all published models were
+        # trained; pinned by golden `retrieval-losses`.
         kind = self.config.positives
         return None if kind == "pair" else batch[f"{kind}_id"]
 
