@@ -68,7 +68,8 @@ def optimizer_step(
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
     grad_norm = _clip(fabric, objective, optimizer, max_norm)
     if max_norm_each is not None:
-        # COMPAT: the published fine-tuning for retrieval clips twice; pinned by `retrieval-bertadam`.
+        # COMPAT: the published fine-tuning for retrieval clips twice; pinned by golden
+        # `retrieval-bertadam`.
         for parameter in objective.parameters():
             clip_grad_norm_(parameter, max_norm_each)
     optimizer.step()
