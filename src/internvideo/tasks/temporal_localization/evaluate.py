@@ -12,14 +12,13 @@ from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
-from internvideo.evaluation.report import Report, answered_and_failures
+from internvideo.evaluation.report import Report
 from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_submission import read_submission
-from internvideo.evaluation.segments import Segments
 from internvideo.models.contract import num_classes_of
 from internvideo.tasks.task import Option
+from internvideo.tasks.temporal_localization.answering import measure_finder
 from internvideo.tasks.temporal_localization.external import (
-    ExternalScores,
     fuse,
     holds_scores,
     read_external_scores,
@@ -112,7 +111,9 @@ def evaluate(
 
     What stands in the tables of the feature folder need not be given. A detector of one class finds
     when something happens: with scores of whole videos from elsewhere it is measured by classes,
-    without as a proposal of any action.
+    without as a proposal of any action. A video whose features cannot be read is listed, and its
+    true segments count as missed. With --out, `submission.json` can be handed in as it is;
+    --predictions scores such a file of any origin, without a model.
 
     Raises:
         ConfigError: the model is no detector, or nothing says where its features are.
@@ -135,25 +136,15 @@ def evaluate(
             name=feature_name,
         )
         source = FeatureVideoSource(source, files.open())
-    answered = loop.run(MomentFinder(model, source), source)
-    parts = [each.answer or Segments.none() for each in answered]
-    annotated, remarks = source.annotated, list[str]()
-    if external_scores is not None:
-        names = [each.video for each in answered if each.answer is not None and len(each.answer)]
-        scores = read_external_scores(Path(external_scores), names, annotated.class_names or ())
-        parts = [
-            fuse(part, scores.of(each.video)) if len(part) else part
-            for part, each in zip(parts, answered, strict=True)
-        ]
-        remarks.append(_about_scores(scores))
-    elif num_classes_of(model.model) == 1 and len(annotated.class_names or ()) > 1:
-        annotated = _any_action(annotated)
-        remarks.append("the detector knows one class: actions of all classes are one here")
-    report = Measure(tiou=tiou, evaluator=evaluator, resamples=resamples)(
-        annotated, SegmentTable.of(parts), remarks=remarks
+    report = measure_finder(
+        MomentFinder(model, source),
+        source,
+        loop=loop,
+        classes=model.labels or num_classes_of(model.model) or 0,
+        how=Measure(tiou=tiou, evaluator=evaluator, resamples=resamples),
+        external_scores=external_scores,
     )
-    _, failures = answered_and_failures(answered)
-    return replace(report, failures=failures, model=model.name)
+    return replace(report, model=model.name)
 
 
 def measure(
@@ -176,15 +167,6 @@ def _number(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         raise ConfigError(f"--feature-stride is {text!r}; expected a number, or spread") from None
-
-
-def _any_action(videos: AnnotatedVideos) -> AnnotatedVideos:
-    """Return the same videos with all actions of one class."""
-    merged = [
-        replace(video, segments=tuple(replace(each, label=0) for each in video.segments))
-        for video in videos.videos
-    ]
-    return replace(videos, videos=tuple(merged), class_names=("any action",))
 
 
 def score(
@@ -224,12 +206,7 @@ def score(
         table = SegmentTable.of(
             fuse(part, scores.of(name)) if len(part) else part for name, part in parts.items()
         )
-        remarks.append(_about_scores(scores))
+        remarks.append(scores.remark)
     return Measure(tiou=tiou, evaluator=evaluator, resamples=resamples)(
         videos, table, remarks=remarks
     )
-
-
-def _about_scores(scores: ExternalScores) -> str:
-    changed = f"; the logits of {scores.num_changed} became a softmax" if scores.num_changed else ""
-    return f"classes of {len(scores.rows)} videos by {scores.file}{changed}"

@@ -57,6 +57,12 @@ class ExternalScores:
     num_changed: int = 0
     others: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def remark(self) -> str:
+        """What a report says of them."""
+        logits = f"; the logits of {self.num_changed} became a softmax" if self.num_changed else ""
+        return f"classes of {len(self.rows)} videos by {self.file}{logits}"
+
     def table(self, places: Mapping[str, int]) -> SegmentTable:
         """Return every class of every video as a prediction about the whole; all times are 0 to 1.
 
