@@ -146,6 +146,16 @@ def test_activitynet_classes_are_in_the_order_of_their_numbers(tmp_path):
     assert read_videos(activitynet_json(tmp_path / "x.json", moments)).class_names == ("arc", "zip")
 
 
+def test_fineaction_has_the_prefix_of_its_files_in_its_names(tmp_path):
+    more = {
+        name: {"subset": "validation", "annotations": []} for name in ("v_00000012", "v_1-aB_2-xy_")
+    }
+    found = read_videos(
+        activitynet_json(tmp_path / "x.json", [{"label": "b", "segment": [1, 2]}], **more)
+    )
+    assert [v.path for v in found.videos] == ["v_a.mp4", "v_00000012.mp4", "v_v_1-aB_2-xy_.mp4"]
+
+
 def test_a_taxonomy_without_numbers(tmp_path):
     path = activitynet_json(tmp_path / "x.json", [{"label": "b", "segment": [1, 2]}])
     content = json.loads(path.read_text())

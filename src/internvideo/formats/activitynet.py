@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["looks_like", "part", "read", "video_path", "write", "write_database"]
 
 _SHOWN = 120
+_FINEACTION = re.compile(r"v_\d{8}")
 _SHAPE = "path total_seconds start end label"
 
 
@@ -211,11 +213,14 @@ def part(start: Any, end: Any, *, path: Path, number: int) -> tuple[float, float
 
 
 def video_path(name: str, names: dict[str, str]) -> str:
-    """Return the file of a video of YouTube among the files that are there, see `files_by_stem`."""
+    """Return the file of a video among the files that are there, see `files_by_stem`.
+
+    It is called by its id of YouTube, with `v_` before it; FineAction has the `v_` in its ids.
+    """
     for stem in (f"v_{name}", name):
         if stem in names:
             return names[stem]
-    return f"v_{name}.mp4"
+    return f"{name}.mp4" if _FINEACTION.fullmatch(name) else f"v_{name}.mp4"
 
 
 def write(data: Collection) -> list[Path]:
