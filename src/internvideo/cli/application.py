@@ -17,7 +17,18 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import internvideo
-from internvideo.cli import classify, create, data, embed, extract, models, reconstruct, train
+from internvideo.cli import (
+    classify,
+    create,
+    data,
+    embed,
+    extract,
+    index,
+    models,
+    reconstruct,
+    search,
+    train,
+)
 from internvideo.cli.terminal import (
     command_help,
     error_line,
@@ -119,6 +130,7 @@ for _name, _verb in {
     "classify": classify.classify,
     "embed": embed.embed,
     "extract": extract.extract,
+    "search": search.search,
     "world": create.world,
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
@@ -127,6 +139,7 @@ for _name, _verb in {
     "doctor": _doctor,
 }.items():
     app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
+app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 

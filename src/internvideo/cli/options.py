@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Card", "Device", "FirstLabel", "JsonLines", "Model", "Videos"]
+__all__ = ["Card", "Database", "Device", "FirstLabel", "JsonLines", "Model", "Videos"]
 
 Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")]
 Model = Annotated[
@@ -18,5 +18,13 @@ FirstLabel = Annotated[
 ]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print one JSON object a line for each video.")
+]
+Database = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        help="The library: a folder such as videos.lance, an address in an object store, or "
+        "http://host:19530/collection of a Milvus server.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, repeat
 from typing import Any, TypeVar
 
-__all__ = ["chain_ahead", "in_background", "read_ahead"]
+__all__ = ["chain_ahead", "in_background", "interleaved", "read_ahead"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,3 +91,65 @@ def in_background(iterator: Iterator[Item], *, depth: int) -> Iterator[Item]:
         if item is _END:
             return
         yield item  # type: ignore[misc]
+
+
+def interleaved(
+    function: Callable[[Item], Iterable[Result]], items: Iterable[Item], *, threads: int, depth: int
+) -> Iterator[Result]:
+    """Yield the results of all items as they come; those of one item come in their order.
+
+    Several items are worked on at once, each in a thread, and none waits until a long one is done,
+    as in `chain_ahead`. What `function` raises is raised here.
+
+    Args:
+        function: yields the results of one item.
+        items: each is taken when a thread has time for it.
+        threads: how many are worked on at once; 0 works on one when its results are asked for.
+        depth: results kept waiting at most, the bound of the memory.
+    """
+    if threads == 0:
+        for item in items:
+            yield from function(item)
+        return
+    results: queue.Queue[Any] = queue.Queue(max(depth, 1))
+    left, taking, stopped = iter(items), threading.Lock(), threading.Event()
+
+    def put(kind: str, value: Any = None) -> None:
+        while not stopped.is_set():
+            try:
+                return results.put((kind, value), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            while not stopped.is_set():
+                with taking:
+                    item = next(left, _END)
+                if item is _END:
+                    break
+                for result in function(item):  # type: ignore[arg-type]
+                    put("result", result)
+                    if stopped.is_set():
+                        break
+            put("end")
+        except BaseException as error:
+            put("error", error)
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    try:
+        running = threads
+        while running:
+            kind, value = results.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                running -= 1
+            else:
+                yield value
+    finally:
+        stopped.set()
+        for worker in workers:
+            worker.join()

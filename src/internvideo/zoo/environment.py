@@ -7,6 +7,7 @@
 | `HF_HUB_OFFLINE`      | `1`: the same, shared with huggingface_hub      | off                    |
 | `INTERNVIDEO_MIRROR`  | URL or folder searched before published links   | none                   |
 | `HF_ENDPOINT`         | stands for `https://huggingface.co` in links    | the hub                |
+| `MILVUS_TOKEN`        | `user:password` or key of a Milvus server       | none                   |
 
 The access token for gated repositories is the one of `hf auth login`; huggingface_hub looks it up.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from internvideo.errors import ConfigError
 
-__all__ = ["HUB", "cache_directory", "hub_endpoint", "is_offline", "mirror"]
+__all__ = ["HUB", "cache_directory", "hub_endpoint", "is_offline", "milvus_token", "mirror"]
 
 HUB = "https://huggingface.co"
 
@@ -38,6 +39,11 @@ def is_offline() -> bool:
         ConfigError: one of the two variables holds neither a yes nor a no.
     """
     return any([_flag("INTERNVIDEO_OFFLINE"), _flag("HF_HUB_OFFLINE")])
+
+
+def milvus_token() -> str:
+    """Return what a Milvus server wants to see; empty where it wants nothing."""
+    return os.environ.get("MILVUS_TOKEN", "").strip()
 
 
 def mirror() -> str | None:
