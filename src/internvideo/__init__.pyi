@@ -9,6 +9,8 @@ from .pipeline import load as load
 from .recipe import list_recipes as list_recipes
 from .recipe import load_recipe as load_recipe
 from .recipe.run import run_recipe as run_recipe
+from .search.library import Library as Library
+from .search.library import open_library as open_library
 from .tasks.captioning.predict import CaptionStyle as CaptionStyle
 from .video import Preprocessing as Preprocessing
 from .video import Video as Video

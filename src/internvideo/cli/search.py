@@ -57,7 +57,8 @@ def search(
     rerank: Annotated[
         int,
         typer.Option(
-            min=0, help="Put so many of the best in order by the model's matching head, if it has one."
+            min=0,
+            help="Put so many of the best in order by the model's matching head, if it has one.",
         ),
     ] = 0,
     html: Annotated[
@@ -92,13 +93,11 @@ def search(
     if cut is not None:
         output_folder(cut)
     from internvideo.search.library import open_library
-    from internvideo.search.stores import Filter
+    from internvideo.search.store import Filter
 
     where = Filter(min_duration=min_duration, max_duration=max_duration, path=path, **when)
     library = open_library(db, model, device=device)
-    hits = library.search(
-        text, video=video, like=like, limit=limit, where=where, rerank=rerank
-    )
+    hits = library.search(text, video=video, like=like, limit=limit, where=where, rerank=rerank)
     if as_json:
         for hit in hits:
             print(json.dumps(hit.to_dict(), ensure_ascii=False))

@@ -25,9 +25,7 @@ _QUALITY = 20
 _IN_MP4 = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "flac", "alac"})
 
 
-def cut_hits(
-    hits: Sequence[Hit], folder: Path
-) -> Iterator[tuple[Hit, Path | VideoError]]:
+def cut_hits(hits: Sequence[Hit], folder: Path) -> Iterator[tuple[Hit, Path | VideoError]]:
     """Write each hit to a file of a folder; yield the file, or why there is none.
 
     The frames are those of the part, encoded anew (H.264); the packets of sound that begin within

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -48,11 +49,7 @@ def spans_of(video: FrameSource, cut: Cut) -> list[Span]:
         return [Span(windows.start(index), windows.length) for index in range(windows.count)]
     shortest = max(round(_SHORTEST_SHOT * video.fps), 1)
     borders = [0, *_apart(find_cuts(video), shortest, total), total]
-    return [
-        span
-        for first, end in zip(borders, borders[1:], strict=False)
-        for span in _divided(first, end, 2 * length)
-    ]
+    return [span for first, end in pairwise(borders) for span in _divided(first, end, 2 * length)]
 
 
 def _apart(cuts: Sequence[int], shortest: int, total: int) -> Iterator[int]:
@@ -68,7 +65,7 @@ def _divided(first: int, end: int, longest: int) -> Iterator[Span]:
     """Yield as few equal spans as are no longer than `longest` frames."""
     count = -(-(end - first) // longest)
     borders = [first + (end - first) * k // count for k in range(count + 1)]
-    for begin, finish in zip(borders, borders[1:], strict=False):
+    for begin, finish in pairwise(borders):
         yield Span(begin, finish - begin)
 
 

@@ -1,6 +1,6 @@
 """From video files to parts with vectors: what every engine does with a file.
 
-    file ──► digest ──► spans ──► views (threads, several files at once) ──► batches ──► vectors
+file ──► digest ──► spans ──► views (threads, several files at once) ──► batches ──► vectors
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,7 @@ def look_at(path: str) -> VideoFile:
     resolve_source(path).check()
     status = Path(path).stat()
     if Path(path).is_dir():
-        count = sum(not name.startswith(".") for name in os.listdir(path))
-        return VideoFile(path=path, size=count, modified=status.st_mtime)
+        return VideoFile(path=path, size=len(_frame_files(path)), modified=status.st_mtime)
     return VideoFile(path=path, size=status.st_size, modified=status.st_mtime)
 
 
@@ -99,8 +99,8 @@ def _look_at_url(path: str) -> VideoFile:
     except Exception as error:  # every storage driver raises its own types
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise VideoError(f"{path.partition('?')[0]}: cannot be looked at ({reason})") from error
-    when = facts.get("LastModified") or facts.get("mtime") or 0.0
-    seconds = when.timestamp() if hasattr(when, "timestamp") else float(when)
+    when: Any = facts.get("LastModified") or facts.get("mtime") or 0.0
+    seconds = when.timestamp() if isinstance(when, datetime) else float(when)
     size = facts.get("size")
     return VideoFile(path=path, size=-1 if size is None else size, modified=seconds)
 
@@ -115,7 +115,7 @@ def digest(path: str) -> str:
     """
     hashed = hashlib.blake2b(digest_size=16)
     if not is_url(path) and Path(path).is_dir():
-        hashed.update("\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape"))
+        hashed.update("\0".join(_frame_files(path)).encode("utf-8", "surrogateescape"))
         return hashed.hexdigest()
     try:
         with resolve_source(path).open() as file:
@@ -127,6 +127,10 @@ def digest(path: str) -> str:
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({error.strerror or error})") from error
     return hashed.hexdigest()
+
+
+def _frame_files(folder: str) -> list[str]:
+    return sorted(each.name for each in Path(folder).iterdir() if not each.name.startswith("."))
 
 
 def with_digest(file: VideoFile) -> VideoFile:

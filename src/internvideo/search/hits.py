@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from internvideo.search.records import Part
-from internvideo.search.stores import Found
+from internvideo.search.store import Found
 
 __all__ = ["Hit", "clock", "folded"]
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from internvideo.search.embedding import EmbeddedVideo
 from internvideo.search.files import Plan
 from internvideo.search.records import Part, VideoFile
-from internvideo.search.stores import Store
+from internvideo.search.store import Store
 
 __all__ = ["Embed", "IndexReport", "index_videos"]
 
@@ -34,7 +34,8 @@ class IndexReport:
         hours: length of the videos that were read, in hours.
         seconds: how long it took.
         vanished: paths in the library where no video is now; deleted if that was asked for.
-        failures: (video, reason) of those that could not be read, or not to their end.
+        unreadable: videos that are not in the library because they cannot be read.
+        failures: (video, reason) of these, and of those that could not be read to their end.
     """
 
     new: int = 0
@@ -45,18 +46,19 @@ class IndexReport:
     hours: float = 0.0
     seconds: float = 0.0
     vanished: Sequence[str] = ()
+    unreadable: int = 0
     failures: Sequence[tuple[str, str]] = ()
 
     @property
     def total(self) -> int:
         """Videos that were named."""
-        return self.unchanged + self.elsewhere + self.read + len(self.unread)
+        return self.new + self.changed + self.unchanged + self.elsewhere + self.unreadable
 
     def __str__(self) -> str:
         words = {"new": self.new, "changed": self.changed, "unchanged": self.unchanged}
         words |= {"indexed by another process": self.elsewhere, "failed": len(self.failures)}
         counts = ", ".join(f"{count:,} {word}" for word, count in words.items() if count)
-        speed = f" ({3600 * self.hours / self.seconds:.0f} × real time)" if self.hours else ""
+        speed = f" ({3600 * self.hours / self.seconds:.3g} × real time)" if self.hours else ""
         return (
             f"{counts or 'no videos'}; {self.parts:,} parts of {self.hours:.2f} hours in "
             f"{self.seconds:.1f} s{speed}"
@@ -131,7 +133,9 @@ class _Work:
         """Note a video, and commit what has waited for long enough."""
         if video.error:
             self._failures.append((video.file.path, video.error))
-        if video.parts:
+        if not video.parts:
+            self._counts["unreadable"] += 1
+        else:
             self._pending += video.parts
             self._counts["changed" if video.file.path in self._changed else "new"] += 1
             self._counts["parts"] += len(video.parts)
@@ -163,5 +167,6 @@ class _Work:
             hours=self._seconds / 3600,
             seconds=seconds,
             vanished=self._plan.vanished,
+            unreadable=self._counts["unreadable"] + len(self._plan.failures),
             failures=self._failures,
         )

@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from jaxtyping import Float
 
 from internvideo.errors import DataError, require
 from internvideo.search.records import IndexedVideo, Manifest, Part, VideoFile
-from internvideo.search.stores import Filter, Found, Status, quoted
+from internvideo.search.store import Filter, Found, Status, quoted
+from internvideo.video.sources import is_url
 
 __all__ = ["INDEX_FROM", "LanceStore"]
 
@@ -43,7 +45,7 @@ _KEPT_VERSIONS = timedelta(hours=1)
 
 
 class LanceStore:
-    """The store of a folder or of an address in an object store; see `stores.Store`."""
+    """The store of a folder or of an address in an object store; see `store.Store`."""
 
     def __init__(self, table: Any, manifest: Manifest) -> None:
         self._table = table
@@ -52,6 +54,8 @@ class LanceStore:
     @classmethod
     def open(cls, uri: str) -> LanceStore | None:
         """Open the library at an address; None where there is none."""
+        if not is_url(uri) and not Path(uri).exists():  # LanceDB would make the folder
+            return None
         database = _connect(uri)
         try:
             if _TABLE not in database.list_tables().tables:
@@ -168,9 +172,7 @@ def _connect(uri: str) -> Any:
     lancedb = require("lancedb", extra="search")
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     options = {"allow_http": "true"} if endpoint.startswith("http://") else None
-    return lancedb.connect(
-        uri, read_consistency_interval=timedelta(0), storage_options=options
-    )
+    return lancedb.connect(uri, read_consistency_interval=timedelta(0), storage_options=options)
 
 
 def _rows(parts: Sequence[Part], schema: Any) -> Any:

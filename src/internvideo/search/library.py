@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from internvideo.errors import CheckpointError, ConfigError, DataError, UnknownNameError
 from internvideo.pipeline import VideoModel, load
@@ -18,18 +20,24 @@ from internvideo.search.embedding import embed_files
 from internvideo.search.files import below, make_plan
 from internvideo.search.hits import Hit, folded
 from internvideo.search.indexing import Embed, IndexReport, index_videos
+from internvideo.search.matching import check_matches, matched
+from internvideo.search.opening import create_store, open_store
 from internvideo.search.queries import Moment, embed_text
 from internvideo.search.records import Cut, Manifest
-from internvideo.search.stores import Filter, Status, Store, create_store, open_store
+from internvideo.search.store import Filter, Status, Store
 from internvideo.video.opening import AnyVideo
 from internvideo.video.sources import is_url
 from internvideo.zoo.hub import weights_sha256
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Engine", "Library", "LibraryStatus", "open_library"]
 
 Engine: TypeAlias = Literal["local", "ray"]
 
 _EVERYTHING = Filter()
+_SHOWN = 20
 # Parts that are looked at before near-identical ones are folded.
 _FIRST_LOOK = 4  # times as many as hits are wanted
 _FEWEST, _MOST = 64, 4096
@@ -78,6 +86,24 @@ class LibraryStatus:
             "incomplete": [list(each) for each in self.incomplete],
             "missing": list(self.missing),
         }
+
+    def __rich__(self) -> Table:
+        """Return the facts as a table."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=escape(self.uri), show_header=False)
+        for name, value in self.to_dict().items():
+            if name in ("library", "preprocessing"):
+                continue
+            if name in ("incomplete", "missing"):
+                lines = [": ".join(each) if isinstance(each, list) else each for each in value]
+                shown = lines[:_SHOWN] + [f"and {len(lines) - _SHOWN} more"] * (len(lines) > _SHOWN)
+                value = "\n".join(shown) or "none"
+            text = f"{value:,}" if isinstance(value, int | float) else str(value)
+            table.add_row(name, escape(text))
+        table.add_row("preprocessing", escape(self.manifest.preprocessing.describe()))
+        return table
 
 
 class Library:
@@ -149,9 +175,7 @@ class Library:
         else:
             loaded = self.model.loaded
             embed = partial(embed_files, loaded, cut=store.manifest.cut, num_workers=workers)
-        report = index_videos(
-            store, plan, embed, progress=progress, commit_seconds=commit_seconds
-        )
+        report = index_videos(store, plan, embed, progress=progress, commit_seconds=commit_seconds)
         if prune:
             store.delete(plan.vanished)
         return report
@@ -178,9 +202,7 @@ class Library:
         status = store.status()
         paths = [each.file.path for each in status.videos]
         missing = [path for path in paths if not is_url(path) and not Path(path).exists()]
-        return LibraryStatus(
-            uri=self.uri, manifest=store.manifest, store=status, missing=missing
-        )
+        return LibraryStatus(uri=self.uri, manifest=store.manifest, store=status, missing=missing)
 
     # ---- asking it
 
@@ -192,6 +214,7 @@ class Library:
         like: str | None = None,
         limit: int = 10,
         where: Filter = _EVERYTHING,
+        rerank: int = 0,
     ) -> list[Hit]:
         """Return the parts of videos that fit best, the best first.
 
@@ -201,10 +224,11 @@ class Library:
             like: finds parts like a moment, `FILE@SECONDS`; the moment itself is left out.
             limit: hits at most.
             where: which parts are looked at.
+            rerank: put so many of the best in order by the matching head of the model.
 
         Raises:
             ConfigError: none or several of the three are given; no words; or the model has no text
-                tower, or knows none of the words.
+                tower or matching head, or knows none of the words.
             DataError: there is no library.
             VideoError: the example cannot be read.
         """
@@ -212,20 +236,31 @@ class Library:
             raise ConfigError("give one thing to search for: a text, a video, or a moment of one")
         if limit < 1:
             raise ConfigError(f"limit must be at least 1, got {limit}")
-        store = self._existing()
-        moment = None
+        if rerank and text is None:
+            raise ConfigError("rerank compares hits with a text; give one")
+        moment = None if like is None else Moment.parse(like)
         if text is not None:
             vector = embed_text(self.model, text)
         elif video is not None:
             vector = self.model.embed_video(video)[0].numpy()
         else:
-            assert like is not None
-            moment = Moment.parse(like)
-            vector = moment.embed(self.model.loaded, store.manifest.cut)
+            assert moment is not None
+            vector = moment.embed(self.model.loaded, self._existing().manifest.cut)
+        if not rerank:
+            return self._nearest(vector, limit, where, moment)
+        assert text is not None
+        check_matches(self.model.loaded)
+        hits = self._nearest(vector, max(rerank, limit), where, moment)
+        return [*matched(self.model.loaded, hits[:rerank], text), *hits[rerank:]][:limit]
+
+    def _nearest(
+        self, vector: Float[np.ndarray, " d"], limit: int, where: Filter, left_out: Moment | None
+    ) -> list[Hit]:
+        """Look at more and more parts until there are enough hits that are not alike."""
         looked_at = max(_FIRST_LOOK * limit, _FEWEST)
         while True:
-            found = store.search(vector, looked_at, where)
-            others = [each for each in found if moment is None or not moment.is_in(each.part)]
+            found = self._existing().search(vector, looked_at, where)
+            others = [each for each in found if left_out is None or not left_out.is_in(each.part)]
             hits = folded(others, limit)
             if len(hits) == limit or len(found) < looked_at or looked_at >= _MOST:
                 return hits

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from internvideo.errors import DataError, require
 from internvideo.search.records import IndexedVideo, Manifest, Part, VideoFile
-from internvideo.search.stores import Filter, Found, Status, quoted
+from internvideo.search.store import Filter, Found, Status, quoted
 from internvideo.zoo.environment import milvus_token
 
 __all__ = ["MilvusStore"]
@@ -35,7 +35,7 @@ _NUMBERS = ("modified", "start", "end", "length", "fps", "duration")
 
 
 class MilvusStore:
-    """The store of a collection of a Milvus server; see `stores.Store`."""
+    """The store of a collection of a Milvus server; see `store.Store`."""
 
     def __init__(self, client: Any, collection: str, manifest: Manifest) -> None:
         self._client = client

@@ -14,6 +14,7 @@ from internvideo.errors import ConfigError
 from internvideo.evaluation.embedding import VideoEmbedder
 from internvideo.evaluation.engine import Seen, answers
 from internvideo.models.tokenizer import CLIPTokenizer, WordTokenizer
+from internvideo.models.wordpiece import WordPieceTokenizer
 from internvideo.pipeline import VideoModel
 from internvideo.search.cutting import Span, decode_spans
 from internvideo.search.files import whole_path
@@ -51,7 +52,7 @@ def embed_text(model: VideoModel, text: str) -> Float[np.ndarray, " d"]:
                 "%s reads the first %d tokens of the text, which has %d; shorten it",
                 model.name, room, used,
             )  # fmt: skip
-        if isinstance(tokenizer, CLIPTokenizer) and not _is_latin(text):
+        if isinstance(tokenizer, CLIPTokenizer | WordPieceTokenizer) and not _is_latin(text):
             _LOG.warning("%s has learnt English; other languages find little", model.name)
     return model.embed_text(text)[0].numpy()
 
@@ -92,7 +93,9 @@ class Moment:
         except ValueError:
             moment = cls("", -1.0)
         if not sign or not path or not 0 <= moment.seconds < float("inf"):
-            raise ConfigError(f"a moment is written FILE@SECONDS, such as film.mp4@12.5, not {text!r}")
+            raise ConfigError(
+                f"a moment is written FILE@SECONDS, such as film.mp4@12.5, not {text!r}"
+            )
         return moment
 
     def is_in(self, part: Part) -> bool:

@@ -114,8 +114,8 @@ class Manifest:
         else:
             return
         raise ConfigError(
-            f"{source} was made with {what[0]}, not with {what[1]}; their vectors cannot be "
-            "compared: leave the option out, or index into another library"
+            f"{source} was made with {what[0]}, not with {what[1]}, and keeps to that: leave the "
+            "option out, or index into another library"
         )
 
 
@@ -232,4 +232,3 @@ def part_id(path: str, number: int) -> str:
     """Return the key of a part of a video."""
     hashed = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return f"{hashed}-{number:06d}"
-

@@ -1,4 +1,4 @@
-"""The five methods of a store, and which store an address names."""
+"""The five methods of a store, and what they take and return."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from internvideo.errors import ConfigError
 from internvideo.search.records import IndexedVideo, Manifest, Part
 
-__all__ = ["Filter", "Found", "Status", "Store", "create_store", "is_milvus", "open_store", "quoted"]
+__all__ = ["Filter", "Found", "Status", "Store", "quoted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +121,7 @@ class Store(Protocol):
         """Forget videos."""
         ...
 
-    def search(
-        self, vector: Float[np.ndarray, " d"], limit: int, wanted: Filter
-    ) -> list[Found]:
+    def search(self, vector: Float[np.ndarray, " d"], limit: int, wanted: Filter) -> list[Found]:
         """Return the parts whose vectors have the largest cosines, best first."""
         ...
 
@@ -138,39 +136,3 @@ class Store(Protocol):
             only_if_due: leave it where there is little to gain, as after every small change.
         """
         ...
-
-
-def open_store(uri: str) -> Store | None:
-    """Open the store at an address; None where there is none.
-
-    Args:
-        uri: a folder, or an address in an object store (`s3://…`), for LanceDB; `http://…` or
-            `https://…` of a Milvus server, with the name of the collection as its path.
-
-    Raises:
-        DataError: what is there was not written by this library, or cannot be reached.
-        MissingExtraError: the package of the store is not installed.
-    """
-    if is_milvus(uri):
-        from internvideo.search.milvus_store import MilvusStore
-
-        return MilvusStore.open(uri)
-    from internvideo.search.lancedb_store import LanceStore
-
-    return LanceStore.open(uri)
-
-
-def create_store(uri: str, manifest: Manifest) -> Store:
-    """Make a store, or open the one that another process has made meanwhile; see `open_store`."""
-    if is_milvus(uri):
-        from internvideo.search.milvus_store import MilvusStore
-
-        return MilvusStore.create(uri, manifest)
-    from internvideo.search.lancedb_store import LanceStore
-
-    return LanceStore.create(uri, manifest)
-
-
-def is_milvus(uri: str) -> bool:
-    """Return whether an address is that of a Milvus server."""
-    return uri.startswith(("http://", "https://"))
