@@ -56,8 +56,8 @@ class LanceStore:
         """Open the library at an address; None where there is none."""
         if not is_url(uri) and not Path(uri).exists():  # LanceDB would make the folder
             return None
-        database = _connect(uri)
         try:
+            database = _connect(uri)
             if _TABLE not in database.list_tables().tables:
                 return None
             table = database.open_table(_TABLE)
@@ -104,6 +104,7 @@ class LanceStore:
             query = query.where(condition)
         if self._trained_on():
             groups = math.isqrt(self._table.count_rows())
+            query = query.maximum_nprobes(0)  # all, where a filter leaves too few in the nearest
             query = query.minimum_nprobes(max(_FEWEST_PROBED, round(_PROBED * groups)))
             query = query.refine_factor(_REFINE)
         rows = query.to_arrow().to_pylist()

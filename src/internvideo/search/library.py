@@ -277,12 +277,14 @@ class Library:
         """
         if self._ready is None:
             manifest = self._existing().manifest
+            source = manifest.model if self._asked_for is None else self._asked_for
             if self._asked_for is None:
-                self._ready = _reloaded(manifest, self._device)
+                model = _reloaded(manifest, self._device)
             else:
-                self._ready = _loaded(self._asked_for, self._device)
-            own = _manifest(self._ready, self._asked_for, manifest.cut, manifest.dimension)
+                model = _loaded(source, self._device)
+            own = _manifest(model, source, manifest.cut, manifest.dimension)
             manifest.check_same(own, source=self.uri)
+            self._ready = model
         return self._ready
 
     def _existing(self) -> Store:

@@ -8,6 +8,7 @@ overwritten by the next, because the keys of the parts of a video are always the
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,7 @@ _MANIFEST = "manifest"  # id of the row that holds it
 _TEXT = 65_535  # bytes, the longest that Milvus takes
 _QUOTE = '"'  # around texts in conditions
 _PATIENCE = 30.0  # seconds
+_ATTEMPTS, _PAUSE = 50, 0.2  # to make a collection while another process does
 _SENT = 256  # rows together
 _TEXTS = {"path": 4096, "digest": 64, "incomplete": 4096, "thumbnail": _TEXT}
 _COUNTS = ("size", "number", "num_parts", "first_frame", "num_frames", "height", "width")
@@ -49,28 +51,32 @@ class MilvusStore:
         with _reachable(uri):
             if not client.has_collection(collection):
                 return None
-            rows = client.query(
-                collection,
-                filter=f'id == "{_MANIFEST}"',
-                output_fields=["incomplete"],
-            )
-        if not rows:
-            raise DataError(f"{uri} was not written by `internvideo index`")
-        manifest = Manifest.from_json(rows[0]["incomplete"], source=uri)
-        return cls(client, collection, manifest)
+            fields = {field["name"] for field in client.describe_collection(collection)["fields"]}
+            rows: Sequence[Mapping[str, Any]] = []
+            if fields >= {"incomplete", "num_parts"}:
+                rows = client.query(
+                    collection, filter=f'id == "{_MANIFEST}"', output_fields=["incomplete"]
+                )
+        text = rows[0]["incomplete"] if rows else None
+        return cls(client, collection, Manifest.from_json(text, source=uri))
 
     @classmethod
     def create(cls, uri: str, manifest: Manifest) -> MilvusStore:
-        """Make a library, or open the one that another process has made meanwhile."""
+        """Make a library, or open the one that another process is making."""
+        from pymilvus.exceptions import MilvusException
+
         client, collection = _connect(uri)
-        with _reachable(uri):
-            if not client.has_collection(collection):
-                _create_collection(client, collection, manifest)
-            else:
-                opened = cls.open(uri)
-                assert opened is not None
-                return opened
-        return cls(client, collection, manifest)
+        problem: Exception | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                if not client.has_collection(collection):
+                    _create_collection(client, collection, manifest)
+                if (opened := cls.open(uri)) is not None:
+                    return opened
+            except (MilvusException, DataError) as error:
+                problem = error
+            time.sleep(_PAUSE)
+        raise DataError(f"{uri} cannot be made: {problem}") from problem
 
     def add(self, parts: Sequence[Part]) -> None:
         """Keep all parts of some videos; each video counts when the last of its rows is there."""

@@ -73,7 +73,12 @@ def quoted(text: str, quote: str = "'") -> str:
 
 
 def _like(pattern: str) -> str:
-    escaped = "".join(f"\\{each}" if each in "%_\\" else each for each in pattern)
+    """Return a shell pattern as one of SQL.
+
+    A backslash, which stores escape in different ways, becomes any character.
+    """
+    plain = pattern.replace("\\", "?")
+    escaped = "".join(f"\\{each}" if each in "%_" else each for each in plain)
     return escaped.replace("*", "%").replace("?", "_")
 
 
