@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import sys
@@ -70,3 +71,20 @@ def milvus(tmp_path_factory) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.kill()
+
+
+@pytest.fixture(
+    params=[
+        "lancedb",
+        pytest.param("s3", marks=pytest.mark.slow),
+        pytest.param("milvus", marks=pytest.mark.slow),
+    ]
+)
+def uri(request, tmp_path) -> str:
+    """An address at which there is no library yet."""
+    name = f"films_{secrets.token_hex(4)}"
+    if request.param == "lancedb":
+        return str(tmp_path / f"{name}.lance")
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/{name}.lance"
+    return f"{request.getfixturevalue('milvus')}/{name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from dataclasses import replace
 
@@ -22,23 +21,6 @@ MANIFEST = Manifest(
     model="some", weights="f" * 64, preprocessing=PRESETS["nano"], dimension=DIMENSION, cut=Cut()
 )
 ODD = '/videos/it\'s "100%" of_a\\b.mp4'
-
-
-@pytest.fixture(
-    params=[
-        "lancedb",
-        pytest.param("s3", marks=pytest.mark.slow),
-        pytest.param("milvus", marks=pytest.mark.slow),
-    ]
-)
-def uri(request, tmp_path) -> str:
-    """An address at which there is no library yet."""
-    name = f"films_{secrets.token_hex(4)}"
-    if request.param == "lancedb":
-        return str(tmp_path / f"{name}.lance")
-    if request.param == "s3":
-        return f"{request.getfixturevalue('bucket')}/{name}.lance"
-    return f"{request.getfixturevalue('milvus')}/{name}"
 
 
 @pytest.fixture
@@ -206,6 +188,43 @@ def test_compacting_changes_nothing_that_is_found(store):
     store.compact()
     assert [found(store, vector, 5) for vector in asked] == before
     assert store.status().num_parts == len(parts)
+
+
+def test_searching_and_adding_go_on_while_another_compacts(tmp_path):
+    uri = str(tmp_path / "busy.lance")
+    create_store(uri, MANIFEST).add(parts_of("/first.mp4", 4, seed=99))
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def search() -> None:
+        try:
+            store = open_store(uri)
+            while not done.is_set():
+                assert len(found(store, np.ones(DIMENSION), 4)) == 4
+        except BaseException as error:
+            failures.append(error)
+
+    def add(own: int) -> None:
+        try:
+            store = open_store(uri)
+            for number in range(8):
+                store.add(parts_of(f"/{own} {number}.mp4", 2, seed=number))
+        except BaseException as error:
+            failures.append(error)
+
+    searcher = threading.Thread(target=search)
+    adders = [threading.Thread(target=add, args=(own,)) for own in range(2)]
+    for thread in (searcher, *adders):
+        thread.start()
+    store = open_store(uri)
+    while any(adder.is_alive() for adder in adders):
+        store.compact()
+    done.set()
+    searcher.join()
+    assert not failures
+    store.compact()
+    assert store.status().num_parts == 4 + 2 * 8 * 2
+    assert len(store.status().videos) == 17
 
 
 def test_what_another_program_wrote_is_refused(tmp_path):

@@ -15,10 +15,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +32,7 @@ from internvideo.video.sources import is_url
 
 __all__ = ["INDEX_FROM", "LanceStore"]
 
+_T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
 
 INDEX_FROM = 20_000
@@ -40,8 +43,9 @@ _PROBED = 1 / 20  # of the groups
 _FEWEST_PROBED = 40
 _REFINE = 5  # times as many rows as are wanted are compared exactly
 _GROWTH = 2  # times as many rows as when the groups were made: make them anew
-_UNMERGED = 32  # files of a few rows each
-_KEPT_VERSIONS = timedelta(hours=1)
+_SCATTERED = 32  # files
+_KEPT_VERSIONS = timedelta(minutes=10)
+_ATTEMPTS = 6
 
 
 class LanceStore:
@@ -84,16 +88,21 @@ class LanceStore:
         if not parts:
             return
         of_these = _among({part.file.path for part in parts})
-        merge = self._table.merge_insert("id")
-        merge = merge.when_matched_update_all().when_not_matched_insert_all()
-        if self._table.count_rows(of_these):  # a video that had more parts
-            merge = merge.when_not_matched_by_source_delete(of_these)
-        merge.execute(_rows(parts, self._table.schema))
+        rows = _rows(parts, self._table.schema)
+
+        def merge() -> None:
+            merged = self._table.merge_insert("id")
+            merged = merged.when_matched_update_all().when_not_matched_insert_all()
+            if self._table.count_rows(of_these):  # a video that had more parts
+                merged = merged.when_not_matched_by_source_delete(of_these)
+            merged.execute(rows)
+
+        _insistently(merge)
 
     def delete(self, paths: Sequence[str]) -> None:
         """Forget videos."""
         if paths:
-            self._table.delete(_among(paths))
+            _insistently(lambda: self._table.delete(_among(paths)))
 
     def search(self, vector: Float[np.ndarray, " d"], limit: int, wanted: Filter) -> list[Found]:
         """Return the parts whose vectors have the largest cosines, best first."""
@@ -107,7 +116,7 @@ class LanceStore:
             query = query.maximum_nprobes(0)  # all, where a filter leaves too few in the nearest
             query = query.minimum_nprobes(max(_FEWEST_PROBED, round(_PROBED * groups)))
             query = query.refine_factor(_REFINE)
-        rows = query.to_arrow().to_pylist()
+        rows = _insistently(query.to_arrow).to_pylist()
         return [Found(Part.from_row(row), 1.0 - row["_distance"]) for row in rows]
 
     def status(self) -> Status:
@@ -128,20 +137,30 @@ class LanceStore:
         )
 
     def compact(self, *, only_if_due: bool = False) -> None:
-        """Merge small files, drop versions older than an hour, and index where that pays."""
+        """Merge small files, drop old versions, and index the vectors where that pays.
+
+        Those who read an old version at this moment read the new one instead, see `_insistently`.
+        """
         count, trained_on = self._table.count_rows(), self._trained_on()
         must_train = count >= max(INDEX_FROM, _GROWTH * trained_on)
-        stats = self._table.stats()["fragment_stats"]
-        if only_if_due and not must_train and stats["num_small_fragments"] < _UNMERGED:
+        if only_if_due and not must_train and not self._is_scattered():
             return
         try:
-            self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+            kept = _KEPT_VERSIONS if only_if_due else timedelta(0)
+            self._table.optimize(cleanup_older_than=kept)
             if must_train:
                 self._train(count)
         except (RuntimeError, OSError) as error:
             if "conflict" not in str(error).lower():
                 raise
             _LOG.info("another process is compacting the library")  # it will be done then
+
+    def _is_scattered(self) -> bool:
+        """Return whether merging pays: it copies all rows but those in files of a million."""
+        fragments = self._table.stats()["fragment_stats"]
+        largest = fragments["lengths"]["max"]
+        new = self._table.count_rows() - largest
+        return fragments["num_fragments"] >= _SCATTERED and new >= largest / 2
 
     def _train(self, count: int) -> None:
         from lancedb.index import BTree, IvfSq
@@ -174,6 +193,21 @@ def _connect(uri: str) -> Any:
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     options = {"allow_http": "true"} if endpoint.startswith("http://") else None
     return lancedb.connect(uri, read_consistency_interval=timedelta(0), storage_options=options)
+
+
+def _insistently(work: Callable[[], _T]) -> _T:
+    """Do something again, where files were tidied away, or a commit overtaken, by another process.
+
+    What was done is not done twice: rows have keys.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return work()
+        except (RuntimeError, OSError):
+            if attempt + 1 == _ATTEMPTS:
+                raise
+            time.sleep(random.uniform(0.5, 1.5) * 2**attempt / 10)
+    raise AssertionError("unreachable")
 
 
 def _rows(parts: Sequence[Part], schema: Any) -> Any:
