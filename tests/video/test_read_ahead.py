@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from itertools import count, islice
 
 import pytest
 
-from internvideo.video.read_ahead import chain_ahead, in_background, read_ahead
+from internvideo.video.read_ahead import chain_ahead, in_background, interleaved, read_ahead
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -90,3 +91,73 @@ def test_an_error_of_a_stream_comes_in_its_turn():
     assert [next(items), next(items)] == [0, 1]
     with pytest.raises(ValueError):  # noqa: PT011
         next(items)
+
+
+# ---------------------------------------------------------------- several at once
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_results_of_each_item_keep_their_order(threads):
+    def count(item: int):
+        for step in range(item):
+            time.sleep(0.001)
+            yield item, step
+
+    results = list(interleaved(count, range(8), threads=threads, depth=2))
+    assert len(results) == sum(range(8))
+    for item in range(8):
+        assert [step for each, step in results if each == item] == list(range(item))
+
+
+def test_several_items_are_worked_on_at_once():
+    together = threading.Barrier(2, timeout=20)
+
+    def meet(item: int):
+        together.wait()
+        yield item
+
+    assert sorted(interleaved(meet, range(4), threads=2, depth=1)) == [0, 1, 2, 3]
+
+
+def test_no_more_is_done_than_there_is_room_for():
+    done: list[int] = []
+
+    def count(item: int):
+        for step in range(100):
+            done.append(step)
+            yield step
+
+    results = interleaved(count, [0], threads=1, depth=3)
+    assert next(results) == 0
+    time.sleep(0.2)
+    assert len(done) <= 1 + 3 + 2
+    results.close()
+    assert len(done) < 100
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_an_error_in_one_item_is_raised_and_the_threads_end(threads):
+    def fails(item: int):
+        yield item
+        if item == 1:
+            raise ValueError("broken")
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="broken"):
+        list(interleaved(fails, range(100), threads=threads, depth=1))
+    assert threading.active_count() == before
+
+
+def test_items_are_taken_when_there_is_time_for_them():
+    taken: list[int] = []
+
+    def items():
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    results = interleaved(lambda item: [item], items(), threads=2, depth=2)
+    next(results)
+    time.sleep(0.2)
+    assert len(taken) <= 1 + 2 + 2
+    results.close()

@@ -98,6 +98,7 @@ def search(
     where = Filter(min_duration=min_duration, max_duration=max_duration, path=path, **when)
     library = open_library(db, model, device=device)
     hits = library.search(text, video=video, like=like, limit=limit, where=where, rerank=rerank)
+    say = note_line if as_json else print
     if as_json:
         for hit in hits:
             print(json.dumps(hit.to_dict(), ensure_ascii=False))
@@ -112,9 +113,11 @@ def search(
 
         query = text or f"like {video or like}"
         write_whole(html, hits_page(query, hits, library.status()))
-        print(f"open {html} in a browser")
+        say(f"open {html} in a browser")
     if cut is not None:
-        raise typer.Exit(_write_clips(hits, cut))
+        failures = _write_clips(hits, cut)
+        say(f"{len(hits) - len(failures)} clips in {cut}")
+        raise typer.Exit(failure_list(failures, total=len(hits)))
 
 
 def _seconds(name: str, date: str | None) -> float | None:
@@ -148,8 +151,8 @@ def _print(hits: Sequence[Hit]) -> None:
     stdout_console().print(table)
 
 
-def _write_clips(hits: Sequence[Hit], folder: Path) -> int:
-    """Write the hits as clips; list what failed and return the exit code."""
+def _write_clips(hits: Sequence[Hit], folder: Path) -> list[tuple[str, str]]:
+    """Write the hits as clips; return what failed."""
     from internvideo.search.clips import cut_hits
 
     failures: list[tuple[str, str]] = []
@@ -158,5 +161,4 @@ def _write_clips(hits: Sequence[Hit], folder: Path) -> int:
             if isinstance(written, VideoError):
                 failures.append((hit.path, str(written)))
             advance(done, len(hits))
-    print(f"{len(hits) - len(failures)} clips in {folder}")
-    return failure_list(failures, total=len(hits))
+    return failures

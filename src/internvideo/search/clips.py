@@ -31,6 +31,7 @@ def cut_hits(hits: Sequence[Hit], folder: Path) -> Iterator[tuple[Hit, Path | Vi
     The frames are those of the part, encoded anew (H.264); the packets of sound that begin within
     it are copied, where mp4 can hold them. The best hit is `01-….mp4`.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     for rank, hit in enumerate(hits, start=1):
         name = PurePosixPath(hit.path.partition("?")[0]).stem
         path = folder / f"{rank:02}-{name}-{hit.start:.2f}s.mp4"
