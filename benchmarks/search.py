@@ -143,18 +143,21 @@ def size_mb(folder: Path) -> float:
     return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()) / 1e6
 
 
-def ask(search: Callable[[np.ndarray], list[int]], truth: dict[str, np.ndarray]) -> dict[str, Any]:
+def ask(
+    search: Callable[[np.ndarray], list[int]], truth: dict[str, np.ndarray], few: int = QUERIES
+) -> dict[str, Any]:
     """Return recall and latency of a search, in time on the clock and of the processor."""
     found: dict[str, Any] = {}
     asked = queries()
     begin = time.perf_counter()
     search(asked["video"][0])
     found["first_ms"] = 1e3 * (time.perf_counter() - begin)
-    for vector in asked["text"][:20]:
+    for vector in asked["text"][: few // 10]:
         search(vector)
     for kind, vectors in asked.items():
+        vectors = vectors[:few]
         times, hits, cpu = [], 0, time.process_time()
-        for vector, right in zip(vectors, truth[kind], strict=True):
+        for vector, right in zip(vectors, truth[kind], strict=False):
             begin = time.perf_counter()
             answer = search(vector)
             times.append(1e3 * (time.perf_counter() - begin))
@@ -208,7 +211,8 @@ def ask_lance(uri: str, truth: dict[str, np.ndarray], exactly: bool) -> dict[str
     def search(vector: np.ndarray) -> list[int]:
         return [each.part.first_frame for each in store.search(vector, TOP, Filter())]
 
-    return {**ask(search, truth), "peak_mb": peak_mb(), "vectors": store.status().vector_index}
+    found = ask(search, truth, 20 if exactly else QUERIES)
+    return {**found, "peak_mb": peak_mb(), "vectors": store.status().vector_index}
 
 
 def run_faiss(count: int, truth: dict[str, np.ndarray], kind: str) -> dict[str, Any]:

