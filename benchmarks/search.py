@@ -4,12 +4,14 @@ Vectors are synthetic: unit vectors of 512 numbers around topics, twenty parts a
 that `internvideo index` writes. "video" queries lie near a part; "text" queries lie apart from all
 parts, as sentences do, with cosines around 0.3. Recall is of the ten best of an exact search.
 
-`--quick` takes 20 000 vectors; `--part` runs one of the three parts.
+`--quick` takes 20 000 vectors, `--part` one of the five parts. Where PySceneDetect is installed,
+`shots` measures it too.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +274,7 @@ def run_milvus(folder: str, count: int, truth: dict[str, np.ndarray]) -> dict[st
     return {**found, "disk_mb": size_mb(Path(folder))}
 
 
-# ---------------------------------------------------------------- the three parts
+# ---------------------------------------------------------------- the parts
 
 
 def show(name: str, found: dict[str, Any]) -> None:
@@ -354,8 +357,137 @@ def write_films(folder: Path, minutes: float) -> Iterator[Path]:
         yield write_video(folder / f"film{number}.mp4", frames(), fps=25, quality=23)
 
 
-PARTS = {"many": many, "beside": beside, "throughput": throughput}
-SIZES = {"many": (1_000_000, 20_000), "beside": (100_000, 20_000), "throughput": (4.0, 0.5)}
+def shots(count: int, folder: Path) -> None:
+    """Find the cuts of films that are joined from clips of the world, or from panned pictures."""
+    from internvideo.search.shots import find_cuts
+    from internvideo.video import Video
+
+    films = {path: cuts for path, cuts in write_joined(folder, count)}
+
+    def ours(path: Path) -> list[int]:
+        with Video(path) as video:
+            return find_cuts(video)
+
+    contestants: dict[str, Callable[[Path], list[int]]] = {"ours": ours}
+    if importlib.util.find_spec("scenedetect"):
+        import scenedetect
+
+        def peer(path: Path) -> list[int]:
+            scenes = scenedetect.detect(str(path), scenedetect.AdaptiveDetector(min_scene_len=5))
+            return [scene[0].frame_num for scene in scenes][1:]
+
+        contestants[f"PySceneDetect {scenedetect.__version__}, adaptive"] = peer
+    for name, find in contestants.items():
+        right = wrong = total = 0
+        cpu = time.process_time()
+        for path, cuts in films.items():
+            left = find(path)
+            for cut in cuts:
+                near = [each for each in left if abs(each - cut) <= 1]
+                right += bool(near)
+                left = [each for each in left if each not in near[:1]]
+            wrong, total = wrong + len(left), total + len(cuts)
+        spent = time.process_time() - cpu
+        show(f"cuts, {name}", {"cuts": total, "found": right, "false": wrong, "cpu_s": spent})
+
+
+def write_joined(folder: Path, count: int) -> Iterator[tuple[Path, list[int]]]:
+    """Write films with known cuts: half of world clips, half of pictures that pan and flash."""
+    from internvideo.video import write_video
+    from internvideo.world import World
+
+    world, rng = World(seed=11, size=128, num_frames=32), np.random.default_rng(5)
+    for number in range(count):
+        shots = []
+        for shot in range(12):
+            length = int(rng.integers(12, 33))
+            if number % 2:
+                shots.append(world[12 * number + shot].frames[:length])
+                continue
+            picture = rng.integers(0, 256, (20, 20, 3), np.uint8).repeat(32, axis=0)
+            picture = picture.repeat(32, axis=1)
+            speed = rng.integers(0, 6, 2)
+            places = [speed * step for step in range(2 * length)]
+            frames = [picture[y : y + 192, x : x + 256] for y, x in places]
+            if shot % 3 == 0:
+                frames[length] = np.full_like(frames[0], 255)
+            shots.append(np.stack(frames))
+        path = write_video(folder / f"{number}.mp4", np.concatenate(shots), fps=25)
+        yield path, np.cumsum([len(shot) for shot in shots])[:-1].tolist()
+
+
+def alike(count: int, folder: Path) -> None:
+    """Fold world clips and their copies, written again as JPEG of quality 40."""
+    import io
+
+    import torch
+    from PIL import Image
+
+    from internvideo import load
+    from internvideo.search.cutting import thumbnail
+    from internvideo.search.hits import folded
+    from internvideo.search.store import Found
+    from internvideo.world import World
+
+    def worse(frame: np.ndarray) -> np.ndarray:
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "JPEG", quality=40)
+        return np.asarray(Image.open(file))
+
+    world = World(seed=77)
+    clips = np.stack([world[number].frames for number in range(count)])
+    copies = np.stack([[worse(frame) for frame in clip] for clip in clips])
+    for name in ("viclip-nano", "mm-nano"):
+        model = load(name, device="cpu")
+        parts = []
+        for kind, frames in (("clip", clips), ("copy", copies)):
+            vectors = model.embed_video_batch(torch.from_numpy(frames), fps=8.0).numpy()
+            for number, (clip, vector) in enumerate(zip(frames, vectors, strict=True)):
+                part = rows_of_one(f"/{kind}/{number}.mp4", vector)
+                parts.append(replace(part, thumbnail=thumbnail(torch.from_numpy(clip[8]))))
+        pairs = [[Found(part, 1.0) for part in each] for each in zip(*halves(parts), strict=True)]
+        folded_copies = sum(len(folded(pair, 2)) == 1 for pair in pairs)
+        different = folded([Found(part, 1.0) for part in parts[:count]], count)
+        found = {"copies": count, "folded": folded_copies}
+        show(f"near-identical, {name}", {**found, "different_folded": count - len(different)})
+
+
+def halves(parts: list[Part]) -> tuple[list[Part], list[Part]]:
+    return parts[: len(parts) // 2], parts[len(parts) // 2 :]
+
+
+def rows_of_one(path: str, vector: np.ndarray) -> Part:
+    """Return the row of a clip of two seconds."""
+    return Part(
+        file=VideoFile(path=path),
+        number=0,
+        num_parts=1,
+        start=0.0,
+        end=2.0,
+        first_frame=0,
+        num_frames=16,
+        fps=8.0,
+        duration=2.0,
+        height=64,
+        width=64,
+        vector=vector,
+    )
+
+
+PARTS = {
+    "many": many,
+    "beside": beside,
+    "throughput": throughput,
+    "shots": shots,
+    "alike": alike,
+}
+SIZES = {
+    "many": (1_000_000, 20_000),
+    "beside": (100_000, 20_000),
+    "throughput": (4.0, 0.5),
+    "shots": (24, 4),
+    "alike": (400, 40),
+}
 
 
 def main() -> None:
