@@ -192,9 +192,8 @@ def test_step_by_step_logits_are_those_of_the_whole_text(config):
     decoder = model.caption_decoder
     assert decoder is not None
     with torch.no_grad():
-        writer = CaptionWriter(
-            model.text_encoder, decoder, context(model.forward_features(clips())), max_length=8
-        )
+        memory = decoder.read(context(model.forward_features(clips())))
+        writer = CaptionWriter(model.text_encoder, decoder, memory, max_length=8)
         steps = torch.stack([writer.step(IDS[:, place]) for place in range(8)], dim=1)
         whole = model(clips(), IDS).caption_logits
     torch.testing.assert_close(steps, whole, rtol=1e-5, atol=1e-5)
@@ -236,8 +235,8 @@ def test_the_probability_of_a_caption_is_that_of_the_model():
     with torch.no_grad():
         for beams in (1, 6):
             written = write_captions(
-                model.text_encoder, decoder, model.tokenizer, tokens, strategy="beam",
-                num_beams=beams, max_length=6,
+                model.text_encoder, decoder, model.tokenizer, decoder.read(tokens),
+                strategy="beam", num_beams=beams, max_length=6,
             )  # fmt: skip
             scores[beams] = [text.log_prob for text in written]
             for row, text in enumerate(written):

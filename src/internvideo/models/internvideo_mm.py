@@ -33,8 +33,12 @@ from torch import Tensor, nn
 
 from internvideo.config import ByKind
 from internvideo.errors import ConfigError
-from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderConfig
-from internvideo.models.caption_writer import CaptionStrategy, write_captions
+from internvideo.models.caption_decoder import (
+    CaptionDecoder,
+    CaptionDecoderConfig,
+    ClipMemory,
+)
+from internvideo.models.caption_writer import CaptionStrategy, complete_texts, write_captions
 from internvideo.models.clip_layers import CLIPLayerNorm
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder, TextFeatures
 from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
@@ -47,6 +51,7 @@ from internvideo.models.vit import VideoViTConfig
 __all__ = ["SIZES", "InternVideoMM", "InternVideoMMConfig", "InternVideoMMOutput"]
 
 _MAX_LOGIT_SCALE = math.log(100)
+_ANSWER_ROOM = 10  # tokens, the start and the end token of an answer among them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,9 +325,7 @@ class InternVideoMM(VideoEncoder, nn.Module):
         return InternVideoMMOutput(
             video=F.normalize(self.project_video(clips).float(), dim=-1),
             text=F.normalize(texts.embedding.float(), dim=-1),
-            caption_logits=self._decoder()(texts.tokens[:, :-1], context(clips))
-            if caption
-            else None,
+            caption_logits=self.next_tokens(clips, ids, text=texts) if caption else None,
         )
 
     # --- the decoder --------------------------------------------------------------------------
@@ -346,12 +349,64 @@ class InternVideoMM(VideoEncoder, nn.Module):
             text: the encoded texts, from `text_features`; None encodes them.
             rows: number of the clip that each text is about; None: one text a clip.
         """
-        decoder = self._decoder()
         tokens = (self.text_features(ids) if text is None else text).tokens
-        memory = decoder.read(context(features))
-        if rows is not None:
-            memory = memory.reorder(rows)
-        return self.text_encoder.pool(decoder.decode(tokens, memory), ids)
+        return self.text_encoder.pool(
+            self._decoder().decode(tokens, self._memory(features, rows)), ids
+        )
+
+    def next_tokens(
+        self,
+        features: VideoFeatures,
+        ids: Int[Tensor, "q l"],
+        *,
+        text: TextFeatures | None = None,
+        rows: Int[Tensor, "q"] | None = None,
+    ) -> Float[Tensor, "q k v"]:
+        """Return the logits of the token behind each position of texts but the last; see `fuse`."""
+        tokens = (self.text_features(ids) if text is None else text).tokens[:, :-1]
+        decoder = self._decoder()
+        return decoder.predictor(decoder.decode(tokens, self._memory(features, rows)))
+
+    def _memory(self, features: VideoFeatures, rows: Int[Tensor, "q"] | None) -> ClipMemory:
+        memory = self._decoder().read(context(features))
+        return memory if rows is None else memory.reorder(rows)
+
+    def prompt(self, question: str) -> list[int]:
+        """Return the ids of a question that an answer shall follow, cut to leave room for one."""
+        ids = [self.tokenizer.start_id, *self.tokenizer.encode(question)]
+        return ids[: max(self.tokenizer.context_length - _ANSWER_ROOM, 1)]
+
+    @torch.no_grad()
+    def complete(
+        self,
+        features: VideoFeatures,
+        questions: Sequence[str],
+        *,
+        rows: Int[Tensor, "q"] | None = None,
+    ) -> list[str]:
+        """Write an answer to each question about encoded clips, the likeliest word each time.
+
+        It is an answer where the model was trained to answer (`tasks.question_answering`); any
+        other captioner goes on with whatever it writes about clips.
+
+        Args:
+            features: of the clips, from `forward_features`.
+            questions: any texts.
+            rows: number of the clip that each question is about; None: one question a clip.
+        """
+        return complete_texts(
+            self.text_encoder,
+            self._decoder(),
+            self.tokenizer,
+            self._memory(features, rows),
+            [self.prompt(question) for question in questions],
+        )
+
+    def projections(self) -> list[nn.Parameter]:
+        """Return what only comparing needs: both projections and the scale."""
+        head = self.visual.proj if isinstance(self.visual, PooledVideoViT) else None
+        own = (self.visual_proj, self.text_encoder.text_projection, self.logit_scale)
+        return [each for each in own if each is not None] + list(head.parameters() if head else ())
 
     @torch.no_grad()
     def caption(
@@ -386,7 +441,7 @@ class InternVideoMM(VideoEncoder, nn.Module):
             self.text_encoder,
             self._decoder(),
             self.tokenizer,
-            context(self.forward_features(video)),
+            self._decoder().read(context(self.forward_features(video))),
             strategy=strategy,
             num_beams=num_beams,
             length_penalty=length_penalty,
