@@ -249,7 +249,7 @@ def _open_list(
 
 _OneData = Annotated[
     WorldData | ListData | CaptionData | QuestionData | ShardData | MSRVTTData,
-    Field(discriminator="kind")
+    Field(discriminator="kind"),
 ]
 
 

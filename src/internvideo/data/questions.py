@@ -127,7 +127,7 @@ class QuestionSource:
     def __len__(self) -> int:
         return len(self.asked.videos) if self._places is None else len(self._places)
 
-    def _clip(self, index: int) -> tuple[int, tuple[Question, ...]]:
+    def clip(self, index: int) -> tuple[int, tuple[Question, ...]]:
         """Return the number of the video of a clip, and its questions."""
         if self._places is None:
             return index, self.asked.questions[index]
@@ -140,13 +140,16 @@ class QuestionSource:
         Raises:
             VideoError: the video cannot be read; the message names it.
         """
-        video, questions = self._clip(index)
-        sample = self.asked.videos.read(video, rng)
-        asked = tuple(
-            AskedQuestion(each.question, each.answer, self._numbers.get(each.answer))
-            for each in questions
-        )
+        sample = self.asked.videos.read(self.clip(index)[0], rng)
+        asked = self.asked_questions(index)
         return replace(sample, questions=asked, label=None, key=self.key(index))
+
+    def asked_questions(self, index: int) -> tuple[AskedQuestion, ...]:
+        """Return the questions of a clip with the numbers of their answers."""
+        return tuple(
+            AskedQuestion(each.question, each.answer, self._numbers.get(each.answer))
+            for each in self.clip(index)[1]
+        )
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """Return the order of the clips in an epoch."""
@@ -154,7 +157,7 @@ class QuestionSource:
 
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
         """Decode the video of a clip once and return all its views."""
-        views = self.asked.videos.read_views(self._clip(index)[0], protocol)
+        views = self.asked.videos.read_views(self.clip(index)[0], protocol)
         return views._replace(label=None, key=self.key(index))
 
     @property
@@ -164,7 +167,7 @@ class QuestionSource:
 
     def key(self, index: int) -> str:
         """Return the path of the video and, where every question is a clip, its line."""
-        video, questions = self._clip(index)
+        video, questions = self.clip(index)
         name = self.asked.videos.key(video)
         return name if self._places is None else f"{name}?{questions[0].line}"
 
@@ -174,7 +177,7 @@ class QuestionSource:
 
     def digest(self) -> str:
         """Return a hash of the questions and the answers, in their order."""
-        content = [self._clip(index)[1] for index in range(len(self))], self.class_names
+        content = [self.clip(index)[1] for index in range(len(self))], self.class_names
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def check_labels(self, num_classes: int) -> None:
@@ -260,6 +263,4 @@ def world_questions(source: WorldSource) -> QuestionSource:
     """Return clips of the world with all questions about each, and all answers that there are."""
     asked = AskedVideos(videos=source, questions=_WorldQuestions(source))
     answers = all_answers()
-    return QuestionSource(
-        asked, Answers(answers, f"{len(answers)} of the world"), per_video=True
-    )
+    return QuestionSource(asked, Answers(answers, f"{len(answers)} of the world"), per_video=True)

@@ -205,7 +205,7 @@ FORMATS: tuple[Format, ...] = (
         description="MSRVTT-QA: a line a question, or the original list",
         annotates=("questions",),
         options=(),
-        layout=Layout(video="videos/all/video{index}.mp4", captions=1),
+        layout=Layout(video="videos/video{index}.mp4", captions=1),
     ),
     Format(
         name="msvd-qa",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from internvideo.annotations import Annotations, BadLine, Choice, Question, VideoAnnotation
 from internvideo.errors import DataError
-from internvideo.formats.files import Collection, JSON_LIST, read_json, read_text
+from internvideo.formats.files import JSON_LIST, Collection, read_json, read_text
 from internvideo.formats.tables import Table, open_table
 
 if TYPE_CHECKING:

@@ -47,9 +47,7 @@ _SHOWN = 120
 
 def looks_like(file: Glimpse) -> bool:
     """Tell whether rows have a `gif_name` and a question."""
-    return any(
-        {"gif_name", "question"} <= set(names) for names in (file.keys, file.header("\t"))
-    )
+    return any({"gif_name", "question"} <= set(names) for names in (file.keys, file.header("\t")))
 
 
 def read(path: Path, root: Path | str) -> Annotations:

@@ -54,9 +54,7 @@ class PooledVideoViT(VideoEncoder, nn.Module):
             if projection_norm == "batch"
             else nn.Identity()
         )
-        self.proj = (
-            nn.Linear(config.width, embed_dim, bias=False) if projection else nn.Identity()
-        )
+        self.proj = nn.Linear(config.width, embed_dim, bias=False) if projection else nn.Identity()
         self._reset_head()
 
     def _reset_head(self) -> None:

@@ -25,7 +25,7 @@ from internvideo.errors import CheckpointError, ConfigError, DataError, VideoErr
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
 from internvideo.files import write_whole
-from internvideo.models.contract import num_classes_of
+from internvideo.models.contract import has, num_classes_of
 from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import (
     build_preprocessing,

@@ -364,9 +364,7 @@ def _action_questions(scene: Scene) -> list[Question]:
 
 def all_answers() -> tuple[str, ...]:
     """Return every answer that a question about any scene can have."""
-    return tuple(
-        dict.fromkeys((*_NUMBERS, *COLORS, *OBJECTS, *BACKGROUNDS, *ACTIONS, "yes", "no"))
-    )
+    return tuple(dict.fromkeys((*_NUMBERS, *COLORS, *OBJECTS, *BACKGROUNDS, *ACTIONS, "yes", "no")))
 
 
 @functools.lru_cache(maxsize=1)

@@ -142,10 +142,11 @@ def load_answering_start(model: InternVideoQA, source: str | Path) -> Transferre
     if not isinstance(start, InternVideoQA):
         return _start_towers(model.towers, start, source)
     given = dict(start.state_dict())
+    fresh: tuple[str, ...] = ()
     if start.config.num_classes != model.config.num_classes:
-        given = {n: tensor for n, tensor in given.items() if not n.startswith("vqa_classifier.5.")}
-    fresh = [name for name in model.state_dict() if name not in given]
-    return load_weights(model, given, source, fresh=fresh)
+        fresh = tuple(name for name in given if name.startswith("vqa_classifier.5."))
+    kept = {name: tensor for name, tensor in given.items() if name not in fresh}
+    return load_weights(model, kept, source, fresh=fresh)
 
 
 def average_models(models: Sequence[nn.Module]) -> dict[str, Tensor]:

@@ -142,7 +142,7 @@ class MultipleChoiceReport(Report):
             "mistakes": [
                 {
                     "video": answer.video,
-                    "question": answer.question,
+                    **({"question": answer.question} if answer.question else {}),
                     "answer": answer.options[answer.answer],
                     "chosen": answer.options[answer.chosen],
                 }

@@ -258,9 +258,7 @@ def readable(model: LoadedModel, question: str) -> str:
         question = _in_known_words(tokenizer, question, model.name)
     length, room = len(tokenizer.encode(question)), _room(tokenizer)
     if length > room:
-        _LOG.warning(
-            "the question has %d tokens; %s reads the first %d", length, model.name, room
-        )
+        _LOG.warning("the question has %d tokens; %s reads the first %d", length, model.name, room)
     return question
 
 

@@ -102,9 +102,7 @@ class QuestionAnswering(TrainableTask[InternVideoQA]):
         }
 
 
-def draw_questions(
-    sample: Sample, count: int, rng: np.random.Generator
-) -> Sequence[AskedQuestion]:
+def draw_questions(sample: Sample, count: int, rng: np.random.Generator) -> Sequence[AskedQuestion]:
     """Return so many of the questions about a clip, drawn where there are more.
 
     Raises:
@@ -129,6 +127,4 @@ def build(config: QuestionAnsweringConfig, parts: Parts) -> QuestionAnswering:
         raise ConfigError(f"a {type(model).__name__} has no classifier of answers")
     if parts.init is not None:
         load_answering_start(model, parts.init)
-    return QuestionAnswering(
-        model, parts.preprocessing, config, augmentation=parts.augmentation
-    )
+    return QuestionAnswering(model, parts.preprocessing, config, augmentation=parts.augmentation)

@@ -140,6 +140,6 @@ QUESTION_ANSWERING = Architecture(
     tables={"official": OFFICIAL_QA},
     infer=_infer_qa,
     traits=_qa_traits,
-    preset="internvideo-mm",
+    preset="internvideo-mm-qa",
 )
 """What fine-tuning for question answering leaves."""
