@@ -204,8 +204,8 @@ class QuestionData:
     root: str | None = _ROOT
     answers: PositiveInt | Literal["all"] | Path | None = Field(
         default=None,
-        description="what a classifier answers with: so many, the most frequent of these questions, "
-        "all, or those of a file in its order; None is for measuring, where the model knows its own",
+        description="what a classifier answers with: so many, the most frequent of these "
+        "questions, all, or those of a file; None is for measuring: the model knows its own",
     )
     per_video: bool = Field(
         default=False,

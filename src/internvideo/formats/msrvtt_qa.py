@@ -1,11 +1,11 @@
-"""MSRVTT-QA: questions that were made of the sentences of MSR-VTT; answers are single words.
+"""MSRVTT-QA: questions made of the sentences of MSR-VTT; the answers are single words.
 
-| file                                  | rows                                                      |
-|---------------------------------------|-----------------------------------------------------------|
-| `msrvtt_qa_{train,val,test}.jsonl`    | `question`, `answer`, `video_id` ("video123"), perhaps    |
-|                                       | `answer_type`, a line each                                |
-| `{train,val,test}_qa.json`, original  | one list, `video_id` (123), `category_id`, `id`           |
-| `msrvtt_train_ans2label.json`         | answer → number, see `questions.read_answers`             |
+| file                                 | rows                                                   |
+|--------------------------------------|--------------------------------------------------------|
+| `msrvtt_qa_{train,val,test}.jsonl`   | `question`, `answer`, `video_id` ("video123"), perhaps |
+|                                      | `answer_type`, a line each                             |
+| `{train,val,test}_qa.json`, original | one list, `video_id` (123), `category_id`, `id`        |
+| `msrvtt_train_ans2label.json`        | answer → number, see `questions.read_answers`          |
 
 Videos are `<video_id>.mp4`. A question asks what, who, how, when or where: its first such word.
 """

@@ -2,8 +2,9 @@
 
 `msvd_{train,val,test}_qa_encode.json` (originally `{train,val,test}_qa.json`) is one json list of
 `question`, `answer`, `video_id` (12) and `id`. `msvd_youtube_mapping.txt` (or
-`youtube_mapping.txt`), beside it or the videos, has lines `<clip> vid12`; the video is `<clip>.avi`,
-or `vid12.avi` where there is no such line. `msvd_answer_set.txt` has an answer a line.
+`youtube_mapping.txt`), beside it or the videos, has lines `<clip> vid12`; the video is
+`<clip>.avi`, or `vid12.avi` where there is no such line. `msvd_answer_set.txt` has an answer a
+line.
 """
 
 from __future__ import annotations

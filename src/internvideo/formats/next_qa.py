@@ -1,8 +1,8 @@
 """NExT-QA: five answers to a question about causes, order in time, or what is seen.
 
-`{train,val,test}.csv` has the columns `video`, `question`, `answer` (from 0), `qid`, `type` and `a0`
-to `a4`. The videos lie in numbered folders: `map_vid_vidorID.json`, beside the csv or the videos,
-maps `4010069381` to `1164/4010069381`; without it they are looked for.
+`{train,val,test}.csv` has the columns `video`, `question`, `answer` (from 0), `qid`, `type` and
+`a0` to `a4`. The videos lie in numbered folders: `map_vid_vidorID.json`, beside the csv or the
+videos, maps `4010069381` to `1164/4010069381`; without it they are looked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Question answering with InternVideo-MM: the question reads the clip, a classifier names the answer.
+"""Question answering with InternVideo-MM: a question reads the clip, a classifier answers.
 
     clip ──► visual ──► visual_ln_post ───────────────► "b w" ─┐
                 │                                              │
@@ -154,7 +154,7 @@ class InternVideoQA(VideoEncoder, nn.Module):
         *,
         rows: Int[Tensor, "q"] | None = None,
     ) -> Float[Tensor, "q f"]:
-        """Return what the classifier sees: decoder, clip and question side by side; see `answer`."""
+        """Return what the classifier sees: decoder, clip, question side by side; see `answer`."""
         texts, clips = self.towers.text_features(ids), self.towers.project_video(features)
         parts = [clips if rows is None else clips[rows], texts.embedding]
         if self.towers.caption_decoder is not None:

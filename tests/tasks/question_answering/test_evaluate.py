@@ -117,7 +117,7 @@ def test_a_stopped_evaluation_goes_on_and_another_is_refused(model, questions, t
     ]
     other = questions.with_name("other.jsonl")
     other.write_text(questions.read_text().replace("what happens", "what is the star"))
-    with pytest.raises(ConfigError, match="another evaluation|belongs"):
+    with pytest.raises(ConfigError, match=r"another evaluation|belongs"):
         evaluate(model, opened(other), loop=loop)
 
 

@@ -167,8 +167,8 @@ def evaluate(model: LoadedModel, videos: MultipleChoice, *, loop: EvalLoop) -> M
 
     A line of the .jsonl is {"video": "a.mp4", "options": ["…", "…"], "answer": 0}, and where the
     options answer one, a "question", which then stands before each of them. The files of MSRVTT-MC,
-    LSMDC-MC, TGIF-QA (action, transition) and NExT-QA are read as they are. A video that cannot be read is listed, and its
-    questions count as misses in a second number.
+    LSMDC-MC, TGIF-QA (action, transition) and NExT-QA are read as they are. A video that cannot be
+    read is listed, and its questions count as misses in a second number.
 
     Raises:
         ConfigError: no text tower, or the folder belongs to another evaluation.

@@ -36,7 +36,7 @@ TASK = Task(
     evaluate_examples=(
         "qa-nano --data world",
         "runs/mine/model -d msrvtt_qa_test.jsonl --root videos/all --out results/",
-        "msrvtt.ckpt -d msrvtt_qa_test.jsonl --root videos/all --labels msrvtt_train_ans2label.json",
+        "msrvtt.ckpt -d msrvtt_qa_test.jsonl --root videos --labels msrvtt_train_ans2label.json",
     ),
     predict=predict.predict,
     predict_examples=(
