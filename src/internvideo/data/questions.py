@@ -147,7 +147,7 @@ class QuestionSource:
     def asked_questions(self, index: int) -> tuple[AskedQuestion, ...]:
         """Return the questions of a clip with the numbers of their answers."""
         return tuple(
-            AskedQuestion(each.question, each.answer, self._numbers.get(each.answer))
+            AskedQuestion(each.question, each.answer, self._numbers.get(each.answer), each.kind)
             for each in self.clip(index)[1]
         )
 

@@ -21,11 +21,13 @@ class AskedQuestion(NamedTuple):
         question: what is asked.
         answer: the true answer.
         number: of the answer among those of the source; None where it is none of them.
+        kind: what it asks about, where that is known.
     """
 
     question: str
     answer: str
     number: int | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,9 @@ def _model_config(architecture: Architecture, values: Mapping[str, Any]) -> Any:
         if size not in architecture.sizes:
             raise ConfigError(f"model.size {size!r} is not one of {', '.join(architecture.sizes)}")
         values = merged(config_to_dict(architecture.sizes[size]), values)
-    if isinstance(towers := values.get("towers"), Mapping):
-        values["towers"] = _in_world_words(towers)
+    towers: Any = values.get("towers")
+    if isinstance(towers, dict):
+        values["towers"] = _in_world_words(towers)  # pyright: ignore[reportUnknownArgumentType]
     values = _in_world_words(values)
     config: type[Any] = architecture.config
     return config_from_dict(config, values, source="model")

@@ -17,7 +17,11 @@ from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.internvideo_qa import InternVideoQA, InternVideoQAConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.tasks.question_answering.open_ended import OpenAnswering, OpenAnsweringConfig
-from internvideo.tasks.question_answering.task import QuestionAnswering, QuestionAnsweringConfig
+from internvideo.tasks.question_answering.task import (
+    QuestionAnswering,
+    QuestionAnsweringConfig,
+    draw_questions,
+)
 from internvideo.video.preprocessing import Preprocessing
 
 WORDS = ("what", "color", "is", "it", "how", "many", "red", "blue", "two")
@@ -165,3 +169,23 @@ def test_a_model_without_a_decoder_cannot_write():
     model = InternVideoMM(replace(TOWERS, decoder_depth=0))
     with pytest.raises(ConfigError, match="decoder_depth"):
         OpenAnswering(model, PROTOCOL, OpenAnsweringConfig())
+
+
+def test_kinds_are_drawn_alike():
+    many = [AskedQuestion(f"what is it {n}", "red", 0, "color") for n in range(8)]
+    asked = (*many, AskedQuestion("how many", "two", 1, "count"))
+    first, seen = [], set()
+    for seed in range(200):
+        drawn = draw_questions(
+            sample(questions=asked), 2, np.random.default_rng(seed), kinds_alike=True
+        )
+        assert {each.kind for each in drawn} == {"color", "count"}
+        first.append(drawn[0].kind)
+        seen |= {*drawn}
+    assert len(seen) == 9
+    assert 70 < first.count("count") < 130
+    drawn = [
+        draw_questions(sample(questions=asked), 1, np.random.default_rng(seed))[0].kind
+        for seed in range(200)
+    ]
+    assert drawn.count("count") < 50

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -136,12 +136,14 @@ def score_predictions(choices: MultipleChoice, file: Path) -> MultipleChoiceRepo
     Raises:
         DataError: it is no such file, or lacks the answer to a question.
     """
-    predictions = read_json(file)
+    content = read_json(file)
+    predictions = cast("dict[str, Any]", content if isinstance(content, dict) else {})
     answers: list[ChoiceAnswer] = []
     for index, asked in enumerate(choices.questions):
         for question in asked:
-            found = predictions.get(question.id) if isinstance(predictions, dict) else None
-            chosen = found.get("prediction") if isinstance(found, dict) else found
+            chosen = predictions.get(question.id)
+            if isinstance(chosen, dict):
+                chosen = cast("dict[str, Any]", chosen).get("prediction")
             if not isinstance(chosen, int) or not 0 <= chosen < len(question.options):
                 raise DataError(
                     f"{file}: no answer from 0 to {len(question.options) - 1} to the question "

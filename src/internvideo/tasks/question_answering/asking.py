@@ -8,7 +8,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -18,7 +18,7 @@ from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.engine import Answerer, Batch, Seen
 from internvideo.evaluation.text import warn_of_unknown_words
-from internvideo.models.contract import QuestionReader, VideoFeatures, has
+from internvideo.models.contract import QuestionReader, VideoEncoder, VideoFeatures, has
 from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.models.tokenizer import Tokenizer, WordTokenizer, trim_padding
 from internvideo.video.windows import window_protocol
@@ -92,7 +92,7 @@ class QuestionAnswerer(Answerer[tuple[Reply, ...]]):
         counts = torch.tensor([len(each) for each in asked])
         rows = torch.arange(len(asked)).repeat_interleave(counts).to(batch.device)
         with torch.no_grad(), batch.precision():
-            features: VideoFeatures = self.network.forward_features(clips)  # type: ignore[operator]
+            features = cast(VideoEncoder, self.network).forward_features(clips)
             flat = [question for each in asked for question in each]
             replies = iter(self.reply(features, flat, rows) if flat else ())
         return [tuple(next(replies) for _ in each) for each in asked]
@@ -154,14 +154,13 @@ class AnswerChooser(QuestionAnswerer):
         ids = trim_padding(self.reader.tokenize(questions)).to(rows.device)
         shares = self.reader.answer(features, ids, rows=rows).float().softmax(dim=1)
         best = shares[:, : len(self.names)].topk(self.top_k)
+        places, values = as_list(best.indices.cpu()), as_list(best.values.cpu())
         return [
             Reply(
-                tuple(self.names[place] for place in places),
-                tuple(round(value, _DIGITS) for value in values),
+                answers=tuple(self.names[int(place)] for place in row),
+                probabilities=tuple(round(float(value), _DIGITS) for value in chances),
             )
-            for places, values in zip(
-                as_list(best.indices.cpu()), as_list(best.values.cpu()), strict=True
-            )
+            for row, chances in zip(places, values, strict=True)
         ]
 
     def identity(self) -> dict[str, Any]:

@@ -45,6 +45,10 @@ class OpenAnsweringConfig:
     questions_per_clip: PositiveInt = Field(
         default=1, description="of a clip that has several (`data.per_video`), so many are drawn"
     )
+    kinds_alike: bool = Field(
+        default=False,
+        description="draw the kinds of questions alike, however many there are of each",
+    )
 
 
 class OpenAnswering(TrainableTask[InternVideoMM]):
@@ -82,7 +86,10 @@ class OpenAnswering(TrainableTask[InternVideoMM]):
         Raises:
             DataError: the clip has no question.
         """
-        asked = draw_questions(sample, self.config.questions_per_clip, rng)
+        config = self.config
+        asked = draw_questions(
+            sample, config.questions_per_clip, rng, kinds_alike=config.kinds_alike
+        )
         rows = [self._row(each.question, each.answer) for each in asked]
         missing = self.config.questions_per_clip - len(asked)
         tokens = torch.stack([ids for ids, _ in rows] + [rows[0][0]] * missing)

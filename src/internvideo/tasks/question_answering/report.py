@@ -230,7 +230,7 @@ class QuestionReport(Report):
 
     def notes(self) -> Sequence[str]:
         """Return what the answers were chosen from, and which questions were cut."""
-        notes = []
+        notes: list[str] = []
         if self.num_answers:
             covered = self.accuracies.official.total / max(len(self.answers), 1)
             origin = f" ({self.answers_origin})" if self.answers_origin else ""

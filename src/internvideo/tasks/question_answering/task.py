@@ -43,6 +43,10 @@ class QuestionAnsweringConfig:
     questions_per_clip: PositiveInt = Field(
         default=1, description="of a clip that has several (`data.per_video`), so many are drawn"
     )
+    kinds_alike: bool = Field(
+        default=False,
+        description="draw the kinds of questions alike, however many there are of each",
+    )
 
 
 class QuestionAnswering(TrainableTask[InternVideoQA]):
@@ -72,7 +76,10 @@ class QuestionAnswering(TrainableTask[InternVideoQA]):
         Raises:
             DataError: the clip has no question.
         """
-        asked = draw_questions(sample, self.config.questions_per_clip, rng)
+        config = self.config
+        asked = draw_questions(
+            sample, config.questions_per_clip, rng, kinds_alike=config.kinds_alike
+        )
         tokens = self.model.tokenize([each.question for each in asked])
         numbers = [_UNKNOWN if each.number is None else each.number for each in asked]
         missing = self.config.questions_per_clip - len(asked)
@@ -102,8 +109,16 @@ class QuestionAnswering(TrainableTask[InternVideoQA]):
         }
 
 
-def draw_questions(sample: Sample, count: int, rng: np.random.Generator) -> Sequence[AskedQuestion]:
-    """Return so many of the questions about a clip, drawn where there are more.
+def draw_questions(
+    sample: Sample, count: int, rng: np.random.Generator, *, kinds_alike: bool = False
+) -> Sequence[AskedQuestion]:
+    """Return some of the questions about a clip, drawn where there are more than wanted.
+
+    Args:
+        sample: the clip.
+        count: so many, or all where it has fewer.
+        rng: of the draw.
+        kinds_alike: draw one of each kind first, the kinds in any order, then a second one.
 
     Raises:
         DataError: there is none.
@@ -116,7 +131,14 @@ def draw_questions(sample: Sample, count: int, rng: np.random.Generator) -> Sequ
         )
     if len(asked) <= count:
         return asked
-    return [asked[place] for place in rng.permutation(len(asked))[:count].tolist()]
+    drawn = [asked[int(place)] for place in rng.permutation(len(asked))]
+    if kinds_alike:
+        kinds = [each.kind for each in drawn]
+        turn = [kinds[:place].count(kind) for place, kind in enumerate(kinds)]
+        order = {kind: place for place, kind in enumerate(rng.permutation(sorted({*kinds})))}
+        places = sorted(range(len(drawn)), key=lambda n: (turn[n], order[kinds[n]]))
+        drawn = [drawn[place] for place in places]
+    return drawn[:count]
 
 
 def build(config: QuestionAnsweringConfig, parts: Parts) -> QuestionAnswering:

@@ -49,12 +49,12 @@ def _towers(shapes: Shapes, base: Any, embed: int | None) -> internvideo_mm.Inte
     vision, decoder = below(shapes, "visual."), below(shapes, "caption_decoder.")
     width, sizes = clip.tower_width(vision, "video"), internvideo_mm.SIZES
     base = base or next((s for s in sizes.values() if s.vision.width == width), sizes["b16"])
-    embed = embed or base.embed_dim
-    text = clip.text_config(below(shapes, "text_encoder."), base.text, embed_dim=embed)
+    dim: int = embed or base.embed_dim
+    text = clip.text_config(below(shapes, "text_encoder."), base.text, embed_dim=dim)
     fields = {
         "vision": with_fields(base.vision, uniformerv2.encoder_fields(vision, base.vision)),
         "text": text,
-        "embed_dim": embed,
+        "embed_dim": dim,
         "decoder_depth": depth_of(decoder, "multimodal_layers") if decoder else 0,
         "decoder_queries": most_common(decoder, "visual_queries", 0) or base.decoder_queries,
         "decoder_heads": _decoder_heads(decoder, text),
