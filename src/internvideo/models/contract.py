@@ -281,6 +281,7 @@ class MomentDetector(Protocol):
         self, features: Float[Tensor, "b t c"], valid: Bool[Tensor, "b t"] | None = None
     ) -> Candidates:
         """Return scores and boundaries of every position, for the features of whole videos."""
+        ...
 
 
 class QuestionReader(Protocol):

@@ -102,10 +102,11 @@ def _assert_questions(meta: Path, expected: dict) -> None:
             assert len(source) == expected[key]["len"]
             for place, item in enumerate(expected[key]["items"]):
                 video, [question] = source.clip(place)
-                [(text, answer, number)] = source.asked_questions(place)
-                label = -100 if number is None else number
-                assert (text, answer, label) == (item["question"], item["answer"], item["label"])
-                assert question.question == text
+                [asked_question] = source.asked_questions(place)
+                number = asked_question.number
+                assert (-100 if number is None else number) == item["label"]
+                assert (question.question, question.answer) == (item["question"], item["answer"])
+                assert asked_question[:2] == (question.question, question.answer)
                 assert asked.videos.clips.written_path(video) == item["video"]
     for split in ("train", "test"):
         [[choice]] = read_multiple_choice(meta / f"tgif/action_{split}.jsonl").questions
