@@ -11,12 +11,13 @@ import tiny
 from internvideo.data.build import read_multiple_choice
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.tasks.multiple_choice.evaluate import (
     OptionChooser,
     choice_scores,
     evaluate,
-    score_predictions,
+    score,
 )
 from internvideo.video import write_video
 from internvideo.zoo import load_model
@@ -162,10 +163,10 @@ NEXT = """video,question,answer,qid,type,a0,a1,a2,a3,a4
 
 def test_predictions_of_another_program_are_scored(tmp_path):
     (tmp_path / "val.csv").write_text(NEXT)
-    choices = read_multiple_choice(tmp_path / "val.csv")
+    data = AnnotatedData(path=str(tmp_path / "val.csv"))
     file = tmp_path / "predictions.json"
     file.write_text(json.dumps({"40_6": {"prediction": 0}, "40_7": 1, "41_1": {"prediction": 1}}))
-    report = score_predictions(choices, file)
+    report = score(data, file)
     assert report.accuracy == pytest.approx(200 / 3)
     found = {kind: part.right.correct for kind, part in report.kinds.items()}
     assert found == {
@@ -174,13 +175,12 @@ def test_predictions_of_another_program_are_scored(tmp_path):
     for broken in ({"40_6": 0}, {"40_6": 9, "40_7": 0, "41_1": 0}, ["x"]):
         file.write_text(json.dumps(broken))
         with pytest.raises(DataError, match=r"no answer from 0 to 4.*val\.csv:"):
-            score_predictions(choices, file)
+            score(data, file)
 
 
 @pytest.mark.skipif(not NEXT_QA.is_dir(), reason="needs ../shared/real/qa/next-qa")
 def test_the_published_numbers_of_a_model_on_nextqa():
-    choices = read_multiple_choice(NEXT_QA / "val.csv")
-    report = score_predictions(choices, NEXT_QA / "predictions-val.json")
+    report = score(AnnotatedData(path=str(NEXT_QA / "val.csv")), NEXT_QA / "predictions-val.json")
     found = {
         kind: round(part.accuracy, 2) for kind, part in report.kinds.items() if "/" not in kind
     }

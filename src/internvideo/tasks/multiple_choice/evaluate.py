@@ -34,7 +34,7 @@ from internvideo.tasks.multiple_choice.report import ChoiceAnswer, MultipleChoic
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["OptionChooser", "choice_scores", "evaluate", "open_choices", "score_predictions"]
+__all__ = ["OptionChooser", "choice_scores", "evaluate", "open_choices", "score"]
 
 _DIGITS = 8
 
@@ -49,13 +49,14 @@ def choice_scores(
     return torch.einsum("be,boe->bo", videos.float(), options.float()) / temperature
 
 
-def open_choices(data: AnnotatedData, protocol: Preprocessing) -> MultipleChoice:
+def open_choices(data: AnnotatedData, protocol: Preprocessing | None = None) -> MultipleChoice:
     """Read the questions; a line of a .jsonl is {"video", "options", "answer"}.
 
     Raises:
         DataError: the questions cannot be used; the line is named.
         ConfigError: an option that questions do not have.
     """
+    del protocol
     for option in ("format", "labels", "split"):
         if getattr(data, option) is not None:
             raise ConfigError(f"--{option} does not go with multiple choice; leave it out")
@@ -125,29 +126,29 @@ class OptionChooser(Answerer[tuple[ChoiceAnswer, ...]]):
         return {**super().identity(), "questions": questions, "clean": self.clean}
 
 
-def score_predictions(choices: MultipleChoice, file: Path) -> MultipleChoiceReport:
+def score(data: AnnotatedData, predictions: Path) -> MultipleChoiceReport:
     """Measure answers that another program wrote, without a model.
 
     Args:
-        choices: the questions, each with an id.
-        file: a json object from id to `{"prediction": number}`, as NExT-QA's code writes it, or to
-            the number.
+        data: the questions, each with an id (NExT-QA; a line of your own with an `id`).
+        predictions: a json object from id to `{"prediction": number}`, as NExT-QA's code writes it,
+            or to the number.
 
     Raises:
         DataError: it is no such file, or lacks the answer to a question.
     """
-    content = read_json(file)
-    predictions = cast("dict[str, Any]", content if isinstance(content, dict) else {})
+    choices, content = open_choices(data), read_json(predictions)
+    found = cast("dict[str, Any]", content if isinstance(content, dict) else {})
     answers: list[ChoiceAnswer] = []
     for index, asked in enumerate(choices.questions):
         for question in asked:
-            chosen = predictions.get(question.id)
+            chosen = found.get(question.id)
             if isinstance(chosen, dict):
                 chosen = cast("dict[str, Any]", chosen).get("prediction")
             if not isinstance(chosen, int) or not 0 <= chosen < len(question.options):
                 raise DataError(
-                    f"{file}: no answer from 0 to {len(question.options) - 1} to the question "
-                    f"{question.id!r} of {choices.videos.file}:{question.line}"
+                    f"{predictions}: no answer from 0 to {len(question.options) - 1} to the "
+                    f"question {question.id!r} of {choices.videos.file}:{question.line}"
                 )
             answers.append(
                 ChoiceAnswer(
@@ -159,9 +160,7 @@ def score_predictions(choices: MultipleChoice, file: Path) -> MultipleChoiceRepo
                     kind=question.kind,
                 )
             )
-    return MultipleChoiceReport(
-        answers=tuple(answers), model=file.name, data=choices.videos.file, protocol="as written"
-    )
+    return MultipleChoiceReport(answers=tuple(answers), protocol="as written")
 
 
 def evaluate(model: LoadedModel, videos: MultipleChoice, *, loop: EvalLoop) -> MultipleChoiceReport:
