@@ -11,6 +11,7 @@ from internvideo.models.bert import BertConfig
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
+from internvideo.models.internvideo_qa import InternVideoQA, InternVideoQAConfig
 from internvideo.models.umt_multimodal import UMTMultimodal, UMTMultimodalConfig
 from internvideo.models.unmasked_teacher import UnmaskedTeacherConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
@@ -18,7 +19,7 @@ from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import VideoViTConfig
 from internvideo.models.wordpiece import SPECIAL_TOKENS
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.world import vocabulary
+from internvideo.world import all_answers, vocabulary
 from internvideo.zoo import save_pretrained
 from internvideo.zoo.load import LoadedModel
 
@@ -114,6 +115,37 @@ def save_umt(directory: Path) -> Path:
         vocabulary=words,
     )
     return save_pretrained(UMTMultimodal(config), directory, preprocessing=PROTOCOL)
+
+
+ANSWERS = (*all_answers(), "")
+
+
+def save_internvideo_qa(
+    directory: Path, *, labels: tuple[str, ...] | None = ANSWERS, num_classes: int = len(ANSWERS)
+) -> Path:
+    """Save a model that answers questions, with the words and the answers of the world."""
+    words = vocabulary()
+    torch.manual_seed(4)
+    towers = InternVideoMMConfig(
+        vision=VideoViTConfig(**_ENCODER),
+        text=CLIPTextConfig(
+            vocab_size=len(words) + 4,
+            context_length=32,
+            width=32,
+            depth=1,
+            num_heads=2,
+            embed_dim=16,
+        ),
+        embed_dim=16,
+        decoder_depth=1,
+        decoder_queries=4,
+        vocabulary=words,
+    )
+    model = InternVideoQA(InternVideoQAConfig(towers=towers, num_classes=num_classes))
+    with torch.no_grad():  # answers that depend on clip and question
+        for module in (model.vqa_classifier[1], model.vqa_classifier[5]):
+            module.weight.mul_(10)
+    return save_pretrained(model, directory, preprocessing=PROTOCOL, labels=labels)
 
 
 def save_classifier(directory: Path) -> Path:

@@ -66,31 +66,49 @@ class Question:
     Attributes:
         question: what is asked.
         answer: the true answer.
-        kind: what it asks about, where that is known.
+        kind: what it asks about, where that is known; a part behind a slash is a finer kind.
         instruction: how to answer.
+        line: line in the annotation file.
     """
 
     question: str
     answer: str
     kind: str = ""
     instruction: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """Some sentences, of which one is about the video.
+    """Some sentences, of which one is about the video; or some answers to a question about it.
 
     Attributes:
         options: the sentences, two or more.
         answer: number of the true one, from 0.
-        kind: what the wrong ones differ in, where that is known.
+        question: what is asked; empty where the options are sentences about the video.
+        kind: what the wrong ones differ in, or the question is about, where that is known; a part
+            behind a slash is a finer kind.
+        id: name of the question in its file, where it has one.
         line: line in the annotation file.
     """
 
     options: tuple[str, ...]
     answer: int
+    question: str = ""
     kind: str = ""
+    id: str = ""
     line: int = 0
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is compared with the video: the options, or the question with each of them.
+
+        Source: the reference's reader of TGIF-QA (fixture `vqa-annotations`).
+        """
+        if not self.question:
+            return self.options
+        asked = f"{self.question}Options: {' '.join(self.options)}Answer: "
+        return tuple(f"{asked}{option}" for option in self.options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

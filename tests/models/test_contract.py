@@ -139,6 +139,11 @@ def test_it_does_what_it_declares(kind, config):
     if has(model, "classes"):
         assert model(video).shape == (3, model.config.num_classes)
         assert model.head.out_features == model.config.num_classes
+    if has(model, "answers"):
+        ids, rows = model.tokenize(["a b", "c"]), torch.tensor([2, 0])
+        logits = model.answer(model.forward_features(video), ids, rows=rows)
+        assert logits.shape == (2, model.config.num_classes)
+        torch.testing.assert_close(logits, model(video[rows], ids))
     if has(model, "captions"):
         assert [type(text) for text in model.caption(video)] == [str] * 3
     if has(model, "match"):

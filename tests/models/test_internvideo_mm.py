@@ -192,9 +192,8 @@ def test_step_by_step_logits_are_those_of_the_whole_text(config):
     decoder = model.caption_decoder
     assert decoder is not None
     with torch.no_grad():
-        writer = CaptionWriter(
-            model.text_encoder, decoder, context(model.forward_features(clips())), max_length=8
-        )
+        memory = decoder.read(context(model.forward_features(clips())))
+        writer = CaptionWriter(model.text_encoder, decoder, memory, max_length=8)
         steps = torch.stack([writer.step(IDS[:, place]) for place in range(8)], dim=1)
         whole = model(clips(), IDS).caption_logits
     torch.testing.assert_close(steps, whole, rtol=1e-5, atol=1e-5)
@@ -236,8 +235,8 @@ def test_the_probability_of_a_caption_is_that_of_the_model():
     with torch.no_grad():
         for beams in (1, 6):
             written = write_captions(
-                model.text_encoder, decoder, model.tokenizer, tokens, strategy="beam",
-                num_beams=beams, max_length=6,
+                model.text_encoder, decoder, model.tokenizer, decoder.read(tokens),
+                strategy="beam", num_beams=beams, max_length=6,
             )  # fmt: skip
             scores[beams] = [text.log_prob for text in written]
             for row, text in enumerate(written):
@@ -319,3 +318,40 @@ def test_configurations_are_checked():
 def test_the_tokenizer_is_that_of_the_vocabulary():
     assert isinstance(build().tokenizer, WordTokenizer)
     assert isinstance(SIZES["b16"].build_tokenizer(), CLIPTokenizer)
+
+
+def test_answers_follow_their_questions_whatever_stands_beside_them():
+    torch.manual_seed(4)
+    model = InternVideoMM(replace(CLASSIC, text=replace(TEXT, context_length=24))).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    features = model.forward_features(clips())
+    questions = ["red star", "a", "blue disk moves", "left"]
+    together = model.complete(features, questions)
+    for place, question in enumerate(questions):
+        alone = model.complete(
+            model.forward_features(clips()[place : place + 1]), [question], rows=torch.tensor([0])
+        )
+        assert alone == together[place : place + 1]
+    assert len(set(together)) > 1
+    # of each word: the likeliest one behind question, start token and what is written so far
+    ids = [*model.prompt(questions[0]), model.tokenizer.start_id]
+    words = together[0].split()
+    written = model.tokenizer.encode(together[0])
+    text = torch.tensor([[*ids, *written]])
+    with torch.no_grad():
+        one = model.forward_features(clips()[:1])
+        logits = model.next_tokens(one, text)[0, len(ids) - 1 :]
+    logits[:, list(model.tokenizer.unwritten_ids)] = -torch.inf
+    chosen = logits.argmax(dim=1).tolist()
+    assert chosen == written
+    assert len(words) == len(written)
+
+
+def test_a_long_question_leaves_room_for_an_answer():
+    model = InternVideoMM(replace(NANO, text=replace(NANO.text, context_length=16)))
+    prompt = model.prompt(" ".join(["disk"] * 100))
+    assert len(prompt) == 6
+    [answer] = model.complete(model.forward_features(clips()[:1]), [" ".join(["disk"] * 100)])
+    assert len(answer.split()) <= 9

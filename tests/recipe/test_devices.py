@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from internvideo.data.samples import Sample
+from internvideo.data.samples import AskedQuestion, Sample
 from internvideo.models.clip_teacher import SIZES as TEACHERS
 from internvideo.models.clip_teacher import CLIPTeacher
 from internvideo.recipe.building import build_task
@@ -44,6 +44,9 @@ STEPS: dict[str, list[str]] = {
     "k400_uniformerv2-b_from-k710": ["model.frozen=true"],
     "k710_umt-b": [],
     "msrvtt-1ka_internvideo-mm-l": ["model.size=b16"],
+    "msvd-qa_internvideo-mm-b": [],
+    "world_qa-nano": [],
+    "world_qa-nano_open": [],
     "msrvtt-1ka_clip-b32": ["model.header.rule=seq-transformer"],
 }
 
@@ -90,7 +93,8 @@ def batch_of(task: Any) -> dict[str, Tensor]:
         rng = np.random.default_rng(number)
         size = protocol.crop_size + 16
         frames = rng.integers(0, 256, (protocol.num_frames, size, size + 8, 3), dtype=np.uint8)
-        sample = Sample(frames=frames, label=number, caption=caption)
+        asked = (AskedQuestion("how many", "two", number), AskedQuestion("what happens", "grow"))
+        sample = Sample(frames=frames, label=number, caption=caption, questions=asked)
         examples.append(Example(task.prepare(sample, rng)))
     return collate(examples).tensors
 

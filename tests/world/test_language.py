@@ -200,14 +200,16 @@ def test_questions_are_answered_truly():
                     assert item.answer == ("yes" if color in colors_of(scene) else "no")
                 case "action":
                     assert item.answer == scene.action
-                case "object" if color:
+                case "background":
+                    assert item.answer == scene.background.kind
+                case "object":
                     assert [a.name for a in scene.actors if a.color == color] == [item.answer]
                 case "color" if "is the object that" not in item.question:
                     name = item.question.removeprefix("what color is the ")
                     assert [a.color for a in scene.actors if a.name == name] == [item.answer]
                 case "color":
                     assert item.answer == scene.actors[0].color
-    assert kinds == {"count", "existence", "action", "object", "color"}
+    assert kinds == {"count", "existence", "action", "object", "color", "background"}
 
 
 def colors_of(scene: Scene) -> set[str]:

@@ -112,6 +112,15 @@ EXPECTED = {
         "ego4d-slowfast-omnivore-egovlp",
         {"embed_dims": [256, 384, 384]},
     ),
+    **{
+        f"internvideo-mm-{size}-vqa-{data}": (
+            "internvideo-mm/question-answering",
+            size,
+            {"num_classes": answers},
+        )
+        for size in ("b16", "l14")
+        for data, answers in (("msrvttqa", 1501), ("msvdqa", 1001), ("tgif-frameqa", 1541))
+    },
     "openai_clip_vit_b16": ("openai-clip", "b16", {}),
     "openai_clip_vit_l14": ("openai-clip", "l14", {}),
     "openai_clip_vit_l14_336": ("openai-clip", "l14", {}),

@@ -64,6 +64,7 @@ def test_what_is_available():
         "InternVideo-Ego4D": 2,
         "InternVideo-MM": 2,
         "InternVideo-MM retrieval": 6,
+        "InternVideo-MM VQA": 3,
         "UniFormerV2": 49,
         "Unmasked Teacher": 19,
         "Unmasked Teacher multimodal": 20,
@@ -102,7 +103,8 @@ def test_an_available_card_builds_its_model(card):
     shapes = architecture.shapes(config)
     assert shapes
     if card.num_classes is not None:
-        head = next(shapes[n] for n in ("head.weight", "transformer.proj.2.weight") if n in shapes)
+        heads = ("head.weight", "transformer.proj.2.weight", "vqa_classifier.5.weight")
+        head = next(shapes[name] for name in heads if name in shapes)
         assert head[0] == card.num_classes
     names = card_labels(card)
     assert names is None or len(names) == card.num_classes

@@ -52,7 +52,6 @@ def test_a_file_of_a_planned_family_is_recognised_but_does_not_fit(path):
 @pytest.mark.parametrize(
     ("names", "family"),
     [
-        (("clip.visual.conv1.weight", "vqa_classifier.1.weight"), "InternVideo-MM"),
         (
             ("vision_encoder.encoder.blocks.0.norm1.bias", "text_decoder.cls.predictions.bias"),
             "Unmasked Teacher that answers",

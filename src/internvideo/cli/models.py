@@ -20,6 +20,7 @@ from internvideo.cli.terminal import (
 )
 from internvideo.errors import (
     CheckpointError,
+    ConfigError,
     MissingExtraError,
     UnknownNameError,
     did_you_mean,
@@ -260,40 +261,54 @@ def _fields(settings: list[str] | None) -> dict[str, Any]:
 
 
 def average(
-    model: Annotated[str, typer.Argument(help="The trained model: a folder, file or hub id.")],
-    start: Annotated[
-        str, typer.Option("--start", "-s", help="The image CLIP that its training started from.")
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Folders, files or hub ids of models.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the averaged model.")],
+    start: Annotated[
+        str | None,
+        typer.Option("--start", "-s", help="The image CLIP that the training started from."),
+    ] = None,
     weight: Annotated[
-        float, typer.Option("--weight", "-w", min=0, max=1, help="Share of the trained weights.")
+        float,
+        typer.Option(
+            "--weight", "-w", min=0, max=1, help="Share of the trained weights, beside it."
+        ),
     ] = 0.5,
     rule: Annotated[
         Literal["zero-shot", "retrieval"],
         typer.Option("--for", help="Benchmark whose published average this is (InternVideo-MM)."),
     ] = "zero-shot",
 ) -> None:
-    """Average a trained ViCLIP or InternVideo-MM with its start (WiSE-FT).
+    """Average a trained ViCLIP or InternVideo-MM with its start (WiSE-FT), or several models.
 
     The published zero-shot numbers of both are those of such averages, with weight 0.5, for
-    retrieval on MSVD 0.75.
+    retrieval on MSVD 0.75. Several models of one shape become their mean, without or before the
+    start.
 
     Examples:
       internvideo models average runs/mine/model --start openai-clip-vit-b-16 --out averaged
       internvideo models average internvideo-mm-l14 -s openai-clip-vit-l-14 --for retrieval -o m
+      internvideo models average runs/one/model runs/two/model --out mean
     """
-    from internvideo.zoo import average_with_start, load_model
+    from internvideo.zoo import average_models, average_with_start, load_model
     from internvideo.zoo.starts import TwoTowers
 
     output_folder(out)
-    loaded = load_model(model)
-    if not isinstance(loaded.model, TwoTowers):
-        raise CheckpointError(
-            f"{loaded.name} does not have two towers; give a ViCLIP or an InternVideo-MM"
-        )
-    average_with_start(loaded.model, start, weight=weight, rule=rule)
-    how = {"averaged": f"{weight:g} of the trained weights, the rest of {start} (for {rule})"}
-    provenance = {**loaded.record.provenance, **how}
+    if start is None and len(models) < 2:
+        raise ConfigError("one model has no average: give several, or --start")
+    loaded, *others = [load_model(model) for model in models]
+    how = f"the mean of {', '.join(models)}" if others else "the trained weights"
+    if others:
+        loaded.model.load_state_dict(average_models([loaded.model, *(o.model for o in others)]))
+    if start is not None:
+        if not isinstance(loaded.model, TwoTowers):
+            raise CheckpointError(
+                f"{loaded.name} does not have two towers; give a ViCLIP or an InternVideo-MM"
+            )
+        average_with_start(loaded.model, start, weight=weight, rule=rule)
+        how = f"{weight:g} of {how}, the rest of {start} (for {rule})"
+    provenance = {**loaded.record.provenance, "averaged": how}
     loaded.with_record(provenance=provenance, card=None).save_pretrained(out)
     print(out)
 

@@ -16,6 +16,7 @@ Examples:
   internvideo predict recognition clip.mp4
   internvideo predict recognition long.mp4 --stream --window 4 --stride 2
   internvideo predict captioning film.mp4 --every 2 --srt film.srt
+  internvideo predict answer clip.mp4 "what color is the star?"
 """
 
 
@@ -31,6 +32,9 @@ def build_app() -> typer.Typer:
     )
     add_predict(app, find_task("recognition"), name="actions", group="predict ", ask=name_actions)
     for task in TASKS:
-        if task.predict is not None:
-            add_predict(app, task, name=task.name, group="predict ")
+        if task.predict is None:
+            continue
+        add_predict(app, task, name=task.verb or task.name, group="predict ")
+        if task.verb:
+            add_predict(app, task, name=task.name, group="predict ", hidden=True)
     return app

@@ -97,7 +97,9 @@ def _options_of(
         flags = [*(long or [spelling]), *(flag for flag in option.flags if flag not in long)]
         limits = tuple(each for each in extra if each is not option)
         check = _within(Annotated[(kind, *limits)]) if limits else None
-        info = typer.Option(*flags, help=option.help, min=option.minimum, callback=check)
+        info: Any = typer.Option(*flags, help=option.help, min=option.minimum, callback=check)
+        if option.is_argument:
+            info = typer.Argument(metavar=name.upper(), help=option.help, callback=check)
         annotation = Annotated[_plain(kind), info]
         found[name] = (parameter.replace(annotation=annotation), option)
     return found
@@ -187,6 +189,7 @@ def add_predict(
     name: str,
     group: str = "",
     ask: Callable[..., Iterable[Any]] | None = None,
+    hidden: bool = False,
 ) -> None:
     """Add the verb that asks a task about the videos of a user.
 
@@ -196,6 +199,7 @@ def add_predict(
         name: of the verb.
         group: what stands before the name on the command line.
         ask: model, videos, options → answers, in place of the task's `predict`.
+        hidden: not in the list of verbs.
     """
     assert task.predict is not None
     predict = task.predict
@@ -225,4 +229,5 @@ def add_predict(
         )  # fmt: skip
 
     help_text = room_help(predict, task.predict_examples, command=f"{group}{name}")
-    app.command(name, help=help_text)(make_verb(run, predict, files=task.files))
+    verb = make_verb(run, predict, files=task.files)
+    app.command(name, help=help_text, hidden=hidden)(verb)

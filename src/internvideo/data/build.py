@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from internvideo.annotations import Annotations, Choice, VideoAnnotation
+from internvideo.annotations import Annotations, BadLine, Choice, VideoAnnotation
 from internvideo.data.clip_list import ClipList
 from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.formats import find_format
 from internvideo.formats.columns import CaptionColumns
-from internvideo.formats.detect import detect_kind
+from internvideo.formats.detect import Glimpse, detect_kind
 from internvideo.video import Preprocessing
 
 __all__ = [
@@ -184,7 +184,7 @@ class MultipleChoice:
 
 
 def read_multiple_choice(path: Path, *, root: Path | str | None = None) -> MultipleChoice:
-    """Read a file of multiple-choice questions, see `formats.multiple_choice`.
+    """Read a file of multiple-choice questions: TGIF-QA, NExT-QA, or see `formats.multiple_choice`.
 
     Args:
         path: the file; its format follows from its content.
@@ -193,10 +193,17 @@ def read_multiple_choice(path: Path, *, root: Path | str | None = None) -> Multi
     Raises:
         DataError: a row that is no question; its line is named.
     """
-    from internvideo.formats import multiple_choice
+    from internvideo.formats import multiple_choice, next_qa, tgif_qa
 
-    found = multiple_choice.read(path, root or path.parent)
+    file = Glimpse(path)
+    special = next((each for each in (tgif_qa, next_qa) if each.looks_like(file)), None)
+    found = (special or multiple_choice).read(path, root or path.parent)
     records = list(found.records)
+    bad = next((each for each in records if isinstance(each, BadLine)), None)
+    if special is not None and bad is not None:
+        raise DataError(bad.message)
     questions = [video.choices for video in records if isinstance(video, VideoAnnotation)]
+    if not any(questions):
+        raise DataError(f"{path} has no questions with options to choose from")
     clips = ClipList.read(replace(found, records=records))
     return MultipleChoice(videos=clips, questions=tuple(questions))

@@ -14,7 +14,7 @@ from internvideo.config import Positive, config_class, config_from_dict
 from internvideo.data.clip_sampling import ClipSampling, SamplingConfig
 from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import EvaluationSource
-from internvideo.formats import READABLE
+from internvideo.formats import ASKING, READABLE
 from internvideo.formats.columns import CaptionColumns
 from internvideo.video import Preprocessing
 
@@ -27,6 +27,7 @@ __all__ = [
     "MSRVTTData",
     "MixData",
     "MixPart",
+    "QuestionData",
     "ShardData",
     "WorldData",
     "open_data",
@@ -34,9 +35,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     _ListKind: TypeAlias = str
+    _QuestionKind: TypeAlias = str
 else:
     # MSR-VTT names the folder of its videos otherwise, and captions have columns to choose.
-    _ListKind = Literal[tuple(kind for kind in READABLE if kind not in ("msrvtt", "captions"))]
+    _OTHERS = ("msrvtt", "captions", *ASKING)
+    _ListKind = Literal[tuple(kind for kind in READABLE if kind not in _OTHERS)]
+    _QuestionKind = Literal[ASKING]
 
 _ROOT = Field(default=None, description="videos are relative to this folder or address")
 _FirstLabel = Annotated[
@@ -60,6 +64,9 @@ class WorldData:
     captions: dict[str, float] = Field(
         default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
     )
+    questions: bool = Field(
+        default=False, description="ask about the clips; the classes are then the answers"
+    )
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
         """Return the clips; nothing is painted yet."""
@@ -67,13 +74,18 @@ class WorldData:
         from internvideo.data.world import WorldSource
         from internvideo.world import CaptionMix, World
 
-        return WorldSource(
+        source = WorldSource(
             World(seed=self.seed, num_events=self.num_events),
             num_clips=self.num_clips,
             start=self.start,
             captions=config_from_dict(CaptionMix, self.captions, source="data.captions"),
             sampling=sampling,
         )
+        if not self.questions:
+            return source
+        from internvideo.data.questions import world_questions
+
+        return world_questions(source)
 
 
 @config_class
@@ -183,6 +195,46 @@ class MSRVTTData:
         return _open_list(self, protocol, sampling, root=self.videos, **options)
 
 
+@config_class
+class QuestionData:
+    """A file of questions about videos, each with one short answer."""
+
+    kind: _QuestionKind
+    annotations: Path
+    root: str | None = _ROOT
+    answers: PositiveInt | Literal["all"] | Path | None = Field(
+        default=None,
+        description="what a classifier answers with: so many, the most frequent of these "
+        "questions, all, or those of a file; None is for measuring: the model knows its own",
+    )
+    per_video: bool = Field(
+        default=False,
+        description="a clip is a video with all questions about it, not one of them, as published",
+    )
+    shuffle: bool = Field(
+        default=True, description="false takes the lines in their order, as published"
+    )
+    skip_bad: bool = _SKIP_BAD
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the file and return its clips."""
+        from internvideo.data.questions import Answers, QuestionSource, read_questions
+
+        asked = read_questions(
+            self.kind,
+            self.annotations,
+            protocol=protocol,
+            sampling=sampling,
+            root=self.root,
+            skip_bad=self.skip_bad,
+        )
+        answers = None
+        if self.answers is not None:
+            wanted = None if self.answers == "all" else self.answers
+            answers = Answers.choose(wanted, asked, file=self.annotations)
+        return QuestionSource(asked, answers, per_video=self.per_video, shuffled=self.shuffle)
+
+
 def _open_list(
     data: ListData | CaptionData | MSRVTTData,
     protocol: Preprocessing,
@@ -196,7 +248,8 @@ def _open_list(
 
 
 _OneData = Annotated[
-    WorldData | ListData | CaptionData | ShardData | MSRVTTData, Field(discriminator="kind")
+    WorldData | ListData | CaptionData | QuestionData | ShardData | MSRVTTData,
+    Field(discriminator="kind"),
 ]
 
 
@@ -226,7 +279,14 @@ class MixData:
 
 
 Data: TypeAlias = Annotated[
-    WorldData | ListData | CaptionData | ShardData | MSRVTTData | FeatureData | MixData,
+    WorldData
+    | ListData
+    | CaptionData
+    | QuestionData
+    | ShardData
+    | MSRVTTData
+    | FeatureData
+    | MixData,
     Field(discriminator="kind"),
 ]
 

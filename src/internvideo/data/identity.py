@@ -12,6 +12,7 @@ from internvideo.data.clip_list import ClipList
 from internvideo.data.clips import VideoListSource
 from internvideo.data.feature_videos import FeatureVideoSource
 from internvideo.data.mix import MixSource
+from internvideo.data.questions import QuestionSource
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.shards import ShardSource
 from internvideo.video.sources import is_url
@@ -33,6 +34,9 @@ def clip_identity(source: EvaluationSource | None) -> dict[str, Any] | None:
         return None if None in parts else {"parts": parts}
     if isinstance(source, FeatureVideoSource):
         return source.identity()
+    if isinstance(source, QuestionSource):
+        identity = clip_identity(source.asked.videos)
+        return identity and {**identity, "digest": f"{identity['digest']} {source.digest()}"}
     if not isinstance(source, VideoListSource):
         return None
     clips, places = source.clips, np.linspace(0, len(source) - 1, _LOOKED_AT, dtype=int).tolist()

@@ -11,7 +11,23 @@ from torch import Tensor
 
 from internvideo.video import Preprocessing
 
-__all__ = ["ClipSource", "ClipViews", "EvaluationSource", "Sample"]
+__all__ = ["AskedQuestion", "ClipSource", "ClipViews", "EvaluationSource", "Sample"]
+
+
+class AskedQuestion(NamedTuple):
+    """A question about a clip.
+
+    Attributes:
+        question: what is asked.
+        answer: the true answer.
+        number: of the answer among those of the source; None where it is none of them.
+        kind: what it asks about, where that is known.
+    """
+
+    question: str
+    answer: str
+    number: int | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +39,14 @@ class Sample:
         caption: one sentence, or None.
         label: class index, or None.
         key: the name of the video in its source, and of no other: its path or member name.
+        questions: about the clip.
     """
 
     frames: UInt8[np.ndarray, "t h w c"]
     caption: str | None = None
     label: int | None = None
     key: str = ""
+    questions: tuple[AskedQuestion, ...] = ()
 
 
 class ClipViews(NamedTuple):

@@ -24,6 +24,7 @@ from internvideo.annotations import VideoAnnotation
 from internvideo.errors import ConfigError
 from internvideo.formats import WRITABLE, Format, Layout, find_format
 from internvideo.formats.files import Collection
+from internvideo.video.writer import write_video
 from internvideo.world import CaptionMix, Encoding, World, write_mp4
 from internvideo.world.annotation import action_template, annotate, scaled_truth
 from internvideo.world.clip import map_clips
@@ -118,7 +119,7 @@ def write_world(
         directory=directory,
         layout=layout,
         mix=mix or (_WHOLE_SENTENCES if _has_sentences(form) else CaptionMix()),
-        choices="choices" in form.annotates,
+        choices=form.annotates[0] == "choices",
         encoding=encoding,
         split_ends=_split_ends(num_clips, splits or layout.shares, layout.splits),
     )
@@ -179,7 +180,7 @@ def _write_part(
         relative = layout.place(layout.video, index, scene.action, split=split, seconds=seconds)
         video = job.directory / relative
         video.parent.mkdir(parents=True, exist_ok=True)
-        write_mp4(video, clip.frames, encoding)
+        _write_video(video, clip.frames, encoding)
         if layout.frames is not None:
             _write_frames(job, index, scene.action, clip.frames)
         moments = None
@@ -213,6 +214,16 @@ def _write_part(
         }
         written.append((json.dumps(line, ensure_ascii=False) + "\n", annotation))
     return written
+
+
+def _write_video(
+    path: Path, frames: UInt8[np.ndarray, "frames height width 3"], encoding: Encoding
+) -> None:
+    if path.suffix == ".gif":
+        enlarged = frames.repeat(encoding.scale, axis=1).repeat(encoding.scale, axis=2)
+        write_video(path, enlarged, fps=encoding.fps, codec="gif")
+    else:
+        write_mp4(path, frames, encoding)
 
 
 def _write_frames(

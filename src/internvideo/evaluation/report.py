@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from internvideo.evaluation.pictures import BAR_COLOR, Drawn
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from internvideo.evaluation.predictions import Answered
 
-__all__ = ["Report", "Share", "answered_and_failures", "wilson_interval"]
+__all__ = ["Kinded", "Report", "Share", "answered_and_failures", "by_kind", "wilson_interval"]
 
 A = TypeVar("A")
+K = TypeVar("K", bound="Kinded")
 
 _Z95 = 1.959963984540054
 
@@ -72,6 +73,29 @@ class Share:
         """The interval as text."""
         low, high = self.interval
         return f"{low:.2f} … {high:.2f}"
+
+
+class Kinded(Protocol):
+    """Something of a kind, such as an answered question; "causal/why" is a kind of "causal"."""
+
+    @property
+    def kind(self) -> str:
+        """The kind; empty where it is not known."""
+        ...
+
+
+def by_kind(items: Iterable[K]) -> dict[str, list[K]]:
+    """Return the items of each kind, in alphabetical order; a finer kind counts in both.
+
+    Those without a kind are left out.
+    """
+    groups: dict[str, list[K]] = {}
+    for item in items:
+        whole, slash, _ = item.kind.partition("/")
+        for kind in (whole, item.kind) if slash else (whole,):
+            if kind:
+                groups.setdefault(kind, []).append(item)
+    return {kind: groups[kind] for kind in sorted(groups)}
 
 
 @dataclass(frozen=True, kw_only=True)

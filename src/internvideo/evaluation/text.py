@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from internvideo.models.contract import DualEncoder
-from internvideo.models.tokenizer import WordTokenizer, trim_padding
+from internvideo.models.tokenizer import Tokenizer, WordTokenizer, trim_padding
 
 __all__ = [
     "PROMPT_RULES",
@@ -76,17 +76,16 @@ def embed_sentences(model: DualEncoder, texts: Sequence[str]) -> Float[Tensor, "
 
 
 def warn_of_unknown_words(
-    model: DualEncoder, texts: Iterable[str], *, name: str, warned: set[str]
+    tokenizer: Tokenizer, texts: Iterable[str], *, name: str, warned: set[str]
 ) -> None:
     """Warn about words that a word-level tokenizer does not know, once for each word.
 
     Args:
-        model: reads the texts.
+        tokenizer: reads the texts.
         texts: any number of them.
         name: of the model.
         warned: the words of earlier warnings; the new ones are added.
     """
-    tokenizer = model.tokenizer
     if not isinstance(tokenizer, WordTokenizer):
         return
     unknown = [word for word in tokenizer.unknown_words(" ".join(texts)) if word not in warned]

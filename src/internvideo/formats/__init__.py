@@ -21,7 +21,7 @@ from types import ModuleType
 
 from internvideo.errors import ConfigError, did_you_mean
 
-__all__ = ["FORMATS", "READABLE", "WRITABLE", "Format", "Layout", "find_format"]
+__all__ = ["ASKING", "FORMATS", "READABLE", "WRITABLE", "Format", "Layout", "find_format"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,6 +201,42 @@ FORMATS: tuple[Format, ...] = (
         layout=Layout(video="videos/000001_000050/{index:07d}.mp4", captions=3),
     ),
     Format(
+        name="msrvtt-qa",
+        description="MSRVTT-QA: a line a question, or the original list",
+        annotates=("questions",),
+        options=(),
+        layout=Layout(video="videos/video{index}.mp4", captions=1),
+    ),
+    Format(
+        name="msvd-qa",
+        description="MSVD-QA: one json list of questions",
+        annotates=("questions",),
+        options=(),
+        layout=Layout(video="videos/vid{index}.avi", captions=1, youtube_ids=True),
+    ),
+    Format(
+        name="tgif-qa",
+        description="TGIF-QA: frameqa, count, action and transition, as csv or json lines",
+        annotates=("questions", "choices"),
+        options=(),
+        layout=Layout(
+            splits=("train", "test"), shares=(0.8, 0.2), video="gifs/tumblr_{index}.gif", captions=1
+        ),
+    ),
+    Format(
+        name="next-qa",
+        description="NExT-QA: a csv of questions with five options",
+        annotates=("choices",),
+        options=(),
+    ),
+    Format(
+        name="questions",
+        description="your own questions: video, question, answer",
+        annotates=("questions",),
+        options=(),
+        layout=Layout(captions=1),
+    ),
+    Format(
         name="captions",
         description="captioned clips in a csv, tsv, json, parquet or SQLite table",
         annotates=("captions", "segments"),
@@ -349,6 +385,13 @@ FORMATS: tuple[Format, ...] = (
 
 READABLE: Mapping[str, Format] = {f.name: f for f in FORMATS if f.options is not None}
 """Formats that become lists of clips, by name."""
+
+ASKING: tuple[str, ...] = tuple(
+    name
+    for name, form in READABLE.items()
+    if form.annotates[0] == "questions" and "captions" not in form.annotates
+)
+"""Names of the formats of questions with one short answer each."""
 
 WRITABLE: Mapping[str, Format] = {f.name: f for f in FORMATS if f.layout is not None}
 """Formats that the procedural world can be written in, by name."""

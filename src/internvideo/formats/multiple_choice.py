@@ -4,6 +4,7 @@
 |----------------------|---------------------------------------------------------------|
 | MSR-VTT (`.jsonl`)   | `{"clip_name", "options", "answer"}`, videos `clip_name.mp4`  |
 | your own (`.jsonl`)  | `{"video", "options", "answer"}`, `answer` a number or a text |
+|                      | of them; where they answer one, a `question`                  |
 | LSMDC (`.csv`, tabs) | id, 4 times, 5 options, answer from 1; videos `movie/id.avi`  |
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from internvideo.errors import DataError
 from internvideo.formats.files import Collection, files_by_stem, numbered_lines, read_text
 from internvideo.formats.lsmdc import clip_path
 
-__all__ = ["read", "write"]
+__all__ = ["choice", "read", "write"]
 
 _LSMDC_COLUMNS, _LSMDC_OPTIONS = 11, 5
 _LSMDC_SKIPPED = (
@@ -70,36 +71,48 @@ def _json_rows(path: Path, root: Path | str) -> Iterator[tuple[str, Choice]]:
                 f"{where}: expected an object with 'video' (or 'clip_name'), 'options' and "
                 f"'answer', got {line[:120]!r}"
             )
-        options = _options(row.get("options"), where)
+        try:
+            asked = choice(row, number)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
         if "video" in row:
-            video = str(row["video"])
+            yield str(row["video"]), asked
         else:
-            video = names.get(str(row["clip_name"]), f"{row['clip_name']}.mp4")
-        answer = _answer(row.get("answer"), options, where)
-        kind = str(row.get("kind", ""))
-        yield video, Choice(options=options, answer=answer, kind=kind, line=number)
+            yield names.get(str(row["clip_name"]), f"{row['clip_name']}.mp4"), asked
 
 
-def _options(options: Any, where: str) -> tuple[str, ...]:
+def choice(row: Mapping[str, Any], line: int) -> Choice:
+    """Return the question of a row with `options`, `answer`, and perhaps `question`, `kind`, `id`.
+
+    Raises:
+        DataError: fewer than two options, an answer that is none of them, or a question that is no
+            text or has no words.
+    """
+    options, answer, question = row.get("options"), row.get("answer"), row.get("question", "")
     if (
         not isinstance(options, list)
         or len(options) < 2
         or not all(isinstance(each, str) and each.strip() for each in options)
     ):
         raise DataError(
-            f"{where}: 'options' must be a list of two or more sentences, got {str(options)[:120]}"
+            f"'options' must be a list of two or more sentences, got {str(options)[:120]}"
         )
-    return tuple(options)
-
-
-def _answer(answer: Any, options: tuple[str, ...], where: str) -> int:
     if isinstance(answer, str) and answer in options:
-        return options.index(answer)
-    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
-        return answer
-    raise DataError(
-        f"{where}: 'answer' is {answer!r}; expected one of the options, or its number from 0 to "
-        f"{len(options) - 1}"
+        answer = options.index(answer)
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(options):
+        raise DataError(
+            f"'answer' is {answer!r}; expected one of the options, or its number from 0 to "
+            f"{len(options) - 1}"
+        )
+    if not isinstance(question, str) or ("question" in row and not any(map(str.isalnum, question))):
+        raise DataError(f"the question is {str(question)[:120]!r}; expected words")
+    return Choice(
+        options=tuple(options),
+        answer=answer,
+        question=question,
+        kind=str(row.get("kind", "")),
+        id=str(row.get("id", "")),
+        line=line,
     )
 
 

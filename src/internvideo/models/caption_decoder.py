@@ -45,6 +45,7 @@ class CaptionDecoderConfig:
         vocab_size: number of token ids.
         depth: number of layers.
         num_queries: tokens that a clip is pooled to.
+        writes: whether there is a predictor of the next token; without one it only reads.
     """
 
     width: int = 512
@@ -53,6 +54,7 @@ class CaptionDecoderConfig:
     vocab_size: int = 49408
     depth: int = 4
     num_queries: int = 256
+    writes: bool = True
 
     def __post_init__(self) -> None:
         for name in ("width", "num_heads", "context_width", "vocab_size", "depth", "num_queries"):
@@ -284,12 +286,16 @@ class CaptionDecoder(nn.Module):
         self.multimodal_layers = nn.ModuleList(
             CaptionLayer(width, heads) for _ in range(config.depth)
         )
-        self.predictor = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, width),
-            nn.GELU(),
-            nn.LayerNorm(width),
-            nn.Linear(width, config.vocab_size),
+        self.predictor = (
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, width),
+                nn.GELU(),
+                nn.LayerNorm(width),
+                nn.Linear(width, config.vocab_size),
+            )
+            if config.writes
+            else nn.Identity()
         )
         self.reset_parameters()
 

@@ -74,10 +74,17 @@ class CLIPTextEncoder(nn.Module):
         config: the shape of the tower.
         projection_norm: `"batch"` puts a BatchNorm without affine parameters in front of
             `text_projection` (`internvideo.models.viclip` says why); official models have `"none"`.
+        projection: False has no `text_projection`: the embedding is the pooled token, `e = d`.
     """
 
+    text_projection: nn.Parameter | None
+
     def __init__(
-        self, config: CLIPTextConfig, *, projection_norm: Literal["none", "batch"] = "none"
+        self,
+        config: CLIPTextConfig,
+        *,
+        projection_norm: Literal["none", "batch"] = "none",
+        projection: bool = True,
     ):
         super().__init__()
         self.config = config
@@ -92,7 +99,9 @@ class CLIPTextEncoder(nn.Module):
             if projection_norm == "batch"
             else nn.Identity()
         )
-        self.text_projection = nn.Parameter(torch.empty(config.width, config.embed_dim))
+        self.text_projection = (
+            nn.Parameter(torch.empty(config.width, config.embed_dim)) if projection else None
+        )
         self.reset_parameters()
 
     @torch.no_grad()
@@ -100,7 +109,8 @@ class CLIPTextEncoder(nn.Module):
         """Initialise as CLIP does (ViCLIP's code leaves positions and projection unset)."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
-        nn.init.normal_(self.text_projection, std=self.config.width**-0.5)
+        if self.text_projection is not None:
+            nn.init.normal_(self.text_projection, std=self.config.width**-0.5)
         self.transformer.reset_parameters()
         self.ln_final.reset_parameters()
         if isinstance(self.norm, nn.BatchNorm1d):
@@ -161,7 +171,8 @@ class CLIPTextEncoder(nn.Module):
 
     def project(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """Map the pooled token into the joint space."""
-        return self.norm(pooled) @ self.text_projection
+        normed = self.norm(pooled)
+        return normed if self.text_projection is None else normed @ self.text_projection
 
 
 SIZES: dict[str, CLIPTextConfig] = {

@@ -9,6 +9,7 @@
     captions     `Captioner`: writes a sentence about each clip
     match        `Matcher`: two towers, and a closer look at a clip beside a text
     moments      `MomentDetector`: finds classes in time, in features of an untrimmed video
+    answers      `QuestionReader`: `forward(video, question)` gives logits over named answers
 
 Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
 first two; all have `reset_parameters()`, `reset_buffers()`, `block_modules()` and
@@ -45,6 +46,7 @@ __all__ = [
     "DualEncoder",
     "Matcher",
     "MomentDetector",
+    "QuestionReader",
     "TextTokens",
     "VideoEncoder",
     "VideoFeatures",
@@ -52,7 +54,9 @@ __all__ = [
     "num_classes_of",
 ]
 
-Capability = Literal["features", "embed", "text", "classes", "captions", "match", "moments"]
+Capability = Literal[
+    "features", "embed", "text", "classes", "captions", "match", "answers", "moments"
+]
 
 _NUM_CHANNELS = 3
 
@@ -285,6 +289,36 @@ class MomentDetector(Protocol):
         ...
 
 
+class QuestionReader(Protocol):
+    """A model that chooses the answer to a question about a clip among those that it knows.
+
+    Attributes:
+        config: says `num_classes`, the number of answers.
+        tokenizer: counts the tokens of a question.
+    """
+
+    config: Any
+    tokenizer: Tokenizer
+
+    def tokenize(self, questions: Sequence[str]) -> Int[Tensor, "q l"]:
+        """Return the ids of questions."""
+        ...
+
+    def forward_features(self, video: Float[Tensor, "b c t y x"]) -> VideoFeatures:
+        """Encode normalised clips."""
+        ...
+
+    def answer(
+        self,
+        features: VideoFeatures,
+        ids: Int[Tensor, "q l"],
+        *,
+        rows: Int[Tensor, "q"] | None = None,
+    ) -> Float[Tensor, "q k"]:
+        """Return the logits of the answers; question i is about clip `rows[i]`."""
+        ...
+
+
 @overload
 def has(model: object, capability: Literal["features", "embed"]) -> TypeIs[VideoEncoder]: ...
 @overload
@@ -297,6 +331,8 @@ def has(model: object, capability: Literal["captions"]) -> TypeIs[Captioner]: ..
 def has(model: object, capability: Literal["match"]) -> TypeIs[Matcher]: ...
 @overload
 def has(model: object, capability: Literal["moments"]) -> TypeIs[MomentDetector]: ...
+@overload
+def has(model: object, capability: Literal["answers"]) -> TypeIs[QuestionReader]: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())

@@ -20,6 +20,7 @@ positions, d width of the text, w width of the video, e joint dimension, v vocab
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,12 @@ from torch import Tensor, nn
 
 from internvideo.config import ByKind
 from internvideo.errors import ConfigError
-from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderConfig
-from internvideo.models.caption_writer import CaptionStrategy, write_captions
+from internvideo.models.caption_decoder import (
+    CaptionDecoder,
+    CaptionDecoderConfig,
+    ClipMemory,
+)
+from internvideo.models.caption_writer import CaptionStrategy, complete_texts, write_captions
 from internvideo.models.clip_layers import CLIPLayerNorm
 from internvideo.models.clip_text import CLIPTextConfig, CLIPTextEncoder, TextFeatures
 from internvideo.models.contract import VideoEncoder, VideoFeatures, unit
@@ -46,6 +51,7 @@ from internvideo.models.vit import VideoViTConfig
 __all__ = ["SIZES", "InternVideoMM", "InternVideoMMConfig", "InternVideoMMOutput"]
 
 _MAX_LOGIT_SCALE = math.log(100)
+_ANSWER_ROOM = 10  # tokens, the start and the end token of an answer among them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +60,11 @@ class InternVideoMMConfig:
 
     Attributes:
         vision: the video tower: UniFormerV2, or a `VideoViT` with a pooled projection.
-        text: the text tower; the decoder has its width, heads and vocabulary.
+        text: the text tower; the decoder has its width and vocabulary.
         embed_dim: dimension of the joint space; equal to that of the text tower.
         decoder_depth: layers of the caption decoder; 0: there is none.
         decoder_queries: tokens that the decoder pools a clip to.
+        decoder_heads: of its attention; None: as many as the text tower.
         vocabulary: the words of a word-level tokenizer; None is CLIP's byte-pair tokenizer.
         pool: how a `VideoViT`'s tokens become one vector (UniFormerV2 has its fused feature).
         projection_norm: "batch" normalises in front of both projections (`VideoViT` only), see
@@ -70,6 +77,7 @@ class InternVideoMMConfig:
     embed_dim: int
     decoder_depth: int = 4
     decoder_queries: int = 256
+    decoder_heads: int | None = None
     vocabulary: tuple[str, ...] | None = None
     pool: Literal["mean", "max", "mean+max"] = "mean+max"
     projection_norm: Literal["none", "batch"] = "none"
@@ -102,7 +110,7 @@ class InternVideoMMConfig:
             return None
         return CaptionDecoderConfig(
             width=self.text.width,
-            num_heads=self.text.num_heads,
+            num_heads=self.decoder_heads or self.text.num_heads,
             context_width=self.vision.width,
             vocab_size=self.text.vocab_size,
             depth=self.decoder_depth,
@@ -144,6 +152,11 @@ class InternVideoMM(VideoEncoder, nn.Module):
         >>> video = torch.randn(1, 3, 8, 224, 224)
         >>> model.encode_text(ids) @ model.encode_video(video).T  # cosine
         >>> model.caption(video, strategy="beam", num_beams=4)
+
+    Args:
+        config: the shape.
+        outputs: False leaves out the projections into the joint space and the predictor of words,
+            as question answering does, which reads what they would (`models.internvideo_qa`).
     """
 
     capabilities = frozenset({"features", "embed", "text", "captions"})
@@ -161,7 +174,7 @@ class InternVideoMM(VideoEncoder, nn.Module):
         }
     )
 
-    def __init__(self, config: InternVideoMMConfig) -> None:
+    def __init__(self, config: InternVideoMMConfig, *, outputs: bool = True) -> None:
         super().__init__()
         self.config = config
         self.visual: UniFormerV2 | PooledVideoViT
@@ -170,15 +183,19 @@ class InternVideoMM(VideoEncoder, nn.Module):
         if isinstance(config.vision, UniFormerV2Config):
             self.visual = UniFormerV2(config.vision)
             self.visual_ln_post = CLIPLayerNorm(config.vision.width)
-            self.visual_proj = nn.Parameter(torch.empty(config.vision.width, config.embed_dim))
+            if outputs:
+                self.visual_proj = nn.Parameter(torch.empty(config.vision.width, config.embed_dim))
         else:
             self.visual = PooledVideoViT(
                 config.vision,
                 config.embed_dim,
                 pool=config.pool,
                 projection_norm=config.projection_norm,
+                projection=outputs,
             )
-        self.text_encoder = CLIPTextEncoder(config.text, projection_norm=config.projection_norm)
+        self.text_encoder = CLIPTextEncoder(
+            config.text, projection_norm=config.projection_norm, projection=outputs
+        )
         # Only masked language modelling trains it; a trainable tensor without a gradient would
         # stop data-parallel training.
         self.text_mask_embedding = nn.Parameter(
@@ -186,16 +203,21 @@ class InternVideoMM(VideoEncoder, nn.Module):
         )
         self.logit_scale = nn.Parameter(torch.full((), config.logit_scale_init))
         shape = config.decoder
-        self.caption_decoder = CaptionDecoder(shape) if shape is not None else None
-        if shape is None:
+        self.caption_decoder = (
+            CaptionDecoder(dataclasses.replace(shape, writes=outputs)) if shape else None
+        )
+        if shape is None or not outputs:
             self.capabilities = self.capabilities - {"captions"}
+        if not outputs:
+            self.capabilities = self.capabilities - {"text"}
         self.tokenizer = config.build_tokenizer()
         self._reset_own()
 
     @torch.no_grad()
     def _reset_own(self) -> None:
-        if self.visual_ln_post is not None and self.visual_proj is not None:
+        if self.visual_ln_post is not None:
             self.visual_ln_post.reset_parameters()
+        if self.visual_proj is not None:
             nn.init.normal_(self.visual_proj, std=self.visual_proj.shape[0] ** -0.5)
         nn.init.normal_(self.text_mask_embedding, std=0.02)
         nn.init.constant_(self.logit_scale, self.config.logit_scale_init)
@@ -248,12 +270,12 @@ class InternVideoMM(VideoEncoder, nn.Module):
         return (*self.visual.example_inputs(batch), ids)
 
     def project_video(self, features: VideoFeatures) -> Float[Tensor, "b e"]:
-        """Map encoded clips into the joint space (not normalised)."""
+        """Map encoded clips into the joint space (not normalised); without outputs, pool only."""
         if isinstance(self.visual, PooledVideoViT):
             return self.visual.project(features)
         assert self.visual_ln_post is not None
-        assert self.visual_proj is not None
-        return self.visual_ln_post(features.cls) @ self.visual_proj
+        normed = self.visual_ln_post(features.cls)
+        return normed if self.visual_proj is None else normed @ self.visual_proj
 
     def encode_video(
         self, video: Float[Tensor, "b c t y x"], *, normalize: bool = True
@@ -303,16 +325,19 @@ class InternVideoMM(VideoEncoder, nn.Module):
         return InternVideoMMOutput(
             video=F.normalize(self.project_video(clips).float(), dim=-1),
             text=F.normalize(texts.embedding.float(), dim=-1),
-            caption_logits=self._decoder()(texts.tokens[:, :-1], context(clips))
-            if caption
-            else None,
+            caption_logits=self.next_tokens(clips, ids, text=texts) if caption else None,
         )
 
     # --- the decoder --------------------------------------------------------------------------
 
     def fuse(
-        self, features: VideoFeatures, ids: Int[Tensor, "b l"], *, text: TextFeatures | None = None
-    ) -> Float[Tensor, "b d"]:
+        self,
+        features: VideoFeatures,
+        ids: Int[Tensor, "q l"],
+        *,
+        text: TextFeatures | None = None,
+        rows: Int[Tensor, "q"] | None = None,
+    ) -> Float[Tensor, "q d"]:
         """Return what the decoder knows at the end token of texts after reading the clips.
 
         The reference leaves the last position out and fails on a text whose end token is there; a
@@ -320,12 +345,68 @@ class InternVideoMM(VideoEncoder, nn.Module):
 
         Args:
             features: of the clips, from `forward_features`.
-            ids: one text a clip.
+            ids: the texts.
             text: the encoded texts, from `text_features`; None encodes them.
+            rows: number of the clip that each text is about; None: one text a clip.
         """
-        decoder = self._decoder()
         tokens = (self.text_features(ids) if text is None else text).tokens
-        return self.text_encoder.pool(decoder.decode(tokens, decoder.read(context(features))), ids)
+        return self.text_encoder.pool(
+            self._decoder().decode(tokens, self._memory(features, rows)), ids
+        )
+
+    def next_tokens(
+        self,
+        features: VideoFeatures,
+        ids: Int[Tensor, "q l"],
+        *,
+        text: TextFeatures | None = None,
+        rows: Int[Tensor, "q"] | None = None,
+    ) -> Float[Tensor, "q k v"]:
+        """Return the logits of the token behind each position of texts but the last; see `fuse`."""
+        tokens = (self.text_features(ids) if text is None else text).tokens[:, :-1]
+        decoder = self._decoder()
+        return decoder.predictor(decoder.decode(tokens, self._memory(features, rows)))
+
+    def _memory(self, features: VideoFeatures, rows: Int[Tensor, "q"] | None) -> ClipMemory:
+        memory = self._decoder().read(context(features))
+        return memory if rows is None else memory.reorder(rows)
+
+    def prompt(self, question: str) -> list[int]:
+        """Return the ids of a question that an answer shall follow, cut to leave room for one."""
+        ids = [self.tokenizer.start_id, *self.tokenizer.encode(question)]
+        return ids[: max(self.tokenizer.context_length - _ANSWER_ROOM, 1)]
+
+    @torch.no_grad()
+    def complete(
+        self,
+        features: VideoFeatures,
+        questions: Sequence[str],
+        *,
+        rows: Int[Tensor, "q"] | None = None,
+    ) -> list[str]:
+        """Write an answer to each question about encoded clips, the likeliest word each time.
+
+        It is an answer where the model was trained to answer (`tasks.question_answering`); any
+        other captioner goes on with whatever it writes about clips.
+
+        Args:
+            features: of the clips, from `forward_features`.
+            questions: any texts.
+            rows: number of the clip that each question is about; None: one question a clip.
+        """
+        return complete_texts(
+            self.text_encoder,
+            self._decoder(),
+            self.tokenizer,
+            self._memory(features, rows),
+            [self.prompt(question) for question in questions],
+        )
+
+    def projections(self) -> list[nn.Parameter]:
+        """Return what only comparing needs: both projections and the scale."""
+        head = self.visual.proj if isinstance(self.visual, PooledVideoViT) else None
+        own = (self.visual_proj, self.text_encoder.text_projection, self.logit_scale)
+        return [each for each in own if each is not None] + list(head.parameters() if head else ())
 
     @torch.no_grad()
     def caption(
@@ -360,7 +441,7 @@ class InternVideoMM(VideoEncoder, nn.Module):
             self.text_encoder,
             self._decoder(),
             self.tokenizer,
-            context(self.forward_features(video)),
+            self._decoder().read(context(self.forward_features(video))),
             strategy=strategy,
             num_beams=num_beams,
             length_penalty=length_penalty,

@@ -31,6 +31,7 @@ class PooledVideoViT(VideoEncoder, nn.Module):
         pool: see `VideoFeatures.pool`.
         projection_norm: "batch" puts a BatchNorm without affine parameters in front of the
             projection, see `models.viclip`.
+        projection: False has none: `project` pools and normalises, `e` is the encoder's width.
     """
 
     capabilities = frozenset({"features", "embed"})
@@ -42,6 +43,7 @@ class PooledVideoViT(VideoEncoder, nn.Module):
         *,
         pool: Pool,
         projection_norm: Literal["none", "batch"],
+        projection: bool = True,
     ) -> None:
         super().__init__()
         self.config = config
@@ -52,11 +54,12 @@ class PooledVideoViT(VideoEncoder, nn.Module):
             if projection_norm == "batch"
             else nn.Identity()
         )
-        self.proj = nn.Linear(config.width, embed_dim, bias=False)
+        self.proj = nn.Linear(config.width, embed_dim, bias=False) if projection else nn.Identity()
         self._reset_head()
 
     def _reset_head(self) -> None:
-        nn.init.normal_(self.proj.weight, std=self.config.width**-0.5)
+        if isinstance(self.proj, nn.Linear):
+            nn.init.normal_(self.proj.weight, std=self.config.width**-0.5)
         if isinstance(self.norm, nn.BatchNorm1d):
             self.norm.reset_parameters()
 

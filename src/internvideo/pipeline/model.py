@@ -409,7 +409,7 @@ class VideoModel:
         if not texts:
             raise ConfigError("no texts to embed: give at least one")
         self._check_words(texts)
-        warn_of_unknown_words(towers, texts, name=self.name, warned=self._warned_words)
+        warn_of_unknown_words(towers.tokenizer, texts, name=self.name, warned=self._warned_words)
         return embed_sentences(towers, texts).cpu()
 
     # --- captions -----------------------------------------------------------------------------

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from internvideo.data.identity import clip_identity
+from internvideo.data.questions import QuestionSource
 from internvideo.errors import CheckpointError, ConfigError, DataError, VideoError
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
 from internvideo.files import write_whole
-from internvideo.models.contract import num_classes_of
+from internvideo.models.contract import has, num_classes_of
 from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import (
     build_preprocessing,
@@ -157,23 +158,31 @@ class _Saver:
         with torch.device("meta"):
             task: Any = build_task(self.recipe, with_weights=False)
         task.load_state_dict(weights, assign=True)
-        labels = self.recipe.init_labels
-        names = None if self.source is None else self.source.class_names
-        names = names if labels is None else label_names(labels)
-        network: nn.Module = task.model
-        if len(names or ()) != num_classes_of(network):
-            names = None
         draft = directory.with_name(f".{directory.name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         save_pretrained(
             task.model,
             draft,
             preprocessing=build_preprocessing(self.recipe),
-            labels=names,
-            provenance=_provenance(self.recipe),
+            labels=self.labels(task.model),
+            provenance={**_provenance(self.recipe), **self._origin()},
             architectures=all_architectures(),
         )
         _replace(draft, directory)
+
+    def labels(self, network: nn.Module) -> tuple[str, ...] | None:
+        """Return the names of a model's outputs, where the data or the recipe tell them."""
+        names = None if self.source is None else self.source.class_names
+        if self.recipe.init_labels is not None:
+            names = label_names(self.recipe.init_labels)
+        outputs = network.config.num_classes if has(network, "answers") else num_classes_of(network)
+        return names if len(names or ()) == outputs else None
+
+    def _origin(self) -> dict[str, str]:
+        """Return where the answers of a model that answers questions come from."""
+        if isinstance(self.source, QuestionSource) and self.source.answers is not None:
+            return {"answers": self.source.answers.origin}
+        return {}
 
 
 @contextmanager
@@ -244,9 +253,10 @@ def _evaluation(
 ) -> Evaluation:
     """Return how the run is measured on the way: one central view of each video."""
     assert recipe.evaluation is not None
-    record = Record(preprocessing=build_preprocessing(recipe))
+    protocol = build_preprocessing(recipe)
 
     def measured(model: nn.Module) -> dict[str, float]:
+        record = Record(preprocessing=protocol, labels=saver.labels(model))
         loaded = LoadedModel(model, record, architectures=all_architectures())
         return measure(loaded, source, loop=_loop(recipe, fabric), quick=True).metrics()
 
@@ -354,6 +364,7 @@ def _replace(new: Path, place: Path) -> None:
 def _provenance(recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
+        "task": recipe.task.kind,
         "recipe_sha256": recipe.fingerprint(),
         "internvideo": version("internvideo"),
         "torch": torch.__version__,

@@ -97,9 +97,18 @@ def _model_config(architecture: Architecture, values: Mapping[str, Any]) -> Any:
         if size not in architecture.sizes:
             raise ConfigError(f"model.size {size!r} is not one of {', '.join(architecture.sizes)}")
         values = merged(config_to_dict(architecture.sizes[size]), values)
-    if values.get("vocabulary") == _WORLD:
-        words = vocabulary()
-        values["vocabulary"] = list(words)
-        values["text"] = {**values.get("text", {}), "vocab_size": len(words) + _SPECIAL_TOKENS}
+    towers: Any = values.get("towers")
+    if isinstance(towers, dict):
+        values["towers"] = _in_world_words(towers)  # pyright: ignore[reportUnknownArgumentType]
+    values = _in_world_words(values)
     config: type[Any] = architecture.config
     return config_from_dict(config, values, source="model")
+
+
+def _in_world_words(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a model with a text tower, its vocabulary "world" spelled out."""
+    if values.get("vocabulary") != _WORLD:
+        return dict(values)
+    words = vocabulary()
+    text = {**values.get("text", {}), "vocab_size": len(words) + _SPECIAL_TOKENS}
+    return {**values, "vocabulary": list(words), "text": text}

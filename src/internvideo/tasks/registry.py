@@ -12,6 +12,7 @@ from internvideo.tasks import (
     language_queries,
     masked,
     multiple_choice,
+    question_answering,
     recognition,
     retrieval,
     temporal_localization,
@@ -33,6 +34,7 @@ TASKS: tuple[Task, ...] = (
     multiple_choice.TASK,
     retrieval.TASK,
     captioning.TASK,
+    question_answering.TASK,
     temporal_localization.TASK,
     language_queries.TASK,
 )
@@ -44,7 +46,7 @@ def find_task(name: str) -> Task:
     Raises:
         UnknownNameError: no such task.
     """
-    known = {spelling: task for task in TASKS for spelling in (task.name, *task.aliases)}
+    known = {spelling: task for task in TASKS for spelling in (task.name, *task.aliases, task.verb)}
     if name not in known:
         names = [task.name for task in TASKS]
         raise UnknownNameError(

@@ -49,12 +49,14 @@ class Option:
         flags: spellings other than that of the name, such as "-k".
         minimum: of a number.
         from_files: a value that names a file, or is `@FILE`, stands for the lines of the file.
+        is_argument: given by its place, behind the videos, not by a name.
     """
 
     help: str
     flags: tuple[str, ...] = ()
     minimum: float | None = None
     from_files: bool = False
+    is_argument: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class Task:
     Attributes:
         name: as the command spells it, such as "multiple-choice".
         aliases: other spellings of its verbs.
+        verb: what `predict` calls it; by default its name, which is understood in any case.
         objectives: what can be trained.
         architectures: of networks that only this room has.
         open: from what a user names to the annotated videos that `evaluate` takes.
@@ -163,6 +166,7 @@ class Task:
 
     name: str
     aliases: tuple[str, ...] = ()
+    verb: str = ""
     objectives: tuple[Objective[Any], ...] = ()
     architectures: tuple[Architecture, ...] = ()
     open: Callable[[AnnotatedData, Preprocessing], Any] = open_videos

@@ -28,6 +28,7 @@ from internvideo.video.crops import (
     draw_multi_scale_crop,
     draw_random_resized_crop,
     draw_shape_keeping_crop,
+    draw_square_crop,
     flip_clips_,
     resized_crop,
 )
@@ -60,7 +61,7 @@ __all__ = [
     "random_source",
 ]
 
-CropRule = Literal["multi-scale", "random-resized", "keep-shape"]
+CropRule = Literal["multi-scale", "random-resized", "keep-shape", "square"]
 RandAugmentKind = Literal["pil", "tensor"]
 ChannelOrder = Literal["rgb", "bgr"]
 ResizeDtype = Literal["uint8", "float"]
@@ -85,9 +86,11 @@ class Augmentation:
 
     Attributes:
         size: side of the square input of the model.
-        crop: "multi-scale", "random-resized", or "keep-shape": boxes of the frame's own shape.
-        scale: bounds of the area of the latter two, as a share of the frame.
-        ratio: bounds of their width / height.
+        crop: "multi-scale", "random-resized", "keep-shape": boxes of the frame's own shape, or
+            "square": square ones.
+        scale: bounds of the area, as a share of the frame, or of the largest square in it; not for
+            "multi-scale".
+        ratio: bounds of width / height, for "random-resized".
         flip_probability: 0 for data whose labels know left from right (Something-Something).
         interpolation: "bilinear" or "bicubic".
         antialias: whether the filter widens when shrinking.
@@ -146,6 +149,8 @@ class Augmentation:
             box = draw_multi_scale_crop(height, width, self.size, rng=source)
         elif self.crop == "keep-shape":
             box = draw_shape_keeping_crop(height, width, scale=self.scale, rng=source)
+        elif self.crop == "square":
+            box = draw_square_crop(height, width, scale=self.scale, rng=source)
         else:
             box = draw_random_resized_crop(
                 height, width, scale=self.scale, ratio=self.ratio, rng=source

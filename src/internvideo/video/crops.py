@@ -18,6 +18,7 @@ __all__ = [
     "draw_multi_scale_crop",
     "draw_random_resized_crop",
     "draw_shape_keeping_crop",
+    "draw_square_crop",
     "flip_clips_",
     "horizontal_flip",
     "multi_scale_crop_offsets",
@@ -105,6 +106,25 @@ def draw_shape_keeping_crop(
     side = math.sqrt(min(rng.uniform(*scale), 1.0))
     tall, wide = max(round(side * height), 1), max(round(side * width), 1)
     return CropBox(rng.randint(0, height - tall), rng.randint(0, width - wide), tall, wide)
+
+
+def draw_square_crop(
+    height: int, width: int, *, scale: tuple[float, float], rng: RandomSource
+) -> CropBox:
+    """Draw a square box, anywhere in the frame.
+
+    Resized it is a random crop of the frame whose short side was resized before: how question
+    answering reads GIFs (256 pixels, of which 224 are taken).
+
+    Args:
+        height: of the frames.
+        width: of the frames.
+        scale: bounds of the area, as a share of the largest square in the frame, at most 1.
+        rng: three draws are taken.
+    """
+    share = math.sqrt(min(rng.uniform(*scale), 1.0))
+    side = max(round(share * min(height, width)), 1)
+    return CropBox(rng.randint(0, height - side), rng.randint(0, width - side), side, side)
 
 
 def draw_random_resized_crop(

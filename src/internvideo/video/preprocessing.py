@@ -417,6 +417,14 @@ _RETRIEVAL = Preprocessing(
 # The same frames, prepared as in the tests of VideoMAE.
 _UMT = dataclasses.replace(_KINETICS, num_frames=8, sampling="uniform", frame_stride=1, num_clips=4)
 
+_INTERNVIDEO_MM = Preprocessing(
+    num_frames=8,
+    sampling="linspace",
+    resize_size=256,
+    antialias=True,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
+)
 PRESETS: dict[str, Preprocessing] = {
     "videomae-kinetics": _KINETICS,
     "videomae-ssv2": dataclasses.replace(_KINETICS, sampling="sparse", frame_stride=1, num_clips=2),
@@ -432,13 +440,10 @@ PRESETS: dict[str, Preprocessing] = {
     "uniformerv2-sth": dataclasses.replace(
         _UNIFORMERV2, num_frames=16, num_clips=1, channel_order="bgr"
     ),
-    "internvideo-mm": Preprocessing(
-        num_frames=8,
-        sampling="linspace",
-        resize_size=256,
-        antialias=True,
-        mean=CLIP_MEAN,
-        std=CLIP_STD,
+    "internvideo-mm": _INTERNVIDEO_MM,
+    # GIFs of question answering are resized by their short side: resize_rule: short-side
+    "internvideo-mm-qa": dataclasses.replace(
+        _INTERNVIDEO_MM, sampling="middle", resize_rule="squash"
     ),
     "retrieval": _RETRIEVAL,
     "retrieval-whole-second": dataclasses.replace(_RETRIEVAL, sampling="whole-second"),

@@ -16,6 +16,7 @@ from .encode import Encoding as Encoding
 from .encode import write_mp4 as write_mp4
 from .language import CaptionMix as CaptionMix
 from .language import action_prompts as action_prompts
+from .language import all_answers as all_answers
 from .language import color_prompts as color_prompts
 from .language import is_held_out as is_held_out
 from .language import object_prompts as object_prompts

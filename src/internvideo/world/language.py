@@ -30,6 +30,7 @@ __all__ = [
     "MAX_WORDS",
     "CaptionMix",
     "action_prompts",
+    "all_answers",
     "caption",
     "color_prompts",
     "is_held_out",
@@ -319,7 +320,7 @@ def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     actors, events = scene.actors, scene.events
     asked = [
         Question("how many objects are there", _NUMBERS[len(actors)], "count"),
-        Question("what is the background like", scene.background.kind, "object"),
+        Question("what is the background like", scene.background.kind, "background"),
     ]
     for actor in actors:
         if sum(other.name == actor.name for other in actors) == 1:
@@ -359,6 +360,11 @@ def _action_questions(scene: Scene) -> list[Question]:
         ):
             asked.append(Question(f"what color is the object that {phrase}", actor.color, "color"))
     return asked
+
+
+def all_answers() -> tuple[str, ...]:
+    """Return every answer that a question about any scene can have."""
+    return tuple(dict.fromkeys((*_NUMBERS, *COLORS, *OBJECTS, *BACKGROUNDS, *ACTIONS, "yes", "no")))
 
 
 @functools.lru_cache(maxsize=1)

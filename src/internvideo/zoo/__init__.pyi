@@ -20,6 +20,7 @@ from .registry import families as families
 from .registry import find_card as find_card
 from .registry import find_cards as find_cards
 from .registry import list_models as list_models
+from .starts import average_models as average_models
 from .starts import average_with_start as average_with_start
 from .starts import load_clip_teacher as load_clip_teacher
 from .starts import load_multimodal_start as load_multimodal_start

@@ -84,6 +84,7 @@ class Architecture:
 
 def _refuse_absurd_tables(config: Any) -> None:
     """Stop a hostile `config.json` or key list: tables are made, not read from a file."""
+    config = getattr(config, "towers", config)
     for part in (config, getattr(config, "encoder", None), getattr(config, "vision", None)):
         if isinstance(part, vit.VideoViTConfig):
             numbers = max(prod(part.grid), prod(part.position_grid)) * part.width

@@ -35,6 +35,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     uniformerv2.CLASSIFIER,
     viclip.VICLIP,
     viclip.IMAGE_CLIP,
+    internvideo_mm.QUESTION_ANSWERING,
     internvideo_mm.INTERNVIDEO_MM,
     internvideo_mm.TWO_TOWERS,
     umt_multimodal.MULTIMODAL,

@@ -461,7 +461,6 @@ def _grouped(lines: Mapping[str, str], limit: int) -> str:
 # Families that the library knows by their cards only: description, and regular expressions each of
 # which must match the name of a tensor.
 _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("InternVideo-MM with an answer classifier (VQA)", (r"vqa_classifier\.", r"clip\.visual")),
     ("Unmasked Teacher that answers", (r"vision_encoder\.encoder\.blocks", r"text_decoder\.")),
     ("a spatio-temporal action detector on VideoMAE (STAL)", (r"^(\w+\.)*head\.hr2o\.",)),
     ("an Ego4D short-term anticipation detector on VideoMAE", (r"ROIHEAD\.",)),

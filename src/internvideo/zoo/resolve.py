@@ -148,7 +148,7 @@ def default_preprocessing(fit: Fit, foreign: ForeignConfig | None = None) -> Pre
     architecture, config = fit.architecture, fit.config
     preset = architecture.preset_of(config) if architecture.preset_of else architecture.preset
     usual = PRESETS[preset]
-    for part in ("encoder", "vision"):
+    for part in ("towers", "encoder", "vision"):
         config = getattr(config, part, config)
     if not hasattr(config, "image_size"):
         return usual  # it sees features; these are the frames that they are made of

@@ -4,6 +4,7 @@
 |------------------------------|------------------------------------------------------------|
 | ViCLIP                       | image CLIP; a ViCLIP (a second stage)                      |
 | InternVideo-MM               | image CLIP; an InternVideo-MM                              |
+| … that answers questions     | the same; one that answers                                 |
 | a small one, on a `VideoViT` | a small ViCLIP; any video encoder                          |
 | UMT's second stage           | its first stage; a second stage; any video encoder; a BERT |
 | UMT's teacher                | image CLIP                                                 |
@@ -14,7 +15,7 @@ it was initialised; anything else must be there, with its shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -35,12 +36,14 @@ from internvideo.models.clip_init import (
 )
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
 from internvideo.models.internvideo_mm import InternVideoMM
+from internvideo.models.internvideo_qa import InternVideoQA
 from internvideo.models.pooled_vit import PooledVideoViT
 from internvideo.models.umt_multimodal import UMTMultimodal
 from internvideo.models.unmasked_teacher import UnmaskedTeacher
 from internvideo.models.viclip import ViCLIP
 from internvideo.models.viclip_vision import ViCLIPVision
 from internvideo.zoo.checkpoint import read_checkpoint
+from internvideo.zoo.identify import compare
 from internvideo.zoo.kinds.unmasked_teacher import TEACHER
 from internvideo.zoo.load import load_model
 from internvideo.zoo.transfer import (
@@ -53,7 +56,9 @@ from internvideo.zoo.transfer import (
 __all__ = [
     "AverageRule",
     "TwoTowers",
+    "average_models",
     "average_with_start",
+    "load_answering_start",
     "load_clip_teacher",
     "load_multimodal_start",
     "load_text_start",
@@ -87,7 +92,10 @@ def load_towers(model: TwoTowers, source: str | Path) -> Transferred:
     Raises:
         CheckpointError: the file has no tower for this model, or one of another shape.
     """
-    start = load_model(source).model
+    return _start_towers(model, load_model(source).model, source)
+
+
+def _start_towers(model: TwoTowers, start: nn.Module, source: str | Path) -> Transferred:
     if not isinstance(start, TwoTowers):
         tower = model.visual if isinstance(model, InternVideoMM) else model.vision_encoder
         if not isinstance(tower, PooledVideoViT):
@@ -115,6 +123,54 @@ def load_towers(model: TwoTowers, source: str | Path) -> Transferred:
     _fit_tables(given, own, from_image=from_image)
     fresh = tuple(n for n in own if n not in given and n.startswith(new))
     return load_weights(model, given, source, fresh=fresh)
+
+
+def load_answering_start(model: InternVideoQA, source: str | Path) -> Transferred:
+    """Give a model that answers the weights of a pretrained one, in place.
+
+    Another model that answers gives its classifier too where it has as many answers; of any other
+    model the towers start as by `load_towers`, and the classifier stays fresh.
+
+    Args:
+        model: changed in place.
+        source: as for `load_model`.
+
+    Raises:
+        CheckpointError: the file has no towers for this model, or of another shape.
+    """
+    start = load_model(source).model
+    if not isinstance(start, InternVideoQA):
+        return _start_towers(model.towers, start, source)
+    given = dict(start.state_dict())
+    fresh: tuple[str, ...] = ()
+    if start.config.num_classes != model.config.num_classes:
+        fresh = tuple(name for name in given if name.startswith("vqa_classifier.5."))
+    kept = {name: tensor for name, tensor in given.items() if name not in fresh}
+    return load_weights(model, kept, source, fresh=fresh)
+
+
+def average_models(models: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """Return the mean of the weights of models of one shape (a "soup", arXiv 2203.05482).
+
+    The reference's question answering starts from such a mean where it is given several files.
+
+    Raises:
+        CheckpointError: they differ in names or shapes.
+    """
+    states = [model.state_dict() for model in models]
+    for state in states[1:]:
+        fit = compare(
+            {name: tuple(tensor.shape) for name, tensor in state.items()},
+            {name: tuple(tensor.shape) for name, tensor in states[0].items()},
+        )
+        if not fit.ok:
+            raise CheckpointError(f"models of different shapes have no mean: {fit.explain()}")
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(dim=0).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in states[0].items()
+    }
 
 
 @torch.no_grad()

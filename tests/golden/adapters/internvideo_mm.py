@@ -6,11 +6,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from golden.adapters import question_answering
 from golden.case import Case
 from internvideo.models import clip_init
 from internvideo.models.caption_decoder import CaptionDecoder, CaptionDecoderConfig, caption_loss
 from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.internvideo_mm import SIZES, InternVideoMM, InternVideoMMConfig, context
+from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig, context
 from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.tasks.retrieval.task import RetrievalConfig, RetrievalTraining, frozen_names
 from internvideo.train.contrast import contrastive_loss
@@ -150,25 +151,7 @@ def param_groups(case: Case) -> None:
         merged = clip_init.wise_ft_names(OFFICIAL.name_to_ours(name) for name in names)
         assert {OFFICIAL.name_to_official(name) for name in merged} == set(average["merged"])
 
-        with torch.device("meta"):
-            model = InternVideoMM(SIZES[size])
-        model.text_mask_embedding.requires_grad_(True)
-        named = {OFFICIAL.name_to_official(n): p for n, p in model.named_parameters()}
-        official = {id(parameter): name for name, parameter in named.items()}
-        groups = parameter_groups(named, weight_decay=0.01, undecayed=model.undecayed_names)
-        for group in groups:
-            ours = {official[id(parameter)] for parameter in group["params"]}
-            theirs = {
-                name
-                for each in expected["vqa_adamw_groups"]
-                if each["weight_decay"] == group["weight_decay"]
-                for name in each["names"]
-            }
-            # Fine-tuning for question answering has a classifier instead of these.
-            gone = ("caption_decoder.predictor.", "clip.visual_proj", "clip.text_projection")
-            assert {name for name in ours if not name.startswith(gone)} == {
-                name for name in theirs if not name.startswith("vqa_classifier.")
-            }
+        question_answering.assert_optimizer_groups(size, expected["vqa_adamw_groups"])
 
 
 ADAPTERS = {

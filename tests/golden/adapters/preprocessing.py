@@ -324,7 +324,10 @@ def vqa_transform(case: Case) -> None:
     frames = case.tensors["input.video"].permute(0, 2, 3, 1)
     size = case.tensors["output.video"].shape[-1]
     protocol = dataclasses.replace(
-        PRESETS["internvideo-mm"], resize_size=size * 256 // 224, crop_size=size
+        PRESETS["internvideo-mm-qa"],
+        resize_rule="short-side",
+        resize_size=size * 256 // 224,
+        crop_size=size,
     )
     case.assert_close(protocol.transform(frames).transpose(0, 1), "output.video")
 

@@ -6,16 +6,19 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch.nn.functional as F
 from einops import rearrange
 
 from golden.case import Case
-from internvideo.data.build import read_list, read_multiple_choice
+from internvideo.data.build import detect_kind, read_list, read_multiple_choice
+from internvideo.data.questions import Answers, QuestionSource, read_questions
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
 from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.tasks.multiple_choice.evaluate import choice_scores
 from internvideo.tasks.zero_shot.classifier import prompt_probabilities
+from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo.kinds.internvideo_mm import OFFICIAL
 
 
@@ -79,8 +82,40 @@ def multiple_choice(case: Case) -> None:
     assert float(accuracy) == case.meta["expected"]["accuracy"]
 
 
+_QA = (
+    ("msrvttqa", "msrvtt-qa", "msrvtt/msrvtt_qa_{}.jsonl", "msrvtt/msrvtt_train_ans2label.json"),
+    ("msvdqa", "msvd-qa", "msvd/msvd_{}_qa_encode.json", "msvd/msvd_answer_set.txt"),
+    ("tgif_frameqa", "tgif-qa", "tgif/frameqa_{}.jsonl", "tgif/frameqa_trainval_ans2label.json"),
+)
+
+
+def _assert_questions(meta: Path, expected: dict) -> None:
+    """Compare questions, answers, their numbers, and videos, in the order of the lines."""
+    for key, kind, pattern, answers in _QA:
+        for split in ("train", "test"):
+            path = meta / pattern.format(split)
+            assert detect_kind(path) == kind
+            asked = read_questions(kind, path, protocol=PRESETS["internvideo-mm-qa"])
+            chosen = Answers.choose(meta / answers, asked, file=path)
+            source = QuestionSource(asked, chosen, shuffled=False)
+            assert source.order(np.random.default_rng(0)).tolist() == list(range(len(source)))
+            assert len(source) == expected[key]["len"]
+            for place, item in enumerate(expected[key]["items"]):
+                video, [question] = source.clip(place)
+                [asked_question] = source.asked_questions(place)
+                number = asked_question.number
+                assert (-100 if number is None else number) == item["label"]
+                assert (question.question, question.answer) == (item["question"], item["answer"])
+                assert asked_question[:2] == (question.question, question.answer)
+                assert asked.videos.clips.written_path(video) == item["video"]
+    for split in ("train", "test"):
+        [[choice]] = read_multiple_choice(meta / f"tgif/action_{split}.jsonl").questions
+        [item] = expected["tgif_action"]["items"]
+        assert (list(choice.sentences), choice.answer) == (item["texts"], item["answer"])
+
+
 def annotations(case: Case) -> None:
-    """The files of multiple choice and of zero-shot Kinetics; those of QA are not read here."""
+    """The files of multiple choice, of zero-shot Kinetics, and of question answering."""
     expected = case.meta["expected"]
     with tempfile.TemporaryDirectory() as folder:
         for name, content in case.meta["files"].items():
@@ -104,6 +139,7 @@ def annotations(case: Case) -> None:
                 assert video == item["video"]
                 assert list(question.options) == item["options"]
                 assert question.answer == item["answer"]
+        _assert_questions(meta, expected)
         clips = read_list("kinetics", meta / "k400/k400_test_tsm.list")
         pairs = [[Path(clip.path).name[:11], clip.label] for clip in clips]
         assert pairs == expected["k400_zero_shot"]["items"]

@@ -10,9 +10,15 @@ import torch
 import tiny
 from internvideo.data.build import read_multiple_choice
 from internvideo.data.clips import VideoListSource
-from internvideo.errors import ConfigError
+from internvideo.errors import ConfigError, DataError
+from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
-from internvideo.tasks.multiple_choice.evaluate import OptionChooser, choice_scores, evaluate
+from internvideo.tasks.multiple_choice.evaluate import (
+    OptionChooser,
+    choice_scores,
+    evaluate,
+    score,
+)
 from internvideo.video import write_video
 from internvideo.zoo import load_model
 from internvideo.zoo.load import LoadedModel
@@ -128,3 +134,55 @@ def test_a_stopped_evaluation_goes_on_with_equal_numbers(model, questions, tmp_p
     source = VideoListSource(choices.videos, model.protocol)
     with pytest.raises(ConfigError, match="clean"):
         loop.run(OptionChooser(model, choices, clean=True), source)
+
+
+def test_a_question_stands_before_each_option(model, questions, tmp_path):
+    row = {"video": "v0.mp4", "question": "what happens?", "options": OPTIONS[:2], "answer": 0}
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps(row))
+    choices = read_multiple_choice(path, root=questions.parent)
+    [answer] = evaluate(model, choices, loop=EvalLoop()).answers
+    texts = [
+        f"what happens?Options: {OPTIONS[0]} {OPTIONS[1]}Answer: {option}" for option in OPTIONS[:2]
+    ]
+    network, source = model.model, VideoListSource(choices.videos, tiny.PROTOCOL)
+    with torch.no_grad():
+        views = network.encode_video(source.read_views(0, tiny.PROTOCOL).views)
+        scores = views @ network.encode_text(network.tokenizer(texts)).T / network.temperature()
+    assert answer.scores == pytest.approx(scores.mean(0).tolist(), abs=1e-4)
+    assert answer.question == "what happens?"
+
+
+NEXT_QA = Path(__file__).parents[4] / "shared" / "real" / "qa" / "next-qa"
+NEXT = """video,question,answer,qid,type,a0,a1,a2,a3,a4
+40,how,0,6,CH,a,b,c,d,e
+40,why,2,7,CW,a,b,c,d,e
+41,where,1,1,DL,a,b,c,d,e
+"""
+
+
+def test_predictions_of_another_program_are_scored(tmp_path):
+    (tmp_path / "val.csv").write_text(NEXT)
+    data = AnnotatedData(path=str(tmp_path / "val.csv"))
+    file = tmp_path / "predictions.json"
+    file.write_text(json.dumps({"40_6": {"prediction": 0}, "40_7": 1, "41_1": {"prediction": 1}}))
+    report = score(data, file)
+    assert report.accuracy == pytest.approx(200 / 3)
+    found = {kind: part.right.correct for kind, part in report.kinds.items()}
+    assert found == {
+        "causal": 1, "causal/how": 1, "causal/why": 0, "descriptive": 1, "descriptive/location": 1,
+    }  # fmt: skip
+    for broken in ({"40_6": 0}, {"40_6": 9, "40_7": 0, "41_1": 0}, ["x"]):
+        file.write_text(json.dumps(broken))
+        with pytest.raises(DataError, match=r"no answer from 0 to 4.*val\.csv:"):
+            score(data, file)
+
+
+@pytest.mark.skipif(not NEXT_QA.is_dir(), reason="needs ../shared/real/qa/next-qa")
+def test_the_published_numbers_of_a_model_on_nextqa():
+    report = score(AnnotatedData(path=str(NEXT_QA / "val.csv")), NEXT_QA / "predictions-val.json")
+    found = {
+        kind: round(part.accuracy, 2) for kind, part in report.kinds.items() if "/" not in kind
+    }
+    assert round(report.accuracy, 2) == 49.74
+    assert found == {"causal": 46.26, "temporal": 50.74, "descriptive": 59.33}

@@ -11,8 +11,10 @@ TASK = Task(
     name="multiple-choice",
     open=evaluate.open_choices,
     evaluate=evaluate.evaluate,
+    score=evaluate.score,
     evaluate_examples=(
         "viclip-l14 -d msrvtt_mc_test.jsonl --root videos/all",
         "viclip-nano -d choices/multiple_choice.jsonl",
+        "--predictions answers.json -d next-qa/val.csv",
     ),
 )

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR, name_places
-from internvideo.evaluation.report import Report, Share
+from internvideo.evaluation.report import Report, Share, by_kind
 
 __all__ = ["ChoiceAnswer", "MultipleChoiceReport"]
 
@@ -21,6 +21,7 @@ class ChoiceAnswer:
 
     Attributes:
         video: name of the video.
+        question: what is asked; empty where the options are sentences about the video.
         options: the sentences.
         answer: number of the true one.
         scores: of the options; the largest is the model's choice.
@@ -31,6 +32,7 @@ class ChoiceAnswer:
     options: tuple[str, ...]
     answer: int
     scores: tuple[float, ...]
+    question: str = ""
     kind: str = ""
 
     @property
@@ -47,7 +49,7 @@ class ChoiceAnswer:
         """Return plain data."""
         return {
             "options": list(self.options), "answer": self.answer, "chosen": self.chosen,
-            "scores": list(self.scores), "kind": self.kind,
+            "scores": list(self.scores), "question": self.question, "kind": self.kind,
         }  # fmt: skip
 
     @classmethod
@@ -58,6 +60,7 @@ class ChoiceAnswer:
             options=tuple(values["options"]),
             answer=int(values["answer"]),
             scores=tuple(values["scores"]),
+            question=values.get("question", ""),
             kind=values["kind"],
         )
 
@@ -116,11 +119,8 @@ class MultipleChoiceReport(Report):
     @cached_property
     def kinds(self) -> dict[str, MultipleChoiceReport]:
         """The questions of each kind, where the data has kinds."""
-        groups: dict[str, list[ChoiceAnswer]] = {}
-        for answer in self.answers:
-            if answer.kind:
-                groups.setdefault(answer.kind, []).append(answer)
-        return {kind: MultipleChoiceReport(answers=tuple(groups[kind])) for kind in sorted(groups)}
+        groups = by_kind(self.answers)
+        return {kind: MultipleChoiceReport(answers=tuple(each)) for kind, each in groups.items()}
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers alone, for a training log."""
@@ -142,6 +142,7 @@ class MultipleChoiceReport(Report):
             "mistakes": [
                 {
                     "video": answer.video,
+                    **({"question": answer.question} if answer.question else {}),
                     "answer": answer.options[answer.answer],
                     "chosen": answer.options[answer.chosen],
                 }

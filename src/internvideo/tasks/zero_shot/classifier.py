@@ -140,7 +140,8 @@ class ZeroShotClassifier(Answerer[Classification]):
         self.name = name
         self.weights = self._weights(renormalize=renormalize)
         texts = (text for sentences in prompts.values() for text in sentences)
-        warn_of_unknown_words(model, texts, name=name, warned=set() if warned is None else warned)
+        warned = set() if warned is None else warned
+        warn_of_unknown_words(model.tokenizer, texts, name=name, warned=warned)
 
     def _weights(self, *, renormalize: bool) -> Float[Tensor, "*p k e"]:
         """Return one vector per class, or one per sentence for the ensemble of probabilities."""
