@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
 import typer
 
 from internvideo.cli.classify import name_actions
+from internvideo.cli.options import Card, Device, JsonLines, Model
 from internvideo.cli.terminal import command_help
-from internvideo.cli.verbs import add_predict
+from internvideo.cli.verbs import add_predict, answer_videos, make_verb, room_help
 
 __all__ = ["build_app"]
 
@@ -16,6 +20,7 @@ Examples:
   internvideo predict recognition clip.mp4
   internvideo predict recognition long.mp4 --stream --window 4 --stride 2
   internvideo predict captioning film.mp4 --every 2 --srt film.srt
+  internvideo predict query film.mp4 "when does the red square vanish?"
 """
 
 
@@ -33,4 +38,42 @@ def build_app() -> typer.Typer:
     for task in TASKS:
         if task.predict is not None:
             add_predict(app, task, name=task.name, group="predict ")
+    _add_query(app)
     return app
+
+
+def _add_query(app: typer.Typer) -> None:
+    """Add the verb that asks for one sentence in one video; else as `predict language-queries`."""
+    from internvideo.tasks.registry import find_task
+
+    task = find_task("language-queries")
+    assert task.predict is not None
+
+    def run(
+        video: Annotated[str, typer.Argument(metavar="VIDEO", help="File or URL.")],
+        sentence: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
+        model: Model = task.default_model or "",
+        card: Card = None,
+        as_json: JsonLines = False,
+        device: Device = "auto",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        options = dict(options or {})
+        targets = {
+            kind: path for kind in task.files if (path := options.pop(kind.option)) is not None
+        }
+        answer_videos(
+            lambda loaded, paths: loaded.predict(
+                task.name, iter(paths), query=[sentence], **options
+            ),
+            [video], model=model, default=task.default_model, card=card, device=device,
+            description="looking", as_json=as_json, targets=targets,
+        )  # fmt: skip
+
+    text = room_help(
+        task.predict,
+        ('film.mp4 "when does the red square vanish?"', 'film.mp4 "a dog runs" --plot when.png'),
+        command="predict query",
+    )
+    verb = make_verb(run, task.predict, skip=("query",), files=task.files)
+    app.command("query", help=text)(verb)

@@ -195,8 +195,9 @@ def _cut(whole: FeatureSequence, video: VideoAnnotation) -> FeatureSequence:
     )
     part = whole.rows(first, last + 1)
     if not len(part):
+        end = len(whole) * whole.seconds_per_row
         raise DataError(
-            f"{whole.source} ends at {len(whole) * whole.seconds_per_row:.1f} s, but {_name(video)} begins there at "
+            f"{whole.source} ends at {end:.1f} s, but {_name(video)} begins there at "
             f"{video.offset:.1f} s; take the features of {video.parent}"
         )
     if video.duration is not None:

@@ -74,7 +74,7 @@ class VSLNet(nn.Module):
         torch.Size([1, 20])
     """
 
-    capabilities: frozenset[str] = frozenset()
+    capabilities = frozenset({"spans"})
     undecayed_names: tuple[str, ...] = ()
 
     def __init__(self, config: VSLNetConfig) -> None:
@@ -184,6 +184,8 @@ class VSLNet(nn.Module):
 
 
 SIZES: dict[str, VSLNetConfig] = {
-    "ego4d-bert": VSLNetConfig(video_width=2304, text=BertTextConfig(), padding="reference"),
+    "ego4d-bert": VSLNetConfig(
+        video_width=2304, text=BertTextConfig(), padding="reference", times="whole-rows"
+    ),
 }
 """The baseline of Ego4D's language queries, on features of SlowFast; `video_width` tells others."""

@@ -52,6 +52,8 @@ class VSLNetConfig:
         padding: see `models.vslnet`.
         wording: "question" reads a query in lower case with a question mark, "sentence" as it is,
             in lower case.
+        times: "whole-rows" counts the length of a video and the times of queries in whole rows of
+            its features, cut off, as the baseline of Ego4D does; "exact" takes them as they are.
         origin: of the features; None where unknown.
     """
 
@@ -64,6 +66,7 @@ class VSLNetConfig:
     drop_rate: float = 0.2
     padding: Literal["exact", "reference"] = "exact"
     wording: Literal["question", "sentence"] = "question"
+    times: Literal["exact", "whole-rows"] = "exact"
     origin: FeatureOrigin | None = None
 
     def __post_init__(self) -> None:

@@ -126,6 +126,14 @@ class QueryTokens:
     letters: Int[Tensor, "b l k"] | None = None
     vectors: Float[Tensor, "b l w"] | None = None
 
+    def to(self, device: torch.device | str) -> QueryTokens:
+        """Return the same on a device."""
+        names = ("ids", "letters", "vectors")
+        given = {name: each for name in names if (each := getattr(self, name)) is not None}
+        return QueryTokens(
+            shown=self.shown.to(device), **{name: each.to(device) for name, each in given.items()}
+        )
+
 
 class BertText(nn.Module):
     """A frozen BERT; names are those of VSLNet's files but for `bert.` and the pooler."""

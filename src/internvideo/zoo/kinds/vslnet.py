@@ -156,5 +156,5 @@ VSLNET = Architecture(
     infer=_infer,
     traits=_traits,
     preset="tal-features",
-    unseen=lambda shapes: ("num_heads", "padding", "wording"),
+    unseen=lambda shapes: ("num_heads", "padding", "wording", "times"),
 )

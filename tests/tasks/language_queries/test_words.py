@@ -1,0 +1,54 @@
+"""Tables of word vectors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from internvideo.config import config_from_dict
+from internvideo.errors import DataError
+from internvideo.models.vslnet_text import WordTextConfig
+from internvideo.tasks.language_queries.words import read_words, restrict_words
+
+
+def test_a_table_gives_words_and_vectors(tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_text("3 2\nthe 1 2\ncup 0.5 -1\n? 3e-1 4\nthe 9 9\n")
+    found = read_words(path)
+    assert found.words == ("the", "cup", "?")
+    assert found.vectors is not None
+    torch.testing.assert_close(found.vectors, torch.tensor([[1.0, 2.0], [0.5, -1.0], [0.3, 4.0]]))
+    fields = found.fields()
+    assert fields.pop("kind") == "WordText"
+    text = config_from_dict(WordTextConfig, fields)
+    assert (text.num_words, text.word_width, text.pretrained) == (5, 2, True)
+
+
+def test_words_alone_are_learnt(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("the\ncup\n")
+    found = read_words(path)
+    assert (found.words, found.vectors) == (("the", "cup"), None)
+    assert found.fields()["pretrained"] is False
+    assert "word_width" not in found.fields()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [("", "empty"), ("a 1 2\nb 1\n", "'b'.*1 numbers"), ("a 1 x\n", ":1: expected a word")],
+)
+def test_a_broken_table_is_refused(tmp_path, content, named):
+    path = tmp_path / "glove.txt"
+    path.write_text(content)
+    with pytest.raises(DataError, match=named):
+        read_words(path)
+
+
+def test_a_large_table_is_restricted_to_the_words_that_are_wanted(tmp_path):
+    large, small = tmp_path / "large.txt", tmp_path / "small.txt"
+    large.write_text("the 1 2\ncup 0.5 -1\nhouse 3 4\n")
+    assert restrict_words(large, ["cup", "the", "unicorn"], small) == 2
+    assert read_words(small).words == ("the", "cup")
+    with pytest.raises(DataError, match="none of the 1 words"):
+        restrict_words(large, ["unicorn"], tmp_path / "none.txt")
+    assert not (tmp_path / "none.txt").exists()
