@@ -84,11 +84,6 @@ class Spans:
         room = max(self.num_frames - self.length, 0)
         return (-(-room // self.stride) if self.covers_end else room // self.stride) + 1
 
-    def regular(self) -> Spans:
-        """Return those windows alone that none of them has to be moved back."""
-        steps = max(self.num_frames - self.length, 0) // self.stride
-        return replace(self, num_frames=self.length + steps * self.stride)
-
     def start(self, index: int) -> int:
         """Return the first frame of a window."""
         return min(index * self.stride, max(self.num_frames - self.length, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from internvideo.data.feature_videos import FeatureVideoSource, read_videos
 from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import Sample
 from internvideo.errors import CheckpointError, ConfigError, DataError
+from internvideo.models.feature_origin import FeatureOrigin
 from internvideo.models.vslnet import VSLNet
 from internvideo.tasks.language_queries.clips import QuerySource, feature_source, seconds_of
 from internvideo.tasks.language_queries.reading import QueryReader
@@ -173,6 +176,20 @@ def test_what_cannot_be_trained_on_is_named(folder, tmp_path):
     path.write_text(path.read_text().replace("clip_start_sec", "x").replace("clip_end_sec", "y"))
     with pytest.raises(DataError, match="no queries with known times"):
         queries(tmp_path, "bert")
+
+
+def test_what_made_the_features_is_noted_and_checked(tmp_path, caplog):
+    toy.write(tmp_path, num_clips=1, split="train", seed=1)
+    manifest = {**toy.MANIFEST, "model": "viclip-nano", "weights_sha256": "abc"}
+    (tmp_path / "features" / "manifest.json").write_text(json.dumps(manifest))
+    with caplog.at_level(logging.INFO):
+        queries(tmp_path, "bert")
+    assert "add model.origin: {'model': 'viclip-nano', 'window': 15" in caplog.text
+    right = FeatureOrigin(model="viclip-nano", window=15, stride=15, fps=30.0)
+    queries(tmp_path, "bert", origin=right)
+    for wrong in ({"window": 8}, {"weights_sha256": "abd"}, {"fps": None}):
+        with pytest.raises(ConfigError, match=f"model.origin.{next(iter(wrong))}"):
+            queries(tmp_path, "bert", origin=replace(right, **wrong))
 
 
 # --- the parts of a recipe

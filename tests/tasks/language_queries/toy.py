@@ -66,10 +66,10 @@ def recipe(folder: Path, **changes: object) -> dict[str, object]:
 
     model = {
         "video_width": CHANNELS,
-        "width": 32,
+        "width": 24,
         "num_heads": 4,
         "max_length": 48,
-        "drop_rate": 0.1,
+        "drop_rate": 0.0,
         "text": {"kind": "WordText", "vocabulary": str(words), "word_width": 16, "letter_width": 8},
     }
     return {
@@ -77,9 +77,9 @@ def recipe(folder: Path, **changes: object) -> dict[str, object]:
         "task": {"kind": "language-queries"},
         "model": model,
         "data": data("train"),
-        "evaluation": {"data": data("val"), "every_epochs": 4, "final_views": True},
-        "optim": {"lr": 3e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_grad_norm": 1.0},
-        "schedule": {"rule": "linear", "epochs": 8, "warmup_epochs": 0},
-        "runtime": {"batch_size": 16, "num_workers": 0, "seed": 3, "accelerator": "cpu"},
+        "evaluation": {"data": data("val"), "every_epochs": 5, "final_views": True},
+        "optim": {"lr": 6e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_grad_norm": 1.0},
+        "schedule": {"rule": "linear", "epochs": 5, "warmup_epochs": 0},
+        "runtime": {"batch_size": 8, "num_workers": 0, "seed": 3, "accelerator": "cpu"},
         **changes,
     }

@@ -71,7 +71,7 @@ class QuerySource:
 
     Raises:
         DataError: there are no queries with known times.
-        ConfigError: a query has no words, or the features are not as wide as the model's.
+        ConfigError: a query has no words, or the features are not those of the model.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class QuerySource:
             for name, shape in most.items()
         }
         _check_width(source, config)
+        _check_origin(source, config)
 
     def __len__(self) -> int:
         return len(self._queries)
@@ -204,3 +205,29 @@ def _check_width(source: FeatureVideoSource, config: VSLNetConfig) -> None:
             )
         return
     raise DataError(f"no features of any video of {source.annotated.file} can be read")
+
+
+def _check_origin(source: FeatureVideoSource, config: VSLNetConfig) -> None:
+    """Compare what the model says of its features with what their folder says.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    made_by = source.store.made_by
+    if config.origin is None:
+        if "model" in made_by:
+            names = ("model", "window", "stride", "fps", "layer", "pixels", "weights_sha256")
+            known = {name: made_by[name] for name in names if made_by.get(name) is not None}
+            _LOG.info(
+                "the model will not know what made its features, so it answers on features only; "
+                "to ask it about videos add model.origin: %s",
+                known,
+            )
+        return
+    for name in ("window", "stride", "fps", "layer", "pixels", "weights_sha256"):
+        own = getattr(config.origin, name)
+        if name in made_by and own != made_by[name] and own != "":
+            raise ConfigError(
+                f"model.origin.{name} is {own}, but the features in "
+                f"{source.store.files.folders} were made with {made_by[name]}; correct it"
+            )

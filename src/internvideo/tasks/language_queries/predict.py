@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from internvideo.errors import ConfigError, VideoError
-from internvideo.evaluation.embedding import VideoEmbedder
+from internvideo.evaluation.extraction import Extraction, video_features
 from internvideo.evaluation.text import warn_of_unknown_words
-from internvideo.evaluation.window_features import window_features
 from internvideo.models.contract import has
 from internvideo.models.feature_origin import FeatureOrigin
 from internvideo.models.vslnet import VSLNet
@@ -39,10 +38,10 @@ def predict(
     ] = None,
     top_k: Annotated[int, Option("Spans a sentence.", flags=("-k",), minimum=1)] = 5,
     window: Annotated[
-        float | None, Option("Without a trained model: frames that are compared at once (16).")
+        int | None, Option("Without a trained model: frames that are compared at once (16).")
     ] = None,
     stride: Annotated[
-        float | None, Option("Without a trained model: frames from window to window (8).")
+        int | None, Option("Without a trained model: frames from window to window (8).")
     ] = None,
     threshold: Annotated[
         float, Option("Without a trained model: 0 finds all of a video, 1 its likest window.")
@@ -69,7 +68,7 @@ def predict(
 
 
 def _encoder(
-    model: LoadedModel, *, window: float | None, stride: float | None
+    model: LoadedModel, *, window: int | None, stride: int | None
 ) -> tuple[LoadedModel, FeatureOrigin]:
     """Return what makes the features that a model sees, and which windows it looks through."""
     if not isinstance(model.model, VSLNet):
@@ -87,7 +86,8 @@ def _encoder(
             "load it with config={'origin': {'model': …, 'window': 16, 'stride': 16}}"
         )
     encoder = load_model(origin.model, device=next(model.model.parameters()).device)
-    if origin.weights and origin.weights != weights_sha256(encoder.model):
+    known = origin.weights_sha256
+    if known and known != weights_sha256(encoder.model):
         raise ConfigError(
             f"{origin.model} has other weights than the encoder that {model.name} was trained "
             "with; load those, or train it anew"
@@ -112,13 +112,14 @@ def _answers(
     *,
     name: str,
 ) -> Iterator[QueryAnswer | VideoError]:
-    embedder = VideoEmbedder(encoder)
+    windows = Extraction(
+        window=origin.window, stride=origin.stride, fps=origin.fps, layer=origin.layer,
+        pixels=origin.pixels,
+    )  # fmt: skip
     rate = "frames" if origin.fps is None else f"frames at {origin.fps:g}/s"
     for video in videos:
         try:
-            features = window_features(
-                embedder, video, window=origin.window, stride=origin.stride, fps=origin.fps
-            )
+            features = video_features(encoder, video, windows)
         except VideoError as error:
             yield error
             continue
@@ -128,6 +129,6 @@ def _answers(
             found=tuple(zip(texts, found, strict=True)),
             duration=features.duration or 0.0,
             model=name,
-            protocol=f"windows of {origin.window:g} {rate}, every {origin.stride:g}, by "
+            protocol=f"windows of {origin.window} {rate}, every {origin.stride}, by "
             f"{encoder.name}; {finder.describe()}",
         )
