@@ -11,7 +11,12 @@ from internvideo.models.vslnet import SIZES, SpanLogits, VSLNet, VSLNetConfig
 from internvideo.models.vslnet_text import BertTextConfig, QueryTokens, WordTextConfig
 from internvideo.zoo.kinds.vslnet import VSLNET
 
-TINY = VSLNET.tiny
+BERT, WORDS = VSLNET.tiny["bert"], VSLNET.tiny["words"]
+TINY = {
+    **VSLNET.tiny,
+    "reference": replace(BERT, padding="reference"),
+    "own-words": replace(WORDS, text=replace(WORDS.text, pretrained=False)),
+}
 EXACT = [name for name, config in TINY.items() if config.padding == "exact"]
 
 
@@ -53,7 +58,7 @@ def padded(model: VSLNet, video: torch.Tensor, query: QueryTokens) -> SpanLogits
     rows = video.shape[1]
     behind = torch.cat([video, 9 * torch.randn(len(video), 5, video.shape[2])], dim=1)
     shown = torch.arange(rows + 5)[None].expand(len(video), -1) < rows
-    found = model(behind, shown, padded_query(query, 2))
+    found = model(behind, shown, *padded_query(query, 2).inputs())
     return SpanLogits(found.highlight[:, :rows], found.start[:, :rows], found.end[:, :rows])
 
 
@@ -62,7 +67,7 @@ def padded(model: VSLNet, video: torch.Tensor, query: QueryTokens) -> SpanLogits
 def test_padding_does_not_change_what_is_found(name):
     model, config = build(TINY[name]), TINY[name]
     video, query = torch.randn(2, 11, config.video_width), query_for(config, 2, 4)
-    alone = model(video, torch.ones(2, 11, dtype=torch.bool), query)
+    alone = model(video, torch.ones(2, 11, dtype=torch.bool), *query.inputs())
     together = padded(model, video, query)
     for part in ("highlight", "start", "end"):
         torch.testing.assert_close(
@@ -75,7 +80,7 @@ def test_reference_padding_changes_it():
     config = TINY["reference"]
     model = build(config)
     video, query = torch.randn(2, 11, config.video_width), query_for(config, 2, 4)
-    alone = model(video, torch.ones(2, 11, dtype=torch.bool), query)
+    alone = model(video, torch.ones(2, 11, dtype=torch.bool), *query.inputs())
     assert (padded(model, video, query).start - alone.start).abs().max() > 1e-3
 
 
@@ -85,14 +90,16 @@ def test_without_padding_both_modes_are_one():
     reference.load_state_dict(exact.state_dict())
     inputs = torch.randn(2, 11, 12), torch.ones(2, 11, dtype=torch.bool)
     query = query_for(TINY["bert"], 2, 4)
-    assert torch.equal(exact(*inputs, query).start, reference(*inputs, query).start)
+    assert torch.equal(
+        exact(*inputs, *query.inputs()).start, reference(*inputs, *query.inputs()).start
+    )
 
 
 @torch.no_grad()
 def test_padding_is_never_found():
     config = TINY["bert"]
     shown = torch.arange(9)[None] < 6
-    found = build(config)(torch.randn(1, 9, 12), shown, query_for(config, 1, 3))
+    found = build(config)(torch.randn(1, 9, 12), shown, *query_for(config, 1, 3).inputs())
     assert (found.highlight[0, 6:] == 0).all()
     assert found.start[0].argmax() < 6
     assert (found.end.softmax(dim=1)[0, 6:] == 0).all()
@@ -103,7 +110,7 @@ def test_a_loss_reaches_all_that_is_trained_and_nothing_else(name):
     config = TINY[name]
     model = build(config).train()
     found = model(
-        torch.randn(2, 7, 12), torch.ones(2, 7, dtype=torch.bool), query_for(config, 2, 3)
+        torch.randn(2, 7, 12), torch.ones(2, 7, dtype=torch.bool), *query_for(config, 2, 3).inputs()
     )
     (found.start.square() + found.end.square() + found.highlight).sum().backward()
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}

@@ -112,6 +112,10 @@ EXPECTED = {
         "ego4d-slowfast-omnivore-egovlp",
         {"embed_dims": [256, 384, 384]},
     ),
+    **{
+        f"vslnet-ego4d-nlq-bert-v{width}": ("vslnet", "ego4d-bert", {"video_width": width})
+        for width in (1024, 2048, 2304)
+    },
     "openai_clip_vit_b16": ("openai-clip", "b16", {}),
     "openai_clip_vit_l14": ("openai-clip", "l14", {}),
     "openai_clip_vit_l14_336": ("openai-clip", "l14", {}),

@@ -9,6 +9,7 @@
     captions     `Captioner`: writes a sentence about each clip
     match        `Matcher`: two towers, and a closer look at a clip beside a text
     moments      `MomentDetector`: finds classes in time, in features of an untrimmed video
+    spans        finds the part that a sentence asks for, in such features: `VSLNet`
 
 Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
 first two; all have `reset_parameters()`, `reset_buffers()`, `block_modules()` and
@@ -52,7 +53,9 @@ __all__ = [
     "num_classes_of",
 ]
 
-Capability = Literal["features", "embed", "text", "classes", "captions", "match", "moments"]
+Capability = Literal[
+    "features", "embed", "text", "classes", "captions", "match", "moments", "spans"
+]
 
 _NUM_CHANNELS = 3
 
@@ -297,6 +300,8 @@ def has(model: object, capability: Literal["captions"]) -> TypeIs[Captioner]: ..
 def has(model: object, capability: Literal["match"]) -> TypeIs[Matcher]: ...
 @overload
 def has(model: object, capability: Literal["moments"]) -> TypeIs[MomentDetector]: ...
+@overload
+def has(model: object, capability: Literal["spans"]) -> bool: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.vslnet_layers import (
@@ -44,6 +44,8 @@ from internvideo.models.vslnet_text import (
     WordText,
     WordTextConfig,
 )
+
+_EXAMPLE_WORDS, _EXAMPLE_LETTERS = 10, 8
 
 __all__ = ["SIZES", "SpanLogits", "VSLNet", "VSLNetConfig"]
 
@@ -70,7 +72,7 @@ class VSLNet(nn.Module):
         >>> model = VSLNet(VSLNetConfig(video_width=16, text=GivenTextConfig(width=8))).eval()
         >>> shown = torch.ones(1, 20, dtype=torch.bool)
         >>> query = QueryTokens(shown=shown[:, :1], vectors=torch.randn(1, 1, 8))
-        >>> model(torch.randn(1, 20, 16), shown, query).start.shape
+        >>> model(torch.randn(1, 20, 16), shown, *query.inputs()).start.shape
         torch.Size([1, 20])
     """
 
@@ -96,11 +98,16 @@ class VSLNet(nn.Module):
             self.query_affine = nn.Linear(text.width, config.width)
         if isinstance(text, BertTextConfig):
             self.embedding_net = BertText(text)
-        self.reset_parameters()
+        self._reset_trained()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew: Glorot's rule, but for a text encoder."""
+        self._reset_trained()
+        if isinstance(self.embedding_net, BertText):
+            self.embedding_net.reset_parameters()
 
     @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw the weights anew (Glorot), but for those of a frozen text encoder."""
+    def _reset_trained(self) -> None:
         frozen = self.embedding_net if isinstance(self.embedding_net, BertText) else nn.Module()
         kept = set(frozen.modules())
         for module in self.modules():
@@ -126,8 +133,10 @@ class VSLNet(nn.Module):
         """There are no tables beside the weights."""
 
     def block_modules(self) -> Iterator[nn.Module]:
-        """Yield nothing: the model is too small to checkpoint or shard."""
-        return iter(())
+        """Yield the encoders; the shared one runs twice, and so does that of the predictor."""
+        yield self.feature_encoder
+        if not self.predictor.is_recurrent:
+            yield self.predictor.encoder
 
     def encode_video(
         self, features: Float[Tensor, "b t c"], shown: Bool[Tensor, "b t"]
@@ -170,17 +179,47 @@ class VSLNet(nn.Module):
         return SpanLogits(highlight=highlight, start=start, end=end)
 
     def forward(
-        self, features: Float[Tensor, "b t c"], shown: Bool[Tensor, "b t"], query: QueryTokens
+        self,
+        features: Float[Tensor, "b t c"],
+        shown: Bool[Tensor, "b t"],
+        words_shown: Bool[Tensor, "b l"],
+        words: Int[Tensor, "b l"] | Float[Tensor, "b l w"],
+        letters: Int[Tensor, "b l k"] | None = None,
     ) -> SpanLogits:
         """Find the rows that a query asks for in each of some videos.
 
         Args:
             features: at most `max_length` rows.
             shown: False where a row is padding.
-            query: a query for each video.
+            words_shown: False where a word is padding.
+            words: ids, or vectors of a frozen text encoder.
+            letters: of each word, for a model that reads them.
         """
+        is_given = words.is_floating_point()
+        query = QueryTokens(
+            shown=words_shown,
+            ids=None if is_given else words,
+            letters=letters,
+            vectors=words if is_given else None,
+        )
         video = self.encode_video(features, shown)
-        return self.locate(video, shown, self.encode_query(query), query.shown)
+        return self.locate(video, shown, self.encode_query(query), words_shown)
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, ...]:
+        """Return random arguments of `forward`: full videos, and queries of ten words."""
+        text, config = self.config.text, self.config
+        rows, length = config.max_length, min(_EXAMPLE_WORDS, config.max_length)
+        features = torch.randn(batch, rows, config.video_width)
+        shown = torch.ones(batch, rows, dtype=torch.bool)
+        words_shown = torch.ones(batch, length, dtype=torch.bool)
+        if isinstance(text, WordTextConfig):
+            ids = torch.randint(1, text.num_words, (batch, length))
+            letters = torch.randint(1, text.num_letters, (batch, length, _EXAMPLE_LETTERS))
+            return features, shown, words_shown, ids, letters
+        if isinstance(text, BertTextConfig):
+            ids = torch.randint(1, text.bert.vocab_size, (batch, length))
+            return features, shown, words_shown, ids
+        return features, shown, words_shown, torch.randn(batch, length, text.width)
 
 
 SIZES: dict[str, VSLNetConfig] = {

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from internvideo.config import ByKind
 from internvideo.models.feature_origin import FeatureOrigin
-from internvideo.models.layers import attention
+from internvideo.models.layers import attention, checkpointable
 from internvideo.models.vslnet_text import BertTextConfig, GivenTextConfig, WordTextConfig
 
 __all__ = [
@@ -189,12 +189,15 @@ class _AttentionBlock(nn.Module):
 class Encoder(nn.Module):
     """Positions, convolutions, attention."""
 
+    activation_checkpointing = False
+
     def __init__(self, config: VSLNetConfig) -> None:
         super().__init__()
         self.pos_embedding = _Positions(config)
         self.conv_block = _ConvBlock(config)
         self.attention_block = _AttentionBlock(config)
 
+    @checkpointable
     def forward(
         self, x: Float[Tensor, "b t d"], shown: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b t d"]:

@@ -126,6 +126,11 @@ class QueryTokens:
     letters: Int[Tensor, "b l k"] | None = None
     vectors: Float[Tensor, "b l w"] | None = None
 
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Return what `VSLNet.forward` takes behind the video: the mask, the words, the letters."""
+        words = self.ids if self.vectors is None else self.vectors
+        return tuple(each for each in (self.shown, words, self.letters) if each is not None)
+
     def to(self, device: torch.device | str) -> QueryTokens:
         """Return the same on a device."""
         names = ("ids", "letters", "vectors")
@@ -145,6 +150,11 @@ class BertText(nn.Module):
         self.pooler = nn.Linear(config.bert.width, config.bert.width)
         self.requires_grad_(False)
 
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        self.embedder.reset_parameters()
+        self.pooler.reset_parameters()
+
     @torch.no_grad()
     def forward(self, tokens: QueryTokens) -> Float[Tensor, "b l w"]:
         """Return the last layer of BERT."""
@@ -162,7 +172,7 @@ class _WordVectors(nn.Module):
             return
         self.pad_vec = nn.Parameter(torch.zeros(1, width), requires_grad=False)
         self.unk_vec = nn.Parameter(torch.empty(1, width))
-        known = torch.zeros(config.num_words - _SPECIAL_IDS, width)
+        known = torch.empty(config.num_words - _SPECIAL_IDS, width)
         self.glove_vec = nn.Parameter(known, requires_grad=False)
 
     def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l w"]:
@@ -212,9 +222,11 @@ class WordText(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the tables anew; given word vectors stay."""
+        """Draw the tables anew; those of known words are to be given later."""
         if hasattr(self.word_emb, "unk_vec"):
             nn.init.xavier_uniform_(self.word_emb.unk_vec)
+            nn.init.normal_(self.word_emb.glove_vec)
+            nn.init.zeros_(self.word_emb.pad_vec)
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight)

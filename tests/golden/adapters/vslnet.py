@@ -97,7 +97,7 @@ def vslnet(case: Case) -> None:
     video = model.encode_video(given["video_features"], shown)
     check(video, "video_encoded")
     check(model.cq_attention(video, words, shown, words_shown), "cq_attention")
-    found = model(given["video_features"], shown, query)
+    found = model(given["video_features"], shown, *query.inputs())
     check(found.highlight, "highlight_score")
     check(found.start, "start_logits")
     check(found.end, "end_logits")

@@ -34,7 +34,9 @@ from internvideo.zoo.architectures import ARCHITECTURES
 from internvideo.zoo.kinds.vslnet import VSLNET
 from tasks.language_queries import toy
 
-TINY = VSLNET.tiny
+WORDS = VSLNET.tiny["words"]
+OWN_WORDS = replace(WORDS, text=replace(WORDS.text, pretrained=False), predictor="transformer")
+TINY = {**VSLNET.tiny, "own-words": OWN_WORDS}
 RNG = np.random.default_rng(0)
 
 
@@ -115,7 +117,7 @@ def test_the_losses_are_those_of_the_formulas(folder):
     rows = video.features(0).features[None]
     shown = torch.ones(rows.shape[:2], dtype=torch.bool)
     text = video.annotated.videos[0].segments[0].captions
-    found = model(rows, shown, reading.padded(reading.read(text)))
+    found = model(rows, shown, *reading.padded(reading.read(text)).inputs())
     span = batch["span"]
     labels = highlight_labels(span, torch.tensor([rows.shape[1]]), rows.shape[1])
     location = location_loss(found.start, found.end, span)
@@ -242,7 +244,7 @@ def test_a_trained_model_can_be_the_start(tmp_path):
     start = VSLNet(TINY["given"])
     save_pretrained(start, tmp_path / "start")
     section = {"video_width": 12, "width": 16, "num_heads": 2, "max_length": 24,
-               "text": {"kind": "GivenText", "width": 8}}  # fmt: skip
+               "text": {"kind": "GivenText", "width": 16}}  # fmt: skip
     model = build(SpanConfig(), parts(section, init=str(tmp_path / "start"))).model
     for name, tensor in start.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)

@@ -80,7 +80,7 @@ class SpanTraining(TrainableTask[VSLNet]):
         """Return the sum of the losses of the two ends and of the rows, and both of them."""
         shown, query = _trimmed(batch)
         video = batch["video"][:, : shown.shape[1]]
-        found = self.model(video, shown, query)
+        found = self.model(video, shown, *query.inputs())
         labels = highlight_labels(batch["span"], batch["num_rows"], shown.shape[1])
         location = location_loss(found.start, found.end, batch["span"])
         highlight = highlight_loss(found.highlight, labels, shown)

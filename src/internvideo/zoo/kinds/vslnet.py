@@ -31,15 +31,16 @@ def _position_ids(state: Any) -> Tensor | None:
 
 OFFICIAL = Layout(
     (
-        Rename(f"{_BERT}.pooler.dense.{{rest}}", "embedding_net.pooler.{rest}"),
-        Rename(f"{_BERT}.{{rest}}", f"{_BERT}.bert.{{rest}}"),
         OnlyOurs(
             f"{_BERT}.bert.embeddings.position_ids",
             _position_ids,
             "the numbers 0, 1, 2 …, which older files hold",
         ),
+        Rename(f"{_BERT}.pooler.dense.{{rest}}", "embedding_net.pooler.{rest}"),
+        Rename(f"{_BERT}.{{rest}}", f"{_BERT}.bert.{{rest}}"),
     )
 )
+"""BERT lies in a `BertFusionEncoder`, beside the pooler that nothing uses."""
 
 
 def _infer(shapes: Shapes, base: Any) -> VSLNetConfig:
@@ -110,7 +111,6 @@ def _infer_words(shapes: Shapes, base: Any) -> WordTextConfig:
 def _traits(config: VSLNetConfig) -> dict[str, Any]:
     text = config.text
     return {
-        "video_width": config.video_width,
         "width": config.width,
         "predictor": config.predictor,
         "text": (type(text).__name__, getattr(text, "width", getattr(text, "num_words", 0))),
@@ -147,10 +147,8 @@ VSLNET = Architecture(
     sizes=vslnet.SIZES,
     tiny={
         "bert": _TINY,
-        "reference": replace(_TINY, padding="reference"),
         "words": replace(_TINY, text=_WORDS, predictor="rnn"),
-        "own-words": replace(_TINY, text=replace(_WORDS, pretrained=False)),
-        "given": replace(_TINY, text=GivenTextConfig(width=8)),
+        "given": replace(_TINY, text=GivenTextConfig(width=16)),
     },
     tables={"official": OFFICIAL},
     infer=_infer,
