@@ -9,6 +9,7 @@ import torch
 
 from internvideo.models.vslnet import SIZES, SpanLogits, VSLNet, VSLNetConfig
 from internvideo.models.vslnet_text import BertTextConfig, QueryTokens, WordTextConfig
+from internvideo.train.optim import parameter_groups
 from internvideo.zoo.kinds.vslnet import VSLNET
 
 BERT, WORDS = VSLNET.tiny["bert"], VSLNET.tiny["words"]
@@ -174,3 +175,16 @@ def test_the_published_sizes_train_as_many_numbers_as_published(channels, millio
     model = VSLNET.build(config)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained / 1e6 == pytest.approx(millions, abs=5e-4)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_weights_decay_as_published(name):
+    """All but what is called a bias or a norm."""
+    named = dict(build(TINY[name]).named_parameters())
+    groups = parameter_groups(named, weight_decay=0.01, undecayed=VSLNet.undecayed_names)
+    decayed = {id(p) for group in groups if group["decays"] for p in group["params"]}
+    spared = ("bias", "layer_norm", "LayerNorm")
+    expected = {
+        name for name, p in named.items() if p.requires_grad and not any(s in name for s in spared)
+    }
+    assert {name for name, p in named.items() if id(p) in decayed} == expected

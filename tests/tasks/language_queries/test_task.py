@@ -189,7 +189,7 @@ def test_what_made_the_features_is_noted_and_checked(tmp_path, caplog):
     assert "add model.origin: {'model': 'viclip-nano', 'window': 15" in caplog.text
     right = FeatureOrigin(model="viclip-nano", window=15, stride=15, fps=30.0)
     queries(tmp_path, "bert", origin=right)
-    for wrong in ({"window": 8}, {"weights_sha256": "abd"}, {"fps": None}):
+    for wrong in ({"window": 8}, {"weights_sha256": "abe"}, {"fps": None}):
         with pytest.raises(ConfigError, match=f"model.origin.{next(iter(wrong))}"):
             queries(tmp_path, "bert", origin=replace(right, **wrong))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from internvideo.cli.application import run
 from internvideo.config import config_from_dict
 from internvideo.errors import DataError
 from internvideo.models.vslnet_text import WordTextConfig
@@ -52,3 +53,14 @@ def test_a_large_table_is_restricted_to_the_words_that_are_wanted(tmp_path):
     with pytest.raises(DataError, match="none of the 1 words"):
         restrict_words(large, ["unicorn"], tmp_path / "none.txt")
     assert not (tmp_path / "none.txt").exists()
+
+
+def test_the_command_copies_the_vectors_of_the_words_of_annotations(tmp_path, capsys):
+    queries = tmp_path / "charades_sta_train.txt"
+    queries.write_text("A 1.0 2.0##Person doesn't move.\nB 1 3##a cat sits.\n")
+    vectors = tmp_path / "glove.txt"
+    vectors.write_text("cat 1 2\ndog 3 4\nn't 5 6\n. 7 8\nPerson 9 9\n")
+    out = tmp_path / "small.txt"
+    assert run(["data", "words", str(vectors), str(queries), "--out", str(out)]) == 0
+    assert "3 of 8 words" in capsys.readouterr().out
+    assert read_words(out).words == ("cat", "n't", ".")
