@@ -347,8 +347,7 @@ def words(
     """
     output_file(out)
     from internvideo.data.feature_videos import read_videos
-    from internvideo.tasks.language_queries.reading import words_of
-    from internvideo.tasks.language_queries.words import restrict_words
+    from internvideo.data.words import restrict_words, words_of
 
     found: set[str] = set()
     for path in annotations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from internvideo.cli.classify import name_actions
 from internvideo.cli.options import Card, Device, JsonLines, Model
 from internvideo.cli.terminal import command_help
 from internvideo.cli.verbs import add_predict, answer_videos, make_verb, room_help
+
+if TYPE_CHECKING:
+    from internvideo.tasks.task import Shortcut, Task
 
 __all__ = ["build_app"]
 
@@ -38,42 +41,36 @@ def build_app() -> typer.Typer:
     for task in TASKS:
         if task.predict is not None:
             add_predict(app, task, name=task.name, group="predict ")
-    _add_query(app)
+        if task.shortcut is not None:
+            _add_shortcut(app, task, task.shortcut)
     return app
 
 
-def _add_query(app: typer.Typer) -> None:
-    """Add the verb that asks for one sentence in one video; else as `predict language-queries`."""
-    from internvideo.tasks.registry import find_task
-
-    task = find_task("language-queries")
+def _add_shortcut(app: typer.Typer, task: Task, shortcut: Shortcut) -> None:
+    """Add the verb that asks a task about one video, with one value of an option behind it."""
     assert task.predict is not None
+    default: Any = task.default_model or ...
+    about = typer.Argument(metavar=shortcut.option.upper(), help=shortcut.help)
 
     def run(
         video: Annotated[str, typer.Argument(metavar="VIDEO", help="File or URL.")],
-        sentence: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
-        model: Model = task.default_model or "",
+        value: str = about,
+        model: Model = default,
         card: Card = None,
         as_json: JsonLines = False,
         device: Device = "auto",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        options = dict(options or {})
+        options = {**(options or {}), shortcut.option: [value]}
         targets = {
             kind: path for kind in task.files if (path := options.pop(kind.option)) is not None
         }
         answer_videos(
-            lambda loaded, paths: loaded.predict(
-                task.name, iter(paths), query=[sentence], **options
-            ),
+            lambda loaded, paths: loaded.predict(task.name, iter(paths), **options),
             [video], model=model, default=task.default_model, card=card, device=device,
-            description="looking", as_json=as_json, targets=targets,
+            description=task.name, as_json=as_json, targets=targets,
         )  # fmt: skip
 
-    text = room_help(
-        task.predict,
-        ('film.mp4 "when does the red square vanish?"', 'film.mp4 "a dog runs" --plot when.png'),
-        command="predict query",
-    )
-    verb = make_verb(run, task.predict, skip=("query",), files=task.files)
-    app.command("query", help=text)(verb)
+    text = room_help(task.predict, shortcut.examples, command=f"predict {shortcut.name}")
+    verb = make_verb(run, task.predict, skip=(shortcut.option,), files=task.files)
+    app.command(shortcut.name, help=text)(verb)

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from internvideo.models.bert import BertConfig, BertFusionEncoder
 
 __all__ = [
+    "MIN_LETTERS",
+    "SPECIAL_IDS",
     "BertText",
     "BertTextConfig",
     "GivenTextConfig",
@@ -31,7 +33,8 @@ __all__ = [
 
 _LETTER_KERNELS = (1, 2, 3, 4)
 _LETTER_CHANNELS = (10, 20, 30, 40)
-_SPECIAL_IDS = 2  # padding and unknown
+SPECIAL_IDS = 2
+"""Ids before those of words, or of letters: padding and unknown."""
 
 MIN_LETTERS = _LETTER_KERNELS[-1]
 """Letters that every word is padded to at least: the longest kernel."""
@@ -92,7 +95,7 @@ class WordTextConfig:
             ("words", self.vocabulary, self.num_words),
             ("letters", self.letters, self.num_letters),
         ):
-            if known is not None and len(known) + _SPECIAL_IDS != count:
+            if known is not None and len(known) + SPECIAL_IDS != count:
                 raise ValueError(f"num_{name} {count} is not {len(known)} + padding and unknown")
 
 
@@ -172,7 +175,7 @@ class _WordVectors(nn.Module):
             return
         self.pad_vec = nn.Parameter(torch.zeros(1, width), requires_grad=False)
         self.unk_vec = nn.Parameter(torch.empty(1, width))
-        known = torch.empty(config.num_words - _SPECIAL_IDS, width)
+        known = torch.empty(config.num_words - SPECIAL_IDS, width)
         self.glove_vec = nn.Parameter(known, requires_grad=False)
 
     def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l w"]:

@@ -10,7 +10,7 @@ import torch
 from internvideo.errors import ConfigError
 from internvideo.models.vslnet import VSLNet
 from internvideo.models.vslnet_text import GivenTextConfig
-from internvideo.tasks.language_queries.reading import QueryReader, words_of
+from internvideo.tasks.language_queries.reading import QueryReader
 from internvideo.zoo.kinds.vslnet import VSLNET
 from internvideo.zoo.load import load_model
 from tiny import save_viclip
@@ -39,17 +39,6 @@ def test_words_and_their_letters_are_numbered_from_two():
     assert reading["ids"].tolist() == [3, 1, 1, 2]  # the vocabulary is a, b, c, d
     assert reading["letters"][2].tolist() == [2, 3, 4, 0, 0]  # the letters are a, b, c
     assert reading["letters"][1].tolist() == [1, 1, 3, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("don't i?", ["do", "n't", "i", "?"]),
-        ("the cat's toy, red-hot", ["the", "cat", "'s", "toy", ",", "red", "-", "hot"]),
-    ],
-)
-def test_words_are_cut_as_tables_of_vectors_have_them(text, words):
-    assert words_of(text) == words
 
 
 def test_longer_words_in_a_batch_do_not_change_what_is_read_of_a_short_one():

@@ -210,7 +210,12 @@ def test_word_vectors_come_from_a_file(tmp_path):
     table.write_text("the 1 2\ncup 0.5 -1\n")
     section = {"video_width": 4, "text": {"kind": "WordText", "vocabulary": str(table)}}
     model = build(SpanConfig(), parts(section)).model
-    assert model.config.text.vocabulary == ("the", "cup")
+    text = model.config.text
+    assert text.vocabulary == ("the", "cup")
+    assert (text.num_words, text.word_width, text.pretrained) == (4, 2, True)
+    table.write_text("the\ncup\n")
+    assert build(SpanConfig(), parts(section)).model.config.text.pretrained is False
+    table.write_text("the 1 2\ncup 0.5 -1\n")
     vectors = model.embedding_net.word_emb.glove_vec
     assert vectors.tolist() == [[1.0, 2.0], [0.5, -1.0]]
     with torch.device("meta"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from internvideo.data.words import words_of
 from internvideo.errors import ConfigError
 from internvideo.evaluation.text import embed_sentences, prompt_rule
 from internvideo.models.tokenizer import clean_caption
@@ -26,23 +26,13 @@ from internvideo.tasks.language_queries.queries import check_words, question
 from internvideo.zoo.hub import LoadedModel
 from internvideo.zoo.load import load_model
 
-__all__ = ["QueryReader", "Reading", "padded", "words_of"]
+__all__ = ["QueryReader", "Reading", "padded"]
 
 Reading: TypeAlias = Mapping[str, Tensor]
 """Of one sentence: `ids` "l", `letters` "l k" or `vectors` "l w", as `QueryTokens` has them."""
 
 _UNKNOWN = 1
-_WORD = re.compile(r"\w+?(?=n't\b)|n't\b|'\w+|\w+|[^\w\s]")
 _BATCH = 64
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a sentence as tables of word vectors have them.
-
-    >>> words_of("where's the cup i didn't use?")
-    ['where', "'s", 'the', 'cup', 'i', 'did', "n't", 'use', '?']
-    """
-    return _WORD.findall(text)
 
 
 class QueryReader:

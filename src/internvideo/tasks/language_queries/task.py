@@ -5,6 +5,7 @@ Source: the baseline of Ego4D's language queries, `NLQ/VSLNet` of EGO4D/episodic
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +17,16 @@ from torch import Tensor
 
 from internvideo.config import NonNegative, config_class
 from internvideo.data.samples import EvaluationSource, Sample
+from internvideo.data.words import read_words
 from internvideo.errors import CheckpointError, DataError
 from internvideo.models.vslnet import VSLNet
-from internvideo.models.vslnet_text import BertText, BertTextConfig, QueryTokens, WordText
+from internvideo.models.vslnet_text import (
+    SPECIAL_IDS,
+    BertText,
+    BertTextConfig,
+    QueryTokens,
+    WordText,
+)
 from internvideo.models.wordpiece import read_vocabulary
 from internvideo.tasks.language_queries.clips import QuerySample, QuerySource, feature_source
 from internvideo.tasks.language_queries.reading import QueryReader
@@ -27,7 +35,6 @@ from internvideo.tasks.language_queries.spans import (
     highlight_loss,
     location_loss,
 )
-from internvideo.tasks.language_queries.words import read_words
 from internvideo.tasks.parts import Parts
 from internvideo.train.task import TrainableTask
 from internvideo.zoo.load import load_model
@@ -36,6 +43,8 @@ from internvideo.zoo.transfer import load_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+_LETTERS = string.ascii_lowercase + string.digits + "'-.,?!&/:;()\"$%#"
 
 __all__ = ["SpanConfig", "SpanTraining", "build", "query_clips"]
 
@@ -144,7 +153,16 @@ def _text_fields(parts: Parts) -> tuple[dict[str, Any] | None, Tensor | None]:
         bert = {**text.get("bert", {}), "vocab_size": len(pieces)}
         return {**text, "vocabulary": list(pieces), "bert": bert}, None
     found = read_words(path)
-    return {**text, **found.fields()}, found.vectors
+    told: dict[str, Any] = {
+        "vocabulary": list(found.words),
+        "letters": list(_LETTERS),
+        "num_words": len(found.words) + SPECIAL_IDS,
+        "num_letters": len(_LETTERS) + SPECIAL_IDS,
+        "pretrained": found.vectors is not None,
+    }
+    if found.vectors is not None:
+        told["word_width"] = found.vectors.shape[1]
+    return {**text, **told}, found.vectors
 
 
 def query_clips(

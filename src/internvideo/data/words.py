@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import string
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,11 +14,10 @@ from torch import Tensor
 from internvideo.errors import DataError
 from internvideo.files import replacing
 
-__all__ = ["Words", "read_words", "restrict_words"]
+__all__ = ["Words", "read_words", "restrict_words", "words_of"]
 
 _MOST = 200_000  # words that a model carries with it
-_LETTERS = tuple(string.ascii_lowercase + string.digits + "'-.,?!&/:;()\"$%#")
-_SPECIAL_IDS = 2
+_WORD = re.compile(r"\w+?(?=n't\b)|n't\b|'\w+|\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +32,14 @@ class Words:
     words: tuple[str, ...]
     vectors: Float[Tensor, "n w"] | None = None
 
-    def fields(self) -> dict[str, Any]:
-        """Return what they say of a `WordTextConfig`."""
-        width = {} if self.vectors is None else {"word_width": self.vectors.shape[1]}
-        return {
-            "kind": "WordText",
-            "vocabulary": list(self.words),
-            "letters": list(_LETTERS),
-            "num_words": len(self.words) + _SPECIAL_IDS,
-            "num_letters": len(_LETTERS) + _SPECIAL_IDS,
-            "pretrained": self.vectors is not None,
-            **width,
-        }
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a sentence as tables of word vectors have them.
+
+    >>> words_of("where's the cup i didn't use?")
+    ['where', "'s", 'the', 'cup', 'i', 'did', "n't", 'use', '?']
+    """
+    return _WORD.findall(text)
 
 
 def read_words(path: Path) -> Words:
@@ -60,7 +54,7 @@ def read_words(path: Path) -> Words:
         if len(words) >= _MOST:
             raise DataError(
                 f"{path} has more than {_MOST} words; keep those of your queries: "
-                "tasks.language_queries.words.restrict_words"
+                "internvideo data words"
             )
         if words and len(vector) != len(next(iter(words.values()))):
             raise DataError(

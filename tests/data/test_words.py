@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from internvideo.cli.application import run
-from internvideo.config import config_from_dict
+from internvideo.data.words import read_words, restrict_words, words_of
 from internvideo.errors import DataError
-from internvideo.models.vslnet_text import WordTextConfig
-from internvideo.tasks.language_queries.words import read_words, restrict_words
 
 
 def test_a_table_gives_words_and_vectors(tmp_path):
@@ -19,19 +17,24 @@ def test_a_table_gives_words_and_vectors(tmp_path):
     assert found.words == ("the", "cup", "?")
     assert found.vectors is not None
     torch.testing.assert_close(found.vectors, torch.tensor([[1.0, 2.0], [0.5, -1.0], [0.3, 4.0]]))
-    fields = found.fields()
-    assert fields.pop("kind") == "WordText"
-    text = config_from_dict(WordTextConfig, fields)
-    assert (text.num_words, text.word_width, text.pretrained) == (5, 2, True)
 
 
-def test_words_alone_are_learnt(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("don't i?", ["do", "n't", "i", "?"]),
+        ("the cat's toy, red-hot", ["the", "cat", "'s", "toy", ",", "red", "-", "hot"]),
+    ],
+)
+def test_sentences_are_cut_as_tables_have_their_words(text, words):
+    assert words_of(text) == words
+
+
+def test_words_may_stand_alone(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("the\ncup\n")
     found = read_words(path)
     assert (found.words, found.vectors) == (("the", "cup"), None)
-    assert found.fields()["pretrained"] is False
-    assert "word_width" not in found.fields()
 
 
 @pytest.mark.parametrize(
