@@ -54,6 +54,7 @@ PYRAMIDS = ("object-words",)  # their blocks differ in width and grid
 # Tracing through einops' own Python takes two thirds of the time of a compilation.
 torch._dynamo.allow_in_graph(einops.rearrange)
 torch._dynamo.allow_in_graph(einops.repeat)
+torch._dynamo.config.allow_rnn = True  # LSTMs are not taken into a graph otherwise
 
 
 def build(kind: Architecture, config: Any, *, seed: int = 0) -> Any:
@@ -129,7 +130,8 @@ def test_it_does_what_it_declares(kind, config):
     video, *_ = inputs_of(model, 3)
     assert model.capabilities <= kind.model.capabilities
     assert model.capabilities
-    assert has(model, "features") == has(model, "embed") == (not has(model, "moments"))
+    on_features = has(model, "moments") or has(model, "spans")
+    assert has(model, "features") == has(model, "embed") == (not on_features)
     if has(model, "text"):
         ids = model.tokenizer(["a b", "c"])
         for vectors in (model.encode_video(video), model.encode_text(ids)):
@@ -160,13 +162,16 @@ def test_it_does_what_it_declares(kind, config):
         for logits, offsets in zip(found.logits, found.offsets, strict=True):
             assert logits.shape == (*offsets.shape[:2], model.config.num_classes)
             assert (offsets >= 0).all()
+    if has(model, "spans"):
+        found = model(*inputs_of(model, 3))
+        assert found.start.shape == found.end.shape == found.highlight.shape == video.shape[:2]
 
 
 def test_nothing_is_guessed_from_attributes():
     pretender = nn.Module()
     pretender.config = classifier.SIZES["S"]  # type: ignore[assignment]
     pretender.caption = pretender.encode_video = lambda video: video  # type: ignore[assignment]
-    names = ("features", "text", "classes", "match", "moments")
+    names = ("features", "text", "classes", "match", "moments", "spans")
     assert not any(has(pretender, name) for name in names)
 
 

@@ -139,6 +139,12 @@ def proposals(max_length: int) -> Published:
     return actionformer(0.0, max_length=max_length, positions=True)
 
 
+VSLNET = Published(  # BERT runs its dropout while training, as in the published code
+    epsilons={r"embedding_net\..*": 1e-12, ".*": 1e-6},
+    dropouts={r"embedding_net\..*": 0.1, ".*": 0.2},
+    numbers={"drop_rate": 0.2, "max_length": 128, "num_heads": 8},
+)
+
 # Of an architecture: one row for all its sizes, or a row a size.
 PUBLISHED: dict[str, Published | dict[str, Published]] = {
     "videomae/encoder": VIDEO_VIT,
@@ -176,6 +182,7 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
         "ego4d-omnivore-egovlp": MOMENT_QUERIES,
         "ego4d-slowfast-omnivore-egovlp": MOMENT_QUERIES,
     },
+    "vslnet": VSLNET,
     "bert": BERT,
     "clip-text": CLIP,
 }

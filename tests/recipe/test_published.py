@@ -28,8 +28,10 @@ CLASSES = {
 
 
 @pytest.fixture(scope="module")
-def on_meta():
+def on_meta(tmp_path_factory):
     tasks = {}
+    words = tmp_path_factory.mktemp("words") / "words.txt"
+    words.write_text("the\ncup\n")
 
     def build(name):
         if name not in tasks:
@@ -37,6 +39,8 @@ def on_meta():
                 recipe = load_recipe(name)
                 if isinstance(recipe.model.get("vocabulary"), str) and name in PUBLISHED:
                     recipe = load_recipe(name, ["model.vocabulary=null"])  # a file of the user's
+                if isinstance(recipe.model.get("text", {}).get("vocabulary"), str):
+                    recipe = load_recipe(name, [f"model.text.vocabulary={words}"])
                 tasks[name] = build_task(recipe, with_weights=False)
         return tasks[name]
 
@@ -92,7 +96,8 @@ def test_sizes_are_those_of_the_name(name, on_meta):
 def test_the_start_is_a_released_file_or_another_recipe(name):
     recipe = load_recipe(name)
     if recipe.init is None:
-        assert recipe.task.kind in ("masked", "unmasked-teacher", "localization")
+        fresh = ("masked", "unmasked-teacher", "localization", "language-queries")
+        assert recipe.task.kind in fresh
     elif recipe.init.startswith("runs/"):
         assert recipe.init.split("/")[1] in NAMES
     else:

@@ -121,6 +121,10 @@ EXPECTED = {
         for size in ("b16", "l14")
         for data, answers in (("msrvttqa", 1501), ("msvdqa", 1001), ("tgif-frameqa", 1541))
     },
+    **{
+        f"vslnet-ego4d-nlq-bert-v{width}": ("vslnet", "ego4d-bert", {"video_width": width})
+        for width in (1024, 2048, 2304)
+    },
     "openai_clip_vit_b16": ("openai-clip", "b16", {}),
     "openai_clip_vit_l14": ("openai-clip", "l14", {}),
     "openai_clip_vit_l14_336": ("openai-clip", "l14", {}),

@@ -24,7 +24,7 @@ from internvideo.cli.terminal import (
     progress_bar,
     stdout_console,
 )
-from internvideo.errors import ConfigError, did_you_mean
+from internvideo.errors import ConfigError, DataError, did_you_mean
 from internvideo.formats import READABLE
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ app = typer.Typer(
           internvideo data shard train.csv --out shards/ --max-size 1GB
           internvideo data stats InternVid-10M-FLT.jsonl
           internvideo data filter InternVid-10M-FLT.jsonl good.jsonl --min-aesthetic 5
+          internvideo data words glove.840B.300d.txt charades_sta_train.txt --out glove.txt
         """
     ),
 )
@@ -327,9 +328,42 @@ def _bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+def words(
+    vectors: Annotated[
+        Path, typer.Argument(metavar="VECTORS", help="A word and its numbers on each line.")
+    ],
+    annotations: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Annotation files with sentences.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    fmt: Format = None,
+) -> None:
+    """Copy the word vectors, such as GloVe's, of the words that occur in annotations.
+
+    A recipe for language queries takes the file as model.text.vocabulary.
+
+    Examples:
+      internvideo data words glove.840B.300d.txt train.txt test.txt -o glove.txt
+    """
+    output_file(out)
+    from internvideo.data.feature_videos import read_videos
+    from internvideo.data.words import restrict_words, words_of
+
+    found: set[str] = set()
+    for path in annotations:
+        for video in read_videos(path, kind=fmt).videos:
+            sentences = [*video.captions, *(c for part in video.segments for c in part.captions)]
+            found.update(word for text in sentences for word in words_of(text.lower()))
+    if not found:
+        raise DataError(f"{', '.join(map(str, annotations))}: no sentences there")
+    count = restrict_words(vectors, found, out)
+    print(f"{count} of {len(found)} words have a vector: {out}")
+
+
 for _name, _verb in {
     "check": check,
     "shard": shard,
+    "words": words,
     "filter": filter_clips,
     "stats": stats,
 }.items():

@@ -189,13 +189,15 @@ def _name(video: VideoAnnotation) -> str:
 
 
 def _cut(whole: FeatureSequence, video: VideoAnnotation) -> FeatureSequence:
-    rate = 1 / whole.seconds_per_row
-    first = int(video.offset * rate)
-    last = int((video.offset + (video.duration or 0.0)) * rate) + 1
-    part = whole.rows(first, last)
+    first, last = (
+        int(time * whole.fps / whole.stride)
+        for time in (video.offset, video.offset + (video.duration or 0.0))
+    )
+    part = whole.rows(first, last + 1)
     if not len(part):
+        end = len(whole) * whole.seconds_per_row
         raise DataError(
-            f"{whole.source} ends at {len(whole) / rate:.1f} s, but {_name(video)} begins there at "
+            f"{whole.source} ends at {end:.1f} s, but {_name(video)} begins there at "
             f"{video.offset:.1f} s; take the features of {video.parent}"
         )
     if video.duration is not None:

@@ -175,6 +175,11 @@ class FeatureStore:
         folders = files.folders if isinstance(files.folders, tuple) else (files.folders,)
         self._folders = [_Folder(folder) for folder in folders]
 
+    @property
+    def made_by(self) -> Mapping[str, Any]:
+        """What the manifest says of the model and its windows; nothing of several folders."""
+        return self._folders[0].manifest if len(self._folders) == 1 else {}
+
     def __contains__(self, video: str) -> bool:
         return all(folder.find(self._stem(video)) for folder in self._folders)
 
@@ -272,10 +277,11 @@ class _Folder:
 
     def about(self, stem: str) -> Mapping[str, Any]:
         """Return what the tables say of a video: fps, stride, window, duration."""
-        return {**self._common, **self._videos.get(stem, {})}
+        return {**self.manifest, **self._videos.get(stem, {})}
 
     @cached_property
-    def _common(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
+        """What holds of all videos of the folder."""
         path = self.root / MANIFEST
         if not path.is_file():
             return {}

@@ -10,6 +10,7 @@
     match        `Matcher`: two towers, and a closer look at a clip beside a text
     moments      `MomentDetector`: finds classes in time, in features of an untrimmed video
     answers      `QuestionReader`: `forward(video, question)` gives logits over named answers
+    spans        finds the part that a sentence asks for, in such features: `VSLNet`
 
 Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
 first two; all have `reset_parameters()`, `reset_buffers()`, `block_modules()` and
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 Capability = Literal[
-    "features", "embed", "text", "classes", "captions", "match", "answers", "moments"
+    "features", "embed", "text", "classes", "captions", "match", "answers", "moments", "spans"
 ]
 
 _NUM_CHANNELS = 3
@@ -333,6 +334,8 @@ def has(model: object, capability: Literal["match"]) -> TypeIs[Matcher]: ...
 def has(model: object, capability: Literal["moments"]) -> TypeIs[MomentDetector]: ...
 @overload
 def has(model: object, capability: Literal["answers"]) -> TypeIs[QuestionReader]: ...
+@overload
+def has(model: object, capability: Literal["spans"]) -> bool: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())

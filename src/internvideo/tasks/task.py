@@ -35,7 +35,7 @@ from internvideo.zoo.hub import LoadedModel
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PLOT", "AnswerFile", "Clips", "Measure", "Objective", "Option", "Task"]
+__all__ = ["PLOT", "AnswerFile", "Clips", "Measure", "Objective", "Option", "Shortcut", "Task"]
 
 C = TypeVar("C")
 
@@ -76,6 +76,23 @@ class AnswerFile:
     suffix: str
     write: Callable[[Any, Path], object]
     check: Callable[[Path], Path] = lambda path: path
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A further verb of `predict`, for one video: what stands behind it is the value of an option.
+
+    Attributes:
+        name: of the verb, such as "query".
+        option: name of the parameter of `predict`, which takes a list.
+        help: one sentence on the value.
+        examples: command lines.
+    """
+
+    name: str
+    option: str
+    help: str
+    examples: tuple[str, ...] = ()
 
 
 PLOT = AnswerFile(
@@ -162,6 +179,7 @@ class Task:
         predict_examples: likewise.
         default_model: what `predict` asks where no model is named.
         files: kinds of files that the answers of `predict` can be written to.
+        shortcut: a shorter way to ask about one video.
     """
 
     name: str
@@ -177,3 +195,4 @@ class Task:
     predict_examples: tuple[str, ...] = ()
     default_model: str | None = None
     files: tuple[AnswerFile, ...] = field(default=())
+    shortcut: Shortcut | None = None

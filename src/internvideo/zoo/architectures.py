@@ -22,6 +22,7 @@ from internvideo.zoo.kinds import (
     unmasked_teacher,
     viclip,
     videomae,
+    vslnet,
 )
 
 __all__ = ["ARCHITECTURES", "find_architecture", "kind_of"]
@@ -44,6 +45,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     videomae.PROBE,
     object_words.OBJECT_WORDS,
     actionformer.ACTIONFORMER,
+    vslnet.VSLNET,
     *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""

@@ -469,7 +469,6 @@ _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a navigation policy (VLN-CE)", (r"net\.vln_bert\.",)),
     ("the waypoint predictor of VLN-CE", (r"waypoint_TRM\.",)),
     ("the DD-PPO depth encoder of VLN-CE", (r"backbone\.layer4\.", r"compression\.")),
-    ("VSLNet", (r"embedding_net\.", r"highlight_layer\.")),
 )
 _AVA_CLASSES = 80
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from internvideo.errors import CheckpointError, ConfigError
-from internvideo.models.bert import text_state_from_bert
+from internvideo.models.bert import BertConfig, BertFusionEncoder, text_state_from_bert
 from internvideo.models.clip_init import (
     fit_clip_text_positions,
     inflate_patch_kernel,
@@ -59,6 +59,7 @@ __all__ = [
     "average_models",
     "average_with_start",
     "load_answering_start",
+    "load_bert",
     "load_clip_teacher",
     "load_multimodal_start",
     "load_text_start",
@@ -244,14 +245,27 @@ def load_text_start(model: UMTMultimodal, source: str | Path) -> Transferred:
     Raises:
         CheckpointError: there is no such file, or it is no BERT of this size.
     """
+    state = _bert_state(source, model.config.text)
+    return _load_part(model, "text_encoder.", state, source)
+
+
+def load_bert(encoder: BertFusionEncoder, source: str | Path) -> Transferred:
+    """Give a text encoder the weights of a plain BERT, in place; arguments as `load_text_start`.
+
+    Raises:
+        CheckpointError: there is no such file, or it is no BERT of this size.
+    """
+    return _load_part(encoder, "", _bert_state(source, encoder.config), source)
+
+
+def _bert_state(source: str | Path, config: BertConfig) -> dict[str, Tensor]:
     path = Path(source).expanduser()
     if path.is_dir():
         found = next((path / name for name in _BERT_FILES if (path / name).is_file()), None)
         if found is None:
             raise CheckpointError(f"{path} has none of {', '.join(_BERT_FILES)}")
         path = found
-    state = text_state_from_bert(read_checkpoint(path).state, model.config.text)
-    return _load_part(model, "text_encoder.", state, path)
+    return text_state_from_bert(read_checkpoint(path).state, config)
 
 
 def load_clip_teacher(source: str | Path) -> CLIPTeacher:

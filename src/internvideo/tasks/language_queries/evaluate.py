@@ -2,16 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from internvideo.data.feature_videos import AnnotatedVideos
+from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource
+from internvideo.data.features import FeatureFiles
+from internvideo.data.samples import EvaluationSource
+from internvideo.errors import ConfigError
 from internvideo.evaluation.data import AnnotatedData
+from internvideo.evaluation.engine import EvalLoop
+from internvideo.tasks.language_queries.clips import feature_source
+from internvideo.tasks.language_queries.finding import QueryFinder, finder_for
 from internvideo.tasks.language_queries.queries import Query, open_queries, queries_of
 from internvideo.tasks.language_queries.report import LanguageQueriesReport, Spans
-from internvideo.tasks.language_queries.submission import read_submission
+from internvideo.tasks.language_queries.submission import read_submission, write_submission
+from internvideo.tasks.task import Option
+from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["report_of", "score"]
+__all__ = ["evaluate", "measure", "score"]
+
+_TOP_K = 5
+_THRESHOLD = 0.5
+
+
+def evaluate(
+    model: LoadedModel,
+    videos: AnnotatedVideos | FeatureVideoSource,
+    *,
+    loop: EvalLoop,
+    features: Annotated[
+        Sequence[str] | None,
+        Option("Folder of the features; repeat it to join the channels of several."),
+    ] = None,
+    fps: Annotated[
+        float | None, Option("Frames per second of the features, where the folder is silent.")
+    ] = None,
+    stride: Annotated[
+        float | None, Option("Frames from one row of features to the next, likewise.")
+    ] = None,
+    window: Annotated[float | None, Option("Frames of a row, likewise; or the stride.")] = None,
+    threshold: Annotated[
+        float, Option("Without a trained model: 0 finds all of a video, 1 its likest window.")
+    ] = _THRESHOLD,
+    submission: Annotated[
+        Path | None, Option("Write the answers into this file, as Ego4D's challenge takes them.")
+    ] = None,
+) -> LanguageQueriesReport:
+    """Measure how often a model finds the part of a video that a sentence asks for.
+
+    R@1 and R@5 by the official rules of Ego4D's language queries, on features that were extracted
+    before. A model with two towers finds windows that are like the sentence, a VSLNet what it has
+    learnt. --predictions scores a file of answers without a model.
+
+    Raises:
+        ConfigError: no features, others than those of the model, or a model that reads no text.
+        DataError: the features cannot be found.
+    """
+    if isinstance(videos, AnnotatedVideos):
+        if not features:
+            raise ConfigError(
+                "language queries are answered on features; give their folder by --features "
+                "(`internvideo extract` makes them of videos)"
+            )
+        files = FeatureFiles(
+            folders=tuple(map(Path, features)), fps=fps, stride=stride, window=window
+        )
+        videos = FeatureVideoSource(videos, files.open())
+    finder = finder_for(model, top_k=_TOP_K, threshold=threshold, source=videos)
+    return _measured(model, finder, videos, loop, submission=submission)
+
+
+def measure(
+    model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop, quick: bool
+) -> LanguageQueriesReport:
+    """Measure a model in its training."""
+    del quick
+    videos = feature_source(source)
+    finder = finder_for(model, top_k=_TOP_K, threshold=_THRESHOLD, source=videos)
+    return _measured(model, finder, videos, loop)
 
 
 def score(data: AnnotatedData, predictions: Path) -> LanguageQueriesReport:
@@ -22,11 +92,35 @@ def score(data: AnnotatedData, predictions: Path) -> LanguageQueriesReport:
     """
     videos = open_queries(data)
     queries = [query for video in videos.videos for query in queries_of(video)]
-    return report_of(videos, read_submission(predictions, queries))
+    return _report(videos, read_submission(predictions, queries))
 
 
-def report_of(videos: AnnotatedVideos, answers: Mapping[Query, Spans]) -> LanguageQueriesReport:
-    """Return the report on answers to the queries of annotated videos."""
+def _measured(
+    model: LoadedModel,
+    finder: QueryFinder,
+    source: FeatureVideoSource,
+    loop: EvalLoop,
+    *,
+    submission: Path | None = None,
+) -> LanguageQueriesReport:
+    answered = loop.run(finder, source)
+    answers: dict[Query, Spans] = {}
+    for each in answered:
+        if each.answer is not None:
+            queries = queries_of(source.annotated.videos[each.index])
+            answers |= dict(zip(queries, each.answer, strict=True))
+    if submission is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+        write_submission(submission, answers.items())
+    report = _report(source.annotated, answers)
+    return replace(
+        report,
+        failures=tuple((each.video, each.error) for each in answered if each.error),
+        protocol=finder.describe(),
+        model=model.name,
+    )
+
+
+def _report(videos: AnnotatedVideos, answers: Mapping[Query, Spans]) -> LanguageQueriesReport:
     queries = [query for video in videos.videos for query in queries_of(video)]
     return LanguageQueriesReport(
         queries=tuple(query for query in queries if query.times is not None),

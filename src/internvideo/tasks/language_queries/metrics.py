@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["THRESHOLDS", "TOP_K", "mean_iou", "recalls", "span_ious"]
+__all__ = ["CHALLENGE_THRESHOLDS", "THRESHOLDS", "TOP_K", "mean_iou", "recalls", "span_ious"]
 
-THRESHOLDS = (0.3, 0.5)
+THRESHOLDS = (0.3, 0.5, 0.7)
+CHALLENGE_THRESHOLDS = (0.3, 0.5)
+"""Ego4D's challenge ranks by the mean over these of recall at 1; others ask for 0.7 too."""
 TOP_K = (1, 5)
 
 

@@ -222,7 +222,7 @@ class _Texts:
         clean = prompt_rule(model.architecture).clean
         read = [clean_caption(text) for text in captions] if clean else captions
         places = {text: place for place, text in enumerate(dict.fromkeys(read))}
-        warn_of_unknown_words(towers, places, name=model.name, warned=set())
+        warn_of_unknown_words(towers.tokenizer, places, name=model.name, warned=set())
         vectors = embed_sentences(towers, list(places))
         remarks: list[str] = []
         if cut := sum(_is_cut(towers, text) for text in places):

@@ -161,7 +161,9 @@ class FrameRetriever(VideoEncoder, nn.Module):
         """Yield what no gradient would reach, which would stop data-parallel training."""
         towers, header = self.towers, self.config.header
         if not self.scores_are_cosines:
-            yield towers.temp if isinstance(towers, ViCLIP) else towers.logit_scale
+            scale = towers.temp if isinstance(towers, ViCLIP) else towers.logit_scale
+            assert scale is not None
+            yield scale
         if isinstance(header, TokenWiseHeaderConfig) and header.words == "hidden":
             yield towers.text_encoder.text_projection
         in_clip = self.config.frames == "in-clip" and isinstance(towers, InternVideoMM)
