@@ -133,7 +133,8 @@ def test_sentences_and_classes_of_external_models(world, tmp_path, capsys):
         world=World(seed=9, size=32, num_frames=16),
     )
     asked = AnnotatedData(path=str(questions.annotations[0]))
-    for task, data in (("zero-shot", AnnotatedData(path="world", num_clips=8)),
+    of_world = AnnotatedData(path="world", num_clips=8)
+    for task, data in (("zero-shot", of_world), ("retrieval", of_world),
                        ("multiple-choice", asked)):  # fmt: skip
         report = iv.evaluate(towers, data, task)
         assert 0 <= next(iter(report.metrics().values())) <= 100

@@ -228,17 +228,18 @@ class _Texts:
         if cut := sum(_is_cut(towers, text) for text in places):
             limit = towers.tokenizer.context_length
             remarks.append(
-                f"{cut} captions are longer than the {limit} tokens that {model.name} reads; the "
-                "rest of each is cut off"
+                f"longer than the {limit} tokens that {model.name} reads, and cut off there: {cut} "
+                f"of {len(places)} different captions"
             )
         if lost := int((~vectors.isfinite().all(dim=1)).sum()):
             remarks.append(
-                f"{model.name} gives no finite vector for {lost} captions; they count as misses"
+                f"without a finite vector of {model.name}, and so never found: {lost} of "
+                f"{len(places)} different captions"
             )
         if (shared := _shared(data)) > 0:
             remarks.append(
-                f"{shared} captions are word for word those of other videos too, so not all of "
-                "them can be found first"
+                "word for word those of other videos too, so that not all can come first: "
+                f"{shared} of {len(read)} captions"
             )
         return cls(read, vectors[torch.tensor([places[text] for text in read])], tuple(remarks))
 

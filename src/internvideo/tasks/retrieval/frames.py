@@ -161,11 +161,11 @@ class FrameRetriever(VideoEncoder, nn.Module):
         """Yield what no gradient would reach, which would stop data-parallel training."""
         towers, header = self.towers, self.config.header
         if not self.scores_are_cosines:
-            scale = towers.temp if isinstance(towers, ViCLIP) else towers.logit_scale
-            assert scale is not None
-            yield scale
-        if isinstance(header, TokenWiseHeaderConfig) and header.words == "hidden":
-            yield towers.text_encoder.text_projection
+            yield towers.temp if isinstance(towers, ViCLIP) else towers.logit_scale
+        projection = towers.text_encoder.text_projection
+        hidden = isinstance(header, TokenWiseHeaderConfig) and header.words == "hidden"
+        if hidden and projection is not None:
+            yield projection
         in_clip = self.config.frames == "in-clip" and isinstance(towers, InternVideoMM)
         if in_clip and isinstance(towers.visual, UniFormerV2):
             named = towers.visual.transformer.named_parameters()
