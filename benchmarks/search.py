@@ -41,6 +41,7 @@ PER_VIDEO = 20
 QUERIES = 200
 THUMBNAIL_BYTES = 4096
 TOP = 10
+LOOKED_AT = 64  # rows that `Library.search` fetches for ten hits, to fold those that are alike
 MANIFEST = Manifest(
     model="synthetic",
     weights="0" * 64,
@@ -202,8 +203,13 @@ def build_lance(uri: str, count: int) -> dict[str, float]:
     }
 
 
-def ask_lance(uri: str, truth: dict[str, np.ndarray], exactly: bool) -> dict[str, Any]:
+def ask_lance(
+    uri: str, truth: dict[str, np.ndarray], exactly: bool, probed: int | None = None
+) -> dict[str, Any]:
     from internvideo.search import lancedb_store
+
+    if probed is not None:
+        lancedb_store._PROBED = probed
 
     store = lancedb_store.LanceStore.open(uri)
     assert store is not None
@@ -212,7 +218,8 @@ def ask_lance(uri: str, truth: dict[str, np.ndarray], exactly: bool) -> dict[str
             store._table.drop_index(index.name)
 
     def search(vector: np.ndarray) -> list[int]:
-        return [each.part.first_frame for each in store.search(vector, TOP, Filter())]
+        found = store.search(vector, LOOKED_AT, Filter())
+        return [each.part.first_frame for each in found[:TOP]]
 
     found = ask(search, truth, 20 if exactly else QUERIES)
     return {**found, "peak_mb": peak_mb(), "vectors": store.status().vector_index}
@@ -266,9 +273,10 @@ def run_milvus(folder: str, count: int, truth: dict[str, np.ndarray]) -> dict[st
             written = time.perf_counter() - begin
 
             def search(vector: np.ndarray) -> list[int]:
-                return [each.part.first_frame for each in store.search(vector, TOP, Filter())]
+                found = store.search(vector, LOOKED_AT, Filter())
+                return [each.part.first_frame for each in found[:TOP]]
 
-            found = {"build_s": written, **ask(search, truth)}
+            found = {"build_s": written, **ask(search, truth, 20)}
         finally:
             server.terminate()
     return {**found, "disk_mb": size_mb(Path(folder))}
@@ -294,6 +302,7 @@ def beside(count: int, folder: Path) -> None:
     uri, truth = str(folder / "beside.lance"), exact(count)
     show(f"lancedb {count:,}: build", apart(build_lance, uri, count))
     show(f"lancedb {count:,}: search", apart(ask_lance, uri, truth, False))
+    show(f"lancedb {count:,}: 50 groups", apart(ask_lance, uri, truth, False, 50))
     show(f"lancedb {count:,}: exact", apart(ask_lance, uri, truth, True))
     for kind in ("Flat", "IVF{},SQ8", "IVF{},Flat"):
         show(f"faiss {kind} {count:,}", apart(run_faiss, count, truth, kind))
