@@ -183,12 +183,14 @@ def test_every_measure_shows_an_example(call, verb):
 def test_retrieval_of_the_world_has_both_ways_side_by_side(call, models):
     code, out, err = call(
         "evaluate", "retrieval", models / "mm", "--data", "world", "-n", 5, "--side", "both",
-        "--frames", 2, "--temperature", "0.1", "--caption-subset", "all", "--json",
+        "--frames", 2, "--temperature", "0.1", "--caption-subset", "all", "--num-events", 2,
+        "--json",
     )  # fmt: skip
     report = json.loads(out)
     assert code == 0, err
     assert (report["frames"], report["temperature"]) == (2, 0.1)
     assert report["captions"] == "one caption of each of 5 videos"
+    assert report["data"] == "5 clips of the world, seed 7000001, 2 events each"
     for direction in ("text_to_video", "video_to_text"):
         assert report[direction].keys() == {"plain", "dual_softmax"}
         assert report[direction]["plain"]["num_queries"] == 5

@@ -123,6 +123,9 @@ def _runner(task: Task) -> Any:
             int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
         ] = None,
         seed: Annotated[int | None, typer.Option(min=0, help="For --data world.")] = None,
+        num_events: Annotated[
+            int | None, typer.Option(min=1, help="Actions in a clip of --data world.")
+        ] = None,
         predictions: Annotated[
             Path | None,
             typer.Option(help="Score this file of the official challenge; takes no MODEL."),
@@ -167,6 +170,7 @@ def _runner(task: Task) -> Any:
         asked = {
             "format": kind, "root": root, "labels": labels, "split": split,
             "first_label": first_label or None, "num_clips": num_clips, "seed": seed,
+            "num_events": num_events,
         }  # fmt: skip
         if predictions is not None:
             report = _score(task, predictions, subject, data, asked, out=out, options=options or {})

@@ -37,6 +37,7 @@ class AnnotatedData:
         first_label: what numbers of classes count from in the file; None is 0.
         num_clips: for the world.
         seed: likewise.
+        num_events: likewise: actions in a clip, one after the other.
     """
 
     path: str
@@ -47,17 +48,21 @@ class AnnotatedData:
     first_label: int | None = None
     num_clips: int | None = None
     seed: int | None = None
+    num_events: int | None = None
 
     def __post_init__(self) -> None:
         if not self.is_world:
-            for option, value in (("num-clips", self.num_clips), ("seed", self.seed)):
-                if value is not None:
+            for option in ("num_clips", "seed", "num_events"):
+                if getattr(self, option) is not None:
+                    name = option.replace("_", "-")
                     raise ConfigError(
-                        f"--{option} belongs to --data world, but the data is {self.path}"
+                        f"--{name} belongs to --data world, but the data is {self.path}"
                     )
             return
-        if self.num_clips is not None and self.num_clips < 1:
-            raise ConfigError(f"num_clips must be at least 1, got {self.num_clips}")
+        for option in ("num_clips", "num_events"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise ConfigError(f"{option} must be at least 1, got {value}")
         for option in ("format", "root", "labels", "split", "first_label"):
             if getattr(self, option) is not None:
                 name = option.replace("_", "-")
@@ -77,7 +82,8 @@ class AnnotatedData:
         if not self.is_world:
             return self.path
         source = self.world_source()
-        return f"{source.num_clips} clips of the world, seed {source.world.seed}"
+        events = f", {self.num_events} events each" if self.num_events else ""
+        return f"{source.num_clips} clips of the world, seed {source.world.seed}{events}"
 
     def with_class_list(self, labels: Path | None) -> AnnotatedData:
         """Return the same videos with their format detected, and with classes from this file.
@@ -96,7 +102,8 @@ class AnnotatedData:
     def world_source(self) -> WorldSource:
         """Return the clips of the world, which are rendered when they are read."""
         seed = EVALUATION_SEED if self.seed is None else self.seed
-        return WorldSource(World(seed=seed), num_clips=self.num_clips or _WORLD_CLIPS)
+        world = World(seed=seed, num_events=self.num_events or 1)
+        return WorldSource(world, num_clips=self.num_clips or _WORLD_CLIPS)
 
 
 def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSource:
