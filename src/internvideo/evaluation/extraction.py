@@ -27,7 +27,7 @@ from internvideo.models.contract import VideoEncoder, has
 from internvideo.video.opening import AnyVideo, name_of, open_video
 from internvideo.video.preprocessing import PRESETS as PROTOCOLS
 from internvideo.video.preprocessing import Preprocessing
-from internvideo.video.read_ahead import chain_ahead
+from internvideo.video.read_ahead import interleaved
 from internvideo.video.windows import Resampled, Spans, sliding_windows
 from internvideo.zoo.hub import LoadedModel, weights_sha256
 
@@ -187,7 +187,7 @@ def extract(
     fabric: Fabric | None = None,
     progress: Callable[[VideoRows], None] | None = None,
 ) -> Iterator[Extracted]:
-    """Write the features of each video, and yield what became of it.
+    """Write the features of each video, and yield what became of it, in the order of their ends.
 
     Videos whose file is there are skipped; one that a stop cut off goes on where it was. Only the
     windows of a batch, and a few that are decoded ahead, are in memory.
@@ -213,8 +213,12 @@ def extract(
             yield Extracted(video=str(video), path=path, skipped=True)
         else:
             todo.append(video)
-    streams = (_windows(extractor, video, folder, number) for number, video in enumerate(todo))
-    seen = chain_ahead(streams, threads=num_workers, depth=_WAITING)
+    seen = interleaved(
+        lambda item: _windows(extractor, item[1], folder, item[0]),
+        enumerate(todo),
+        threads=min(num_workers, len(todo)),
+        depth=_WAITING,
+    )
     asked = answers(extractor, seen, batch_size=batch_size, fabric=fabric)
     for each, row in asked:
         video = str(todo[each.index])

@@ -6,11 +6,11 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
 from typing import Any, TypeVar
 
-__all__ = ["chain_ahead", "in_background", "interleaved", "read_ahead"]
+__all__ = ["in_background", "interleaved", "read_ahead"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,42 +46,6 @@ def read_ahead(
                 future.cancel()
 
 
-def chain_ahead(streams: Iterable[Iterator[Item]], *, threads: int, depth: int) -> Iterator[Item]:
-    """Yield the items of all streams, one stream after the other.
-
-    While one is being read, the next `threads - 1` run already, each in a thread of its own and up
-    to `depth` items ahead. What a stream raises is raised in its turn.
-
-    Args:
-        streams: taken when their turn to start comes; may be endless.
-        threads: streams that run at once; 0 runs each item when it is asked for.
-        depth: items of a stream that are kept waiting.
-    """
-    if threads == 0:
-        for stream in streams:
-            yield from stream
-        return
-    running: deque[tuple[ThreadPoolExecutor, deque[Future[Any]], Iterator[Item]]] = deque()
-    streams = iter(streams)
-    try:
-        while True:
-            for stream in islice(streams, threads - len(running)):
-                pool = ThreadPoolExecutor(1)
-                pending = deque(pool.submit(next, stream, _END) for _ in range(max(depth, 1)))
-                running.append((pool, pending, stream))
-            if not running:
-                return
-            pool, pending, stream = running[0]
-            while (item := pending.popleft().result()) is not _END:
-                pending.append(pool.submit(next, stream, _END))
-                yield item
-            pool.shutdown(cancel_futures=True)
-            running.popleft()
-    finally:
-        for pool, _, _ in running:
-            pool.shutdown(cancel_futures=True)
-
-
 _END = object()
 
 
@@ -98,8 +62,8 @@ def interleaved(
 ) -> Iterator[Result]:
     """Yield the results of all items as they come; those of one item come in their order.
 
-    Several items are worked on at once, each in a thread, and none waits until a long one is done,
-    as in `chain_ahead`. What `function` raises is raised here.
+    Several items are worked on at once, each in a thread, and none waits until a long one is done.
+    What `function` raises is raised here.
 
     Args:
         function: yields the results of one item.
