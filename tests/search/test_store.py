@@ -190,6 +190,22 @@ def test_compacting_changes_nothing_that_is_found(store):
     assert store.status().num_parts == len(parts)
 
 
+def test_compacting_gives_back_the_space_of_what_was_deleted(tmp_path):
+    uri = str(tmp_path / "films.lance")
+    store = create_store(uri, MANIFEST)
+    for seed in range(6):
+        store.add(parts_of(f"/{seed}.mp4", 40, seed=seed))
+    store.delete([f"/{seed}.mp4" for seed in range(1, 6)])
+
+    def size() -> int:
+        return sum(each.stat().st_size for each in tmp_path.rglob("*.lance") if each.is_file())
+
+    before = size()
+    store.compact()
+    assert size() < before / 3
+    assert store.status().num_parts == 40
+
+
 def test_searching_and_adding_go_on_while_another_compacts(tmp_path):
     uri = str(tmp_path / "busy.lance")
     create_store(uri, MANIFEST).add(parts_of("/first.mp4", 4, seed=99))

@@ -144,7 +144,7 @@ class LanceStore:
         if only_if_due and not must_train and not self._is_scattered():
             return
         try:
-            kept = _KEPT_VERSIONS if only_if_due else timedelta(seconds=1)
+            kept = _KEPT_VERSIONS if only_if_due else timedelta(milliseconds=1)
             self._table.optimize(cleanup_older_than=kept)
             if must_train:
                 self._train(count)

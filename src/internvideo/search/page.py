@@ -32,8 +32,11 @@ def hits_page(query: str, hits: Sequence[Hit], library: LibraryStatus) -> str:
     cards = "\n".join(_card(rank, hit) for rank, hit in enumerate(hits, start=1))
     found = f'<ol class="hits">{cards}</ol>' if hits else "<p>Nothing was found.</p>"
     store = library.store
+    long = (
+        f"{library.hours:,.1f} hours" if library.hours >= 1 else f"{60 * library.hours:.1f} minutes"
+    )
     facts = (
-        f"{len(store.videos):,} videos, {store.num_parts:,} parts, {library.hours:,.1f} hours in "
+        f"{len(store.videos):,} videos, {store.num_parts:,} parts, {long} in "
         f"{library.uri} · {library.manifest.cut.describe()} · {library.manifest.model}"
     )
     return f"""<!doctype html>
