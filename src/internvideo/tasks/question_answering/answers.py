@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["VideoReply"]
 
 _BAR_WIDTH = 24
+_ANSWER_WIDTH = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +56,7 @@ class VideoReply(VideoAnswer):
         from rich.markup import escape
 
         table = self.empty_table()
-        table.add_column(escape(self.question), overflow="fold")
+        table.add_column(escape(self.question), overflow="fold", min_width=_ANSWER_WIDTH)
         if not self.probabilities:
             table.add_row(escape(self.text))
             return table
