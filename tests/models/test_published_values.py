@@ -162,6 +162,14 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
     "openai-clip": VICLIP,
     "internvideo-mm": INTERNVIDEO_MM,
     "internvideo-mm/retrieval": replace(INTERNVIDEO_MM, dropouts={}),
+    "internvideo-mm/question-answering": Published(
+        epsilons={".*": 1e-5},
+        dropouts={
+            r"towers\.visual\.transformer\.dec\.\d+\.mlp\.drop": 0.5,
+            r"vqa_classifier\.[04]": 0.5,
+        },
+        numbers={"dropout": 0.5, "towers.vision.drop_path_rate": 0},
+    ),
     "object-words": OBJECT_WORDS,
     "actionformer": {
         "thumos-videomae-h": THUMOS,
@@ -199,6 +207,10 @@ EMBEDDED = {
         numbers={"temp_init": 0.07, "temp_min": 0.01},
     ),
     "mm-nano": Published(
+        epsilons={r"visual\.encoder\.(blocks.*|norm)": 1e-6, ".*": 1e-5},
+        numbers={"logit_scale_init": math.log(1 / 0.07)},
+    ),
+    "qa-nano": Published(
         epsilons={r"visual\.encoder\.(blocks.*|norm)": 1e-6, ".*": 1e-5},
         numbers={"logit_scale_init": math.log(1 / 0.07)},
     ),
