@@ -102,16 +102,16 @@ def test_killed_again_and_again_it_loses_nothing_and_goes_on(uri, model, tmp_pat
 
 
 @pytest.mark.slow
-def test_two_indexers_share_the_work_and_double_nothing(uri, model, tmp_path):
+def test_two_indexers_at_once_lose_and_double_nothing(uri, model, tmp_path):
     for seed in range(24):
         write_film(tmp_path / f"{seed:02}.mp4", seed, num_shots=1)
     children = drive(tmp_path, uri, model, 0)
     assert len(children) == 2
+    assert all(len(said) >= 3 for said in children), children
     reports = [said[-2] for said in children]
+    # how they share the work is a matter of time: both may do all of it
     assert sum(report[0] for report in reports) >= 24
     assert all(sum(report) == 24 for report in reports)
-    if uri.startswith("/"):  # where a commit takes longer than embedding, both may do all
-        assert min(report[0] for report in reports) < 24
     assert max(said[-1] for said in children) == [48, 24]
 
 

@@ -84,6 +84,7 @@ def test_published_view_counts():
         "uniformerv2-kinetics": (8, 4, 3),
         "uniformerv2-sth": (16, 1, 3),
         "internvideo-mm": (8, 1, 1),
+        "internvideo-mm-qa": (8, 1, 1),
         "retrieval": (12, 1, 1),
         "retrieval-whole-second": (12, 1, 1),
         "offline-objects": (8, 1, 3),
