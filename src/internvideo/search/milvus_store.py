@@ -30,6 +30,7 @@ _TEXT = 65_535  # bytes, the longest that Milvus takes
 _QUOTE = '"'  # around texts in conditions
 _PATIENCE = 30.0  # seconds
 _ATTEMPTS, _PAUSE = 50, 0.2  # to make a collection while another process does
+_YOUNG = 25  # attempts to read what a collection is
 _SENT = 256  # rows together
 _TEXTS = {"path": 4096, "digest": 64, "incomplete": 4096, "thumbnail": _TEXT}
 _COUNTS = ("size", "number", "num_parts", "first_frame", "num_frames", "height", "width")
@@ -53,10 +54,13 @@ class MilvusStore:
                 return None
             fields = {field["name"] for field in client.describe_collection(collection)["fields"]}
             rows: Sequence[Mapping[str, Any]] = []
-            if fields >= {"incomplete", "num_parts"}:
+            for _ in range(_YOUNG if fields >= {"incomplete", "num_parts"} else 0):
                 rows = client.query(
                     collection, filter=f'id == "{_MANIFEST}"', output_fields=["incomplete"]
                 )
+                if rows:
+                    break
+                time.sleep(_PAUSE)  # another process may be making it just now
         text = rows[0]["incomplete"] if rows else None
         return cls(client, collection, Manifest.from_json(text, source=uri))
 
