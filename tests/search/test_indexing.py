@@ -95,7 +95,7 @@ def test_killed_again_and_again_it_loses_nothing_and_goes_on(uri, model, tmp_pat
         assert before <= set(known)  # nothing is lost
         assert len(known) >= committed
         before, committed = set(known), len(known) + dots.count(".")
-    assert kills <= len(held) < films
+    assert kills <= len(held) <= films  # a fast machine may be done before the last kill
     (new, elsewhere, unchanged), (num_parts, num_videos) = said[-2:]
     assert (new, elsewhere, unchanged) == (films - len(held), 0, len(held))
     assert (num_parts, num_videos) == (2 * films, films)

@@ -73,11 +73,11 @@ class TimeMask:
         """Return what a convolution sees."""
         return x if self.readable is None else x * self.readable[..., None]
 
-    def written(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+    def written(self, x: Float[Tensor, "#b t c"]) -> Float[Tensor, "#b t c"]:
         """Return what a layer leaves: zero in the padding, unless nobody reads that."""
         return x if self.readable is self.valid else self.cut(x)
 
-    def cut(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+    def cut(self, x: Float[Tensor, "#b t c"]) -> Float[Tensor, "#b t c"]:
         """Set the padding to zero."""
         return x if self.valid is None else x.masked_fill(~self.valid[..., None], 0)
 
