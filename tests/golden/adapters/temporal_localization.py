@@ -10,11 +10,12 @@ from torch import Tensor
 from golden.case import Case
 from internvideo.annotations import Segment, VideoAnnotation
 from internvideo.data.features import FeatureSequence
+from internvideo.evaluation.localizer import padded, padded_length
+from internvideo.evaluation.segment_decoding import decode, in_seconds
 from internvideo.evaluation.segment_nms import SegmentNMS
 from internvideo.evaluation.segments import Segments
 from internvideo.models.actionformer import ActionFormer, Candidates
 from internvideo.models.actionformer_config import ActionFormerConfig, RowGrid, Selection
-from internvideo.tasks.temporal_localization.decode import decode, in_seconds
 from internvideo.tasks.temporal_localization.labels import (
     Points,
     Targets,
@@ -23,7 +24,6 @@ from internvideo.tasks.temporal_localization.labels import (
     pyramid_points,
     stride_ranges,
 )
-from internvideo.tasks.temporal_localization.localizer import padded, padded_length
 from internvideo.tasks.temporal_localization.losses import (
     LossNormalizer,
     detection_loss,

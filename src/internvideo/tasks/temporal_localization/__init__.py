@@ -1,7 +1,6 @@
 """Temporal action localisation: when which action happens in an untrimmed video.
 
 task         what is trained: labels of points, losses; sequences: windows of videos
-localizer    a detector asked about whole videos: batches, decode; finding: in the engine
 answering    measure what a finder finds, and write it down to be handed in
 protocol     overlaps and rules; measure: from found and true segments to a report
 external     classes of whole videos for detectors that know none

@@ -12,6 +12,7 @@ from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.moment_finder import MomentFinder
 from internvideo.evaluation.report import Report
 from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_submission import read_submission
@@ -23,7 +24,6 @@ from internvideo.tasks.temporal_localization.external import (
     holds_scores,
     read_external_scores,
 )
-from internvideo.tasks.temporal_localization.finding import MomentFinder
 from internvideo.tasks.temporal_localization.measure import Measure, video_classes
 from internvideo.tasks.temporal_localization.protocol import Evaluator
 from internvideo.tasks.temporal_localization.report import LocalizationReport

@@ -16,7 +16,7 @@ from torch import Tensor
 from internvideo.annotations import VideoAnnotation
 from internvideo.data.features import FeatureSequence
 from internvideo.evaluation.arrays import from_numpy
-from internvideo.models.actionformer_config import RowGrid
+from internvideo.evaluation.localizer import on_grid
 
 __all__ = ["Outside", "Sequence", "actions_of", "cut", "draw_window", "on_grid"]
 
@@ -45,16 +45,6 @@ class Sequence:
 
     def __len__(self) -> int:
         return len(self.features)
-
-
-def on_grid(video: FeatureSequence, grid: RowGrid) -> FeatureSequence:
-    """Return the rows that a detector sees of a video."""
-    if grid.keep_every > 1:
-        video = video.thinned(grid.keep_every)
-    num_rows = grid.resize_to
-    if grid.seconds_per_row is not None:
-        num_rows = max(round(video.seen_seconds / grid.seconds_per_row), 1)
-    return video if num_rows is None else video.resized(num_rows, window=grid.resized_window)
 
 
 def actions_of(

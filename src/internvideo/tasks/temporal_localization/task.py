@@ -24,6 +24,7 @@ from internvideo.config import Fraction, Positive, config_class
 from internvideo.data.feature_videos import FeatureVideo, FeatureVideoSource
 from internvideo.data.samples import EvaluationSource, Sample
 from internvideo.errors import ConfigError
+from internvideo.evaluation.localizer import check_channels
 from internvideo.models.actionformer import ActionFormer
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.temporal_localization.labels import (
@@ -33,7 +34,6 @@ from internvideo.tasks.temporal_localization.labels import (
     pyramid_points,
     stride_ranges,
 )
-from internvideo.tasks.temporal_localization.localizer import check_channels
 from internvideo.tasks.temporal_localization.losses import LossNormalizer, detection_loss
 from internvideo.tasks.temporal_localization.sequences import (
     Outside,

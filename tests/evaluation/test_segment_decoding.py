@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from internvideo.data.features import FeatureSequence
+from internvideo.evaluation.segment_decoding import decode, in_seconds
 from internvideo.models.actionformer import Candidates
 from internvideo.models.actionformer_config import Selection
-from internvideo.tasks.temporal_localization.decode import decode, in_seconds
 
 
 def candidates(valid=None) -> Candidates:

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from internvideo.data.features import FeatureSequence
 from internvideo.errors import ConfigError
+from internvideo.evaluation.segment_decoding import decode, in_seconds
 from internvideo.evaluation.segment_nms import SegmentNMS
 from internvideo.evaluation.segments import Segments
-from internvideo.models.actionformer_config import ActionFormerConfig, Selection
+from internvideo.models.actionformer_config import ActionFormerConfig, RowGrid, Selection
 from internvideo.models.contract import MomentDetector
-from internvideo.tasks.temporal_localization.decode import decode, in_seconds
-from internvideo.tasks.temporal_localization.sequences import on_grid
 
-__all__ = ["Localizer", "batches", "padded", "padded_length"]
+__all__ = ["Localizer", "batches", "check_channels", "on_grid", "padded", "padded_length"]
 
 _MAX_ROWS = 1 << 13  # of a batch
 
@@ -69,6 +68,16 @@ class Localizer:
             ):
                 found[n] = in_seconds(merge(segments), rows[n])
         return found
+
+
+def on_grid(video: FeatureSequence, grid: RowGrid) -> FeatureSequence:
+    """Return the rows that a detector sees of a video."""
+    if grid.keep_every > 1:
+        video = video.thinned(grid.keep_every)
+    num_rows = grid.resize_to
+    if grid.seconds_per_row is not None:
+        num_rows = max(round(video.seen_seconds / grid.seconds_per_row), 1)
+    return video if num_rows is None else video.resized(num_rows, window=grid.resized_window)
 
 
 def merging(selection: Selection) -> SegmentNMS:

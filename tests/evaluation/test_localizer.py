@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from internvideo.data.features import FeatureSequence
 from internvideo.errors import ConfigError
-from internvideo.models.actionformer import ActionFormer
-from internvideo.models.actionformer_config import RowGrid, Selection
-from internvideo.tasks.temporal_localization.decode import decode
-from internvideo.tasks.temporal_localization.localizer import (
+from internvideo.evaluation.localizer import (
     Localizer,
     batches,
     padded,
     padded_length,
 )
+from internvideo.evaluation.segment_decoding import decode
+from internvideo.models.actionformer import ActionFormer
+from internvideo.models.actionformer_config import RowGrid, Selection
 from internvideo.zoo.kinds.actionformer import ACTIONFORMER
 
 TINY = replace(

@@ -11,10 +11,10 @@ from torch import nn
 from internvideo.data.feature_videos import FeatureVideoSource
 from internvideo.errors import ConfigError
 from internvideo.evaluation.engine import Answerer, Batch
+from internvideo.evaluation.localizer import Localizer
 from internvideo.evaluation.segments import Segments
 from internvideo.models.actionformer_config import Selection
 from internvideo.models.contract import has
-from internvideo.tasks.temporal_localization.localizer import Localizer
 from internvideo.zoo.hub import LoadedModel, weights_sha256
 
 __all__ = ["MomentFinder"]
