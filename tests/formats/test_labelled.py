@@ -64,6 +64,14 @@ def test_folders_without_videos(tmp_path):
         read_list("class-folders", tmp_path, root="elsewhere")
 
 
+def test_the_folder_of_a_data_set_is_no_folder_of_classes(tmp_path):
+    write(tmp_path / "msvd/videos/a.avi", "")
+    assert detect_kind(tmp_path / "msvd") == "class-folders"
+    write(tmp_path / "msvd/train_list.txt", "a\n")
+    with pytest.raises(DataError, match=r"name one of them: train_list\.txt"):
+        detect_kind(tmp_path / "msvd")
+
+
 @pytest.mark.parametrize(
     "text",
     [

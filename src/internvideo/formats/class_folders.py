@@ -14,12 +14,17 @@ from internvideo.video import find_videos
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
 
-__all__ = ["looks_like", "read"]
+__all__ = ["annotation_files", "looks_like", "read"]
+
+_ANNOTATIONS = (".csv", ".json", ".json.gz", ".jsonl", ".parquet", ".pkl", ".tsv", ".txt")
 
 
 def looks_like(file: Glimpse) -> bool:
-    """Tell whether this is a folder of folders."""
-    return file.path.is_dir() and bool(_folders(file.path))
+    """Tell whether this is a folder of folders, and not one of videos with annotations beside."""
+    if not file.path.is_dir():
+        return False
+    num_folders = len(_folders(file.path))
+    return num_folders > 1 or (num_folders == 1 and not annotation_files(file.path))
 
 
 def read(
@@ -51,6 +56,12 @@ def read(
         description=f"folders of {len(folders)} classes",
         class_names=classes.names,
     )
+
+
+def annotation_files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that may list videos."""
+    names = (each.name for each in folder.iterdir() if each.is_file())
+    return sorted(name for name in names if name.lower().endswith(_ANNOTATIONS))
 
 
 def _folders(path: Path) -> list[Path]:

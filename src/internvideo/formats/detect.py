@@ -12,6 +12,7 @@ from typing import Any
 from internvideo.annotations import BadLine
 from internvideo.errors import DataError
 from internvideo.formats import READABLE
+from internvideo.formats.class_folders import annotation_files
 from internvideo.formats.fields import trailing_numbers
 from internvideo.formats.files import numbered_lines, read_json
 from internvideo.formats.tables import Table, TableKind, table_kind
@@ -33,6 +34,10 @@ def detect_kind(path: Path) -> str:
         if known.load().looks_like(file):
             return name
     if path.is_dir():
+        if files := annotation_files(path):
+            raise DataError(
+                f"{path} is a folder with annotation files; name one of them: {', '.join(files)}"
+            )
         raise DataError(
             f"{path} is a folder without a folder for each class in it, so that its format "
             "is not known; name the annotation file, or the format with --format"
