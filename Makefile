@@ -11,7 +11,7 @@ LABELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test shapes lint format bench clean
+.PHONY: help setup demo test slow shapes lint format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -32,8 +32,11 @@ $(EXTRA): $(STAMP)
 demo: $(EXTRA) ## measure the embedded models, look at VIDEO=my.mp4 (LABELS=file.txt); writes demo/index.html
 	@$(BIN)/internvideo demo --out demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(LABELS),--labels "$(LABELS)")
 
-test: setup ## run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+test: setup ## run the tests, but for the slow ones
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) -m "not slow"
+
+slow: setup ## run the slow tests: kills, clusters, processes, long training
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) -m slow
 
 shapes: setup ## run the golden tests with every shape in the models' signatures checked
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n $(CORES) tests/golden \
