@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "ActorBox",
     "Annotations",
     "BadLine",
     "Box",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right and bottom side in pixels."""
+"""Left, top, right and bottom side; in pixels, where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,25 @@ class Track:
 
     name: str
     boxes: tuple[Box | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActorBox:
+    """Someone at one moment of a video, and what they do then.
+
+    Attributes:
+        time: of the key frame, in seconds from the start of the video.
+        box: left, top, right and bottom side as fractions of the picture; may reach beyond it.
+        labels: class numbers of all that is done at once.
+        actor: number of the person in the video, where that is known.
+        score: how sure a detector is that someone is there.
+    """
+
+    time: float
+    box: Box
+    labels: tuple[int, ...] = ()
+    actor: int | None = None
+    score: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +151,8 @@ class VideoAnnotation:
         captions: sentences about it.
         segments: its annotated parts.
         tracks: the objects in it.
+        boxes: who does what at its key frames.
+        size: width and height of its pictures in pixels.
         questions: questions about it, or the turns of one conversation.
         choices: multiple-choice questions about it.
         line: line (or 1-based place) in the annotation file.
@@ -151,6 +173,8 @@ class VideoAnnotation:
     captions: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     tracks: tuple[Track, ...] = ()
+    boxes: tuple[ActorBox, ...] = ()
+    size: tuple[int, int] | None = None
     questions: tuple[Question, ...] = ()
     choices: tuple[Choice, ...] = ()
     line: int = 0

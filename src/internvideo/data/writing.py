@@ -25,7 +25,7 @@ from internvideo.errors import ConfigError
 from internvideo.formats import WRITABLE, Format, Layout, find_format
 from internvideo.formats.files import Collection
 from internvideo.video.writer import write_video
-from internvideo.world import CaptionMix, Encoding, World, write_mp4
+from internvideo.world import ACTIONS, CaptionMix, Encoding, World, write_mp4
 from internvideo.world.annotation import action_template, annotate, scaled_truth
 from internvideo.world.clip import map_clips
 
@@ -133,7 +133,7 @@ def write_world(
             videos.append(video)
         if progress is not None:
             progress(len(lines), num_clips)
-    actions = world.style.actions
+    actions = ACTIONS if layout.key_frames else world.style.actions
     classes = [action_template(action) for action in actions] if layout.templates else actions
     data = Collection(directory=directory, videos=videos, classes=classes, layout=layout)
     truth = data.write_text("truth.jsonl", lines)
@@ -200,6 +200,7 @@ def _write_part(
             captions=() if layout.untrimmed else [" ".join(moments)] if moments else captions,
             moments=moments or (),
             choices=job.choices,
+            key_frames=layout.key_frames,
         )
         line: dict[str, Any] = {
             "video": relative,
@@ -241,6 +242,8 @@ def _write_frames(
 
 
 def _name(job: _Job, world: World, index: int, video: Path) -> str:
+    if job.layout.key_frames and not job.layout.untrimmed:
+        return video.stem.rsplit("_", 2)[0]
     if job.layout.untrimmed:
         return video.stem.removeprefix("v_")
     return _youtube_id(world.seed, index) if job.layout.youtube_ids else str(index)

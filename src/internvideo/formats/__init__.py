@@ -34,7 +34,7 @@ class Layout:
         video: path of a video below the folder; `{index}` is its number, `{split}` its split,
             `{snake}` and `{camel}` are its class as `move_left` and `MoveLeft`; `{movie}` is the
             number of a film of sixty videos, and `{span}` the time of the video in it, as LSMDC
-            writes it.
+            writes it; `{seconds}` is the length of the video in whole seconds.
         frames: likewise the path of a frame as an image, `{frame}` being its number from 1; None
             has no images.
         captions: sentences a video; where it has several moments, each has one.
@@ -42,6 +42,8 @@ class Layout:
         moment_seconds: how long each lasts; None is as long as a video of one.
         untrimmed: whether videos are minutes long and show actions now and then; `moment_seconds`
             is then the length of the longest.
+        key_frames: whether there are boxes, with what is done in them, once a second; the classes
+            are then all actions of the world.
         templates: whether classes are called by templates such as "[Something] moves left".
         youtube_ids: whether videos have ids as YouTube gives them, in place of numbers.
     """
@@ -54,6 +56,7 @@ class Layout:
     moments: int = 1
     moment_seconds: int | None = None
     untrimmed: bool = False
+    key_frames: bool = False
     templates: bool = False
     youtube_ids: bool = False
 
@@ -77,6 +80,7 @@ class Layout:
             split=split,
             snake="_".join(words),
             camel="".join(word.capitalize() for word in words),
+            seconds=round(seconds),
             movie=1001 + index // 60,
             span="-".join(times),
             frame=frame,
@@ -90,8 +94,8 @@ class Format:
     Attributes:
         name: what `kind` of a recipe and `--format` call it.
         description: which files these are.
-        annotates: what the files say of a video: "labels", "captions", "segments", "questions" or
-            "choices".
+        annotates: what the files say of a video: "labels", "captions", "segments", "boxes",
+            "questions" or "choices".
         options: what `read` takes beside the file and the folder of the videos; None: not read.
         layout: how a written data set is laid out; None: not written.
         module: its file in this package; by default its name.
@@ -276,6 +280,33 @@ FORMATS: tuple[Format, ...] = (
             shares=(0.7, 0.3),
             video="videos/video_{split}_{index:07d}.mp4",
             untrimmed=True,
+        ),
+    ),
+    Format(
+        name="ava",
+        description="AVA: boxes around people and what they do, once a second",
+        annotates=("boxes",),
+        options=_CLASSES,
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.8, 0.2),
+            video="videos/world{index:06d}.mp4",
+            untrimmed=True,
+            moment_seconds=60,
+            key_frames=True,
+        ),
+    ),
+    Format(
+        name="ava-kinetics",
+        description="AVA-Kinetics: the same in short parts of videos, boxes in fractions",
+        annotates=("boxes",),
+        options=_CLASSES,
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.8, 0.2),
+            video="videos/world{index:06d}_000000_{seconds:06d}.mp4",
+            moments=3,
+            key_frames=True,
         ),
     ),
     Format(

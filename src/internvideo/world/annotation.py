@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from internvideo.annotations import Segment, Track, VideoAnnotation
-from internvideo.world.actions import action_named
+from internvideo.annotations import ActorBox, Segment, Track, VideoAnnotation
+from internvideo.world.actions import ACTIONS, action_named
 from internvideo.world.choices import draw_choice
 from internvideo.world.clip import World
 from internvideo.world.scene import Scene
@@ -42,6 +42,7 @@ def annotate(
     captions: Sequence[str] = (),
     moments: Sequence[str] = (),
     choices: bool = False,
+    key_frames: bool = False,
 ) -> VideoAnnotation:
     """Return the annotation of a clip; of an untrimmed video, its segments and their sentences.
 
@@ -56,6 +57,7 @@ def annotate(
         captions: sentences about it.
         moments: a sentence about each of its events; none leaves these without.
         choices: draw its multiple-choice question, too.
+        key_frames: say once a second where every object is and which of `ACTIONS` it performs.
 
     Raises:
         ConfigError: the world has too few actions, colours or objects for such a question.
@@ -91,7 +93,32 @@ def annotate(
         ),
         questions=() if world.untrimmed else tuple(world.questions(scene)),
         choices=(draw_choice(world, scene),) if choices else (),
+        boxes=tuple(_key_boxes(scene, fps)) if key_frames else (),
+        size=(scene.size * scale, scene.size * scale),
     )
+
+
+def _key_boxes(scene: Scene, fps: float) -> Iterator[ActorBox]:
+    """Yield where every visible object is at each whole second, and what it does then."""
+    still = ACTIONS.index("still")
+    found = [actor.boxes(scene.size) for actor in scene.actors]
+    for second in range(1, int(scene.num_frames / fps)):
+        frame = round(second * fps)
+        for number, (boxes, visible) in enumerate(found):
+            if not visible[frame]:
+                continue
+            labels = {
+                ACTIONS.index(event.action)
+                for event in scene.events
+                if number in event.actors and event.start <= frame < event.end
+            }
+            left, top, right, bottom = (boxes[frame] / scene.size).tolist()
+            yield ActorBox(
+                time=float(second),
+                box=(left, top, right, bottom),
+                labels=tuple(sorted(labels or {still})),
+                actor=number,
+            )
 
 
 def action_template(action: str) -> str:
