@@ -162,6 +162,11 @@ def test_it_does_what_it_declares(kind, config):
         for logits, offsets in zip(found.logits, found.offsets, strict=True):
             assert logits.shape == (*offsets.shape[:2], model.config.num_classes)
             assert (offsets >= 0).all()
+    if has(model, "boxes"):
+        found = model(*inputs_of(model, 3))
+        assert found.shape == (3, model.config.num_classes)
+        video, rois = inputs_of(model, 2)
+        assert model(video, rois[:0]).shape == (0, model.config.num_classes)
     if has(model, "spans"):
         found = model(*inputs_of(model, 3))
         assert found.start.shape == found.end.shape == found.highlight.shape == video.shape[:2]

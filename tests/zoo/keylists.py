@@ -10,6 +10,7 @@ BESIDE = Path(__file__).parents[3] / "shared" / "reference" / "keys"
 
 UNIFORMER = "uniformerv2/classifier"
 ACTIONFORMER = "actionformer"
+DETECTOR = "videomae/action-detection"
 
 # stem of the list -> architecture, size, and what else must be read off the shapes
 EXPECTED = {
@@ -125,6 +126,12 @@ EXPECTED = {
         f"vslnet-ego4d-nlq-bert-v{width}": ("vslnet", "ego4d-bert", {"video_width": width})
         for width in (1024, 2048, 2304)
     },
+    "stal_vit_base_linear_80": (DETECTOR, "B", {"num_classes": 80}),
+    "stal_vit_large_linear_80": (DETECTOR, "L", {"head": "linear"}),
+    "stal_vit_huge_linear_80": (DETECTOR, "H", {"num_classes": 80}),
+    "stal_vit_giant_p14_linear_80": (DETECTOR, "g", {"patch_size": 14}),
+    "stal_vit_base_acar_80": (DETECTOR, "B-acar", {"head": "acar"}),
+    "stal_vit_huge_acar_80": (DETECTOR, "H-acar", {"num_classes": 80}),
     "openai_clip_vit_b16": ("openai-clip", "b16", {}),
     "openai_clip_vit_l14": ("openai-clip", "l14", {}),
     "openai_clip_vit_l14_336": ("openai-clip", "l14", {}),

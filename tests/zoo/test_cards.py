@@ -68,6 +68,7 @@ def test_what_is_available():
         "UniFormerV2": 49,
         "Unmasked Teacher": 19,
         "Unmasked Teacher multimodal": 20,
+        "VideoMAE detection (STAL)": 1,
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from internvideo.errors import CheckpointError, UnknownNameError
+from internvideo.models.action_detector import ActionDetector, ActionDetectorConfig
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.zoo import load as loading
 from internvideo.zoo import resolve
@@ -125,10 +126,19 @@ def test_a_wrong_file_is_explained_by_blocks(tmp_path):
 
 
 def test_a_planned_family_is_named(tmp_path):
-    state = {n.replace("fc_norm", "norm"): t for n, t in tiny.classifier(80).state_dict().items()}
-    torch.save(state, tmp_path / "ava.pth")
-    with pytest.raises(CheckpointError, match=r"action detector .* \(STAL\), which is planned"):
-        load_model(tmp_path / "ava.pth")
+    state = {f"net.vln_bert.{n}": t for n, t in tiny.classifier().state_dict().items()}
+    torch.save(state, tmp_path / "policy.pth")
+    with pytest.raises(CheckpointError, match=r"navigation policy .* which is planned"):
+        load_model(tmp_path / "policy.pth")
+
+
+def test_a_detector_of_ava_is_no_classifier_of_the_first_token(tmp_path):
+    config = ActionDetectorConfig(image_size=32, num_frames=2, width=384, depth=1, num_heads=6)
+    model = ActionDetector(config)
+    torch.save({"module": model.half().state_dict(), "optimizer": {}}, tmp_path / "vit.sh")
+    found = load_model(tmp_path / "vit.sh").model
+    assert isinstance(found, ActionDetector)
+    assert found.config.num_classes == 80
 
 
 def test_heads_that_shapes_do_not_tell_are_not_guessed(tmp_path):

@@ -10,6 +10,7 @@
     match        `Matcher`: two towers, and a closer look at a clip beside a text
     moments      `MomentDetector`: finds classes in time, in features of an untrimmed video
     answers      `QuestionReader`: `forward(video, question)` gives logits over named answers
+    boxes        `BoxDetector`: `forward(video, boxes)` gives logits of what is done in each box
     spans        finds the part that a sentence asks for, in such features: `VSLNet`
 
 Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from internvideo.models.caption_writer import CaptionStrategy
 
 __all__ = [
+    "BoxDetector",
     "Capability",
     "Captioner",
     "Classifier",
@@ -56,7 +58,16 @@ __all__ = [
 ]
 
 Capability = Literal[
-    "features", "embed", "text", "classes", "captions", "match", "answers", "moments", "spans"
+    "features",
+    "embed",
+    "text",
+    "classes",
+    "captions",
+    "match",
+    "answers",
+    "moments",
+    "boxes",
+    "spans",
 ]
 
 _NUM_CHANNELS = 3
@@ -290,6 +301,22 @@ class MomentDetector(Protocol):
         ...
 
 
+class BoxDetector(Protocol):
+    """A model that tells what is done in boxes: `ActionDetector`.
+
+    Attributes:
+        config: says `num_classes` and `patch_size`.
+    """
+
+    config: Any
+
+    def __call__(
+        self, video: Float[Tensor, "b c t y x"], rois: Float[Tensor, "n 5"]
+    ) -> Float[Tensor, "n k"]:
+        """Return the logits of each box: number of its clip, then its sides in pixels."""
+        ...
+
+
 class QuestionReader(Protocol):
     """A model that chooses the answer to a question about a clip among those that it knows.
 
@@ -335,6 +362,8 @@ def has(model: object, capability: Literal["moments"]) -> TypeIs[MomentDetector]
 @overload
 def has(model: object, capability: Literal["answers"]) -> TypeIs[QuestionReader]: ...
 @overload
+def has(model: object, capability: Literal["boxes"]) -> TypeIs[BoxDetector]: ...
+@overload
 def has(model: object, capability: Literal["spans"]) -> bool: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
@@ -343,7 +372,7 @@ def has(model: object, capability: Capability) -> bool:
 
 def num_classes_of(model: object) -> int | None:
     """Return how many classes of its own a model has; None where it has none."""
-    if has(model, "classes") or has(model, "moments"):
+    if has(model, "classes") or has(model, "moments") or has(model, "boxes"):
         return model.config.num_classes
     return None
 

@@ -447,6 +447,15 @@ PRESETS: dict[str, Preprocessing] = {
     ),
     "retrieval": _RETRIEVAL,
     "retrieval-whole-second": dataclasses.replace(_RETRIEVAL, sampling="whole-second"),
+    # around key frames, of whole pictures; crops are for training
+    "ava": Preprocessing(
+        num_frames=16,
+        sampling="center",
+        frame_stride=4,
+        resize_size=256,
+        mean=(122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
+        std=(57.375 / 255, 57.375 / 255, 57.375 / 255),
+    ),
     "offline-objects": Preprocessing(
         num_frames=8,
         num_crops=3,  # the whole picture, of which a classifier of images has to find the parts

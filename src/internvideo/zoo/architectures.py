@@ -13,6 +13,7 @@ from torch import nn
 from internvideo.errors import CheckpointError, UnknownNameError, did_you_mean
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
+    action_detection,
     actionformer,
     external,
     internvideo_mm,
@@ -29,6 +30,7 @@ __all__ = ["ARCHITECTURES", "find_architecture", "kind_of"]
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     videomae.PRETRAINING,
+    action_detection.DETECTOR,
     unmasked_teacher.PRETRAINING,
     unmasked_teacher.CLASSIFIER,
     videomae.CLASSIFIER,

@@ -462,7 +462,6 @@ def _grouped(lines: Mapping[str, str], limit: int) -> str:
 # which must match the name of a tensor.
 _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Unmasked Teacher that answers", (r"vision_encoder\.encoder\.blocks", r"text_decoder\.")),
-    ("a spatio-temporal action detector on VideoMAE (STAL)", (r"^(\w+\.)*head\.hr2o\.",)),
     ("an Ego4D short-term anticipation detector on VideoMAE", (r"ROIHEAD\.",)),
     ("a DINO detector (Ego4D SCOD)", (r"bbox_head\.transformer\.",)),
     ("UniFormer (version 1)", (r"blocks1\.\d+\.", r"blocks4\.\d+\.")),
@@ -470,7 +469,6 @@ _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the waypoint predictor of VLN-CE", (r"waypoint_TRM\.",)),
     ("the DD-PPO depth encoder of VLN-CE", (r"backbone\.layer4\.", r"compression\.")),
 )
-_AVA_CLASSES = 80
 
 
 def guess_planned(shapes: Shapes) -> str | None:
@@ -478,8 +476,4 @@ def guess_planned(shapes: Shapes) -> str | None:
     for description, patterns in _PLANNED:
         if all(any(re.search(pattern, name) for name in shapes) for pattern in patterns):
             return description
-    tails = {name.rpartition("module.")[2]: shape for name, shape in shapes.items()}
-    head = tails.get("head.weight", ())
-    if head[:1] == (_AVA_CLASSES,) and "norm.weight" in tails and "fc_norm.weight" not in tails:
-        return "a spatio-temporal action detector on VideoMAE (STAL)"
     return None

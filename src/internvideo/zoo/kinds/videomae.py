@@ -36,6 +36,7 @@ __all__ = [
     "TINY",
     "TINY_STEM",
     "classifier_traits",
+    "unseen_of_vit",
     "vit_fields",
 ]
 
@@ -151,7 +152,7 @@ def _infer_videomae(shapes: Shapes, base: Any) -> videomae.VideoMAEConfig:
     return with_fields(base, fields) if base is not None else videomae.VideoMAEConfig(**fields)
 
 
-def _unseen(shapes: Shapes) -> tuple[str, ...]:
+def unseen_of_vit(shapes: Shapes) -> tuple[str, ...]:
     """Return what a file does not tell whose positions are a table that is made, not stored."""
     told = {"image_size", "num_frames", "positions"} if "pos_embed" in shapes else set()
     width = most_common(shapes, r"blocks\.\d+\.(norm1|norm2)\.weight", 0) or 0
@@ -162,7 +163,7 @@ def _unseen(shapes: Shapes) -> tuple[str, ...]:
 
 
 def _unseen_of_encoder(shapes: Shapes) -> tuple[str, ...]:
-    return tuple(f"encoder.{name}" for name in _unseen(below(shapes, "encoder.")))
+    return tuple(f"encoder.{name}" for name in unseen_of_vit(below(shapes, "encoder.")))
 
 
 def _vit_traits(config: Any) -> dict[str, Any]:
@@ -236,7 +237,7 @@ CLASSIFIER = Architecture(
         "hf": HF_VIDEOMAE_CLASSIFIER,
         "mmaction2": MMACTION_VIDEOMAE,
     },
-    unseen=_unseen,
+    unseen=unseen_of_vit,
     infer=_infer_classifier,
     traits=classifier_traits,
     preset="videomae-kinetics",
@@ -249,7 +250,7 @@ ENCODER = Architecture(
     sizes=vit.SIZES,
     tiny={"released": TINY, "options": _TINY_OPTIONS, "stem": TINY_STEM},
     tables={"official": SAME_NAMES, "hf": HF_VIDEOMAE_ENCODER},
-    unseen=_unseen,
+    unseen=unseen_of_vit,
     infer=_infer_encoder,
     traits=_vit_traits,
     preset="videomae-validation",
