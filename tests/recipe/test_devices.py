@@ -61,7 +61,12 @@ def teacher(monkeypatch):
 def test_a_step_stays_on_its_device_and_does_not_wait(monkeypatch, name):
     recipe = load_recipe(name, STEPS[name])
     task: Any = build_task(recipe.model_copy(update={"init": None, "init_labels": None}))
-    batch = batch_of(task)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: 5)  # the seed of mixup, on the host
+    assert_step_stays(task, batch_of(task))
+
+
+def assert_step_stays(task: Any, batch: dict[str, Tensor]) -> None:
+    """Take a step on fake tensors of a GPU."""
     with FakeTensorMode():
         move_(task)
         if (teaching := getattr(task, "teaching", None)) is not None:
@@ -70,7 +75,6 @@ def test_a_step_stays_on_its_device_and_does_not_wait(monkeypatch, name):
             name: tensor if name.startswith(HOST) else like(tensor)
             for name, tensor in batch.items()
         }
-        monkeypatch.setattr(torch, "randint", lambda *_, **__: 5)  # the seed of mixup, on the host
         losses = task.training_loss(fake)
     assert losses["loss"].device.type == "cuda"
 

@@ -29,6 +29,7 @@ __all__ = [
     "MixPart",
     "QuestionData",
     "ShardData",
+    "UntrimmedData",
     "WorldData",
     "open_data",
 ]
@@ -176,6 +177,38 @@ class FeatureData:
 
 
 @config_class
+class UntrimmedData:
+    """Annotated untrimmed videos, read as frames; an item a video."""
+
+    kind: Literal["untrimmed"]
+    annotations: Path
+    root: str | None = _ROOT
+    format: str | None = Field(default=None, description="by default told by the content")
+    labels: Path | None = Field(
+        default=None, description="the class list, for formats that name classes in words"
+    )
+    split: str | None = Field(default=None, description="for files that hold several splits")
+    skip_bad: bool = _SKIP_BAD
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the annotations; videos are opened one by one."""
+        del protocol, sampling
+        from internvideo.data.feature_videos import read_videos
+        from internvideo.data.untrimmed import UntrimmedSource
+
+        videos = read_videos(
+            self.annotations,
+            kind=self.format,
+            root=self.root,
+            labels=self.labels,
+            split=self.split,
+        )
+        if not self.skip_bad:
+            videos.refuse_bad_lines()
+        return UntrimmedSource(videos)
+
+
+@config_class
 class MSRVTTData:
     """An MSR-VTT json or list with its folder of videos."""
 
@@ -286,6 +319,7 @@ Data: TypeAlias = Annotated[
     | ShardData
     | MSRVTTData
     | FeatureData
+    | UntrimmedData
     | MixData,
     Field(discriminator="kind"),
 ]

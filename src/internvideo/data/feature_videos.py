@@ -23,7 +23,13 @@ from internvideo.errors import DataError, VideoError
 from internvideo.formats.detect import detect_kind
 from internvideo.video import Preprocessing
 
-__all__ = ["AnnotatedVideos", "FeatureVideo", "FeatureVideoSource", "read_videos"]
+__all__ = [
+    "AnnotatedVideoSource",
+    "AnnotatedVideos",
+    "FeatureVideo",
+    "FeatureVideoSource",
+    "read_videos",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,7 @@ class AnnotatedVideos:
         bad_lines: what cannot be used.
         class_names: of the labels, where the format names them.
         kind: its format.
+        root: folder or address that the paths of the videos are below.
     """
 
     file: Path
@@ -43,6 +50,7 @@ class AnnotatedVideos:
     bad_lines: tuple[BadLine, ...] = ()
     class_names: tuple[str, ...] | None = None
     kind: str = ""
+    root: str = ""
 
     def refuse_bad_lines(self) -> None:
         """Refuse a file of which something cannot be used.
@@ -85,7 +93,12 @@ def read_videos(
     if not videos:
         raise DataError(bad[0].message if bad else f"{path} lists no videos; check file and split")
     return AnnotatedVideos(
-        file=path, videos=videos, bad_lines=bad, class_names=found.class_names, kind=kind
+        file=path,
+        videos=videos,
+        bad_lines=bad,
+        class_names=found.class_names,
+        kind=kind,
+        root=str(found.root),
     )
 
 
@@ -102,16 +115,15 @@ class FeatureVideo(Sample):
     annotation: VideoAnnotation
 
 
-class FeatureVideoSource:
-    """Videos of an annotation file, whose features lie in folders under the ids of the videos.
+class AnnotatedVideoSource:
+    """What sources of whole annotated videos have in common; an item is a video.
 
-    A clip that has no features of its own gets those rows of its parent in which it lies: the
-    floor of its start and of its end times the rate, both included, as in Ego4D's baselines.
+    Args:
+        annotated: the videos.
     """
 
-    def __init__(self, annotated: AnnotatedVideos, store: FeatureStore) -> None:
+    def __init__(self, annotated: AnnotatedVideos) -> None:
         self.annotated = annotated
-        self.store = store
 
     def __len__(self) -> int:
         return len(self.annotated.videos)
@@ -119,36 +131,6 @@ class FeatureVideoSource:
     def key(self, index: int) -> str:
         """Return the id of a video, or its path where it has none."""
         return _name(self.annotated.videos[index])
-
-    def features(self, index: int) -> FeatureSequence:
-        """Return the features of a video, memory-mapped where the file allows it.
-
-        Raises:
-            VideoError: there are none, or they do not fit the annotation.
-            ConfigError: nothing says their rate.
-        """
-        video = self.annotated.videos[index]
-        name, store = _name(video), self.store
-        try:
-            if not video.parent or name in store:
-                return store.read(name, fps=video.fps, duration=video.duration)
-            whole = store.read(video.parent, fps=video.fps)
-            return _cut(whole, video)
-        except DataError as error:
-            raise VideoError(str(error)) from None
-
-    def read(self, index: int, rng: np.random.Generator) -> FeatureVideo:
-        """Return a video; nothing is drawn."""
-        return FeatureVideo(
-            key=self.key(index),
-            features=self.features(index),
-            annotation=self.annotated.videos[index],
-        )
-
-    def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
-        """Return the rows of a video as its one view, "1 t c" float32."""
-        features = self.features(index).features
-        return ClipViews(features.float()[None], None, self.key(index))
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -182,6 +164,52 @@ class FeatureVideoSource:
         ]
         digest = hashlib.sha256(repr((plain, self.class_names)).encode()).hexdigest()
         return {"clips": len(self), "digest": digest, "files": []}
+
+
+class FeatureVideoSource(AnnotatedVideoSource):
+    """Videos of an annotation file, whose features lie in folders under the ids of the videos.
+
+    A clip that has no features of its own gets those rows of its parent in which it lies: the
+    floor of its start and of its end times the rate, both included, as in Ego4D's baselines.
+    """
+
+    def __init__(self, annotated: AnnotatedVideos, store: FeatureStore) -> None:
+        super().__init__(annotated)
+        self.store = store
+
+    def features(self, index: int) -> FeatureSequence:
+        """Return the features of a video, memory-mapped where the file allows it.
+
+        Raises:
+            VideoError: there are none, or they do not fit the annotation.
+            ConfigError: nothing says their rate.
+        """
+        video = self.annotated.videos[index]
+        name, store = _name(video), self.store
+        try:
+            if not video.parent or name in store:
+                return store.read(name, fps=video.fps, duration=video.duration)
+            whole = store.read(video.parent, fps=video.fps)
+            return _cut(whole, video)
+        except DataError as error:
+            raise VideoError(str(error)) from None
+
+    def origin(self) -> str:
+        """Say where the features come from."""
+        return str(self.store.files.folders)
+
+    def read(self, index: int, rng: np.random.Generator) -> FeatureVideo:
+        """Return a video; nothing is drawn."""
+        return FeatureVideo(
+            key=self.key(index),
+            features=self.features(index),
+            annotation=self.annotated.videos[index],
+        )
+
+    def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
+        """Return the rows of a video as its one view, "1 t c" float32."""
+        features = self.features(index).features
+        return ClipViews(features.float()[None], None, self.key(index))
 
 
 def _name(video: VideoAnnotation) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from internvideo.data.clip_list import ClipList
 from internvideo.data.clips import VideoListSource
-from internvideo.data.feature_videos import FeatureVideoSource
+from internvideo.data.feature_videos import AnnotatedVideoSource
 from internvideo.data.mix import MixSource
 from internvideo.data.questions import QuestionSource
 from internvideo.data.samples import EvaluationSource
@@ -32,7 +32,7 @@ def clip_identity(source: EvaluationSource | None) -> dict[str, Any] | None:
     if isinstance(source, MixSource):
         parts = [clip_identity(each) for each in source.sources]
         return None if None in parts else {"parts": parts}
-    if isinstance(source, FeatureVideoSource):
+    if isinstance(source, AnnotatedVideoSource):
         return source.identity()
     if isinstance(source, QuestionSource):
         identity = clip_identity(source.asked.videos)

@@ -67,5 +67,5 @@ class MomentFinder(Answerer[Segments]):
         return {
             "weights": weights_sha256(self.network),
             "selection": asdict(self.selection),
-            "features": str(self.source.store.files.folders),
+            "features": self.source.origin(),
         }

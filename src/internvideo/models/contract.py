@@ -9,6 +9,7 @@
     captions     `Captioner`: writes a sentence about each clip
     match        `Matcher`: two towers, and a closer look at a clip beside a text
     moments      `MomentDetector`: finds classes in time, in features of an untrimmed video
+    video-moments  likewise in its frames; `config.num_classes` classes
     answers      `QuestionReader`: `forward(video, question)` gives logits over named answers
     boxes        `BoxDetector`: `forward(video, boxes)` gives logits of what is done in each box
     spans        finds the part that a sentence asks for, in such features: `VSLNet`
@@ -66,6 +67,7 @@ Capability = Literal[
     "match",
     "answers",
     "moments",
+    "video-moments",
     "boxes",
     "spans",
 ]
@@ -372,9 +374,9 @@ def has(model: object, capability: Capability) -> bool:
 
 def num_classes_of(model: object) -> int | None:
     """Return how many classes of its own a model has; None where it has none."""
-    if has(model, "classes") or has(model, "moments") or has(model, "boxes"):
-        return model.config.num_classes
-    return None
+    declared: frozenset[str] = getattr(model, "capabilities", frozenset())
+    named = declared & {"classes", "moments", "video-moments", "boxes"}
+    return model.config.num_classes if named else None  # type: ignore[attr-defined]
 
 
 def unit(vectors: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:

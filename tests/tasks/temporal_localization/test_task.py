@@ -29,6 +29,7 @@ from internvideo.train.data import Example, collate
 from internvideo.train.log import read_log
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo.hub import LoadedModel, Record
+from recipe.test_devices import assert_step_stays
 from tasks.temporal_localization.untrimmed import (
     CHANNELS,
     CLASSES,
@@ -118,7 +119,7 @@ def test_rows_that_all_videos_of_a_batch_lack_change_nothing(folder, padding, mo
     assert int(batch["host_length"].max()) < 96 - 2**DETECTOR.num_branch
     short = task.training_loss(batch)
     task.normalizer.value.fill_(100.0)
-    monkeypatch.setattr(task, "_rows_seen", lambda longest: task.num_rows)
+    monkeypatch.setattr(task.detection, "rows_seen", lambda lengths: 96)
     whole = task.training_loss(batch)
     torch.testing.assert_close(short["loss"], whole["loss"], rtol=1e-4, atol=1e-6)
 
@@ -141,6 +142,12 @@ def test_windows_are_drawn_by_the_generator_of_the_sample(folder):
     one, same, other = (batch_of(task, videos, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one["features"], same["features"])
     assert not torch.equal(one["features"], other["features"])
+
+
+@pytest.mark.parametrize("weight", [1.0, None])
+def test_a_step_stays_on_its_device_and_does_not_wait(folder, weight):
+    task = localization(boundary_weight=weight, label_smoothing=0.1)
+    assert_step_stays(task, batch_of(task, source(folder)))
 
 
 # --- runs -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Temporal action localisation: when which action happens in an untrimmed video.
 
 task         what is trained: labels of points, losses; sequences: windows of videos
+video_task   the same from frames; video_detector: a detector with the encoder of its rows
 answering    measure what a finder finds, and write it down to be handed in
 protocol     overlaps and rules; measure: from found and true segments to a report
 external     classes of whole videos for detectors that know none
@@ -10,7 +11,8 @@ evaluate     a model, or a file of predictions
 from __future__ import annotations
 
 from internvideo.tasks.task import Objective, Task
-from internvideo.tasks.temporal_localization import evaluate, task
+from internvideo.tasks.temporal_localization import evaluate, task, video_task
+from internvideo.tasks.temporal_localization.video_detector import VIDEO_DETECTOR
 
 __all__ = ["TASK"]
 
@@ -24,7 +26,15 @@ TASK = Task(
             clips=task.prepared_videos,
             measure=evaluate.measure,
         ),
+        Objective(
+            config=video_task.VideoLocalizationConfig,
+            models=(VIDEO_DETECTOR.id,),
+            build=video_task.build,
+            clips=video_task.checked,
+            measure=evaluate.measure,
+        ),
     ),
+    architectures=(VIDEO_DETECTOR,),
     open=evaluate.open_untrimmed,
     evaluate=evaluate.evaluate,
     score=evaluate.score,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource, read_videos
 from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import EvaluationSource
+from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
@@ -27,6 +28,8 @@ from internvideo.tasks.temporal_localization.external import (
 from internvideo.tasks.temporal_localization.measure import Measure, video_classes
 from internvideo.tasks.temporal_localization.protocol import Evaluator
 from internvideo.tasks.temporal_localization.report import LocalizationReport
+from internvideo.tasks.temporal_localization.video_detector import VideoDetector
+from internvideo.tasks.temporal_localization.video_task import EncodedVideos
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 
@@ -94,7 +97,7 @@ def open_untrimmed(data: AnnotatedData, protocol: Preprocessing | None = None) -
 
 def evaluate(
     model: LoadedModel,
-    videos: AnnotatedVideos | FeatureVideoSource,
+    videos: AnnotatedVideos | FeatureVideoSource | UntrimmedSource,
     *,
     loop: EvalLoop,
     features: Features = None,
@@ -107,7 +110,7 @@ def evaluate(
     evaluator: EvaluatorName = "official",
     resamples: Resamples = 200,
 ) -> LocalizationReport:
-    """Measure how well a detector finds actions in the features of untrimmed videos.
+    """Measure how well a detector finds actions in untrimmed videos, or in their features.
 
     What stands in the tables of the feature folder need not be given. A detector of one class finds
     when something happens: with scores of whole videos from elsewhere it is measured by classes,
@@ -119,25 +122,32 @@ def evaluate(
         ConfigError: the model is no detector, or nothing says where its features are.
         DataError: the annotations, the features or the scores cannot be used.
     """
-    source = videos
-    if isinstance(source, AnnotatedVideos):
-        if features is None:
-            raise ConfigError(
-                f"{model.name} looks at features, not at video: give their folder with --features "
-                "(`internvideo extract` makes them)"
+    annotated = videos if isinstance(videos, AnnotatedVideos) else videos.annotated
+    if isinstance(model.model, VideoDetector):
+        if features is not None or isinstance(videos, FeatureVideoSource):
+            raise ConfigError(f"{model.name} looks at video, not at features; leave them out")
+        source = EncodedVideos(annotated, model)
+        finder = MomentFinder(source.detector, source)
+        loop = replace(loop, num_workers=0)  # reading a video is work for the encoder
+    else:
+        source = videos
+        if not isinstance(source, FeatureVideoSource):
+            if features is None:
+                raise ConfigError(
+                    f"{model.name} looks at features, not at video: give their folder with "
+                    "--features (`internvideo extract` makes them)"
+                )
+            files = FeatureFiles(
+                folders=tuple(Path(each.strip()) for each in features.split(",")),
+                fps=feature_fps,
+                stride=_stride(feature_stride),
+                window=feature_window,
+                name=feature_name,
             )
-        stride = feature_stride if feature_stride == "spread" else _number(feature_stride)
-        folders = tuple(Path(each.strip()) for each in features.split(","))
-        files = FeatureFiles(
-            folders=folders,
-            fps=feature_fps,
-            stride=stride,  # type: ignore[arg-type]  # pydantic knows the text
-            window=feature_window,
-            name=feature_name,
-        )
-        source = FeatureVideoSource(source, files.open())
+            source = FeatureVideoSource(annotated, files.open())
+        finder = MomentFinder(model, source)
     report = measure_finder(
-        MomentFinder(model, source),
+        finder,
         source,
         loop=loop,
         classes=model.labels or num_classes_of(model.model) or 0,
@@ -153,18 +163,21 @@ def measure(
     """Measure in a training run; while it goes on, without interval.
 
     Raises:
-        ConfigError: the data of the evaluation are not features.
+        ConfigError: the data of the evaluation are neither features nor whole videos.
     """
-    if not isinstance(source, FeatureVideoSource):
+    if not isinstance(source, FeatureVideoSource | UntrimmedSource):
         raise ConfigError(
-            "a detector is measured on features: evaluation.data.kind must be features"
+            "a detector is measured on features or on whole videos: evaluation.data.kind must be "
+            "features or untrimmed"
         )
     return evaluate(model, source, loop=loop, resamples=0 if quick else 200)
 
 
-def _number(text: str | None) -> float | None:
+def _stride(text: str | None) -> float | Literal["spread"] | None:
+    if text is None or text == "spread":
+        return text
     try:
-        return None if text is None else float(text)
+        return float(text)
     except ValueError:
         raise ConfigError(f"--feature-stride is {text!r}; expected a number, or spread") from None
 
