@@ -42,6 +42,7 @@ __all__ = [
     "extract",
     "find_preset",
     "video_features",
+    "windows_of",
 ]
 
 _BATCH_WINDOWS = 8
@@ -248,7 +249,7 @@ def video_features(
     extractor = FeatureExtractor(model, extraction)
     with open_video(video) as (name, opened):
         source = opened if extraction.fps is None else Resampled(opened, extraction.fps)
-        plan = _plan(source.num_frames, extraction)
+        plan = windows_of(source.num_frames, extraction)
         windows = sliding_windows(source, extractor.protocol, plan)
         seen = (Seen(name, each.clip[None], 0, each.start, each.end) for each in windows)
         rows = [row for _, row in answers(extractor, seen, batch_size=batch_size)]
@@ -262,7 +263,8 @@ def video_features(
         )
 
 
-def _plan(num_frames: int, extraction: Extraction) -> Spans:
+def windows_of(num_frames: int, extraction: Extraction) -> Spans:
+    """Return the windows of a video of so many frames; a shorter one is a window itself."""
     length = min(extraction.window, num_frames)
     return Spans(num_frames, length, extraction.stride, covers_end=False)
 
@@ -275,7 +277,7 @@ def _windows(
     try:
         with open_video(video) as (_, opened):
             source = opened if extraction.fps is None else Resampled(opened, extraction.fps)
-            plan = _plan(source.num_frames, extraction)
+            plan = windows_of(source.num_frames, extraction)
             about = {
                 "path": str(video), "fps": source.fps, "duration": opened.num_frames / opened.fps,
             }  # fmt: skip

@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 import internvideo as iv
+from internvideo.annotations import VideoAnnotation
 from internvideo.data.config import UntrimmedData
 from internvideo.data.feature_videos import FeatureVideo
 from internvideo.data.samples import Sample
+from internvideo.data.untrimmed import UntrimmedVideo
 from internvideo.errors import CheckpointError, ConfigError, DataError
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.evaluation.extraction import video_features
@@ -27,8 +29,10 @@ from internvideo.tasks.temporal_localization.video_task import (
     VideoLocalization,
     VideoLocalizationConfig,
 )
+from internvideo.train.config import OptimConfig
 from internvideo.train.data import Example, collate
-from internvideo.video import write_video
+from internvideo.train.optim import build_optimizer
+from internvideo.video import Video, write_video
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo import save_pretrained
 from internvideo.zoo.hub import LoadedModel, Record
@@ -134,6 +138,30 @@ def test_training_from_frames_is_training_on_the_features_of_its_encoder(folder)
         torch.testing.assert_close(loss[name], expected[name], rtol=1e-4, atol=1e-6)
 
 
+@torch.no_grad()
+def test_a_video_shorter_than_a_window_is_seen_as_by_extraction(tmp_path):
+    frames = np.arange(0, 240, 80, dtype=np.uint8)[:, None, None, None].repeat(3, axis=-1)
+    write_video(tmp_path / "short.mp4", np.tile(frames, (1, 32, 40, 1)), fps=FPS)
+    task, rng = localization().eval(), np.random.default_rng(0)
+    annotation = VideoAnnotation(path="short.mp4", id="short", duration=0.3)
+    sample = UntrimmedVideo(video=Video(tmp_path / "short.mp4"), annotation=annotation)
+    batch = collate([Example(task.prepare(sample, rng))]).tensors
+    assert batch["host_length"].tolist() == [1]
+    loaded = LoadedModel(
+        task.model, Record(preprocessing=PROTOCOL), architectures=(VIDEO_DETECTOR,)
+    )
+    expected = video_features(loaded, tmp_path / "short.mp4", task.extraction).features
+    torch.testing.assert_close(task._rows(batch["video"], [1], 1)[0], expected)
+
+
+def test_tables_of_the_encoder_and_scales_of_the_detector_do_not_decay():
+    task = localization(replace(TINY, encoder=replace(TINY.encoder, positions="learnable")))
+    groups = build_optimizer(task, OptimConfig(weight_decay=0.1), lr=1.0).param_groups
+    still = {id(each) for group in groups if not group["decays"] for each in group["params"]}
+    assert id(task.model.encoder.pos_embed) in still
+    assert all(id(p) in still for n, p in task.named_parameters() if n.endswith("scale"))
+
+
 def test_padding_is_not_encoded_and_windows_at_once_change_nothing(folder, monkeypatch):
     config = replace(TINY, detector=replace(TINY.detector, max_length=40))
     losses, encoded = [], []
@@ -236,6 +264,8 @@ def test_what_does_not_go_together_is_refused(folder, tmp_path):
         replace(TINY, detector=replace(TINY.detector, input_dims=(8,)))
     with pytest.raises(ConfigError, match="data of the kind 'untrimmed'"):
         localization().prepare(Sample(np.zeros((4, 8, 8, 3), np.uint8)), np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="a clip is a window"):
+        run_recipe(recipe(folder, tmp_path, "preprocessing.num_frames=8"), tmp_path / "d")
     with pytest.raises(ConfigError, match="grid is for features"):
         run_recipe(recipe(folder, tmp_path, "model.detector.grid={keep_every: 2}"), tmp_path / "a")
     with pytest.raises(ConfigError, match="for training on features"):

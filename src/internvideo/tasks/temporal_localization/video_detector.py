@@ -25,6 +25,7 @@ from internvideo.models.actionformer import ActionFormer, Candidates
 from internvideo.models.actionformer_config import ActionFormerConfig
 from internvideo.models.contract import VideoEncoder, VideoFeatures
 from internvideo.models.vit import VideoViT, VideoViTConfig
+from internvideo.train.optim import UNDECAYED_NAMES
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.layouts import SAME_NAMES
 from internvideo.zoo.shapes import Shapes
@@ -76,7 +77,7 @@ class VideoDetector(VideoEncoder, nn.Module):
     """Detector on frames; as a video encoder, it encodes single windows."""
 
     capabilities = frozenset({"features", "embed", "video-moments"})
-    undecayed_names = ActionFormer.undecayed_names
+    undecayed_names = UNDECAYED_NAMES | ActionFormer.undecayed_names
 
     def __init__(self, config: VideoDetectorConfig) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ from internvideo.data.samples import EvaluationSource, Sample
 from internvideo.data.untrimmed import UntrimmedSource, UntrimmedVideo
 from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import as_list
-from internvideo.evaluation.extraction import Extraction, video_features
+from internvideo.evaluation.extraction import Extraction, video_features, windows_of
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.temporal_localization.losses import LossNormalizer
 from internvideo.tasks.temporal_localization.sequences import Sequence
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = ["EncodedVideos", "VideoLocalization", "VideoLocalizationConfig", "build", "checked"]
+
+_PIECE = 16
 
 
 @config_class
@@ -81,7 +83,7 @@ class VideoLocalization(TrainableTask[VideoDetector]):
             )
         config, video = self.model.config, sample.video
         with video:
-            num_rows = max(video.num_frames - config.window, 0) // config.stride + 1
+            num_rows = windows_of(video.num_frames, self.extraction).count
             # The rows are their own numbers until their frames are needed.
             rows = FeatureSequence(
                 features=torch.arange(num_rows)[:, None], fps=video.fps, stride=config.stride,
@@ -92,11 +94,18 @@ class VideoLocalization(TrainableTask[VideoDetector]):
         return [{"video": frames, **self.detection.targets(window)}]
 
     def _frames(self, video: Video, window: Sequence) -> Tensor:
-        """Return the frames that a window sees; where there are no more, the last one again."""
+        """Return the frames that a window sees, and zeros up to the length of training.
+
+        A video that is shorter than a window of frames is spread over one, as by extraction.
+        """
         config = self.model.config
-        first, last = int(window.features[0]) * config.stride, video.num_frames - 1
-        wanted = range(first, first + config.num_frames(len(window)))
-        frames = self.preprocessing.resize(video.frames([min(each, last) for each in wanted]))
+        first = int(window.features[0]) * config.stride
+        wanted = list(range(first, first + config.num_frames(len(window))))
+        if video.num_frames < config.window:
+            wanted = self.preprocessing.sample(video.num_frames, video.fps)[0].tolist()
+        # Few frames of full size are in memory together.
+        pieces = [wanted[at : at + _PIECE] for at in range(0, len(wanted), _PIECE)]
+        frames = torch.cat([self.preprocessing.resize(video.frames(piece)) for piece in pieces])
         size = config.num_frames(self.detection.num_rows)
         return torch.cat([frames, frames.new_zeros(size - len(frames), *frames.shape[1:])])
 
@@ -131,10 +140,16 @@ def build(config: VideoLocalizationConfig, parts: Parts) -> VideoLocalization:
     """Build the task of a recipe; its encoder starts from `init`.
 
     Raises:
-        ConfigError: an option of the recipe that the task has no use for.
+        ConfigError: an option of the recipe that the task has no use for, or clips of another
+            length than the windows of the encoder.
     """
     parts.refuse("augmentation", "init_labels")
     model = parts.build_model()
+    if parts.preprocessing.num_frames != model.config.window:
+        raise ConfigError(
+            f"preprocessing.num_frames {parts.preprocessing.num_frames} must be the encoder's "
+            f"model.encoder.num_frames, {model.config.window}: a clip is a window"
+        )
     if config.ranges == "data":
         raise ConfigError("task.ranges: data is for training on features; give strides or numbers")
     grid = model.config.detector.grid
