@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +14,6 @@ from internvideo.cli.options import Card, Device, Model, Videos
 from internvideo.cli.terminal import counted, failure_list, output_folder, progress_bar
 
 if TYPE_CHECKING:
-    from internvideo.evaluation.cluster import Work
     from internvideo.evaluation.extraction import Extracted, Extraction
 
 __all__ = ["extract"]
@@ -146,20 +145,11 @@ def _prepare(
     return work
 
 
-def _ray_work(*arguments: Any) -> Work:
-    """Return what a worker of the cluster does."""
-    work = _prepare(*arguments)
-    return lambda videos: [{**asdict(each), "path": str(each.path or "")} for each in work(videos)]
-
-
 def _over_ray(
     videos: list[str], folder: Any, extraction: Any, model: str, card: Any, device: str,
     batch_size: int, workers: int,
 ) -> Iterator[Extracted]:  # fmt: skip
     from internvideo.evaluation.cluster import over_cluster
-    from internvideo.evaluation.extraction import Extracted
 
-    prepare = partial(_ray_work, folder, extraction, model, card, device, batch_size, 1)
-    for record in over_cluster(videos, prepare, workers=max(workers, 1)):
-        path = Path(record["path"]) if record["path"] else None
-        yield Extracted(**{**record, "path": path})
+    prepare = partial(_prepare, folder, extraction, model, card, device, batch_size, 1)
+    return over_cluster(videos, prepare, workers=max(workers, 1))

@@ -6,23 +6,26 @@ file ──► digest ──► spans ──► views (threads, several files at
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from internvideo.errors import VideoError
+from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.cluster import over_cluster
 from internvideo.evaluation.embedding import VideoEmbedder
 from internvideo.evaluation.engine import Seen, Unreadable, answers
+from internvideo.pipeline import load
 from internvideo.search.cutting import decode_spans, spans_of, thumbnail
 from internvideo.search.files import with_digest
-from internvideo.search.records import Cut, Part, VideoFile
+from internvideo.search.records import Cut, Manifest, Part, VideoFile
 from internvideo.video import Video
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import interleaved
-from internvideo.zoo.hub import LoadedModel
+from internvideo.zoo.hub import LoadedModel, weights_sha256
 
-__all__ = ["EmbeddedVideo", "embed_files"]
+__all__ = ["EmbeddedVideo", "embed_files", "embed_on_cluster"]
 
 _PARTS_AHEAD = 32
 
@@ -88,6 +91,35 @@ def embed_files(
         parts.append(replace(each.part, vector=answer.numpy()))
         if len(parts) == each.part.num_parts:
             yield _finished(begun.pop(each.name), done.pop(each.name))
+
+
+def embed_on_cluster(
+    manifest: Manifest, files: Iterable[VideoFile], *, workers: int | None = None
+) -> Iterator[EmbeddedVideo]:
+    """Yield each video with its vectors, made by the workers of a Ray cluster.
+
+    Args:
+        manifest: names the model and says where to cut.
+        files: all of them are handed to Ray at once.
+        workers: see `over_cluster`.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
+    return over_cluster(list(files), partial(_on_node, manifest.to_json()), workers=workers)
+
+
+def _on_node(manifest_json: str) -> Callable[[list[VideoFile]], Iterator[EmbeddedVideo]]:
+    """Load the model on a node of the cluster; return what embeds files with it.
+
+    Raises:
+        ConfigError: the node has other weights under the name of the model.
+    """
+    manifest = Manifest.from_json(manifest_json, source="the library")
+    model = load(manifest.model).loaded.with_record(preprocessing=manifest.preprocessing)
+    if weights_sha256(model.model) != manifest.weights:
+        raise ConfigError(f"{manifest.model} has other weights on this node")
+    return lambda files: embed_files(model, files, manifest.cut, num_workers=1)
 
 
 def _finished(file: VideoFile, parts: Sequence[Part], error: str = "") -> EmbeddedVideo:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from internvideo.errors import CheckpointError, ConfigError, DataError, UnknownNameError
 from internvideo.pipeline import VideoModel, load
 from internvideo.pipeline.auto import AUTO
-from internvideo.search.embedding import embed_files
+from internvideo.search.embedding import embed_files, embed_on_cluster
 from internvideo.search.files import below, make_plan
 from internvideo.search.hits import Hit, folded
 from internvideo.search.indexing import Embed, IndexReport, index_videos
@@ -169,8 +169,6 @@ class Library:
         known = {each.file.path: each for each in store.status().videos}
         plan = make_plan(_names(videos), known)
         if engine == "ray":
-            from internvideo.search.ray_engine import embed_on_cluster
-
             embed: Embed = partial(embed_on_cluster, store.manifest, workers=workers)
         else:
             loaded = self.model.loaded
