@@ -151,6 +151,11 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
     "videomae/pretraining": PRETRAINING,
     "videomae/classifier": CLASSIFIER,
     "videomae/probe": PROBE,
+    "open-set/classifier": replace(
+        CLASSIFIER,
+        dropouts={"head_drop": 0.5},
+        numbers={"num_frames": 32, "head_drop_rate": 0.5, "drop_path_rate": 0},
+    ),
     "unmasked-teacher/pretraining": {"b16": umt_pretraining(0.1), "l16": umt_pretraining(0.2)},
     "unmasked-teacher/classifier": CLASSIFIER,
     "unmasked-teacher/multimodal": {"b16": umt_multimodal(0.1), "l16": umt_multimodal(0.2)},

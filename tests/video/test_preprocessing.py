@@ -90,6 +90,7 @@ def test_published_view_counts():
         "offline-objects": (8, 1, 3),
         "tal-features": (16, 1, 1),
         "nano": (16, 1, 1),
+        "open-set": (32, 1, 1),
     }
 
 
@@ -261,7 +262,7 @@ def test_videomae_normalisation_matches_the_formula():
         ({"resize_rule": "short_side"}, "Did you mean 'short-side'"),
         ({"interpolation": "nearest"}, "'interpolation': .*'bilinear' or 'bicubic'.*'nearest'"),
         ({"channel_order": "RGB"}, "Did you mean 'rgb'"),
-        ({"crop_rounding": "up"}, "'crop_rounding': .*'floor', 'even' or 'ceil'.*'up'"),
+        ({"crop_rounding": "up"}, "'crop_rounding': .*'floor', 'even', 'ceil' or 'steps'.*'up'"),
         ({"resize_dtype": "fp16"}, "'resize_dtype': .*'uint8' or 'float'.*'fp16'"),
         ({"num_frames": 0}, "'num_frames': .*greater than 0, got 0"),
         ({"num_frames": 8.0}, "'num_frames': .*integer, got 8.0"),
@@ -270,7 +271,7 @@ def test_videomae_normalisation_matches_the_formula():
         ({"crop_size": 300}, "larger than resize_size"),
         ({"num_clips": 2}, "takes one clip per video"),
         ({"frame_stride": 2}, "has no frame_stride.* one of: dense, center"),
-        ({"frame_rate": 10.0}, "has no frame_rate.* one of: dense, center, per-second"),
+        ({"frame_rate": 10.0}, "has no frame_rate.* one of: dense, center, loop, per-second"),
         ({"max_seconds": 31.0}, "has no max_seconds.* one of: per-second, whole-second"),
         ({"sampling": "whole-second", "frame_rate": 0.5}, "frame_rate is 0.5.* whole number"),
         ({"sampling": "dense", "frame_rate": 0.0}, "'frame_rate': .*greater than 0, got 0.0"),

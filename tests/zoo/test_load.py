@@ -101,13 +101,16 @@ def test_a_loaded_model_computes_what_the_saved_one_did(tmp_path):
 
 
 def test_names_of_the_open_set_code(tmp_path):
-    model = tiny.classifier(101)
-    official = official_state(model, layout="open-set")
+    model = tiny.open_set_classifier(101)
+    official = official_state(model)
     assert "cls_head.fc_cls.weight" in official
     assert "backbone.blocks.0.attn.qkv.weight" in official
     torch.save({"state_dict": official}, tmp_path / "edl.pth")
-    tiny.assert_same_weights(load_model(tmp_path / "edl.pth").model, model)
-    with pytest.raises(CheckpointError, match="no layout 'other'; it has official, open-set"):
+    loaded = load_model(tmp_path / "edl.pth")
+    assert loaded.architecture == "open-set/classifier"
+    assert loaded.model.config.score == "evidential"
+    tiny.assert_same_weights(loaded.model, model)
+    with pytest.raises(CheckpointError, match="no layout 'other'; it has official"):
         official_state(model, layout="other")
 
 

@@ -11,6 +11,7 @@ from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.clip_teacher import CLIPTeacher, CLIPTeacherConfig
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
+from internvideo.models.open_set import OpenSetClassifier, OpenSetClassifierConfig
 from internvideo.models.umt_classifier import UMTClassifier, UMTClassifierConfig
 from internvideo.models.umt_multimodal import SIZES as UMT_MULTIMODAL_SIZES
 from internvideo.models.umt_multimodal import UMTMultimodal
@@ -42,6 +43,11 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
 def classifier(num_classes: int = 5) -> VideoClassifier:
     config = VideoClassifierConfig(width=64, depth=2, num_heads=1, num_classes=num_classes)
     return randomised(VideoClassifier(config))
+
+
+def open_set_classifier(num_classes: int = 5) -> OpenSetClassifier:
+    config = OpenSetClassifierConfig(width=64, depth=2, num_heads=1, num_classes=num_classes)
+    return randomised(OpenSetClassifier(config))
 
 
 def umt_classifier(num_frames: int = 4) -> UMTClassifier:

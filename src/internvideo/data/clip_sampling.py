@@ -15,9 +15,9 @@ from internvideo.video.sampling import FrameIndices, NumpyRandom
 __all__ = ["ClipSampling", "Part", "SamplingConfig", "part_frames"]
 
 SamplingRule: TypeAlias = Literal[
-    "pretrain", "dense", "segment", "umt", "kinetics-sparse", "uniform", "viclip", "middle"
+    "pretrain", "dense", "loop", "segment", "umt", "kinetics-sparse", "uniform", "viclip", "middle"
 ]
-_STRIDED = ("pretrain", "dense")
+_STRIDED = ("pretrain", "dense", "loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,13 @@ class SamplingConfig:
     """Which frames of a training video make the clip, see `internvideo.video.sampling`.
 
     Attributes:
-        rule: "pretrain" `pretrain_indices`, "dense" `dense_indices`, "segment" `segment_indices`
-            (`activitynet_indices` in a part of a video), "umt" `umt_indices`, "kinetics-sparse"
-            `kinetics_sparse_indices`, "uniform" `uniform_indices`, "viclip" `viclip_indices`, drawn
-            in each interval, "middle" the same, in the middle of each.
-        frame_stride: distance between frames, for "pretrain" and "dense"; the others spread their
-            frames over the whole video.
+        rule: "pretrain" `pretrain_indices`, "dense" `dense_indices`, "loop" `looped_indices`,
+            "segment" `segment_indices` (`activitynet_indices` in a part of a video), "umt"
+            `umt_indices`, "kinetics-sparse" `kinetics_sparse_indices`, "uniform" `uniform_indices`,
+            "viclip" `viclip_indices`, drawn in each interval, "middle" the same, in the middle of
+            each.
+        frame_stride: distance between frames, for "pretrain", "dense" and "loop"; the others spread
+            their frames over the whole video.
         strides: another stride for videos whose path holds this text (hybrid lists); the first
             match counts.
 
@@ -108,7 +109,7 @@ class ClipSampling(SamplingConfig):
             part: sample only this part of the video.
 
         Returns:
-            Indices `(clip_length,)`, never decreasing, inside the video.
+            Indices `(clip_length,)`, inside the video; never decreasing, but for "loop".
         """
         del fps
         if part is None:
@@ -135,6 +136,10 @@ class ClipSampling(SamplingConfig):
                 return rules.dense_indices(
                     num_frames, clip_length=length, frame_stride=self.stride(key), rng=rng
                 )
+            case "loop":
+                return rules.looped_indices(
+                    num_frames, clip_length=length, frame_stride=self.stride(key), rng=rng
+                )[0]
             case "segment":
                 return rules.segment_indices(num_frames, clip_length=length, rng=rng)
             case "umt":

@@ -12,6 +12,7 @@
     video-moments  likewise in its frames; `config.num_classes` classes
     answers      `QuestionReader`: `forward(video, question)` gives logits over named answers
     boxes        `BoxDetector`: `forward(video, boxes)` gives logits of what is done in each box
+    unknown      `OpenSetModel`: tells whether a video shows none of its classes
     spans        finds the part that a sentence asks for, in such features: `VSLNet`
 
 Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
@@ -48,8 +49,10 @@ __all__ = [
     "Captioner",
     "Classifier",
     "DualEncoder",
+    "Judgement",
     "Matcher",
     "MomentDetector",
+    "OpenSetModel",
     "QuestionReader",
     "TextTokens",
     "VideoEncoder",
@@ -70,6 +73,7 @@ Capability = Literal[
     "video-moments",
     "boxes",
     "spans",
+    "unknown",
 ]
 
 _NUM_CHANNELS = 3
@@ -268,6 +272,48 @@ class Classifier(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a classifier makes of a video, and how unsure it is.
+
+    Attributes:
+        probabilities: "k", of its classes; the rest to 1, if any, is that of none of them.
+        uncertainty: higher is more unknown; its scale is that of the score.
+    """
+
+    probabilities: Float[Tensor, " k"]
+    uncertainty: float
+
+    @classmethod
+    def of(cls, probabilities: Float[Tensor, " k"], uncertainty: Float[Tensor, ""]) -> Judgement:
+        """Build a judgement from tensors anywhere."""
+        return cls(probabilities.detach().cpu(), float(uncertainty.detach()))
+
+    @classmethod
+    def of_logits(cls, logits: Float[Tensor, " k"], *, by_entropy: bool = False) -> Judgement:
+        """Return what any classifier can say: 1 - its highest probability, or their entropy."""
+        shares = logits.softmax(dim=0)
+        doubt = -torch.xlogy(shares, shares).sum() if by_entropy else 1 - shares.max()
+        return cls.of(shares, doubt)
+
+
+class OpenSetModel(Classifier, Protocol):
+    """A classifier that tells whether a video shows none of its classes: `OpenSetClassifier`."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Uncertainty above which a video is unknown; None where no training videos told it."""
+        ...
+
+    def pooled(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d"]:
+        """Return what `judge` looks at, of each normalised clip."""
+        ...
+
+    def judge(self, features: Float[Tensor, "v d"]) -> Judgement:
+        """Return what a video is, from the pooled features of its views."""
+        ...
+
+
 class Captioner(Protocol):
     """A model that writes; see `InternVideoMM.caption` for the options."""
 
@@ -355,6 +401,8 @@ def has(model: object, capability: Literal["features", "embed"]) -> TypeIs[Video
 def has(model: object, capability: Literal["text"]) -> TypeIs[DualEncoder]: ...
 @overload
 def has(model: object, capability: Literal["classes"]) -> TypeIs[Classifier]: ...
+@overload
+def has(model: object, capability: Literal["unknown"]) -> TypeIs[OpenSetModel]: ...
 @overload
 def has(model: object, capability: Literal["captions"]) -> TypeIs[Captioner]: ...
 @overload

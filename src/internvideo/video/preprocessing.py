@@ -44,6 +44,7 @@ __all__ = ["PRESETS", "FrameSource", "Preprocessing", "frame_mask"]
 Sampling: TypeAlias = Literal[
     "dense",
     "center",
+    "loop",
     "sparse",
     "segment",
     "uniform",
@@ -53,13 +54,13 @@ Sampling: TypeAlias = Literal[
     "per-second",
     "whole-second",
 ]
-ResizeRule: TypeAlias = Literal["short-side", "squash"]
+ResizeRule: TypeAlias = Literal["short-side", "short-side-nearest", "squash"]
 ResizeDtype: TypeAlias = Literal["uint8", "float"]
 ChannelOrder: TypeAlias = Literal["rgb", "bgr"]
 
-_STRIDED = ("dense", "center")
+_STRIDED = ("dense", "center", "loop")
 _TIMED = ("per-second", "whole-second")
-_MULTI_CLIP = ("dense", "sparse", "uniform")
+_MULTI_CLIP = ("dense", "loop", "sparse", "uniform")
 
 
 class FrameSource(Protocol):
@@ -88,19 +89,20 @@ class Preprocessing:
         num_frames: frames in a clip.
         sampling: rule that picks the frames of a clip, see `internvideo.video.sampling`:
             "dense" `dense_test_indices` (centre clip when `num_clips` is 1), "center"
-            `dense_indices`, "sparse" `sparse_test_indices`, "segment" `segment_indices`, "uniform"
-            `uniform_test_indices`, "middle" `viclip_indices`, "linspace" `linspace_indices`,
-            "demo" `demo_indices`; by the clock, "per-second" `per_second_indices` and
-            "whole-second" `whole_second_indices`: a short video has fewer than `num_frames`, and
-            zeros follow behind its last frame after normalisation.
-        frame_stride: distance between frames of a clip, for "dense" and "center".
+            `dense_indices`, "loop" `looped_indices`, "sparse" `sparse_test_indices`, "segment"
+            `segment_indices`, "uniform" `uniform_test_indices`, "middle" `viclip_indices`,
+            "linspace" `linspace_indices`, "demo" `demo_indices`; by the clock, "per-second"
+            `per_second_indices` and "whole-second" `whole_second_indices`: a short video has fewer
+            than `num_frames`, and zeros follow behind its last frame after normalisation.
+        frame_stride: distance between frames of a clip, for "dense", "center" and "loop".
         frame_rate: frames per second that `frame_stride` counts in; None counts the frames of the
             file, as all published protocols do. By the clock, how many frames a second are taken
             before they are thinned evenly to `num_frames`; None is one.
         max_seconds: by the clock, what comes later in the video is not looked at.
-        num_clips: clips per video, for "dense", "sparse" and "uniform".
+        num_clips: clips per video, for "dense", "loop", "sparse" and "uniform".
         num_crops: square crops per clip, spread along the longer side; one is the centre.
-        resize_rule: "short-side" keeps the aspect ratio, "squash" makes a square.
+        resize_rule: "short-side" keeps the aspect ratio, the longer side rounded down, or with
+            "short-side-nearest" to the nearest pixel; "squash" makes a square.
         resize_size: the short side, or the side of the square, in pixels.
         crop_size: side of the crop, the input size of the model.
         interpolation: "bilinear" or "bicubic".
@@ -185,6 +187,13 @@ class Preprocessing:
         match self.sampling:
             case "dense":
                 return rules.dense_test_indices(
+                    num_frames,
+                    clip_length=clip_length,
+                    frame_stride=self._stride(fps),
+                    num_clips=self.num_clips,
+                )
+            case "loop":
+                return rules.looped_indices(
                     num_frames,
                     clip_length=clip_length,
                     frame_stride=self._stride(fps),
@@ -359,6 +368,7 @@ class Preprocessing:
             interpolation=self.interpolation,
             antialias=self.antialias,
             rounded=rounded,
+            nearest=self.resize_rule == "short-side-nearest",
         )
 
     def _boxes(self, resized: Tensor) -> list[CropBox]:
@@ -430,6 +440,16 @@ PRESETS: dict[str, Preprocessing] = {
     "videomae-ssv2": dataclasses.replace(_KINETICS, sampling="sparse", frame_stride=1, num_clips=2),
     "videomae-validation": dataclasses.replace(
         _KINETICS, sampling="center", num_clips=1, num_crops=1, crop_rounding="even"
+    ),
+    "open-set": dataclasses.replace(
+        _KINETICS,
+        num_frames=32,
+        sampling="loop",
+        frame_stride=2,
+        num_clips=1,
+        num_crops=1,
+        resize_rule="short-side-nearest",
+        crop_rounding="steps",
     ),
     "viclip-eval": _VICLIP,
     "umt-multimodal": dataclasses.replace(_VICLIP, num_frames=4),

@@ -56,7 +56,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Frames: TypeAlias = UInt8[Tensor, "t h w c"] | Float[Tensor, "t h w c"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
-CropRounding: TypeAlias = Literal["floor", "even", "ceil"]
+CropRounding: TypeAlias = Literal["floor", "even", "ceil", "steps"]
 
 
 class CropBox(NamedTuple):
@@ -71,11 +71,16 @@ class CropBox(NamedTuple):
 # ---------------------------------------------------------------- resize
 
 
-def short_side_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return (height, width) with the shorter side equal to `size`, the longer one rounded down."""
-    if height <= width:
-        return size, size * width // height
-    return size * height // width, size
+def short_side_size(
+    height: int, width: int, size: int, *, nearest: bool = False
+) -> tuple[int, int]:
+    """Return (height, width) with the shorter side equal to `size`.
+
+    The longer one is rounded down, or with `nearest` to the nearest pixel (MMAction2).
+    """
+    short, long = sorted((height, width))
+    other = (2 * size * long + short) // (2 * short) if nearest else size * long // short
+    return (size, other) if height <= width else (other, size)
 
 
 def resize(
@@ -135,9 +140,13 @@ def resize_short_side(
     interpolation: Interpolation = "bilinear",
     antialias: bool = False,
     rounded: bool = True,
+    nearest: bool = False,
 ) -> Frames:
-    """Resize so that the shorter side becomes `size`; the aspect ratio is kept (rounded down)."""
-    target = short_side_size(frames.shape[1], frames.shape[2], size)
+    """Resize so that the shorter side becomes `size`; the aspect ratio is kept.
+
+    `nearest` is that of `short_side_size`, the others are those of `resize`.
+    """
+    target = short_side_size(frames.shape[1], frames.shape[2], size, nearest=nearest)
     return resize(frames, target, interpolation=interpolation, antialias=antialias, rounded=rounded)
 
 
@@ -299,7 +308,8 @@ def spatial_crops(
         size: side of the crops.
         num_crops: how many; a single crop lies in the centre.
         rounding: of half-pixel positions: "floor" (VideoMAE test), "ceil" (UniFormerV2) or "even"
-            (half to even: VideoMAE validation, InternVideo-MM, torchvision).
+            (half to even: VideoMAE validation, InternVideo-MM, torchvision); "steps" rounds the
+            distance between crops down, so that the last may miss the border (MMAction2).
 
     Raises:
         ConfigError: the crop is larger than the frame.
@@ -314,6 +324,8 @@ def spatial_crops(
     offsets = (
         [k * room / (num_crops - 1) for k in range(num_crops)] if num_crops > 1 else [room / 2]
     )
+    if rounding == "steps" and num_crops > 1:
+        offsets = [k * (room // (num_crops - 1)) for k in range(num_crops)]
     along = [_round_offset(offset, rounding) for offset in offsets]
     if height > width:
         return [CropBox(offset, across, size, size) for offset in along]
@@ -322,7 +334,7 @@ def spatial_crops(
 
 def _round_offset(offset: float, rounding: CropRounding) -> int:
     match rounding:
-        case "floor":
+        case "floor" | "steps":
             return math.floor(offset)
         case "ceil":
             return math.ceil(offset)
@@ -330,7 +342,7 @@ def _round_offset(offset: float, rounding: CropRounding) -> int:
             return round(offset)
         case _:
             raise ConfigError(
-                f"unknown crop rounding {rounding!r}; expected 'floor', 'even' or 'ceil'"
+                f"unknown crop rounding {rounding!r}; expected 'floor', 'even', 'ceil' or 'steps'"
             )
 
 

@@ -41,6 +41,8 @@ __all__ = [
 OPEN_SET_CLASSIFIER = Layout(
     (
         Rename("cls_head.fc_cls.{rest}", "head.{rest}"),
+        Rename("cls_head.bnn_cls.bnn_layer.{rest}", "head.{rest}"),
+        Rename("cls_head.fc_centers.{rest}", "head.{rest}"),
         Rename("backbone.{rest}", "{rest}"),
     )
 )
@@ -125,6 +127,8 @@ MMACTION_VIDEOMAE = Layout(
         ),
         Rename("backbone.blocks.{layer}.mlp.layers.1.{rest}", "blocks.{layer}.mlp.fc2.{rest}"),
         Rename("cls_head.fc_cls.{rest}", "head.{rest}"),
+        Rename("cls_head.bnn_cls.bnn_layer.{rest}", "head.{rest}"),
+        Rename("cls_head.fc_centers.{rest}", "head.{rest}"),
         Rename("backbone.{rest}", "{rest}"),
     )
 )

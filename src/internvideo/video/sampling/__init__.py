@@ -21,6 +21,7 @@ length, stride, rate or number of clips that is not positive by a `ConfigError`.
 from internvideo.video.sampling.dense import (
     dense_indices,
     dense_test_indices,
+    looped_indices,
     pretrain_indices,
     window_indices,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "fps_indices",
     "kinetics_sparse_indices",
     "linspace_indices",
+    "looped_indices",
     "per_second_indices",
     "pretrain_indices",
     "segment_indices",

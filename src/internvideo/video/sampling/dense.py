@@ -12,7 +12,13 @@ from internvideo.video.sampling.indices import (
     pad_with_last,
 )
 
-__all__ = ["dense_indices", "dense_test_indices", "pretrain_indices", "window_indices"]
+__all__ = [
+    "dense_indices",
+    "dense_test_indices",
+    "looped_indices",
+    "pretrain_indices",
+    "window_indices",
+]
 
 
 def dense_indices(
@@ -71,6 +77,45 @@ def dense_test_indices(
     else:
         starts = (np.arange(num_clips) * (room / (num_clips - 1))).astype(np.int64)
     return thinned[starts[:, None] + np.arange(clip_length)]
+
+
+def looped_indices(
+    num_frames: int,
+    *,
+    clip_length: int,
+    frame_stride: int,
+    num_clips: int = 1,
+    rng: NumpyRandom | None = None,
+) -> FrameIndices:
+    """Sample dense clips with exactly `frame_stride` between their frames, as MMAction2 does.
+
+    A clip that is longer than the video begins it again.
+
+    Args:
+        num_frames: frames in the video.
+        clip_length: frames in the clip.
+        frame_stride: distance between sampled frames.
+        num_clips: spread over the video from its start; one lies in the centre.
+        rng: draws where each clip begins; never at the last place possible.
+
+    Returns:
+        Indices `(num_clips, clip_length)`.
+
+    Source: open-set recognition (fixture `openset-sampling`).
+    """
+    check_counts(
+        num_frames, clip_length=clip_length, frame_stride=frame_stride, num_clips=num_clips
+    )
+    last = max(num_frames - clip_length * frame_stride, 0)
+    if rng is not None:
+        drawn = draw_integers(rng, 0, last, size=num_clips) if last else 0
+        starts = np.broadcast_to(drawn, num_clips)
+    elif num_clips == 1:
+        starts = np.array([(last + 1) // 2 if num_frames >= clip_length * frame_stride else 0])
+    else:
+        starts = np.linspace(0, last, num=num_clips).astype(np.int64)
+    steps = frame_stride * np.arange(clip_length, dtype=np.int64)
+    return (starts[:, None] + steps) % num_frames
 
 
 def pretrain_indices(

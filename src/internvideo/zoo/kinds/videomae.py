@@ -25,7 +25,6 @@ from internvideo.zoo.tables import (
     HF_VIDEOMAE_ENCODER,
     HF_VIDEOMAE_PRETRAINING,
     MMACTION_VIDEOMAE,
-    OPEN_SET_CLASSIFIER,
 )
 
 __all__ = [
@@ -35,6 +34,7 @@ __all__ = [
     "PROBE",
     "TINY",
     "TINY_STEM",
+    "classifier_fields",
     "classifier_traits",
     "unseen_of_vit",
     "vit_fields",
@@ -110,15 +110,19 @@ def _infer_encoder(shapes: Shapes, base: Any) -> vit.VideoViTConfig:
     return with_fields(base or _vit_size(fields["width"]) or vit.VideoViTConfig(), fields)
 
 
-def _infer_classifier(shapes: Shapes, base: Any) -> classifier.VideoClassifierConfig:
+def classifier_fields(shapes: Shapes, base: Any) -> dict[str, Any]:
+    """Return the fields of a `VideoClassifierConfig` that shapes tell."""
     fields = vit_fields(shapes, base)
     fields["num_classes"] = most_common(shapes, r"head\.(weight|bias)", 0) or 0
     has_norm = any(name.startswith("norm.") for name in shapes)
     mean = any(name.startswith("fc_norm.") for name in shapes) or not has_norm
     usual = base.pooling if base is not None and base.pooling != "first" else "mean"
-    fields |= {"pooling": usual if mean else "first", "final_norm": not mean}
+    return fields | {"pooling": usual if mean else "first", "final_norm": not mean}
+
+
+def _infer_classifier(shapes: Shapes, base: Any) -> classifier.VideoClassifierConfig:
     default = classifier.VideoClassifierConfig(num_classes=1)
-    return with_fields(base or default, fields)
+    return with_fields(base or default, classifier_fields(shapes, base))
 
 
 def _infer_probe(shapes: Shapes, base: Any) -> probe.ProbeClassifierConfig:
@@ -233,7 +237,6 @@ CLASSIFIER = Architecture(
     },
     tables={
         "official": SAME_NAMES,
-        "open-set": OPEN_SET_CLASSIFIER,
         "hf": HF_VIDEOMAE_CLASSIFIER,
         "mmaction2": MMACTION_VIDEOMAE,
     },
