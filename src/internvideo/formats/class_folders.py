@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from internvideo.annotations import Annotations, VideoAnnotation
 from internvideo.errors import DataError, VideoError, did_you_mean
 from internvideo.formats.class_names import ClassNames
+from internvideo.formats.files import annotation_files
 from internvideo.video import find_videos
 
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
 
-__all__ = ["annotation_files", "looks_like", "read"]
-
-_ANNOTATIONS = (".csv", ".json", ".json.gz", ".jsonl", ".parquet", ".pkl", ".tsv", ".txt")
+__all__ = ["looks_like", "read"]
 
 
 def looks_like(file: Glimpse) -> bool:
@@ -56,12 +55,6 @@ def read(
         description=f"folders of {len(folders)} classes",
         class_names=classes.names,
     )
-
-
-def annotation_files(folder: Path) -> list[str]:
-    """Return the names of the files in a folder that may list videos."""
-    names = (each.name for each in folder.iterdir() if each.is_file())
-    return sorted(name for name in names if name.lower().endswith(_ANNOTATIONS))
 
 
 def _folders(path: Path) -> list[Path]:

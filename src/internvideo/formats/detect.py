@@ -12,9 +12,8 @@ from typing import Any
 from internvideo.annotations import BadLine
 from internvideo.errors import DataError
 from internvideo.formats import READABLE
-from internvideo.formats.class_folders import annotation_files
 from internvideo.formats.fields import trailing_numbers
-from internvideo.formats.files import numbered_lines, read_json
+from internvideo.formats.files import annotation_files, numbered_lines, read_json
 from internvideo.formats.tables import Table, TableKind, table_kind
 
 __all__ = ["Glimpse", "detect_kind"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JSON_LIST",
     "Collection",
+    "annotation_files",
     "choose_split",
     "files_by_stem",
     "holds_json",
@@ -38,6 +39,7 @@ JSON_LIST = re.compile(r'\[\s*[\[{"\d\]-]')
 """How a json list begins; a name such as "[Something] falls" does not."""
 
 _SHOWN = 120
+_ANNOTATIONS = (".csv", ".json", ".json.gz", ".jsonl", ".parquet", ".pkl", ".tsv", ".txt")
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
     b"\x28\xb5\x2f\xfd": ("zstandard", "unzstd"),
@@ -45,6 +47,12 @@ _COMPRESSED = {
     b"BZh": ("bzip2", "bunzip2"),
     b"PK\3\4": ("zip", "unzip"),
 }
+
+
+def annotation_files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that may list videos."""
+    names = (each.name for each in folder.iterdir() if each.is_file())
+    return sorted(name for name in names if name.lower().endswith(_ANNOTATIONS))
 
 
 @contextmanager
