@@ -76,10 +76,10 @@ def published_rows(network: VideoClassifier, path: Path, stride: int) -> Tensor:
     return torch.stack(rows)
 
 
-def our_rows(model: LoadedModel, path: Path, stride: int) -> Tensor:
+def our_rows(model: LoadedModel, path: Path, stride: int, batch_size: int) -> Tensor:
     extractor = FeatureExtractor(model, replace(PRESETS["thumos14"], stride=stride))
     with tempfile.TemporaryDirectory() as folder:
-        [told] = extract(extractor, [path], FeatureFolder(Path(folder)))
+        [told] = extract(extractor, [path], FeatureFolder(Path(folder)), batch_size=batch_size)
         return torch.from_numpy(np.load(told.path))
 
 
@@ -106,23 +106,23 @@ def rows_of(path: Path, *, quick: bool) -> list[Row]:
                     note=f"{frames / times['ours']:.0f} frames a core-second",
                 )
             )
-    models = {"videomae-nano": (load_model("videomae-nano"), path)}
+    models = {"videomae-nano": (load_model("videomae-nano"), path, 8)}
     if not quick:
         short = path.with_name("short.mp4")  # a window of this model takes as long as 500 frames
         write_video(short, list(scene(240, 320))[:SHORT], fps=FPS)
         torch.manual_seed(0)
         record = Record(preprocessing=PROTOCOLS["videomae-validation"])
-        models["VideoMAE-S"] = LoadedModel(VideoClassifier(SIZES["S"]).eval(), record), short
-    for name, (model, seen) in models.items():
+        models["VideoMAE-S"] = LoadedModel(VideoClassifier(SIZES["S"]).eval(), record), short, 1
+    for name, (model, seen, batch) in models.items():
         with Video(seen) as video:
             frames = len(video)
-        ours, theirs = our_rows(model, seen, 4), published_rows(model.model, seen, 4)
+        ours, theirs = our_rows(model, seen, 4, batch), published_rows(model.model, seen, 4)
         difference = float((ours - theirs).abs().max() / theirs.abs().max())
         print(f"{name}: rows differ by {difference:.1e} of the largest")
         assert difference < 0.05, "the two do not compute the same"
         times = measure(
             {
-                "ours": lambda m=model, v=seen: our_rows(m, v, 4),
+                "ours": lambda m=model, v=seen, n=batch: our_rows(m, v, 4, n),
                 "loop": lambda m=model, v=seen: published_rows(m.model, v, 4),
             },
             repeats=1,
