@@ -110,7 +110,7 @@ def box_ap(pictures: Sequence[PictureBoxes], *, limits: Sequence[int] = LIMITS) 
     evaluator = require(f"{module}.faster_eval_api", extra="detection").COCOeval_faster
     numbered = list(enumerate(pictures, start=1))
     boxes = [(number, box) for number, each in numbered for box in each.true.tolist()]
-    truth = {
+    truth: dict[str, Any] = {
         "info": {},
         "images": [{"id": number} for number, _ in numbered],
         "categories": [{"id": 1, "name": "object"}],
