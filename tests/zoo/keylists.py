@@ -132,6 +132,8 @@ EXPECTED = {
     "stal_vit_giant_p14_linear_80": (DETECTOR, "g", {"patch_size": 14}),
     "stal_vit_base_acar_80": (DETECTOR, "B-acar", {"head": "acar"}),
     "stal_vit_huge_acar_80": (DETECTOR, "H-acar", {"num_classes": 80}),
+    "ego4d_scod_dino5scale_uniformer_large": ("dino/detector", "uniformer-l", {"num_classes": 1}),
+    "ego4d_scod_dino5scale_swin_large": ("dino/detector", "swin-l", {"num_queries": 900}),
     "openai_clip_vit_b16": ("openai-clip", "b16", {}),
     "openai_clip_vit_l14": ("openai-clip", "l14", {}),
     "openai_clip_vit_l14_336": ("openai-clip", "l14", {}),

@@ -61,7 +61,7 @@ def test_what_is_available():
         "VideoMAE V2": 10,
         "ViCLIP": 8,
         "OpenAI CLIP (initialiser)": 4,
-        "InternVideo-Ego4D": 2,
+        "InternVideo-Ego4D": 5,
         "InternVideo-MM": 2,
         "InternVideo-MM retrieval": 6,
         "InternVideo-MM VQA": 3,
@@ -104,7 +104,12 @@ def test_an_available_card_builds_its_model(card):
     shapes = architecture.shapes(config)
     assert shapes
     if card.num_classes is not None:
-        heads = ("head.weight", "transformer.proj.2.weight", "vqa_classifier.5.weight")
+        heads = (
+            "head.weight",
+            "transformer.proj.2.weight",
+            "vqa_classifier.5.weight",
+            "bbox_head.cls_branches.0.weight",
+        )
         head = next(shapes[name] for name in heads if name in shapes)
         assert head[0] == card.num_classes
     names = card_labels(card)

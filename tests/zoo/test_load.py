@@ -208,7 +208,7 @@ def test_a_file_that_is_not_its_card_is_refused(tmp_path, monkeypatch):
 
 def test_planned_models_are_refused_before_any_download():
     with pytest.raises(CheckpointError, match="does not implement it yet"):
-        load_model("dino-swin-l-ego4d-scod")
+        load_model("videomae-l16-ego4d-mq")
     with pytest.raises(CheckpointError, match="does not implement it yet"):
         load_model("features-tal-thumos14-videomae-h")
 

@@ -13,6 +13,7 @@
     answers      `QuestionReader`: `forward(video, question)` gives logits over named answers
     boxes        `BoxDetector`: `forward(video, boxes)` gives logits of what is done in each box
     unknown      `OpenSetModel`: tells whether a video shows none of its classes
+    objects      finds objects in pictures: `DINO`; `config.num_classes` classes
     spans        finds the part that a sentence asks for, in such features: `VSLNet`
 
 Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
@@ -72,6 +73,7 @@ Capability = Literal[
     "moments",
     "video-moments",
     "boxes",
+    "objects",
     "spans",
     "unknown",
 ]
@@ -414,7 +416,7 @@ def has(model: object, capability: Literal["answers"]) -> TypeIs[QuestionReader]
 @overload
 def has(model: object, capability: Literal["boxes"]) -> TypeIs[BoxDetector]: ...
 @overload
-def has(model: object, capability: Literal["spans"]) -> bool: ...
+def has(model: object, capability: Literal["spans", "objects"]) -> bool: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())
@@ -423,7 +425,7 @@ def has(model: object, capability: Capability) -> bool:
 def num_classes_of(model: object) -> int | None:
     """Return how many classes of its own a model has; None where it has none."""
     declared: frozenset[str] = getattr(model, "capabilities", frozenset())
-    named = declared & {"classes", "moments", "video-moments", "boxes"}
+    named = declared & {"classes", "moments", "video-moments", "boxes", "objects"}
     return model.config.num_classes if named else None  # type: ignore[attr-defined]
 
 

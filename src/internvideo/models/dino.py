@@ -385,10 +385,16 @@ class _Head(nn.Module):
         features, boxes = self.transformer.proposals(pixels, memory)
         logits = self.cls_branches[-1](features)
         boxes = self.reg_branches[-1](features).float() + boxes
-        best = logits.amax(-1).topk(self.transformer.config.num_queries, dim=1).indices[..., None]
+        num_queries, num_pixels = self.transformer.config.num_queries, boxes.shape[1]
+        if num_pixels < num_queries:
+            raise ValueError(
+                f"the maps have {num_pixels} pixels, fewer than the {num_queries} queries of the "
+                "detector; enlarge the pictures, or pad them"
+            )
+        best = logits.amax(-1).topk(num_queries, dim=1).indices[..., None]
         start_logits = logits.gather(1, best.expand(-1, -1, logits.shape[-1]))
         starts = boxes.gather(1, best.expand(-1, -1, 4))
-        query = self.transformer.query_embed.weight.expand(len(memory), -1, -1)
+        query = self.transformer.query_embed.weight.expand(memory.shape[0], -1, -1)
         references, blocked = starts.detach(), None
         if noisy is not None:
             query = torch.cat([noisy.labels.to(query.dtype), query], dim=1)
@@ -437,7 +443,7 @@ class DINO(nn.Module):
         torch.Size([1, 1, 5, 4])
     """
 
-    capabilities = frozenset({"boxes"})
+    capabilities = frozenset({"objects"})
     undecayed_names: tuple[str, ...] = ()
 
     def __init__(self, config: DINOConfig) -> None:
@@ -519,7 +525,8 @@ class DINO(nn.Module):
     def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:
         """Return random pictures, of which all but the first are padded."""
         device = next(self.parameters()).device
-        shape = (batch, _EXAMPLE_SIDE, _EXAMPLE_SIDE + 32)
+        side = _EXAMPLE_SIDE if self.config.num_queries < 256 else 2 * _EXAMPLE_SIDE
+        shape = (batch, side, side + 32)
         shown = torch.ones(shape, dtype=torch.bool, device=device)
         shown[1:, :, -24:] = False
         images = torch.randn(shape[0], 3, *shape[1:], device=device)

@@ -124,7 +124,7 @@ class _WindowAttention(nn.Module):
         bias = self.relative_position_bias_table[self.relative_position_index]  # n n h
         bias = bias.permute(2, 0, 1)[None]
         if mask is not None:
-            repeats = len(x) // len(mask)
+            repeats = x.shape[0] // mask.shape[0]
             bias = (bias + mask[:, None].to(bias.dtype)).repeat(repeats, 1, 1, 1)
         mixed = attention(*qkv.unbind(0), mask=bias.to(qkv.dtype))
         return self.proj(rearrange(mixed, "b h n e -> b n (h e)"))

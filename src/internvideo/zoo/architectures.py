@@ -15,6 +15,7 @@ from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
     action_detection,
     actionformer,
+    dino,
     external,
     internvideo_mm,
     object_words,
@@ -50,6 +51,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     object_words.OBJECT_WORDS,
     actionformer.ACTIONFORMER,
     vslnet.VSLNET,
+    dino.DINO,
     *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""

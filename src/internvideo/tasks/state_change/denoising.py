@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert  # type: ignore[import-untyped]
 
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.models.dino import DINO, NoisyQueries, inverse_sigmoid

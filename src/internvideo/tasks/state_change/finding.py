@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert  # type: ignore[import-untyped]
 
 __all__ = ["ScoredBoxes", "best_boxes"]
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert  # type: ignore[import-untyped]
 
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.errors import require
