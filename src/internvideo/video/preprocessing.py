@@ -476,14 +476,8 @@ PRESETS: dict[str, Preprocessing] = {
         mean=(122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
         std=(57.375 / 255, 57.375 / 255, 57.375 / 255),
     ),
-    # the short side of pictures of any shape; they are padded, not cropped
-    "ego4d-scod": Preprocessing(
-        num_frames=1,
-        resize_size=800,
-        crop_size=800,
-        mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
-        std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
-    ),
+    # pictures of any shape, the short side of which it is; they are padded, not cropped
+    "ego4d-scod": Preprocessing(num_frames=1, resize_size=800, crop_size=800),
     "offline-objects": Preprocessing(
         num_frames=8,
         num_crops=3,  # the whole picture, of which a classifier of images has to find the parts
