@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
+import numpy as np
+from jaxtyping import Float, Int
+
 from internvideo.evaluation.pictures import BAR_COLOR, Drawn
 
 if TYPE_CHECKING:
@@ -16,7 +19,15 @@ if TYPE_CHECKING:
 
     from internvideo.evaluation.predictions import Answered
 
-__all__ = ["Kinded", "Report", "Share", "answered_and_failures", "by_kind", "wilson_interval"]
+__all__ = [
+    "Kinded",
+    "Report",
+    "Share",
+    "answered_and_failures",
+    "by_kind",
+    "interval_over_groups",
+    "wilson_interval",
+]
 
 A = TypeVar("A")
 K = TypeVar("K", bound="Kinded")
@@ -40,6 +51,30 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     # At the ends the bound is exact; the formula would be off by a rounding error.
     low = centre - half if correct else 0.0
     return low, centre + half if correct < total else 1.0
+
+
+def interval_over_groups(
+    values: Float[np.ndarray, "*m n"],
+    groups: Int[np.ndarray, " n"],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Float[np.ndarray, "2 *m"]:
+    """Return the 95 % bootstrap interval of means whose items come in groups, such as videos.
+
+    What is asked about one video is answered alike, so whole videos are drawn, not questions.
+
+    Args:
+        values: of every item, for several measures.
+        groups: the group of each item.
+        resamples: how often is drawn.
+        seed: of the draws.
+    """
+    draw = np.random.default_rng(seed)
+    members = (groups == np.unique(groups)[:, None]).astype(np.float64)  # "g n"
+    drawn = draw.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
+    means: np.ndarray = (values @ members.T) @ drawn.T / (drawn @ members.sum(axis=1))
+    return np.quantile(means, [0.025, 0.975], axis=-1)
 
 
 @dataclass(frozen=True, slots=True)

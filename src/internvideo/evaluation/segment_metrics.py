@@ -14,7 +14,7 @@ HACS, FineAction and Ego4D Moment Queries; for recall, the evaluators of Ego4D a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -27,7 +27,15 @@ from internvideo.evaluation.segment_matching import (
     video_and_class,
 )
 
-__all__ = ["OUTCOMES", "Ranking", "outcomes", "recall_at_kx", "without_repeats"]
+__all__ = [
+    "OUTCOMES",
+    "Ranking",
+    "RecallRule",
+    "outcomes",
+    "recall_at_kx",
+    "recalled_at_kx",
+    "without_repeats",
+]
 
 OUTCOMES = (
     "right",
@@ -38,6 +46,9 @@ OUTCOMES = (
     "background",
 )
 """What becomes of a prediction, the first that applies; see `outcomes`."""
+
+RecallRule: TypeAlias = Literal["ego4d", "actionformer"]
+"""Whose recall, see `recalled_at_kx` and `recall_at_kx`."""
 
 _APART = 2.0
 _TOUCHES = 0.1
@@ -171,15 +182,15 @@ def outcomes(truth: SegmentTable, found: SegmentTable, threshold: float) -> dict
     return dict(zip(OUTCOMES, np.bincount(kinds, minlength=6).tolist(), strict=True))
 
 
-def recall_at_kx(
+def recalled_at_kx(
     truth: SegmentTable,
     found: SegmentTable,
     thresholds: Sequence[float],
     factors: Sequence[int],
     *,
-    rule: Literal["ego4d", "actionformer"] = "ego4d",
-) -> Float[np.ndarray, "t k"]:
-    """Return the share of the true segments that are among the first k·x predictions.
+    rule: RecallRule = "ego4d",
+) -> Bool[np.ndarray, "t k n"]:
+    """Return which true segments are among the first k·x predictions.
 
     x is how many true segments of its class a video has, and only predictions of that class count.
     One prediction may find several true segments.
@@ -189,9 +200,8 @@ def recall_at_kx(
         found: the predictions.
         thresholds: overlaps.
         factors: the values of k.
-        rule: "ego4d" takes predictions in the order of the file, wants a larger overlap than the
-            threshold, and counts all true segments alike; "actionformer" takes them by score,
-            wants at least the threshold, and returns the mean over the recalls of the classes.
+        rule: "ego4d" takes predictions in the order of the file and wants a larger overlap than the
+            threshold; "actionformer" takes them by score and wants at least the threshold.
     """
     if rule == "actionformer":
         found = found[by_score(found.segments.scores)]
@@ -202,15 +212,34 @@ def recall_at_kx(
     place = np.empty(len(found), np.int64)
     place[order] = np.arange(len(found)) - starts[order]
     pairs = overlapping(truth, found, min(thresholds))
-    values = np.zeros((len(thresholds), len(factors)))
+    values = np.zeros((len(thresholds), len(factors), len(truth)), np.bool_)
     for row, threshold in zip(values, thresholds, strict=True):
         enough = pairs.overlap > threshold if rule == "ego4d" else pairs.overlap >= threshold
         soonest = np.full(len(truth), np.iinfo(np.int64).max)
         np.minimum.at(soonest, pairs.truth[enough], place[pairs.found[enough]])
-        for column, factor in enumerate(factors):
-            recalled = soonest < factor * wanted[group]
-            row[column] = _mean(recalled, truth.segments.labels, by_class=rule == "actionformer")
+        row[:] = soonest < np.array(factors)[:, None] * wanted[group]
     return values
+
+
+def recall_at_kx(
+    truth: SegmentTable,
+    found: SegmentTable,
+    thresholds: Sequence[float],
+    factors: Sequence[int],
+    *,
+    rule: RecallRule = "ego4d",
+) -> Float[np.ndarray, "t k"]:
+    """Return the share of the true segments that are recalled, see `recalled_at_kx`.
+
+    The rule "ego4d" counts all true segments alike; "actionformer" returns the mean over the
+    recalls of the classes.
+    """
+    recalled = recalled_at_kx(truth, found, thresholds, factors, rule=rule)
+    by_class = rule == "actionformer"
+    means = [
+        _mean(each, truth.segments.labels, by_class=by_class) for row in recalled for each in row
+    ]
+    return np.reshape(means, recalled.shape[:2])
 
 
 def _mean(right: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], *, by_class: bool) -> float:

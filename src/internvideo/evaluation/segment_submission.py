@@ -28,7 +28,7 @@ from internvideo.evaluation.segments import Segments
 from internvideo.files import json_text, write_whole
 from internvideo.formats.files import read_text
 
-__all__ = ["Submission", "read_submission", "write_submission"]
+__all__ = ["Submission", "read_submission", "submission_rows", "write_submission"]
 
 _SHOWN = 120
 
@@ -189,6 +189,14 @@ def write_submission(
         header: what stands above them; that of ActivityNet by default.
     """
     above = header or {"version": "VERSION 1.3", "external_data": {}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, f"{json_text({**above, key: submission_rows(found, classes)})}\n")
+
+
+def submission_rows(
+    found: Iterable[tuple[str, Segments]], classes: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the segments of videos as such a file lists them, by the names of the videos."""
     results: dict[str, list[dict[str, Any]]] = {}
     for name, each in found:
         columns = each.to_dict()
@@ -198,5 +206,4 @@ def write_submission(
                 columns["segments"], columns["scores"], columns["labels"], strict=True
             )
         ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, f"{json_text({**above, key: results})}\n")
+    return results

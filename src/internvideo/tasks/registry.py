@@ -11,6 +11,7 @@ from internvideo.tasks import (
     contrastive,
     language_queries,
     masked,
+    moment_queries,
     multiple_choice,
     question_answering,
     recognition,
@@ -37,6 +38,7 @@ TASKS: tuple[Task, ...] = (
     question_answering.TASK,
     temporal_localization.TASK,
     language_queries.TASK,
+    moment_queries.TASK,
 )
 
 

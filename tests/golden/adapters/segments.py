@@ -17,6 +17,8 @@ from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_metrics import Ranking, recall_at_kx, without_repeats
 from internvideo.evaluation.segment_nms import SegmentNMS, select, vote
 from internvideo.evaluation.segments import Segments
+from internvideo.tasks.moment_queries.baseline import detections, retrievals
+from internvideo.tasks.moment_queries.submission import Answers, read_answers, write_answers
 from internvideo.tasks.temporal_localization.external import fuse, read_external_scores
 
 
@@ -206,6 +208,41 @@ def moment_queries(case: Case) -> None:
     }.items():  # fmt: skip
         values = recall_at_kx(*tables(case.meta[name]), group["tiou"], group["kx"])
         np.testing.assert_allclose(values, wanted, rtol=0, atol=exact)
+    _post_processing(case, database)
+
+
+def _post_processing(case: Case, database: dict[str, Any]) -> None:
+    """Check what the official baseline makes of candidates, and that it is a submission."""
+    numbers = case.meta["moment_classes_idx"]
+    column = {name: place for place, name in enumerate(case.meta["raw_columns"])}
+    first, last, score, label = (column[name] for name in ("xmin", "xmax", "score", "label"))
+    detected, retrieved = [], []
+    for name, clip in database.items():
+        raw = np.reshape(np.array(case.meta["raw_proposals"][name], np.float64), (-1, len(column)))
+        raw = raw[raw[:, label] != numbers["Background"]]
+        labels = raw[:, label].astype(np.int64)
+        candidates = Segments(raw[:, [first, last]], raw[:, score], labels)
+        seconds = clip["parent_end_sec"] - clip["parent_start_sec"]
+        asked = {numbers[each["label"]] for each in clip["annotations"]}
+        detected.append(detections(candidates, seconds))
+        retrieved.append(retrievals(candidates, asked, seconds))
+    names = sorted(numbers, key=numbers.__getitem__)
+    clips = list(database)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "submission.json"
+        write_answers(path, clips, Answers.of(detected, retrieved), names)
+        written = json.loads(path.read_text())
+        answers = read_answers(path, clips, names)
+    assert (written["version"], written["challenge"]) == ("1.0", "ego4d_moment_queries")
+    for key, given in (("detect", "detections"), ("retrieve", "retrievals")):
+        for clip in clips:
+            ours, wanted = written[f"{key}_results"][clip], case.meta[given][clip]
+            assert [each["label"] for each in ours] == [each["label"] for each in wanted]
+            for field in ("score", "segment"):
+                pair = ([each[field] for each in listed] for listed in (ours, wanted))
+                np.testing.assert_allclose(*pair, rtol=0, atol=case.meta["tolerance"])
+    assert len(answers.detected) == sum(map(len, detected))
+    assert len(answers.retrieved) == sum(map(len, retrieved))
 
 
 ADAPTERS = {

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from internvideo.data.features import FeatureSequence
 from internvideo.errors import ConfigError
+from internvideo.evaluation.stretches import similar_stretches
 from internvideo.evaluation.text import embed_sentences
 from internvideo.models.vslnet import VSLNet
 from internvideo.tasks.language_queries.finding import (
     SimilarityFinder,
     SpanFinder,
     finder_for,
-    similar_stretches,
 )
 from internvideo.zoo.hub import LoadedModel
 from internvideo.zoo.kinds.vslnet import VSLNET

@@ -13,10 +13,10 @@ from internvideo.data.feature_videos import read_videos
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.segment_matching import SegmentTable
+from internvideo.evaluation.segment_protocol import THRESHOLDS, overlaps, true_segments
 from internvideo.evaluation.segments import Segments
 from internvideo.tasks.temporal_localization.evaluate import open_untrimmed, score
 from internvideo.tasks.temporal_localization.measure import Measure
-from internvideo.tasks.temporal_localization.protocol import THRESHOLDS, overlaps, true_segments
 
 REAL = Path(__file__).parents[4] / "shared" / "real" / "tal"
 real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real annotations in {REAL}")

@@ -24,6 +24,7 @@ from internvideo.data.features import FeatureSequence
 from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import as_list, from_numpy
 from internvideo.evaluation.engine import Answerer, Batch
+from internvideo.evaluation.stretches import similar_stretches, times_of_stretches
 from internvideo.evaluation.text import embed_sentences, prompt_rule
 from internvideo.models.contract import has
 from internvideo.models.tokenizer import clean_caption
@@ -36,7 +37,7 @@ from internvideo.tasks.language_queries.spans import best_spans, reduce_rows, ti
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["QueryFinder", "SimilarityFinder", "SpanFinder", "finder_for", "similar_stretches"]
+__all__ = ["QueryFinder", "SimilarityFinder", "SpanFinder", "finder_for"]
 
 _QUERIES = 64  # about one video, through the model together
 _DIGITS = 6
@@ -196,11 +197,7 @@ class SimilarityFinder(QueryFinder):
     def find(
         self, features: FeatureSequence, duration: float | None, texts: Sequence[str]
     ) -> list[Spans]:
-        """Return the best stretches for each sentence, by how much they rise above the threshold.
-
-        A stretch reaches from the middle between its first window and the one before to the middle
-        between its last and the one behind.
-        """
+        """Return the stretches that rise most above the threshold, for each sentence."""
         spoken = [check_words(text) for text in texts]
         if self.clean:
             spoken = [clean_caption(text) for text in spoken]
@@ -215,40 +212,14 @@ class SimilarityFinder(QueryFinder):
         found: list[Spans] = []
         for cosines in sentences @ rows.T:
             stretches = similar_stretches(cosines, self.threshold)[: self.top_k]
-            middle = (features.window - features.stride) / 2
-            first, last, scores = (np.array(column) for column in zip(*stretches, strict=True))
-            times = np.stack([first * features.stride, (last + 1) * features.stride], axis=1)
-            times = ((times + middle) / features.fps).clip(0.0, end)
+            *ends, scores = (np.array(column) for column in zip(*stretches, strict=True))
+            times = times_of_stretches(np.stack(ends, axis=1), features, end)
             found.append(_spans(times, from_numpy(scores)))
         return found
 
     def describe(self) -> str:
         """Return the rule and its threshold."""
         return f"stretches of windows like the sentence, threshold {self.threshold:g}"
-
-
-def similar_stretches(
-    cosines: Float[Tensor, " t"], threshold: float
-) -> list[tuple[int, int, float]]:
-    """Return the stretches of rows whose cosine reaches a threshold, the best first.
-
-    Args:
-        cosines: of each row with a sentence.
-        threshold: between the lowest (0) and the highest (1) of them.
-
-    Returns:
-        (first row, last row, sum of what is above the threshold); at least one.
-    """
-    values = cosines.float().cpu().numpy()
-    low, high = float(values.min()), float(values.max())
-    level = low + threshold * (high - low)
-    above = values >= min(level, high)
-    bounds = np.flatnonzero(np.diff(np.concatenate([[False], above, [False]]).astype(np.int8)))
-    stretches = [
-        (int(first), int(end) - 1, float((values[first:end] - level).sum()))
-        for first, end in zip(bounds[::2], bounds[1::2], strict=True)
-    ]
-    return sorted(stretches, key=lambda each: -each[2])
 
 
 def finder_for(

@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-__all__ = ["CHALLENGE_THRESHOLDS", "THRESHOLDS", "TOP_K", "mean_iou", "recalls", "span_ious"]
+__all__ = [
+    "CHALLENGE_THRESHOLDS",
+    "THRESHOLDS",
+    "TOP_K",
+    "hits",
+    "mean_iou",
+    "recalls",
+    "span_ious",
+]
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 CHALLENGE_THRESHOLDS = (0.3, 0.5)
@@ -43,13 +51,21 @@ def recalls(
         thresholds: an IoU above it is a hit.
         top_k: how many spans count.
     """
+    table = hits(ious, thresholds, top_k)
+    return {
+        (k, threshold): float(row.mean()) if len(ious) else 0.0
+        for threshold, rows in zip(thresholds, table, strict=True)
+        for k, row in zip(top_k, rows, strict=True)
+    }
+
+
+def hits(
+    ious: Sequence[Float[np.ndarray, " k"]], thresholds: Sequence[float], top_k: Sequence[int]
+) -> Bool[np.ndarray, "t k q"]:
+    """Return which queries have a hit among their first k spans, see `recalls`."""
     best = [[max(each[:k], default=0.0) for k in top_k] for each in ious]
     table = np.reshape(np.array(best, np.float64), (len(ious), len(top_k)))
-    return {
-        (k, threshold): float((table[:, place] > threshold).mean()) if len(ious) else 0.0
-        for threshold in thresholds
-        for place, k in enumerate(top_k)
-    }
+    return np.array(thresholds)[:, None, None] < table.T
 
 
 def mean_iou(ious: Sequence[Float[np.ndarray, " k"]]) -> float:

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR
-from internvideo.evaluation.report import Report
+from internvideo.evaluation.report import Report, interval_over_groups
 from internvideo.tasks.language_queries.metrics import (
     CHALLENGE_THRESHOLDS,
     THRESHOLDS,
     TOP_K,
+    hits,
     mean_iou,
     recalls,
     span_ious,
@@ -51,7 +52,12 @@ class LanguageQueriesReport(Report):
         num_untimed: answered queries whose true times nobody knows.
     """
 
-    columns: ClassVar[tuple[str, ...]] = ("measure", "answered queries", "all queries")
+    columns: ClassVar[tuple[str, ...]] = (
+        "measure",
+        "answered queries",
+        "95 % interval",
+        "all queries",
+    )
 
     queries: tuple[Query, ...]
     answers: Mapping[Query, Spans]
@@ -65,6 +71,21 @@ class LanguageQueriesReport(Report):
             for query in self.queries
             if query in self.answers and query.times is not None
         ]
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % bootstrap interval over videos of each recall, in percent."""
+        answered = [each for each in self.queries if each in self.answers and each.times]
+        if not answered:
+            return {}
+        table = 100 * hits(self._ious, THRESHOLDS, TOP_K).astype(np.float64)
+        _, videos = np.unique([query.video for query in answered], return_inverse=True)
+        low, high = interval_over_groups(table, videos)
+        return {
+            _key(k, threshold): (float(low[row, column]), float(high[row, column]))
+            for row, threshold in enumerate(THRESHOLDS)
+            for column, k in enumerate(TOP_K)
+        }
 
     @property
     def num_answered(self) -> int:
@@ -92,6 +113,7 @@ class LanguageQueriesReport(Report):
         found = self.metrics()
         return {
             **found,
+            "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
             "of_all_queries": {name: self._of_all(value) for name, value in found.items()},
             "num_queries": len(self.queries),
             "num_answered": len(self._ious),
@@ -104,8 +126,10 @@ class LanguageQueriesReport(Report):
         for name, value in found.items():
             if name == "mean_r1":
                 yield ()
-            yield _title(name), f"{value:.2f} %", f"{self._of_all(value):.2f} %"
-        yield "queries", str(len(self._ious)), str(len(self.queries))
+            low_high = self.intervals.get(name, ())
+            interval = " … ".join(f"{bound:.2f}" for bound in low_high)
+            yield _title(name), f"{value:.2f} %", interval, f"{self._of_all(value):.2f} %"
+        yield "queries", str(len(self._ious)), "", str(len(self.queries))
 
     def notes(self) -> Sequence[str]:
         """Return which queries are not among the numbers, or cannot be hit."""

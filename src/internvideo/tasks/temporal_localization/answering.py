@@ -14,17 +14,17 @@ import numpy as np
 from jaxtyping import Int
 
 from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource
-from internvideo.errors import ConfigError
 from internvideo.evaluation.engine import Answerer, EvalLoop
 from internvideo.evaluation.report import answered_and_failures
 from internvideo.evaluation.segment_matching import SegmentTable
+from internvideo.evaluation.segment_protocol import own_numbers
 from internvideo.evaluation.segment_submission import write_submission
 from internvideo.evaluation.segments import Segments
 from internvideo.tasks.temporal_localization.external import fuse, read_external_scores
 from internvideo.tasks.temporal_localization.measure import Measure
 from internvideo.tasks.temporal_localization.report import LocalizationReport
 
-__all__ = ["SUBMISSION", "measure_finder", "own_numbers"]
+__all__ = ["SUBMISSION", "measure_finder"]
 
 SUBMISSION = "submission.json"
 
@@ -82,34 +82,6 @@ def measure_finder(
         remarks.append(f"{file} is what the servers of ActivityNet take")
     report = how(videos, SegmentTable.of(parts), remarks=remarks)
     return replace(report, failures=failures, num_videos=len(answered) - len(failures))
-
-
-def own_numbers(classes: Sequence[str] | int, videos: AnnotatedVideos) -> Int[np.ndarray, " k"]:
-    """Return the number in the annotations of each class of a model; -1 where they have it not.
-
-    Args:
-        classes: names of the model's classes, or how many nameless ones there are.
-        videos: annotations with class names.
-
-    Raises:
-        ConfigError: they have no class in common, or another number of nameless ones.
-    """
-    names = videos.class_names or ()
-    if isinstance(classes, int):
-        if classes == len(names):
-            return np.arange(classes)
-        raise ConfigError(
-            f"the model finds segments of {classes} classes without names, but {videos.file} has "
-            f"{len(names)} classes; give annotations of the classes that it was trained on"
-        )
-    places = {name: place for place, name in enumerate(names)}
-    if not any(name in places for name in classes):
-        few = ", ".join(map(repr, names[:2])) or "none"
-        raise ConfigError(
-            f"the model knows none of the classes of {videos.file}: it has {classes[0]!r} and "
-            f"{len(classes) - 1} more, they are {few}, …; use annotations with the same names"
-        )
-    return np.array([places.get(name, -1) for name in classes], np.int64)
 
 
 def _renumbered(found: Segments, numbers: Int[np.ndarray, " k"] | None) -> Segments:

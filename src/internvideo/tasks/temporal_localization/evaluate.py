@@ -16,6 +16,7 @@ from internvideo.evaluation.engine import EvalLoop
 from internvideo.evaluation.moment_finder import MomentFinder
 from internvideo.evaluation.report import Report
 from internvideo.evaluation.segment_matching import SegmentTable
+from internvideo.evaluation.segment_protocol import Evaluator
 from internvideo.evaluation.segment_submission import read_submission
 from internvideo.models.contract import num_classes_of
 from internvideo.tasks.task import Option
@@ -26,7 +27,6 @@ from internvideo.tasks.temporal_localization.external import (
     read_external_scores,
 )
 from internvideo.tasks.temporal_localization.measure import Measure, video_classes
-from internvideo.tasks.temporal_localization.protocol import Evaluator
 from internvideo.tasks.temporal_localization.report import LocalizationReport
 from internvideo.tasks.temporal_localization.video_detector import VideoDetector
 from internvideo.tasks.temporal_localization.video_task import EncodedVideos

@@ -16,13 +16,14 @@ from internvideo.data.feature_videos import AnnotatedVideos
 from internvideo.evaluation.report import Share
 from internvideo.evaluation.segment_matching import SegmentTable, by_score, video_and_class
 from internvideo.evaluation.segment_metrics import Ranking, outcomes, recall_at_kx
-from internvideo.evaluation.segments import Segments
-from internvideo.tasks.temporal_localization.protocol import (
+from internvideo.evaluation.segment_protocol import (
     Evaluator,
+    about_truth,
     overlaps,
     true_segments,
     usual_overlaps,
 )
+from internvideo.evaluation.segments import Segments
 from internvideo.tasks.temporal_localization.report import LocalizationReport, VideoClassesReport
 
 __all__ = ["Measure", "video_classes"]
@@ -83,37 +84,12 @@ class Measure:
             elsewhere=elsewhere,
             remarks=(
                 *remarks,
-                *_about_truth(videos, truth),
+                *about_truth(videos, truth),
                 *_about_others(found[others], elsewhere),
                 *_about_reversed(found),
             ),
             protocol=f"{named} overlaps, {self.evaluator} evaluator",
         )
-
-
-def _about_truth(videos: AnnotatedVideos, truth: SegmentTable) -> list[str]:
-    """Return what is odd about the annotations: how many, and the first of them."""
-    if not len(truth):
-        return [f"{videos.file} has no true segments here, so nothing was measured"]
-    said: list[str] = []
-    start, end = truth.segments.times[:, 0], truth.segments.times[:, 1]
-    durations = np.array([each.duration or np.inf for each in videos.videos])[truth.videos]
-    kinds: dict[str, Bool[np.ndarray, " n"]] = {
-        "true segments have no length, so that no prediction with one can hit them": end == start,
-        "true segments end after their video": end > durations + 0.01,
-    }
-    for what, odd in kinds.items():
-        if odd.any():
-            first = int(np.flatnonzero(odd)[0])
-            name = videos.videos[int(truth.videos[first])].id
-            said.append(
-                f"{int(odd.sum())} {what}; they count, as in the official evaluation "
-                f"(such as {name}, {start[first]:g} to {end[first]:g} s)"
-            )
-    for first, *others in [videos.bad_lines] if videos.bad_lines else []:
-        more = f" and {len(others)} more" if others else ""
-        said.append(f"left out of the annotations: {first.message}{more}")
-    return said
 
 
 def _about_others(others: SegmentTable, elsewhere: float | None) -> list[str]:
