@@ -14,8 +14,9 @@ from internvideo.data.features import FeatureFiles
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
+from internvideo.evaluation.segment_protocol import own_numbers
 from internvideo.evaluation.segments import Segments
-from internvideo.tasks.temporal_localization.answering import measure_finder, own_numbers
+from internvideo.tasks.temporal_localization.answering import measure_finder
 from internvideo.tasks.temporal_localization.evaluate import score
 from internvideo.tasks.temporal_localization.measure import Measure
 from internvideo.video.preprocessing import Preprocessing
