@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,15 +40,16 @@ def read_sentences(path: Path | None, classes: Sequence[str]) -> dict[str, tuple
         DataError: the file is no such json, or names none of the classes.
     """
     given: Any = {} if path is None else read_json(path)
-    if not isinstance(given, dict) or (path is not None and not any(n in given for n in classes)):
+    texts = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+    if path is not None and not any(name in texts for name in classes):
         raise DataError(
             f'{path}: expected {{"CLASS": ["a sentence", …]}} with classes such as {classes[0]!r}'
         )
-    named = {name: (name.replace("_", " ").replace("-", " "),) for name in classes}
-    for name in named.keys() & given.keys():
-        texts = [given[name]] if isinstance(given[name], str) else given[name]
-        named[name] = tuple(map(str, texts)) or named[name]
-    return named
+    found: dict[str, tuple[str, ...]] = {}
+    for name in classes:
+        said = texts.get(name) or name.replace("_", " ").replace("-", " ")
+        found[name] = (said,) if isinstance(said, str) else tuple(map(str, said))
+    return found
 
 
 class SimilarMoments(Answerer[Segments]):
