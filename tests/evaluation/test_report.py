@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from internvideo.evaluation.report import wilson_interval
+from internvideo.evaluation.report import interval_over_groups, wilson_interval
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -37,3 +38,14 @@ def test_published_values_of_the_interval():
         (1, 29): (0.0061, 0.1718),
     }.items():
         assert [round(bound, 4) for bound in wilson_interval(*counts)] == list(bounds)
+
+
+def test_intervals_over_groups_are_as_wide_as_there_are_few_groups():
+    right = np.repeat([1.0, 0.0, 1.0, 0.0], 100)
+    [low, high] = interval_over_groups(right, np.repeat(np.arange(4), 100))
+    assert (low, high) == (0.0, 1.0)  # four videos say little, however much is asked about each
+    [low, high] = interval_over_groups(right, np.arange(400))
+    wilson = wilson_interval(200, 400)
+    assert (low, high) == pytest.approx(wilson, abs=0.01)
+    several = interval_over_groups(np.stack([right, right]), np.arange(400))
+    np.testing.assert_allclose(several, [[low, low], [high, high]])

@@ -129,12 +129,12 @@ def test_a_class_that_the_list_does_not_have_is_named(task, tmp_path, models):
 @pytest.mark.parametrize("task", DETECTIONS)
 def test_a_prediction_of_an_unknown_class_is_refused_by_name(task, tmp_path):
     path = write(tmp_path, task, a=[GOOD])
-    rows = {"a": [{"label": "grwo", "score": 0.5, "segment": [0, 1]}]}
+    rows = {"a": [{"label": "groww", "score": 0.5, "segment": [0, 1]}]}
     keys = ("results", "detect_results", "retrieve_results")
     (tmp_path / "p.json").write_text(json.dumps(dict.fromkeys(keys, rows)))
     room = find_task(task)
     assert room.score is not None
-    with pytest.raises(DataError, match=r"'grwo'.*grow"):
+    with pytest.raises(DataError, match=r"'groww'.*grow"):
         room.score(AnnotatedData(path=str(path)), tmp_path / "p.json")
 
 

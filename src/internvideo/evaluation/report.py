@@ -73,8 +73,8 @@ def interval_over_groups(
     draw = np.random.default_rng(seed)
     members = (groups == np.unique(groups)[:, None]).astype(np.float64)  # "g n"
     drawn = draw.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
-    means: np.ndarray = (values @ members.T) @ drawn.T / (drawn @ members.sum(axis=1))
-    return np.quantile(means, [0.025, 0.975], axis=-1)
+    sums = np.einsum("...g,rg->...r", np.einsum("...n,gn->...g", values, members), drawn)
+    return np.quantile(sums / (drawn @ members.sum(axis=1)), [0.025, 0.975], axis=-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,8 @@ def hits(
     """Return which queries have a hit among their first k spans, see `recalls`."""
     best = [[max(each[:k], default=0.0) for k in top_k] for each in ious]
     table = np.reshape(np.array(best, np.float64), (len(ious), len(top_k)))
-    return np.array(thresholds)[:, None, None] < table.T
+    columns = [table[:, place] for place in range(len(top_k))]
+    return np.stack([np.stack([column > each for column in columns]) for each in thresholds])
 
 
 def mean_iou(ious: Sequence[Float[np.ndarray, " k"]]) -> float:
