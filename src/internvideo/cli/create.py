@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,6 +36,10 @@ def world(
     num_frames: Annotated[
         int, typer.Option(min=4, help="Frames of a clip; untrimmed videos last 1 to 5 minutes.")
     ] = 16,
+    held_out: Annotated[
+        Literal["none", "actions", "shapes"],
+        typer.Option(help="For open-set tests: keep some of these in a folder of their own."),
+    ] = "none",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; all cores by default.")
     ] = None,
@@ -50,6 +54,7 @@ def world(
       internvideo world --out world/ --num-clips 2000
       internvideo world --out ssv2/ --format ssv2
       internvideo world --out retrieval/ --format msrvtt --seed 5
+      internvideo world --out open-set/ --held-out actions
       internvideo world --out untrimmed/ --format thumos14 --num-clips 40 --size 32
     """
     find_format(fmt, WRITABLE)
@@ -57,19 +62,27 @@ def world(
     from internvideo.data import write_world
     from internvideo.world import World
 
-    with progress_bar("writing", unit="clips") as advance:
-        written = write_world(
-            out,
-            num_clips,
-            kind=fmt,
-            world=World(seed=seed, size=size, num_frames=num_frames),
-            workers=workers or os.cpu_count() or 1,
-            progress=advance,
-        )
-    files = [path.relative_to(out) for path in (*written.annotations, written.truth)]
-    if len(files) > _SHOWN_FILES:
-        files = [files[0], Path("…"), files[-1]]
-    print(f"{len(written.videos)} clips in {out}: {', '.join(map(str, files))}")
+    whole = World(seed=seed, size=size, num_frames=num_frames)
+    parts = {out: whole}
+    if held_out != "none":
+        parts = {
+            out / "known": whole.part(held_out, unknown=False),
+            out / "unknown": whole.part(held_out, unknown=True),
+        }
+    for folder, part in parts.items():
+        with progress_bar("writing", unit="clips") as advance:
+            written = write_world(
+                folder,
+                num_clips,
+                kind=fmt,
+                world=part,
+                workers=workers or os.cpu_count() or 1,
+                progress=advance,
+            )
+        files = [path.relative_to(folder) for path in (*written.annotations, written.truth)]
+        if len(files) > _SHOWN_FILES:
+            files = [files[0], Path("…"), files[-1]]
+        print(f"{len(written.videos)} clips in {folder}: {', '.join(map(str, files))}")
 
 
 def demo(

@@ -62,6 +62,12 @@ class WorldData:
     start: NonNegativeInt = 0
     seed: int = 0
     num_events: PositiveInt = Field(default=1, description="actions in a clip, one after the other")
+    actions: tuple[str, ...] | None = Field(
+        default=None, description="the classes, in this order; None: all of the world"
+    )
+    held_out: Literal["none", "actions", "shapes"] = Field(
+        default="none", description="leave out what the world holds out for open-set tests"
+    )
     captions: dict[str, float] = Field(
         default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
     )
@@ -76,7 +82,9 @@ class WorldData:
         from internvideo.world import CaptionMix, World
 
         source = WorldSource(
-            World(seed=self.seed, num_events=self.num_events),
+            World(seed=self.seed, num_events=self.num_events, actions=self.actions).part(
+                self.held_out, unknown=False
+            ),
             num_clips=self.num_clips,
             start=self.start,
             captions=config_from_dict(CaptionMix, self.captions, source="data.captions"),

@@ -42,7 +42,6 @@ class WorldSource:
         self.start = start
         self.captions = captions or CaptionMix()
         self.sampling = sampling
-        self._actions = world.style.actions
 
     def __len__(self) -> int:
         return self.num_clips
@@ -54,19 +53,19 @@ class WorldSource:
         frames = clip.frames
         if self.sampling is not None:
             frames = frames[self.sampling.indices(len(frames), Encoding().fps, rng)]
-        label = self._actions.index(clip.truth.action)
+        label = self.world.label_of(clip.truth)
         return Sample(frames=frames, caption=caption, label=label, key=self.key(index))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The actions."""
-        return tuple(self._actions)
+        """The actions, or the shapes where these are the classes."""
+        return self.world.class_names
 
     def read_views(self, index: int, protocol: Preprocessing) -> ClipViews:
         """Return all views of clip `index`."""
         clip = self.world[self.start + index]
         views = protocol.load(FramesInMemory(clip.frames, fps=float(Encoding().fps)))
-        return ClipViews(views, self._actions.index(clip.truth.action), self.key(index))
+        return ClipViews(views, self.world.label_of(clip.truth), self.key(index))
 
     def key(self, index: int) -> str:
         """Return the name of a clip."""
@@ -74,7 +73,7 @@ class WorldSource:
 
     def label(self, index: int) -> int:
         """Return the label of a clip without painting it."""
-        return self._actions.index(self.world.scene(self.start + index).action)
+        return self.world.label_of(self.world.scene(self.start + index))
 
     def check_labels(self, num_classes: int) -> None:
         """Check that every clip has a label from 0 to `num_classes - 1`.
@@ -82,8 +81,8 @@ class WorldSource:
         Raises:
             DataError: the world has more actions.
         """
-        if len(self._actions) > num_classes:
+        if (count := len(self.class_names)) > num_classes:
             raise DataError(
-                f"the world has {len(self._actions)} actions, but the model's head only "
-                f"{num_classes} classes; set model.num_classes: {len(self._actions)}"
+                f"the world has {count} {self.world.classes}, but the model's head only "
+                f"{num_classes} classes; set model.num_classes: {count}"
             )

@@ -133,7 +133,7 @@ def write_world(
             videos.append(video)
         if progress is not None:
             progress(len(lines), num_clips)
-    actions = ACTIONS if layout.key_frames else world.style.actions
+    actions = ACTIONS if layout.key_frames else world.class_names
     classes = [action_template(action) for action in actions] if layout.templates else actions
     data = Collection(directory=directory, videos=videos, classes=classes, layout=layout)
     truth = data.write_text("truth.jsonl", lines)

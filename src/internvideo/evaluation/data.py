@@ -99,10 +99,14 @@ class AnnotatedData:
             kind = "labelled"
         return replace(self, format=kind, labels=None if labels is None else str(labels))
 
-    def world_source(self) -> WorldSource:
-        """Return the clips of the world, which are rendered when they are read."""
+    def world_source(self, actions: tuple[str, ...] | None = None) -> WorldSource:
+        """Return the clips of the world, which are rendered when they are read.
+
+        Args:
+            actions: the classes; None for all.
+        """
         seed = EVALUATION_SEED if self.seed is None else self.seed
-        world = World(seed=seed, num_events=self.num_events or 1)
+        world = World(seed=seed, num_events=self.num_events or 1, actions=actions)
         return WorldSource(world, num_clips=self.num_clips or _WORLD_CLIPS)
 
 

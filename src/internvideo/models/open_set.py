@@ -178,7 +178,7 @@ class OpenSetClassifier(VideoClassifier):
         """
         score = score or self.config.score
         features = features.to(next(self.head.parameters()))
-        self._refuse(score)
+        self.refuse(score)
         if score in ("dropout", "bayesian"):
             return self._judge_passes(features, score)
         logits = self.head(features).mean(dim=0)
@@ -208,7 +208,12 @@ class OpenSetClassifier(VideoClassifier):
         shares = torch.stack(passes)
         return Judgement.of(shares.mean(dim=0), bald(shares))
 
-    def _refuse(self, score: Score) -> None:
+    def refuse(self, score: Score) -> None:
+        """Refuse a score that this model does not have.
+
+        Raises:
+            ValueError: says why not.
+        """
         if (score == "bayesian") != (self.config.head_kind == "bayesian"):
             raise ValueError(f"a {self.config.head_kind} head has no score {score!r}")
         if score == "dropout" and not self.config.head_drop_rate:

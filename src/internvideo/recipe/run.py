@@ -36,7 +36,7 @@ from internvideo.recipe.building import (
 from internvideo.recipe.loading import load_recipe
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
-from internvideo.tasks.task import Measure, Objective, Task
+from internvideo.tasks.task import Calibrate, Measure, Objective, Task
 from internvideo.train.checkpoint import has_checkpoint, newest_readable, only_run
 from internvideo.train.distribution import build_fabric
 from internvideo.train.loop import Evaluation, Plan, train
@@ -131,11 +131,27 @@ def _run(
     if fabric.is_global_zero:
         saver.save(weights, directory / "model")
     fabric.barrier()
+    if objective.calibrate is not None:
+        _calibrate(recipe, objective.calibrate, source, directory, fabric)
     if evaluation is not None and recipe.evaluation and recipe.evaluation.final_views:
         assert evaluated is not None
         assert objective.measure is not None
         _final_report(recipe, objective.measure, evaluated, directory, fabric)
     return directory / "model"
+
+
+def _calibrate(
+    recipe: Recipe, calibrate: Calibrate, source: EvaluationSource, directory: Path, fabric: Fabric
+) -> None:
+    """Fit what the trained models of a run need besides, and save them with it."""
+    for place in (directory / "model", directory / "best"):
+        if not place.is_dir():
+            continue
+        trained = load_model(place, device=fabric.device, architectures=all_architectures())
+        calibrate(trained, source, loop=_loop(recipe, fabric))
+        if fabric.is_global_zero:
+            trained.save_pretrained(place)
+        fabric.barrier()
 
 
 def _note_recipe(recipe: Recipe, directory: Path, *, extend: bool) -> None:

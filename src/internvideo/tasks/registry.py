@@ -13,6 +13,7 @@ from internvideo.tasks import (
     masked,
     moment_queries,
     multiple_choice,
+    open_set,
     question_answering,
     recognition,
     retrieval,
@@ -39,6 +40,7 @@ TASKS: tuple[Task, ...] = (
     temporal_localization.TASK,
     language_queries.TASK,
     moment_queries.TASK,
+    open_set.TASK,
 )
 
 

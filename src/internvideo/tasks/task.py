@@ -35,7 +35,17 @@ from internvideo.zoo.hub import LoadedModel
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PLOT", "AnswerFile", "Clips", "Measure", "Objective", "Option", "Shortcut", "Task"]
+__all__ = [
+    "PLOT",
+    "AnswerFile",
+    "Calibrate",
+    "Clips",
+    "Measure",
+    "Objective",
+    "Option",
+    "Shortcut",
+    "Task",
+]
 
 C = TypeVar("C")
 
@@ -130,6 +140,14 @@ class Measure(Protocol):
         ...
 
 
+class Calibrate(Protocol):
+    """Gives a trained model what only its trained weights and training clips tell, in place."""
+
+    def __call__(self, model: LoadedModel, source: EvaluationSource, *, loop: EvalLoop) -> None:
+        """Look at the training clips as in a test."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective(Generic[C]):
     """Something that can be trained.
@@ -143,6 +161,7 @@ class Objective(Generic[C]):
         clips: makes the training clips of those of the recipe, where the same ones are seen in
             every epoch; None takes them as they are.
         measure: measures the model on the way and at the end; None is never measured.
+        calibrate: fits what depends on the trained weights, such as a threshold; None fits nothing.
     """
 
     config: type[C]
@@ -151,6 +170,7 @@ class Objective(Generic[C]):
     labelled: bool = False
     clips: Clips | None = None
     measure: Measure | None = None
+    calibrate: Calibrate | None = None
 
     @property
     def kind(self) -> str:

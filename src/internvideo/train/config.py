@@ -14,8 +14,10 @@ _BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimConfig(StrictModel):
-    """AdamW and its groups."""
+    """AdamW, or SGD, and its groups."""
 
+    rule: Literal["adamw", "sgd"] = "adamw"
+    momentum: _BelowOne = Field(default=0.9, description='of Nesterov, rule "sgd"')
     lr: Positive = 1e-3
     lr_batch_size: PositiveInt | None = Field(
         default=None,

@@ -35,7 +35,7 @@ from internvideo.train.settings import RunSettings, way_on
 from internvideo.train.state import Best, TrainState, full_weights
 from internvideo.train.step import optimizer_step
 from internvideo.train.stop import PreemptedError, StopSignal
-from internvideo.train.task import LossModule, TrainableTask
+from internvideo.train.task import LossModule, Progress, TrainableTask
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -140,6 +140,8 @@ def train(
         for step in range(first_step, total_steps):
             lr = schedule.apply_(run.optimizer, step)
             batches = meter.fetch(run.batches, runtime.accumulate)
+            per_epoch = schedule.steps_per_epoch
+            task.progress = Progress(step, step // per_epoch, total_steps / per_epoch)
             report = optimizer_step(
                 fabric,
                 run.objective,

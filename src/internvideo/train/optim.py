@@ -165,8 +165,8 @@ def scaled_lr(config: OptimConfig, *, global_batch_size: int) -> float:
     return config.lr * global_batch_size / config.lr_batch_size
 
 
-def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch.optim.AdamW:
-    """Return AdamW over the groups of `parameter_groups`, with peak learning rate `lr`.
+def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch.optim.Optimizer:
+    """Return the optimiser over the groups of `parameter_groups`, with peak learning rate `lr`.
 
     Raises:
         ConfigError: layer decay for a model without one stack of blocks, or `lr_scales` for
@@ -189,6 +189,8 @@ def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch
         decayed=config.decayed,
         lr_scales=config.lr_scales,
     )
+    if config.rule == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=True)
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps)
     if not config.bias_correction:
         _leave_uncorrected(optimizer)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from internvideo.data.samples import Sample
 
-__all__ = ["LossModule", "TrainableTask"]
+__all__ = ["LossModule", "Progress", "TrainableTask"]
 
 Model = TypeVar("Model", bound=nn.Module, covariant=True)
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        step: of the optimiser, from 0.
+        epoch: from 0.
+        num_epochs: of the whole run.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    num_epochs: float = 1.0
 
 
 class TrainableTask(nn.Module, ABC, Generic[Model]):
@@ -20,9 +34,11 @@ class TrainableTask(nn.Module, ABC, Generic[Model]):
 
     Attributes:
         model: what is trained, evaluated and saved.
+        progress: how far the run is; the loop says so before each step.
     """
 
     model: Model
+    progress: Progress = Progress()
 
     @abstractmethod
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:

@@ -185,15 +185,9 @@ class Preprocessing:
         """
         clip_length = self.num_frames
         match self.sampling:
-            case "dense":
-                return rules.dense_test_indices(
-                    num_frames,
-                    clip_length=clip_length,
-                    frame_stride=self._stride(fps),
-                    num_clips=self.num_clips,
-                )
-            case "loop":
-                return rules.looped_indices(
+            case "dense" | "loop":
+                rule = rules.looped_indices if self.sampling == "loop" else rules.dense_test_indices
+                return rule(
                     num_frames,
                     clip_length=clip_length,
                     frame_stride=self._stride(fps),
@@ -435,22 +429,17 @@ _INTERNVIDEO_MM = Preprocessing(
     mean=CLIP_MEAN,
     std=CLIP_STD,
 )
+_OPEN_SET = dataclasses.replace(
+    _KINETICS, num_frames=32, sampling="loop", frame_stride=2, num_clips=1, num_crops=1,
+    resize_rule="short-side-nearest", crop_rounding="steps",
+)  # fmt: skip
 PRESETS: dict[str, Preprocessing] = {
     "videomae-kinetics": _KINETICS,
     "videomae-ssv2": dataclasses.replace(_KINETICS, sampling="sparse", frame_stride=1, num_clips=2),
     "videomae-validation": dataclasses.replace(
         _KINETICS, sampling="center", num_clips=1, num_crops=1, crop_rounding="even"
     ),
-    "open-set": dataclasses.replace(
-        _KINETICS,
-        num_frames=32,
-        sampling="loop",
-        frame_stride=2,
-        num_clips=1,
-        num_crops=1,
-        resize_rule="short-side-nearest",
-        crop_rounding="steps",
-    ),
+    "open-set": _OPEN_SET,
     "viclip-eval": _VICLIP,
     "umt-multimodal": dataclasses.replace(_VICLIP, num_frames=4),
     "viclip-demo": dataclasses.replace(_VICLIP, sampling="demo", interpolation="bilinear"),

@@ -1,6 +1,7 @@
 # The public names of `internvideo.world`: read by type checkers, and at run time by lazy_loader.
 
 from .actions import ACTIONS as ACTIONS
+from .actions import HELD_OUT_ACTIONS as HELD_OUT_ACTIONS
 from .actions import REVERSAL_PAIRS as REVERSAL_PAIRS
 from .actions import Action as Action
 from .actions import Motion as Motion
@@ -9,6 +10,7 @@ from .actions import reversal_of as reversal_of
 from .actions import trajectory as trajectory
 from .annotation import action_template as action_template
 from .annotation import annotate as annotate
+from .clip import HeldOut as HeldOut
 from .clip import World as World
 from .clip import WorldClip as WorldClip
 from .clip import generate as generate
@@ -29,5 +31,6 @@ from .scene import Event as Event
 from .scene import Scene as Scene
 from .sprites import BACKGROUNDS as BACKGROUNDS
 from .sprites import COLORS as COLORS
+from .sprites import HELD_OUT_SHAPES as HELD_OUT_SHAPES
 from .sprites import OBJECTS as OBJECTS
 from .sprites import TEXTURES as TEXTURES

@@ -22,6 +22,7 @@ from internvideo.world.trajectories import Motion, Trajectory
 
 __all__ = [
     "ACTIONS",
+    "HELD_OUT_ACTIONS",
     "REVERSAL_PAIRS",
     "Action",
     "Motion",
@@ -229,6 +230,13 @@ REVERSAL_PAIRS: tuple[tuple[str, str], ...] = tuple(
     (action.name, action.reversal) for action in _ALL if action.reversal and not action.backwards
 )
 """(action, its time reversal), each pair once."""
+
+
+HELD_OUT_ACTIONS: tuple[str, ...] = (
+    "grow", "shrink", "orbit clockwise", "orbit counterclockwise", "collide", "swap", "blink",
+    "zigzag",
+)  # fmt: skip
+"""Unknown in open-set tests; with an action its reversal, so that none is a known one backwards."""
 
 
 def action_named(name: str) -> Action:

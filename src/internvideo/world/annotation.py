@@ -70,14 +70,16 @@ def annotate(
         duration=scene.num_frames / fps,
         fps=fps,
         num_frames=scene.num_frames,
-        label=None if world.untrimmed else actions.index(scene.action),
+        label=None if world.untrimmed else world.label_of(scene),
         category=BACKGROUNDS.index(scene.background.kind),
         captions=tuple(captions),
         segments=tuple(
             Segment(
                 start=event.start / fps,
                 end=event.end / fps,
-                label=actions.index(event.action),
+                label=actions.index(event.action)
+                if world.classes == "actions"
+                else world.label_of(scene),
                 captions=tuple(text for text in moments[number : number + 1] if text),
             )
             for number, event in enumerate(scene.events)

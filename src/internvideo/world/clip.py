@@ -6,9 +6,9 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,17 +16,19 @@ from jaxtyping import UInt8
 from internvideo.annotations import Question
 from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.world import language
-from internvideo.world.actions import ACTIONS, action_named
+from internvideo.world.actions import ACTIONS, HELD_OUT_ACTIONS, action_named
 from internvideo.world.language import CaptionMix
 from internvideo.world.painting import paint
 from internvideo.world.scene import Scene, SceneStyle, draw_scene
-from internvideo.world.sprites import COLORS, OBJECTS
+from internvideo.world.sprites import COLORS, HELD_OUT_SHAPES, OBJECTS, SHAPES
 from internvideo.world.untrimmed import UNTRIMMED_ACTIONS, draw_untrimmed
 
-__all__ = ["World", "WorldClip", "generate", "map_clips"]
+__all__ = ["HeldOut", "World", "WorldClip", "generate", "map_clips"]
 
 _CAPTIONS, _QUESTIONS, _MOMENTS = 1, 2, 3
 _CHUNK = 32
+
+HeldOut: TypeAlias = Literal["none", "actions", "shapes"]
 
 _Result = TypeVar("_Result")
 
@@ -72,6 +74,7 @@ class World:
         idle_objects: numbers of bystanders to draw from, for clips with a single acting object.
         untrimmed: videos of up to `num_frames` in which several performers act now and then, see
             `internvideo.world.untrimmed`; the classes are the actions of one performer.
+        classes: whether a clip is labelled by what happens, or by what (first) acts.
 
     Raises:
         UnknownNameError: an action, object or colour that the world does not have.
@@ -88,6 +91,7 @@ class World:
     num_events: int = 1
     idle_objects: tuple[int, ...] = (0, 1)
     untrimmed: bool = False
+    classes: Literal["actions", "objects"] = "actions"
 
     def __post_init__(self) -> None:
         for field, known in (("actions", ACTIONS), ("objects", OBJECTS), ("colors", COLORS)):
@@ -119,6 +123,33 @@ class World:
             num_events=self.num_events,
             idle_objects=self.idle_objects,
         )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the labels, in their order."""
+        return self.style.actions if self.classes == "actions" else self.style.objects
+
+    def label_of(self, scene: Scene) -> int:
+        """Return the label of a clip, by the truth about it."""
+        name = scene.action if self.classes == "actions" else scene.actors[0].name
+        return self.class_names.index(name)
+
+    def part(self, held_out: HeldOut, *, unknown: bool) -> World:
+        """Return the world of the known classes of an open-set test, or that of the unknown ones.
+
+        Args:
+            held_out: which classes are unknown: `HELD_OUT_ACTIONS`; or `HELD_OUT_SHAPES`, and the
+                classes are then the acting shapes; "none" returns the world as it is.
+            unknown: those that are held out, not the others.
+        """
+        if held_out == "none":
+            return self
+        field, all_of, away = "actions", self.actions or ACTIONS, HELD_OUT_ACTIONS
+        if held_out == "shapes":
+            field, all_of, away = "objects", self.objects or SHAPES, HELD_OUT_SHAPES
+        names = tuple(name for name in all_of if (name in away) == unknown)
+        classes: Any = field
+        return replace(self, classes=classes, **{field: names})
 
     def scene(self, index: int, *, action: str | None = None) -> Scene:
         """Return the truth about clip `index` without painting it.

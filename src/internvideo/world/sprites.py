@@ -23,6 +23,7 @@ __all__ = [
     "COLORS",
     "DIGITS",
     "DIGIT_VARIANTS",
+    "HELD_OUT_SHAPES",
     "OBJECTS",
     "SHAPES",
     "TEXTURES",
@@ -69,6 +70,9 @@ DIGITS: tuple[str, ...] = (
     "digit eight",
     "digit nine",
 )
+HELD_OUT_SHAPES: tuple[str, ...] = SHAPES[2::3]
+"""Unknown in open-set tests."""
+
 OBJECTS: tuple[str, ...] = SHAPES + DIGITS
 TEXTURES: tuple[str, ...] = ("striped", "dotted", "checkered", "shaded", "split")
 BACKGROUNDS: tuple[str, ...] = ("cloudy", "grainy", "wavy", "tiled")

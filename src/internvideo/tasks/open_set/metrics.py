@@ -38,6 +38,7 @@ _SHARE = 0.95
 _TRIALS = 10
 _SEED = 123
 _BINS = 15
+_Z95 = 1.959963984540054
 
 
 def training_threshold(
@@ -112,6 +113,20 @@ class Detection:
         """Area under the ROC curve: chance is 0.5."""
         false_rate, true_rate = self.roc
         return _area(false_rate, true_rate)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the AUROC, by the variance of DeLong et al. (Biometrics 1988)."""
+        ordered = [np.sort(self.known), np.sort(self.unknown)]
+
+        def wins(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+            below = [np.searchsorted(others, scores, side) for side in ("left", "right")]
+            return (below[0] + below[1]) / (2 * len(others))
+
+        parts = (wins(self.unknown, ordered[0]), 1 - wins(self.known, ordered[1]))
+        variance = sum(p.var(ddof=1) / len(p) for p in parts if len(p) > 1)
+        half = _Z95 * float(np.sqrt(variance))
+        return max(self.auroc - half, 0.0), min(self.auroc + half, 1.0)
 
     @property
     def aupr(self) -> float:
