@@ -85,9 +85,17 @@ def classify(
 
 
 def name_actions(
-    model: VideoModel, videos: Sequence[str], *, labels: list[str] | None, **options: Any
+    model: VideoModel,
+    videos: Sequence[str],
+    *,
+    labels: list[str] | None,
+    open_set: bool,
+    **options: Any,
 ) -> Iterator[Any]:
     """Answer as `predict` of recognition does; a model with a text tower takes any labels."""
     from internvideo.evaluation.videos import name_videos
 
+    if open_set:
+        named = {"labels": labels, "open_set": True, **options}
+        return model.predict("recognition", iter(videos), **named)
     return name_videos(model.labelling(labels), videos, model=model.name, **options)

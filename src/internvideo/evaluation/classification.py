@@ -15,7 +15,9 @@ from internvideo.evaluation.pictures import Drawn, name_places
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Classification"]
+__all__ = ["UNKNOWN", "Classification"]
+
+UNKNOWN = "unknown"
 
 _BAR_WIDTH = 24
 _MAX_BARS = 20
@@ -31,11 +33,16 @@ class Classification(VideoAnswer, Drawn):
         scores: cosines of a model that compares with text, for a classifier its probabilities
             averaged over the views; in the order of `labels`.
         probabilities: the softmax over all labels, in the order of `labels`.
+        uncertainty: of an open-set model: whether the video shows any of its classes; None where
+            nobody asked.
+        is_unknown: it is above the threshold of the model; the labels are what it would be else.
     """
 
     labels: tuple[str, ...]
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
+    uncertainty: float | None = None
+    is_unknown: bool = False
 
     @classmethod
     def from_scores(
@@ -47,6 +54,8 @@ class Classification(VideoAnswer, Drawn):
         *,
         model: str = "",
         protocol: str = "",
+        uncertainty: float | None = None,
+        is_unknown: bool = False,
     ) -> Classification:
         """Build a result from labels in any order; they are sorted by score."""
         order = sorted(range(len(labels)), key=lambda i: -scores[i])
@@ -57,12 +66,14 @@ class Classification(VideoAnswer, Drawn):
             probabilities=tuple(float(probabilities[i]) for i in order),
             model=model,
             protocol=protocol,
+            uncertainty=uncertainty,
+            is_unknown=is_unknown,
         )
 
     @property
     def label(self) -> str:
-        """The likeliest label."""
-        return self.labels[0]
+        """The likeliest label, or "unknown"."""
+        return UNKNOWN if self.is_unknown else self.labels[0]
 
     def best(self, k: int | None) -> Classification:
         """Return the answer with its `k` best labels only; None keeps all."""
@@ -86,6 +97,8 @@ class Classification(VideoAnswer, Drawn):
 
     def summary(self) -> tuple[str, ...]:
         """Return the answer as cells of one row."""
+        if self.is_unknown:
+            return UNKNOWN, f"uncertainty {self.uncertainty:.3g}", f"else {self.labels[0]}"
         (best, share), *rest = self.top(2)
         follower = f"{rest[0][0]} {rest[0][1]:.1%}" if rest else ""
         return best, f"{share:.1%}", follower
@@ -93,17 +106,24 @@ class Classification(VideoAnswer, Drawn):
     def contents(self) -> dict[str, Any]:
         """Return one entry per label."""
         rows = zip(self.labels, self.scores, self.probabilities, strict=True)
+        doubt = {} if self.uncertainty is None else {
+            "answer": self.label, "uncertainty": self.uncertainty
+        }  # fmt: skip
         return {
+            **doubt,
             "predictions": [
                 {"label": label, "score": score, "probability": probability}
                 for label, score, probability in rows
-            ]
+            ],
         }
 
     def __rich__(self) -> Table:
         from rich.markup import escape
 
         table = self.empty_table()
+        if self.uncertainty is not None:
+            found = f"{self.label} (uncertainty {self.uncertainty:.3g})"
+            table.title = f"{table.title}: {escape(found)}"
         table.add_column("label")
         table.add_column("probability", justify="right")
         table.add_column("")
@@ -123,5 +143,8 @@ class Classification(VideoAnswer, Drawn):
         axes.set_xlim(0, 1.12)
         axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes.set_xlabel("probability")
-        axes.set_title(Path(self.video).name or self.video, parse_math=False)
+        title = Path(self.video).name or self.video
+        if self.uncertainty is not None:
+            title = f"{title}: {self.label} (uncertainty {self.uncertainty:.3g})"
+        axes.set_title(title, parse_math=False)
         return figure

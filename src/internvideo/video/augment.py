@@ -24,6 +24,7 @@ from torch import Tensor
 from internvideo.config import Fraction, Positive, config_class
 from internvideo.errors import ConfigError
 from internvideo.video.crops import (
+    draw_five_places_crop,
     draw_flip,
     draw_multi_scale_crop,
     draw_random_resized_crop,
@@ -61,7 +62,7 @@ __all__ = [
     "random_source",
 ]
 
-CropRule = Literal["multi-scale", "random-resized", "keep-shape", "square"]
+CropRule = Literal["multi-scale", "five-places", "random-resized", "keep-shape", "square"]
 RandAugmentKind = Literal["pil", "tensor"]
 ChannelOrder = Literal["rgb", "bgr"]
 ResizeDtype = Literal["uint8", "float"]
@@ -86,8 +87,8 @@ class Augmentation:
 
     Attributes:
         size: side of the square input of the model.
-        crop: "multi-scale", "random-resized", "keep-shape": boxes of the frame's own shape, or
-            "square": square ones.
+        crop: "multi-scale", "five-places": squares of two sizes, "random-resized", "keep-shape":
+            boxes of the frame's own shape, or "square": square ones.
         scale: bounds of the area, as a share of the frame, or of the largest square in it; not for
             "multi-scale".
         ratio: bounds of width / height, for "random-resized".
@@ -145,7 +146,9 @@ class Augmentation:
         operations = ()
         if self.randaugment is not None:
             operations = draw_randaugment(self.randaugment, rng=source)
-        if self.crop == "multi-scale":
+        if self.crop == "five-places":
+            box = draw_five_places_crop(height, width, self.size, rng=source)
+        elif self.crop == "multi-scale":
             box = draw_multi_scale_crop(height, width, self.size, rng=source)
         elif self.crop == "keep-shape":
             box = draw_shape_keeping_crop(height, width, scale=self.scale, rng=source)
@@ -273,6 +276,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "videomae-finetune-ssv2": replace(_FINETUNE, flip_probability=0.0),
     "videomae-finetune-fast": _FINETUNE_FAST,
     "videomae-finetune-ssv2-fast": replace(_FINETUNE_FAST, flip_probability=0.0),
+    "open-set": Augmentation(crop="five-places", resize_dtype="uint8"),
     "viclip-pretrain": Augmentation(
         scale=(0.5, 1.0),
         ratio=(3 / 4, 4 / 3),

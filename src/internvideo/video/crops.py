@@ -14,6 +14,7 @@ from internvideo.video.randomness import RandomSource
 from internvideo.video.transforms import CropBox, Interpolation, crop, resize
 
 __all__ = [
+    "draw_five_places_crop",
     "draw_flip",
     "draw_multi_scale_crop",
     "draw_random_resized_crop",
@@ -69,6 +70,24 @@ def multi_scale_crop_offsets(
     steps += [(2, 0), (2, 4), (4, 2), (0, 2)]
     steps += [(1, 1), (1, 3), (3, 1), (3, 3)]
     return [(row * down, column * right) for row, column in steps]
+
+
+def draw_five_places_crop(height: int, width: int, size: int, *, rng: RandomSource) -> CropBox:
+    """Draw a square crop as DEAR does: the shorter side or 0.8 of it, in a corner or the centre.
+
+    Args:
+        height: of the frames.
+        width: of the frames.
+        size: input size of the model.
+        rng: two draws are taken.
+
+    Source: open-set recognition, MMAction2's MultiScaleCrop with five fixed crops.
+    """
+    sizes = multi_scale_crop_sizes(height, width, size, scales=(1.0, 0.8), max_distortion=0)
+    tall, wide = sizes[rng.randint(0, len(sizes) - 1)]
+    offsets = multi_scale_crop_offsets(height, width, tall, wide)[:5]
+    top, left = offsets[rng.randint(0, len(offsets) - 1)]
+    return CropBox(top, left, tall, wide)
 
 
 def draw_multi_scale_crop(height: int, width: int, size: int, *, rng: RandomSource) -> CropBox:

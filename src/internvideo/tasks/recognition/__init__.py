@@ -42,6 +42,7 @@ TASK = Task(
     predict_examples=(
         "clip.mp4 --model videomae-b16-k400",
         "clips/ -m runs/mine/model --json > answers.jsonl",
+        "clip.mp4 -m runs/ucf101_videomae-b_edl/best --open-set",
         "match.mp4 -m videomae-b16-k400 --stream --window 4 --stride 2",
     ),
     default_model="videomae-nano",

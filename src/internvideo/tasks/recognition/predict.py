@@ -15,6 +15,7 @@ from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.timeline import ActionTimeline
 from internvideo.evaluation.videos import name_videos
+from internvideo.models.contract import OpenSetModel, has
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo
 from internvideo.video.preprocessing import Preprocessing
@@ -32,9 +33,15 @@ class ClassNamer(Answerer[Classification]):
     """
 
     def __init__(
-        self, model: LoadedModel, protocol: Preprocessing, labels: Sequence[str] | None = None
+        self,
+        model: LoadedModel,
+        protocol: Preprocessing,
+        labels: Sequence[str] | None = None,
+        *,
+        open_set: bool = False,
     ) -> None:
         super().__init__(model.model, protocol)
+        self.judges = _open_set_model(model) if open_set else None
         own = model.class_names
         if own is None:
             raise ConfigError(
@@ -47,6 +54,8 @@ class ClassNamer(Answerer[Classification]):
 
     def answer(self, batch: Batch) -> list[Classification]:
         """Return the classes of each video; the softmax is averaged over its views."""
+        if self.judges is not None:
+            return self._judged(batch, self.judges)
         described = self.protocol.describe()
         found: list[Classification] = []
         for video, shares in batch.each(self._probabilities):
@@ -58,8 +67,43 @@ class ClassNamer(Answerer[Classification]):
             )
         return found
 
+    def _judged(self, batch: Batch, model: OpenSetModel) -> list[Classification]:
+        """Return the classes of each video, and whether it shows any of them."""
+        found: list[Classification] = []
+        for video, features in batch.each(model.pooled):
+            judged = model.judge(features)
+            chosen = as_list(judged.probabilities[self.chosen])
+            found.append(
+                Classification.from_scores(
+                    video.name, self.labels, chosen, chosen, model=self.name,
+                    protocol=self.protocol.describe(), uncertainty=judged.uncertainty,
+                    is_unknown=judged.uncertainty > (model.threshold or 0.0),
+                )
+            )  # fmt: skip
+        return found
+
     def _probabilities(self, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
         return self.network(clips).float().softmax(dim=1)
+
+
+def _open_set_model(model: LoadedModel) -> OpenSetModel:
+    """Return a model that can answer "unknown".
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    network = model.model
+    if not has(network, "unknown"):
+        raise ConfigError(
+            f"{model.name} always names one of its classes; --open-set needs a model that was "
+            "trained to know when it sees none of them, by a recipe of task open-set"
+        )
+    if network.threshold is None:
+        raise ConfigError(
+            f"{model.name} has no threshold of uncertainty yet: `internvideo train` fits one at "
+            "the end of a run"
+        )
+    return network
 
 
 def predict(
@@ -73,6 +117,9 @@ def predict(
     top_k: Annotated[
         int, Option("Best answers for each video or window.", flags=("-k",), minimum=1)
     ] = 5,
+    open_set: Annotated[
+        bool, Option('Answer "unknown" where an open-set model sees none of its classes.')
+    ] = False,
     stream: Annotated[bool, Option("Answer window by window, for videos of any length.")] = False,
     window: Annotated[
         float | None, Option("Length of a window in seconds; by default that of the model's clip.")
@@ -95,11 +142,17 @@ def predict(
     the other while it is decoded; in the table, neighbours with the same answer are one row. Memory
     does not grow with the length of the video.
 
+    With --open-set, a model of task open-set tells with its uncertainty whether the video shows any
+    of its classes at all.
+
     Raises:
         ConfigError: not a classifier, or an impossible value.
     """
+    if open_set and stream:
+        raise ConfigError("--open-set judges whole videos; leave out --stream")
+    namer = ClassNamer(model, model.protocol, labels, open_set=open_set)
     return name_videos(
-        ClassNamer(model, model.protocol, labels), videos, model=model.name, top_k=top_k,
+        namer, videos, model=model.name, top_k=top_k,
         stream=stream, window=window, stride=stride, in_frames=in_frames,
     )  # fmt: skip
 
