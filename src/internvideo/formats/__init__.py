@@ -259,6 +259,12 @@ FORMATS: tuple[Format, ...] = (
         ),
     ),
     Format(
+        name="ego4d-scod",
+        description="Ego4D State Change Object Detection: boxes in key frames, as COCO has them",
+        annotates=("boxes",),
+        options=(),
+    ),
+    Format(
         name="ego4d-mq",
         description="Ego4D Moment Queries: named moments of clips",
         annotates=("segments",),

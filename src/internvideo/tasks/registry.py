@@ -17,6 +17,7 @@ from internvideo.tasks import (
     question_answering,
     recognition,
     retrieval,
+    state_change,
     temporal_localization,
     unmasked_teacher,
     zero_shot,
@@ -41,6 +42,7 @@ TASKS: tuple[Task, ...] = (
     language_queries.TASK,
     moment_queries.TASK,
     open_set.TASK,
+    state_change.TASK,
 )
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import NonNegativeInt
 from torch import Tensor
 from torchvision.ops import box_convert  # type: ignore[import-untyped]
 
@@ -34,7 +35,7 @@ class DenoisingConfig:
         box_noise: how far sides move, in half sides of the box.
     """
 
-    num_queries: int = 1000
+    num_queries: NonNegativeInt = 1000
     label_noise: Fraction = 0.5
     box_noise: NonNegative = 1.0
 
