@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from internvideo.config import Positive, config_class, config_from_dict
+from internvideo.config import Fraction, Positive, config_class, config_from_dict
 from internvideo.data.clip_sampling import ClipSampling, SamplingConfig
 from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import EvaluationSource
@@ -19,6 +19,7 @@ from internvideo.formats.columns import CaptionColumns
 from internvideo.video import Preprocessing
 
 __all__ = [
+    "BoxData",
     "CaptionColumns",
     "CaptionData",
     "Data",
@@ -217,6 +218,42 @@ class UntrimmedData:
 
 
 @config_class
+class BoxData:
+    """Key frames of annotated videos with boxes, such as those of AVA; an item a key frame."""
+
+    kind: Literal["boxes"]
+    annotations: Path
+    root: str | None = _ROOT
+    format: str | None = Field(default=None, description="by default told by the content")
+    labels: Path | None = Field(default=None, description="the label map, such as a .pbtxt")
+    persons: Path | None = Field(
+        default=None, description="boxes of a detector of persons, in place of the true ones"
+    )
+    least_score: Fraction = Field(default=0.8, description="of the boxes of a detector")
+    excluded: Path | None = Field(
+        default=None, description="csv of movie,timestamp: pictures that do not count"
+    )
+    skip_bad: bool = _SKIP_BAD
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Read the annotations and the boxes; videos are read one key frame at a time."""
+        del sampling
+        from internvideo.data.key_frames import open_key_frames
+
+        return open_key_frames(
+            self.annotations,
+            protocol,
+            root=self.root,
+            kind=self.format,
+            labels=self.labels,
+            persons=self.persons,
+            least_score=self.least_score,
+            excluded=self.excluded,
+            strict=not self.skip_bad,
+        )
+
+
+@config_class
 class MSRVTTData:
     """An MSR-VTT json or list with its folder of videos."""
 
@@ -289,7 +326,7 @@ def _open_list(
 
 
 _OneData = Annotated[
-    WorldData | ListData | CaptionData | QuestionData | ShardData | MSRVTTData,
+    WorldData | ListData | CaptionData | QuestionData | ShardData | MSRVTTData | BoxData,
     Field(discriminator="kind"),
 ]
 
@@ -326,6 +363,7 @@ Data: TypeAlias = Annotated[
     | QuestionData
     | ShardData
     | MSRVTTData
+    | BoxData
     | FeatureData
     | UntrimmedData
     | MixData,

@@ -298,7 +298,7 @@ FORMATS: tuple[Format, ...] = (
             shares=(0.8, 0.2),
             video="videos/world{index:06d}.mp4",
             untrimmed=True,
-            moment_seconds=60,
+            moment_seconds=20,
             key_frames=True,
         ),
     ),

@@ -292,8 +292,10 @@ def read_persons(path: Path, sizes: Mapping[str, tuple[int, int] | None]) -> Per
         rows = read_rows(path, bad=bad, scored=True)
         if bad:
             raise DataError(bad[0].message)
+        numbered = bool((rows.values == np.floor(rows.values)).all())  # persons, of true boxes
+        scores = np.ones(len(rows)) if numbered else rows.values
         for image, box, score in zip(rows.image.tolist(), rows.boxes.tolist(),
-                                     rows.values.tolist(), strict=True):  # fmt: skip
+                                     scores.tolist(), strict=True):  # fmt: skip
             held = found.setdefault(rows.images[image], [])
             if (each := (tuple(box), score)) not in held:  # a row for each action
                 held.append(each)

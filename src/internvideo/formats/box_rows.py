@@ -105,7 +105,7 @@ def read_rows(path: Path, *, bad: list[BadLine] | None = None, scored: bool = Fa
 
 
 _EMPTY: tuple[tuple[Any, Any], ...] = (
-    (0, np.int32), ((0, 4), np.float64), (0, np.int32), (0, np.float64), (0, np.int64),
+    (0, np.int32), ((0, 4), np.float64), (0, np.int32), (0, np.float64), (0, np.int32),
 )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _split_block(lines: Sequence[str], columns: int) -> _Fields | None:
         return None
     values[:, : commas - 1] = numbers
     whole = bool((values[:, 4] == np.floor(values[:, 4])).all())
-    return (pictures, values, np.arange(len(lines))) if whole else None
+    return (pictures, values, np.arange(len(lines), dtype=np.int32)) if whole else None
 
 
 def _split_each(
@@ -182,7 +182,7 @@ def _split_each(
         pictures.append(picture)
         rows.append(row)
         kept.append(place)
-    return pictures, np.array(rows, np.float64).reshape(-1, 6), np.array(kept, np.int64)
+    return pictures, np.array(rows, np.float64).reshape(-1, 6), np.array(kept, np.int32)
 
 
 def _row(fields: Sequence[str], columns: int, *, scored: bool) -> tuple[str, list[float]]:

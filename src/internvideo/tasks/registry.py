@@ -7,6 +7,7 @@ from typing import Any
 
 from internvideo.errors import UnknownNameError, did_you_mean
 from internvideo.tasks import (
+    action_detection,
     captioning,
     contrastive,
     language_queries,
@@ -43,6 +44,7 @@ TASKS: tuple[Task, ...] = (
     moment_queries.TASK,
     open_set.TASK,
     state_change.TASK,
+    action_detection.TASK,
 )
 
 

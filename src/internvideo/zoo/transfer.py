@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -21,7 +22,7 @@ from internvideo.errors import CheckpointError
 from internvideo.models.classifier import remap_head
 from internvideo.models.clip_init import inflate_patch_kernel, resize_spatial_positions
 from internvideo.models.contract import Classifier, has
-from internvideo.models.positions import resample_positions
+from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.uniformerv2 import UniFormerV2
 from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo.architecture import Architecture
@@ -110,6 +111,9 @@ def load_encoder_weights(
         head = _prepare_head(encoder, given, head_rows)
         parts = ("head.", "fc_norm.", "transformer.proj.")
         fresh += tuple(n for n in encoder.state_dict() if n.startswith(parts) and n not in given)
+    if has(encoder, "boxes"):
+        head, new = _prepare_boxes(encoder, given)
+        fresh += new
     load_weights(encoder, given, source, fresh=fresh, what="the encoder")
     own = encoder.state_dict().keys() & given.keys()
     if origin is None:
@@ -178,10 +182,15 @@ def _vit_part(
     if not given:
         raise CheckpointError(f"{source} holds no VideoViT encoder (no {_VIT_TENSOR})")
     table = given.get("pos_embed")
-    if table is not None and encoder.config.positions == "learnable":
+    if encoder.config.positions == "learnable":
         for part in (config, getattr(config, "encoder", None), getattr(config, "vision", None)):
-            if isinstance(part, VideoViTConfig) and part.grid != encoder.config.grid:
-                given["pos_embed"] = resample_positions(table, part.grid, encoder.config.grid)
+            if not isinstance(part, VideoViTConfig):
+                continue
+            grid = part.grid
+            if table is None:  # a fixed one is what is learnt on from
+                grid = part.position_grid
+                table = sinusoid_table(prod(grid), part.width)
+            given["pos_embed"] = resample_positions(table, grid, encoder.config.grid)
     if encoder.config.positions != "umt":
         return prefix, given, ()
     # UMT's are made for the clips of the model, whatever clips the file was made for.
@@ -220,6 +229,19 @@ def _uniformer_part(
     if len(table) != len(encoder.positional_embedding):
         given["positional_embedding"] = resize_spatial_positions(table, encoder.config.grid[1:])
     return prefix, given, fresh
+
+
+def _prepare_boxes(model: nn.Module, given: dict[str, Tensor]) -> tuple[HeadRule, tuple[str, ...]]:
+    """Leave a head of another shape, and say what the file of a classifier does not have.
+
+    Its norm of the mean token is another one; that of the tokens starts anew, as published.
+    """
+    own = {n: t.shape for n, t in model.state_dict().items() if n.startswith(("head.", "norm."))}
+    heads = {name: shape for name, shape in own.items() if name.startswith("head.")}
+    kept = all(name in given and given[name].shape == shape for name, shape in heads.items())
+    for name in [name for name in given if name.startswith("head.") and not kept]:
+        del given[name]
+    return "kept" if kept else "fresh", tuple(name for name in own if name not in given)
 
 
 def _prepare_head(

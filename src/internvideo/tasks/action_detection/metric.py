@@ -19,7 +19,7 @@ from internvideo.formats.box_rows import BoxRows
 
 __all__ = ["FrameAP", "frame_ap"]
 
-_PAIRS = 1 << 20  # detection and true box, compared at once
+_PAIRS = 1 << 18  # detection and true box, compared at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +72,23 @@ def frame_ap(
     # of the detections first: among equal scores the order of their pictures counts
     f_image, f_class, f_rows = _counted(found, number, excluded, images)
     t_image, t_class, t_rows = _counted(truth, number, excluded, images)
-    f_boxes = found.boxes[f_rows]
-    sized = (f_boxes[:, 3] > f_boxes[:, 1]) & (f_boxes[:, 2] > f_boxes[:, 0])
-    f_image, f_class, f_boxes = f_image[sized], f_class[sized], f_boxes[sized]
-    scores = found.values[f_rows][sized]
-    rows = np.arange(len(scores))
+    sides = found.boxes
+    sized = (sides[f_rows, 3] > sides[f_rows, 1]) & (sides[f_rows, 2] > sides[f_rows, 0])
+    f_image, f_class, f_rows = f_image[sized], f_class[sized], f_rows[sized]
+    scores = found.values[f_rows]
     # within a picture and class: by score, of equal ones the later row first
-    order = np.lexsort((-rows, -scores, f_class, f_image))
     keys = f_image.astype(np.int64) * len(classes) + f_class
+    order = np.lexsort((-f_rows, -scores, keys))
     true_keys = t_image.astype(np.int64) * len(classes) + t_class
     hits = np.zeros(len(scores), np.bool_)
     hits[order] = _hits(
-        keys[order], f_boxes[order], true_keys, truth.boxes[t_rows], overlap=overlap
+        keys[order], sides, f_rows[order], true_keys, truth.boxes[t_rows], overlap=overlap
     )
+    del keys, order
     num_true = np.bincount(t_class, minlength=len(classes))
     num_found = np.bincount(f_class, minlength=len(classes))
     # of a class: by score, of equal ones the later picture first, then the earlier row
-    ranked = np.lexsort((rows, -f_image, -scores, f_class))
+    ranked = np.lexsort((f_rows, -f_image, -scores, f_class))
     ends = np.cumsum(num_found)
     precision = np.array(
         [
@@ -106,13 +106,13 @@ def _counted(
     if not len(rows):
         none = np.zeros(0, np.int64)
         return none, none, none
-    lookup = np.full(int(max(rows.actions.max(), max(number, default=0))) + 1, -1, np.int64)
+    lookup = np.full(int(max(rows.actions.max(), max(number, default=0))) + 1, -1, np.int32)
     lookup[list(number)] = list(number.values())
     kept_images = np.array([name not in excluded for name in rows.images])
     label = np.where(rows.actions >= 0, lookup[np.maximum(rows.actions, 0)], -1)
     kept = np.flatnonzero((label >= 0) & kept_images[rows.image])
     _, first = np.unique(rows.image[kept], return_index=True)
-    own = np.full(len(rows.images), -1, np.int64)
+    own = np.full(len(rows.images), -1, np.int32)
     places: list[int] = rows.image[kept[np.sort(first)]].tolist()
     for place in places:
         own[place] = images.setdefault(rows.images[place], len(images))
@@ -121,7 +121,8 @@ def _counted(
 
 def _hits(
     keys: Int[np.ndarray, " n"],
-    boxes: Float[np.ndarray, "n 4"],
+    boxes: Float[np.ndarray, "r 4"],
+    rows: Int[np.ndarray, " n"],
     true_keys: Int[np.ndarray, " m"],
     true_boxes: Float[np.ndarray, "m 4"],
     *,
@@ -141,7 +142,7 @@ def _hits(
         last = max(int(np.searchsorted(ends, done + _PAIRS, side="right")), first + 1)
         part = asked[first:last]
         best[part] = _most_overlapping(
-            boxes[part], true_boxes, starts[part], counts[part], overlap=overlap
+            boxes[rows[part]], true_boxes, starts[part], counts[part], overlap=overlap
         )
         first = last
     hits = np.zeros(len(keys), np.bool_)
