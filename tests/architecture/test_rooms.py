@@ -71,7 +71,7 @@ def house(tmp_path_factory) -> Path:
     shutil.copy(Path(__file__).parent / "brightness.py", room / "__init__.py")
     registry = copy / "tasks" / "registry.py"
     text = registry.read_text()
-    text = text.replace("import (\n    captioning,", "import (\n    brightness,\n    captioning,")
+    text = text.replace("    captioning,\n", "    brightness,\n    captioning,\n", 1)
     registry.write_text(
         text.replace("captioning.TASK,\n", "captioning.TASK,\n    brightness.TASK,\n")
     )
