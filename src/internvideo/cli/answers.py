@@ -26,12 +26,14 @@ __all__ = ["prepare_files", "show_all"]
 def prepare_files(targets: Mapping[AnswerFile, Path], videos: Sequence[str]) -> None:
     """Check that answers can be written, before the work: one to a file, several to a folder.
 
+    A kind without suffix has a folder for each answer in any case.
+
     Raises:
         ConfigError: they cannot.
     """
     several = len(videos) > 1 or Path(videos[0]).is_dir()
     for kind, path in targets.items():
-        if several:
+        if several or not kind.suffix:
             output_folder(path)
         else:
             output_file(kind.check(path))
@@ -86,7 +88,7 @@ def show_all(
     if not as_json and not partly:
         _show_tables(answers)
     for kind, path in (targets or {}).items():
-        _write(answers, kind, path)
+        failures += _write(answers, kind, path)
     return failure_list(failures, total=total)
 
 
@@ -121,14 +123,20 @@ def _common_folder(videos: Sequence[str]) -> str:
     return folder if all(video.startswith(folder) for video in videos) else ""
 
 
-def _write(answers: Sequence[Any], kind: AnswerFile, target: Path) -> None:
-    """Write one answer into a file, or several into a folder under the names of their videos."""
-    if not target.is_dir():
-        for answer in answers:
-            kind.write(answer, target)
-        return
+def _write(answers: Sequence[Any], kind: AnswerFile, target: Path) -> list[tuple[str, str]]:
+    """Write one answer into a file, or several into a folder under the names of their videos.
+
+    Returns:
+        (video, reason) of what cannot be written.
+    """
+    failures: list[tuple[str, str]] = []
     for name, answer in _named(answers):
-        kind.write(answer, target / f"{name}{kind.suffix}")
+        path = target / f"{name}{kind.suffix}" if target.is_dir() else target
+        try:
+            kind.write(answer, path)
+        except VideoError as error:
+            failures.append((answer.video, str(error)))
+    return failures
 
 
 def _named(answers: Sequence[Any]) -> Iterator[tuple[str, Any]]:

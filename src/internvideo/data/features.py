@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from torch import Tensor
 from internvideo.config import Positive, config_class
 from internvideo.errors import ConfigError, DataError, did_you_mean
 from internvideo.files import read_json_lines
+from internvideo.models.feature_origin import FeatureOrigin
 
 __all__ = [
     "MANIFEST",
@@ -179,6 +180,30 @@ class FeatureStore:
     def made_by(self) -> Mapping[str, Any]:
         """What the manifest says of the model and its windows; nothing of several folders."""
         return self._folders[0].manifest if len(self._folders) == 1 else {}
+
+    def origin(self, given: FeatureOrigin | None = None) -> FeatureOrigin | None:
+        """Return what made the features: as given, or else as the manifest says it.
+
+        Raises:
+            ConfigError: the two differ.
+        """
+        made_by = self.made_by
+        known = {
+            each.name: made_by[each.name]
+            for each in fields(FeatureOrigin)
+            if made_by.get(each.name) is not None
+        }
+        if given is None:
+            complete = {"model", "window", "stride"} <= known.keys()
+            return FeatureOrigin(**known) if complete else None
+        for name in known.keys() - {"model"}:
+            own = getattr(given, name)
+            if own not in (known[name], ""):
+                raise ConfigError(
+                    f"model.origin.{name} is {own}, but the features in {self.files.folders} were "
+                    f"made with {known[name]}; correct it"
+                )
+        return given
 
     def __contains__(self, video: str) -> bool:
         return all(folder.find(self._stem(video)) for folder in self._folders)

@@ -24,12 +24,14 @@ from internvideo.data.features import FeatureSequence
 from internvideo.errors import ConfigError, VideoError, did_you_mean
 from internvideo.evaluation.engine import Answerer, Batch, Seen, Unreadable, answers
 from internvideo.models.contract import VideoEncoder, has
+from internvideo.models.feature_origin import FeatureOrigin
 from internvideo.video.opening import AnyVideo, name_of, open_video
 from internvideo.video.preprocessing import PRESETS as PROTOCOLS
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.read_ahead import interleaved
 from internvideo.video.windows import Resampled, Spans, sliding_windows
 from internvideo.zoo.hub import LoadedModel, weights_sha256
+from internvideo.zoo.load import load_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -41,6 +43,7 @@ __all__ = [
     "FeatureExtractor",
     "extract",
     "find_preset",
+    "load_feature_encoder",
     "video_features",
     "windows_of",
 ]
@@ -72,6 +75,19 @@ class Extraction:
     pool: Literal["mean", "none"] = "mean"
     pixels: Literal["model", "published"] = "model"
     dtype: Literal["float32", "float16"] = "float32"
+
+    @classmethod
+    def of(cls, origin: FeatureOrigin) -> Extraction:
+        """Return the windows that a model was trained on."""
+        return cls(
+            window=origin.window, stride=origin.stride, fps=origin.fps, layer=origin.layer,
+            pixels=origin.pixels,
+        )  # fmt: skip
+
+    def describe(self, encoder: str) -> str:
+        """Return in words which windows an encoder looks through."""
+        rate = "frames" if self.fps is None else f"frames at {self.fps:g}/s"
+        return f"windows of {self.window} {rate}, every {self.stride}, by {encoder}"
 
     def protocol(self, model: Preprocessing) -> Preprocessing:
         """Return how a window is looked at by a model: frames spread evenly, the central crop."""
@@ -235,6 +251,33 @@ def extract(
             progress(rows)
         if len(rows) == rows.total:
             yield Extracted(video=video, path=rows.complete(), rows=rows.total)
+
+
+def load_feature_encoder(
+    origin: FeatureOrigin | None, *, trained: str, device: torch.device | str = "auto"
+) -> LoadedModel:
+    """Load the encoder whose features a model was trained on.
+
+    Args:
+        origin: what the model says of its features.
+        trained: its name, for messages.
+        device: where the encoder goes.
+
+    Raises:
+        ConfigError: the model says nothing, or was trained with other weights than are there.
+    """
+    if origin is None:
+        raise ConfigError(
+            f"{trained} does not say which encoder made the features that it was trained on; "
+            "load it with config={'origin': {'model': …, 'window': 16, 'stride': 16}}"
+        )
+    encoder = load_model(origin.model, device=device)
+    if origin.weights_sha256 not in ("", weights_sha256(encoder.model)):
+        raise ConfigError(
+            f"{origin.model} has other weights than the encoder that {trained} was trained with; "
+            "load those, or train it anew"
+        )
+    return encoder
 
 
 def video_features(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from internvideo.evaluation.answer import VideoAnswer
 from internvideo.evaluation.pictures import BAR_COLOR, Drawn, name_places
@@ -17,13 +17,16 @@ from internvideo.evaluation.pictures import BAR_COLOR, Drawn, name_places
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["ActionSegment", "ActionTimeline", "ActionWindow"]
+__all__ = ["ActionSegment", "ActionTimeline", "ActionWindow", "Bar", "clock", "draw_bars", "row_labels"]
 
 _MAX_ROWS = 40
 _MAX_TICKS = 10
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
 _TICKS = (*_SECONDS, *(60 * n for n in (1, 2, 5, 10, 20, 30, 60, 120, 240)))
 _LABEL_WIDTH = 28
+
+Bar: TypeAlias = tuple[float, float, str, float]
+"""Start and end in seconds, label, and score from 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,32 +169,12 @@ class ActionTimeline(VideoAnswer, Drawn):
 
         Of very many labels those that last longest have a row of their own.
         """
-        segments = self.segments
-        labels = _rows(segments)
-        row = {label: place for place, label in enumerate(labels)}
+        bars = [(each.start, each.end, each.label, each.probability) for each in self.segments]
+        start, end = (bars[0][0], bars[-1][1]) if bars else (0.0, 1.0)
+        labels = row_labels(bars)
         figure = self.figure(10, 1.4 + 0.35 * max(len(labels), 1))
         axes = figure.subplots()
-        for segment in segments:
-            axes.barh(
-                row.get(segment.label, len(labels) - 1),
-                segment.end - segment.start,
-                left=segment.start,
-                height=0.8,
-                color=BAR_COLOR,
-                alpha=0.25 + 0.75 * segment.probability,
-            )
-        name_places(axes.yaxis, [textwrap.fill(label, _LABEL_WIDTH) for label in labels])
-        axes.invert_yaxis()
-        start, end = (segments[0].start, segments[-1].end) if segments else (0.0, 1.0)
-        step = next((each for each in _TICKS if each * _MAX_TICKS >= end - start), _TICKS[-1])
-        axes.set_xlim(start, end)
-        axes.set_xticks([step * n for n in range(ceil(start / step), int(end / step) + 1)])
-        decimals = 0 if step >= 1 else 1
-
-        def tick(seconds: float, _: int) -> str:
-            return clock(seconds, decimals=decimals)
-
-        axes.xaxis.set_major_formatter(tick)
+        draw_bars(axes, bars, labels, start=start, end=end)
         axes.set_xlabel("time")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)
         return figure
@@ -212,15 +195,50 @@ def clock(seconds: float, *, decimals: int = 1) -> str:
     return f"{hours}:{minutes:02d}:{last}" if hours else f"{minutes}:{last}"
 
 
-def _rows(segments: Sequence[ActionSegment]) -> list[str]:
-    """Return the labels to draw, in the order of their first segments; the rest is "others"."""
+def row_labels(bars: Sequence[Bar]) -> list[str]:
+    """Return the labels to draw, in the order of their first bars; the rest is "others"."""
     lasting: dict[str, float] = {}
-    for segment in segments:
-        lasting[segment.label] = lasting.get(segment.label, 0.0) + segment.end - segment.start
+    for start, end, label, _ in bars:
+        lasting[label] = lasting.get(label, 0.0) + end - start
     if len(lasting) <= _MAX_ROWS:
         return list(lasting)
     longest = set(sorted(lasting, key=lasting.__getitem__, reverse=True)[:_MAX_ROWS])
     return [*(label for label in lasting if label in longest), "others"]
+
+
+def draw_bars(
+    axes: Any, bars: Sequence[Bar], labels: Sequence[str], *, start: float, end: float
+) -> None:
+    """Draw bars along the time, a row for each label; the shade is their score.
+
+    Args:
+        axes: of matplotlib.
+        bars: what is drawn.
+        labels: of the rows, see `row_labels`.
+        start: of the time in seconds.
+        end: likewise.
+    """
+    row = {label: place for place, label in enumerate(labels)}
+    for first, last, label, score in bars:
+        axes.barh(
+            row.get(label, len(labels) - 1),
+            last - first,
+            left=first,
+            height=0.8,
+            color=BAR_COLOR,
+            alpha=0.25 + 0.75 * score,
+        )
+    name_places(axes.yaxis, [textwrap.fill(label, _LABEL_WIDTH) for label in labels])
+    axes.invert_yaxis()
+    step = next((each for each in _TICKS if each * _MAX_TICKS >= end - start), _TICKS[-1])
+    axes.set_xlim(start, end)
+    axes.set_xticks([step * n for n in range(ceil(start / step), int(end / step) + 1)])
+    decimals = 0 if step >= 1 else 1
+
+    def tick(seconds: float, _: int) -> str:
+        return clock(seconds, decimals=decimals)
+
+    axes.xaxis.set_major_formatter(tick)
 
 
 def _bounds(windows: Sequence[ActionWindow]) -> list[float]:

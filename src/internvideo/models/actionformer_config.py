@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from internvideo.models.feature_origin import FeatureOrigin
 from internvideo.models.temporal_layers import Padding
 
 __all__ = ["SIZES", "ActionFormerConfig", "RowGrid", "Selection"]
@@ -106,6 +107,7 @@ class ActionFormerConfig:
         absent_classes: classes whose score starts at almost zero.
         grid: how features become rows.
         selection: which candidates become moments.
+        origin: what made the features that it was trained on; None: it answers on features only.
     """
 
     input_dims: tuple[int, ...] = (2048,)
@@ -137,6 +139,7 @@ class ActionFormerConfig:
     absent_classes: tuple[int, ...] = ()
     grid: RowGrid = RowGrid()
     selection: Selection = Selection()
+    origin: FeatureOrigin | None = None
 
     def __post_init__(self) -> None:
         if self.embed_dims and len(self.embed_dims) != len(self.input_dims):

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from internvideo.config import config_from_dict, config_to_dict
-from internvideo.data.config import open_data
+from internvideo.data.config import FeatureData, open_data
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, did_you_mean
 from internvideo.models.layers import checkpoint_blocks
@@ -28,6 +28,7 @@ __all__ = [
     "build_source",
     "build_task",
     "with_external_encoder",
+    "with_feature_origin",
 ]
 
 
@@ -55,6 +56,22 @@ def with_external_encoder(recipe: Recipe) -> Recipe:
     if "preprocessing" not in recipe.model_fields_set:
         changes["preprocessing"] = found.protocol.to_dict()
     return recipe.model_copy(update=changes)
+
+
+def with_feature_origin(recipe: Recipe) -> Recipe:
+    """Return a recipe whose model knows what made its features, where their folder says it.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not isinstance(recipe.data, FeatureData) or "origin" in recipe.model:
+        return recipe
+    name = recipe.model.get("architecture", find_objective(recipe.task).models[0])
+    configs = [each.config for each in all_architectures() if each.id == name]
+    origin = recipe.data.features.open().origin()
+    if origin is None or not any(hasattr(config, "origin") for config in configs):
+        return recipe
+    return recipe.model_copy(update={"model": {**recipe.model, "origin": config_to_dict(origin)}})
 
 
 def build_task(recipe: Recipe, *, with_weights: bool = True) -> TrainableTask[nn.Module]:

@@ -32,6 +32,7 @@ from internvideo.recipe.building import (
     build_source,
     build_task,
     with_external_encoder,
+    with_feature_origin,
 )
 from internvideo.recipe.loading import load_recipe
 from internvideo.recipe.schema import Recipe
@@ -76,7 +77,7 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
-    recipe = with_external_encoder(recipe)
+    recipe = with_feature_origin(with_external_encoder(recipe))
     objective = find_objective(recipe.task)
     with _with_start(recipe, has_checkpoint(directory) and objective.clips is None) as started:
         task: Any = build_task(started)
@@ -327,7 +328,7 @@ def evaluate_recipe(
         CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
-    recipe = with_external_encoder(recipe)
+    recipe = with_feature_origin(with_external_encoder(recipe))
     objective = find_objective(recipe.task)
     if objective not in task.objectives or task.evaluate is None:
         raise ConfigError(

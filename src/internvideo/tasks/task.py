@@ -76,7 +76,8 @@ class AnswerFile:
     Attributes:
         option: name of the command's option, such as "plot".
         help: one sentence on it.
-        suffix: of the files of several answers, which get the names of their videos.
+        suffix: of the files of several answers, which get the names of their videos; "" where an
+            answer is a folder of files.
         write: writes one answer.
         check: returns the path of one file, or refuses its ending.
     """

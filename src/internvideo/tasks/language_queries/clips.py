@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +22,6 @@ from internvideo.tasks.language_queries.spans import reduce_rows, spans_of_times
 
 __all__ = ["QuerySample", "QuerySource", "feature_source", "seconds_of", "whole_rows"]
 
-_LOG = logging.getLogger(__name__)
 _EMPTY = 1 / 30  # seconds: a frame
 
 
@@ -96,7 +94,7 @@ class QuerySource:
             for name, shape in most.items()
         }
         _check_width(source, config)
-        _check_origin(source, config)
+        source.store.origin(config.origin)
 
     def __len__(self) -> int:
         return len(self._queries)
@@ -205,29 +203,3 @@ def _check_width(source: FeatureVideoSource, config: VSLNetConfig) -> None:
             )
         return
     raise DataError(f"no features of any video of {source.annotated.file} can be read")
-
-
-def _check_origin(source: FeatureVideoSource, config: VSLNetConfig) -> None:
-    """Compare what the model says of its features with what their folder says.
-
-    Raises:
-        ConfigError: they differ.
-    """
-    made_by = source.store.made_by
-    if config.origin is None:
-        if "model" in made_by:
-            names = ("model", "window", "stride", "fps", "layer", "pixels", "weights_sha256")
-            known = {name: made_by[name] for name in names if made_by.get(name) is not None}
-            _LOG.info(
-                "the model will not know what made its features, so it answers on features only; "
-                "to ask it about videos add model.origin: %s",
-                known,
-            )
-        return
-    for name in ("window", "stride", "fps", "layer", "pixels", "weights_sha256"):
-        own = getattr(config.origin, name)
-        if name in made_by and own != made_by[name] and own != "":
-            raise ConfigError(
-                f"model.origin.{name} is {own}, but the features in "
-                f"{source.store.files.folders} were made with {made_by[name]}; correct it"
-            )

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from internvideo.errors import ConfigError, VideoError
-from internvideo.evaluation.extraction import Extraction, video_features
+from internvideo.evaluation.extraction import (
+    Extraction,
+    load_feature_encoder,
+    video_features,
+)
 from internvideo.evaluation.text import warn_of_unknown_words
 from internvideo.models.contract import has
 from internvideo.models.feature_origin import FeatureOrigin
@@ -17,8 +21,7 @@ from internvideo.tasks.language_queries.finding import QueryFinder, finder_for
 from internvideo.tasks.language_queries.queries import check_words
 from internvideo.tasks.task import Option
 from internvideo.video.opening import AnyVideo, name_of
-from internvideo.zoo.hub import LoadedModel, weights_sha256
-from internvideo.zoo.load import load_model
+from internvideo.zoo.hub import LoadedModel
 
 __all__ = ["DEFAULT_FINDER", "predict"]
 
@@ -80,18 +83,9 @@ def _encoder(
             f"{model.name} was trained on windows of its own; leave out --window and --stride"
         )
     origin = model.model.config.origin
-    if origin is None:
-        raise ConfigError(
-            f"{model.name} does not say which encoder made the features that it was trained on; "
-            "load it with config={'origin': {'model': …, 'window': 16, 'stride': 16}}"
-        )
-    encoder = load_model(origin.model, device=next(model.model.parameters()).device)
-    known = origin.weights_sha256
-    if known and known != weights_sha256(encoder.model):
-        raise ConfigError(
-            f"{origin.model} has other weights than the encoder that {model.name} was trained "
-            "with; load those, or train it anew"
-        )
+    device = next(model.model.parameters()).device
+    encoder = load_feature_encoder(origin, trained=model.name, device=device)
+    assert origin is not None  # else there were no encoder
     return encoder, origin
 
 
@@ -112,11 +106,7 @@ def _answers(
     *,
     name: str,
 ) -> Iterator[QueryAnswer | VideoError]:
-    windows = Extraction(
-        window=origin.window, stride=origin.stride, fps=origin.fps, layer=origin.layer,
-        pixels=origin.pixels,
-    )  # fmt: skip
-    rate = "frames" if origin.fps is None else f"frames at {origin.fps:g}/s"
+    windows = Extraction.of(origin)
     for video in videos:
         try:
             features = video_features(encoder, video, windows)
@@ -129,6 +119,5 @@ def _answers(
             found=tuple(zip(texts, found, strict=True)),
             duration=features.duration or 0.0,
             model=name,
-            protocol=f"windows of {origin.window} {rate}, every {origin.stride}, by "
-            f"{encoder.name}; {finder.describe()}",
+            protocol=f"{windows.describe(encoder.name)}; {finder.describe()}",
         )

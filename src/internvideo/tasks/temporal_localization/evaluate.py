@@ -12,13 +12,14 @@ from internvideo.data.samples import EvaluationSource
 from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
-from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.engine import Answerer, EvalLoop
 from internvideo.evaluation.moment_finder import MomentFinder
 from internvideo.evaluation.report import Report
 from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_protocol import Evaluator
 from internvideo.evaluation.segment_submission import read_submission
-from internvideo.models.contract import num_classes_of
+from internvideo.evaluation.segments import Segments
+from internvideo.models.contract import has, num_classes_of
 from internvideo.tasks.task import Option
 from internvideo.tasks.temporal_localization.answering import measure_finder
 from internvideo.tasks.temporal_localization.external import (
@@ -30,8 +31,10 @@ from internvideo.tasks.temporal_localization.measure import Measure, video_class
 from internvideo.tasks.temporal_localization.report import LocalizationReport
 from internvideo.tasks.temporal_localization.video_detector import VideoDetector
 from internvideo.tasks.temporal_localization.video_task import EncodedVideos
+from internvideo.tasks.temporal_localization.windows import WindowClassifier
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
+from internvideo.zoo.load import load_model
 
 __all__ = ["evaluate", "measure", "open_untrimmed", "score"]
 
@@ -54,6 +57,10 @@ FeatureName: TypeAlias = Annotated[
 
 ExternalScoresFile: TypeAlias = Annotated[
     str | None, Option("Give segments the likeliest classes of their video, by this json or npy.")
+]
+Baseline: TypeAlias = Annotated[
+    str | None,
+    Option("Also measure this classifier, window by window, on the same features."),
 ]
 Overlaps: TypeAlias = Annotated[
     str | None, Option("Overlaps: activitynet, thumos14, ego4d, or numbers such as 0.3,0.5,0.7.")
@@ -106,6 +113,7 @@ def evaluate(
     feature_fps: FeatureRate = None,
     feature_name: FeatureName = "{id}",
     external_scores: ExternalScoresFile = None,
+    baseline: Baseline = None,
     tiou: Overlaps = None,
     evaluator: EvaluatorName = "official",
     resamples: Resamples = 200,
@@ -115,7 +123,8 @@ def evaluate(
     What stands in the tables of the feature folder need not be given. A detector of one class finds
     when something happens: with scores of whole videos from elsewhere it is measured by classes,
     without as a proposal of any action. A video whose features cannot be read is listed, and its
-    true segments count as missed. With --out, `submission.json` can be handed in as it is;
+    true segments count as missed. A classifier in place of a detector is asked window by window, on
+    the features of its encoder; --baseline measures one beside the detector. With --out, `submission.json` can be handed in as it is;
     --predictions scores such a file of any origin, without a model.
 
     Raises:
@@ -124,8 +133,10 @@ def evaluate(
     """
     annotated = videos if isinstance(videos, AnnotatedVideos) else videos.annotated
     if isinstance(model.model, VideoDetector):
-        if features is not None or isinstance(videos, FeatureVideoSource):
-            raise ConfigError(f"{model.name} looks at video, not at features; leave them out")
+        if features or baseline or isinstance(videos, FeatureVideoSource):
+            raise ConfigError(
+                f"{model.name} looks at video, not at features; leave out those and --baseline"
+            )
         source = EncodedVideos(annotated, model)
         finder = MomentFinder(source.detector, source)
         loop = replace(loop, num_workers=0)  # reading a video is work for the encoder
@@ -145,16 +156,27 @@ def evaluate(
                 name=feature_name,
             )
             source = FeatureVideoSource(annotated, files.open())
-        finder = MomentFinder(model, source)
+        finder = _finder(model, source)
+    how = Measure(tiou=tiou, evaluator=evaluator, resamples=resamples)
+    classes = model.labels or num_classes_of(model.model) or 0
     report = measure_finder(
-        finder,
-        source,
-        loop=loop,
-        classes=model.labels or num_classes_of(model.model) or 0,
-        how=Measure(tiou=tiou, evaluator=evaluator, resamples=resamples),
-        external_scores=external_scores,
+        finder, source, loop=loop, classes=classes, how=how, external_scores=external_scores
     )
-    return replace(report, model=model.name)
+    beside = None
+    if baseline is not None:
+        other = load_model(baseline, device=next(model.model.parameters()).device)
+        folder = loop.directory and loop.directory / "baseline"
+        beside = evaluate(
+            other, source, loop=replace(loop, directory=folder), tiou=tiou, evaluator=evaluator,
+            resamples=0,
+        )  # fmt: skip
+    return replace(report, model=model.name, baseline=beside)
+
+
+def _finder(model: LoadedModel, source: FeatureVideoSource) -> Answerer[Segments]:
+    """Return what finds moments: a detector, or a classifier of windows."""
+    kind = WindowClassifier if has(model.model, "classes") else MomentFinder
+    return kind(model, source)
 
 
 def measure(

@@ -185,9 +185,9 @@ def _array(
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as an array: {error}") from None
     columns = list(range(len(classes)))
-    ucf101 = [_letters(name) for name in label_names(_UCF101)]
+    ucf101 = [letters_of(name) for name in label_names(_UCF101)]
     if table.ndim == 2 and table.shape[1] == len(ucf101) != len(classes):
-        columns = [ucf101.index(each) for each in map(_letters, classes) if each in ucf101]
+        columns = [ucf101.index(each) for each in map(letters_of, classes) if each in ucf101]
     if table.ndim != 2 or table.dtype.kind != "f" or len(columns) != len(classes) or (
         table.shape[1] not in (len(classes), len(ucf101))
     ):  # fmt: skip
@@ -206,7 +206,8 @@ def _array(
     return rows
 
 
-def _letters(name: str) -> str:
+def letters_of(name: str) -> str:
+    """Return the letters and digits of a name in lower case."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 

@@ -46,6 +46,7 @@ class LocalizationReport(Report):
         elsewhere: the mean mAP without the predictions about videos that have no true segments;
             None where there are none.
         remarks: on the data, a line each.
+        baseline: what a classifier of sliding windows finds in the same videos, where it was asked.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("overlap", "mAP", "recall@1x", "recall@5x")
@@ -62,6 +63,7 @@ class LocalizationReport(Report):
     outcomes_at: float
     elsewhere: float | None = None
     remarks: tuple[str, ...] = ()
+    baseline: LocalizationReport | None = None
 
     @property
     def num_answered(self) -> int:
@@ -111,10 +113,29 @@ class LocalizationReport(Report):
                 for place in np.flatnonzero(self.num_true).tolist()
             ],
             "remarks": list(self.remarks),
+            "baseline": self.baseline and {
+                "model": self.baseline.model, **self.baseline.metrics()
+            },
         }
 
     def rows(self) -> Iterator[Sequence[str]]:
         """Yield the rows of the table: each overlap, their mean, and what went wrong."""
+        yield from self._overlap_rows()
+        if self.map_by_overlap and self.interval is not None:
+            low, high = (100 * bound for bound in self.interval)
+            yield "95 % interval", f"{low:.2f} … {high:.2f}", "", ""
+        if self.baseline is not None:
+            yield ()
+            yield f"baseline: windows of {self.baseline.model}", "", "", ""
+            yield from self.baseline._overlap_rows()
+        total = sum(self.outcomes.values())
+        if total:
+            yield ()
+            yield f"the {total} surest at {self.outcomes_at:g}", "share", "", ""
+            for name, count in self.outcomes.items():
+                yield f"  {name}", f"{100 * count / total:.1f} %", "", ""
+
+    def _overlap_rows(self) -> Iterator[Sequence[str]]:
         recalls = [self.recall.get(k, ()) for k in (1, 5)]
         for place, value in enumerate(self.map_by_overlap):
             others = [f"{100 * each[place]:.2f}" if each else "" for each in recalls]
@@ -123,15 +144,6 @@ class LocalizationReport(Report):
             yield ()
             means = [f"{100 * float(np.mean(each)):.2f}" if each else "" for each in recalls]
             yield "mean", f"{self.mean_map:.2f}", *means
-            if self.interval is not None:
-                low, high = (100 * bound for bound in self.interval)
-                yield "95 % interval", f"{low:.2f} … {high:.2f}", "", ""
-        total = sum(self.outcomes.values())
-        if total:
-            yield ()
-            yield f"the {total} surest at {self.outcomes_at:g}", "share", "", ""
-            for name, count in self.outcomes.items():
-                yield f"  {name}", f"{100 * count / total:.1f} %", "", ""
 
     def details(self, *, complete: bool) -> Table | None:
         """Return the average precision of each class, from the best to the worst."""
@@ -178,6 +190,11 @@ class LocalizationReport(Report):
         axes.set_xlabel("overlap")
         axes.set_ylabel("mAP, percent")
         axes.set_title(f"mean {self.mean_map:.2f}")
+        if self.baseline is not None:
+            values = self.baseline.map_by_overlap
+            label = f"windows of {self.baseline.model}"
+            axes.plot(self.thresholds[: len(values)], values, color=LINE_COLOR, label=label)
+            axes.legend(loc="upper right")
         axes = places["outcome"]
         total = sum(self.outcomes.values())
         shares = [100 * count / max(total, 1) for count in self.outcomes.values()]

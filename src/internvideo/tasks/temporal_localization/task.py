@@ -298,6 +298,7 @@ def prepared_videos(
     detection = task.detection
     if not isinstance(source, FeatureVideoSource):
         raise ConfigError("a localization task trains on features: data.kind must be features")
+    source.store.origin(task.model.config.origin)
     if detection.model.num_classes > 1:
         source.check_labels(detection.model.num_classes)
     if detection.config.ranges == "data":

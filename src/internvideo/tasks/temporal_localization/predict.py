@@ -1,0 +1,81 @@
+"""What happens when in a user's videos?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from internvideo.config import Fraction
+from internvideo.errors import ConfigError, VideoError
+from internvideo.evaluation.extraction import Extraction, load_feature_encoder, video_features
+from internvideo.evaluation.localizer import Localizer
+from internvideo.evaluation.moments import Moment, Moments
+from internvideo.models.contract import has
+from internvideo.tasks.task import AnswerFile, Option
+from internvideo.video.opening import AnyVideo, name_of
+from internvideo.zoo.hub import LoadedModel
+
+__all__ = ["CLIPS", "DEFAULT_DETECTOR", "predict"]
+
+DEFAULT_DETECTOR = "moments-nano"
+"""The model that is asked where none is named; it comes with the package."""
+
+CLIPS = AnswerFile(
+    "cut",
+    "Write the moments as clips into this folder, in a folder for each video.",
+    "",
+    lambda answer, path: answer.cut(path),
+)
+
+
+def predict(
+    model: LoadedModel,
+    videos: Iterable[AnyVideo],
+    *,
+    threshold: Annotated[Fraction, Option("Least score of a moment.")] = 0.3,
+    top_k: Annotated[
+        int, Option("Moments of a video at most, the surest.", flags=("-k",), minimum=1)
+    ] = 100,
+) -> Iterator[Moments | VideoError]:
+    """Find what happens when in videos.
+
+    The default model, moments-nano, ships with the package and knows 21 actions of the procedural
+    world only; for real videos name a detector that was trained on some, such as the folder of a
+    run. It looks through the windows of the encoder whose features it was trained on.
+
+    Raises:
+        ConfigError: the model is no detector, or does not say what made its features.
+    """
+    network = model.model
+    if not has(network, "moments"):
+        raise ConfigError(
+            f"{model.name} finds no moments; give a detector, such as the folder of a run of "
+            "temporal localisation, or moments-nano"
+        )
+    origin = network.config.origin
+    device = next(network.parameters()).device  # type: ignore[attr-defined]
+    encoder = load_feature_encoder(origin, trained=model.name, device=device)
+    names = model.class_names or ()
+    windows = Extraction.of(origin)
+    find = Localizer(network=network)
+    for video in videos:
+        try:
+            features = video_features(encoder, video, windows)
+        except VideoError as error:
+            yield error
+            continue
+        found = find([features])[0].by_score()
+        found = found[found.scores >= threshold][:top_k]
+        rows = zip(found.times.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+        moments = [
+            Moment(start=start, end=end, label=names[label], score=score)
+            for (start, end), score, label in rows
+        ]
+        yield Moments(
+            video=name_of(video),
+            model=model.name,
+            protocol=windows.describe(encoder.name),
+            moments=tuple(sorted(moments, key=lambda each: (each.start, each.end))),
+            duration=features.duration or 0.0,
+            source=video,
+        )

@@ -1,0 +1,106 @@
+"""Sliding windows: moments from a classifier of short clips, the baseline of every detector.
+
+    features ─► head, softmax ─► scores of each row ─► stretches above thresholds ─► merged
+
+A stretch is a run of rows whose score of a class is above a threshold; its score is their mean.
+Stretches of several thresholds compete, as actions are not equally clear (the usual way from
+snippet scores to proposals, such as in Wang et al., UntrimmedNets, CVPR 2017).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from internvideo.data.feature_videos import FeatureVideoSource
+from internvideo.errors import ConfigError
+from internvideo.evaluation.engine import Answerer, Batch
+from internvideo.evaluation.segment_nms import SegmentNMS
+from internvideo.evaluation.segments import Segments
+from internvideo.models.contract import Classifier
+from internvideo.zoo.hub import LoadedModel, weights_sha256
+
+__all__ = ["WindowClassifier", "stretches"]
+
+_THRESHOLDS = tuple(step / 10 for step in range(1, 10))
+_MERGE = SegmentNMS(method="gaussian", sigma=0.5, max_segments=200)
+
+
+class WindowClassifier(Answerer[Segments]):
+    """Finds moments in the features that the encoder of a classifier made of sliding windows.
+
+    Args:
+        model: the classifier; a row of the features is what its head takes.
+        source: the videos.
+
+    Raises:
+        ConfigError: the features are those of another model.
+    """
+
+    def __init__(self, model: LoadedModel, source: FeatureVideoSource) -> None:
+        super().__init__(model.model.eval(), model.protocol)
+        classifier: Classifier = model.model  # type: ignore[assignment]
+        self.head = classifier.head
+        self.source = source
+        made_by = source.store.made_by
+        if made_by.get("weights_sha256", weights_sha256(self.network)) != weights_sha256(
+            self.network
+        ):
+            raise ConfigError(
+                f"{model.name} classifies the features of its own encoder only; these were made by "
+                f"{made_by.get('model')}"
+            )
+
+    def answer(self, batch: Batch) -> list[Segments]:
+        """Return the moments of each video, in seconds."""
+        return [self._find(video.index, torch.flatten(video.views, 0, 1)) for video in batch.videos]
+
+    def _find(self, index: int, rows: Float[torch.Tensor, "t c"]) -> Segments:
+        head = self.head
+        if rows.shape[1] != head.in_features:
+            raise ConfigError(
+                f"the features have {rows.shape[1]} channels, the head of the classifier takes "
+                f"{head.in_features}; extract them with this classifier, without --layer and --pool"
+            )
+        with torch.no_grad():
+            logits = head(rows.to(head.weight.device, head.weight.dtype)).float()
+        found = stretches(logits.softmax(dim=1).cpu().numpy())
+        features = self.source.features(index)
+        times = features.seconds_at(found.times).clip(0, features.duration)
+        return _MERGE(Segments(times, found.scores, found.labels))
+
+    def from_json(self, line: dict[str, Any]) -> Segments:
+        """Return the moments of a line."""
+        return Segments.from_dict(line)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the moments depend on."""
+        folders = str(self.source.store.files.folders)
+        return {"weights": weights_sha256(self.network), "features": folders}
+
+
+def stretches(
+    scores: Float[np.ndarray, "t k"], thresholds: tuple[float, ...] = _THRESHOLDS
+) -> Segments:
+    """Return the runs of rows above each threshold, class by class.
+
+    Args:
+        scores: of the classes in every row.
+        thresholds: a stretch lies above one of them.
+
+    Returns:
+        Times in rows, half a row beyond the first and the last one; scores are means.
+    """
+    sums = np.pad(scores.cumsum(axis=0, dtype=np.float64), ((1, 0), (0, 0)))
+    parts = [Segments.none()]
+    for threshold in thresholds:
+        above = np.pad(scores > threshold, ((1, 1), (0, 0)))
+        edges = np.diff(above.astype(np.int8), axis=0).T
+        labels, first = np.nonzero(edges > 0)
+        _, end = np.nonzero(edges < 0)
+        mean = (sums[end, labels] - sums[first, labels]) / (end - first)
+        parts.append(Segments(np.stack([first, end], axis=1) - 0.5, mean, labels))
+    return Segments.joined(parts)
