@@ -156,9 +156,7 @@ class Moments(VideoAnswer, Drawn):
         return [frame.numpy() for frame in frames]
 
 
-def _draw_strip(
-    axes: Any, pictures: Sequence[UInt8[np.ndarray, "h w 3"]], duration: float
-) -> None:
+def _draw_strip(axes: Any, pictures: Sequence[UInt8[np.ndarray, "h w 3"]], duration: float) -> None:
     """Draw frames of equal parts of a video side by side, each at its time."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 

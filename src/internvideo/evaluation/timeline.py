@@ -17,7 +17,15 @@ from internvideo.evaluation.pictures import BAR_COLOR, Drawn, name_places
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["ActionSegment", "ActionTimeline", "ActionWindow", "Bar", "clock", "draw_bars", "row_labels"]
+__all__ = [
+    "ActionSegment",
+    "ActionTimeline",
+    "ActionWindow",
+    "Bar",
+    "clock",
+    "draw_bars",
+    "row_labels",
+]
 
 _MAX_ROWS = 40
 _MAX_TICKS = 10

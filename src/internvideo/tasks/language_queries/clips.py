@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from internvideo.tasks.language_queries.spans import reduce_rows, spans_of_times
 
 __all__ = ["QuerySample", "QuerySource", "feature_source", "seconds_of", "whole_rows"]
 
+_LOG = logging.getLogger(__name__)
 _EMPTY = 1 / 30  # seconds: a frame
 
 

@@ -123,9 +123,9 @@ def evaluate(
     What stands in the tables of the feature folder need not be given. A detector of one class finds
     when something happens: with scores of whole videos from elsewhere it is measured by classes,
     without as a proposal of any action. A video whose features cannot be read is listed, and its
-    true segments count as missed. A classifier in place of a detector is asked window by window, on
-    the features of its encoder; --baseline measures one beside the detector. With --out, `submission.json` can be handed in as it is;
-    --predictions scores such a file of any origin, without a model.
+    true segments count as missed. A classifier is asked window by window, on the features of its
+    own encoder; --baseline measures one beside a detector. With --out, `submission.json` can be
+    handed in as it is; --predictions scores such a file of any origin, without a model.
 
     Raises:
         ConfigError: the model is no detector, or nothing says where its features are.

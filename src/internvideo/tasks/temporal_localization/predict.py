@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from internvideo.config import Fraction
@@ -55,7 +55,7 @@ def predict(
     origin = network.config.origin
     device = next(network.parameters()).device  # type: ignore[attr-defined]
     encoder = load_feature_encoder(origin, trained=model.name, device=device)
-    names = model.class_names or ()
+    names: Sequence[str] = model.class_names or ()
     windows = Extraction.of(origin)
     find = Localizer(network=network)
     for video in videos:

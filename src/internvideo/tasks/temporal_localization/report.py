@@ -113,9 +113,7 @@ class LocalizationReport(Report):
                 for place in np.flatnonzero(self.num_true).tolist()
             ],
             "remarks": list(self.remarks),
-            "baseline": self.baseline and {
-                "model": self.baseline.model, **self.baseline.metrics()
-            },
+            "baseline": self.baseline and {"model": self.baseline.model, **self.baseline.metrics()},
         }
 
     def rows(self) -> Iterator[Sequence[str]]:

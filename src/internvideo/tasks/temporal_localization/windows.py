@@ -98,9 +98,8 @@ def stretches(
     parts = [Segments.none()]
     for threshold in thresholds:
         above = np.pad(scores > threshold, ((1, 1), (0, 0)))
-        edges = np.diff(above.astype(np.int8), axis=0).T
-        labels, first = np.nonzero(edges > 0)
-        _, end = np.nonzero(edges < 0)
+        labels, first = np.nonzero((above[1:] & ~above[:-1]).T)
+        _, end = np.nonzero((above[:-1] & ~above[1:]).T)
         mean = (sums[end, labels] - sums[first, labels]) / (end - first)
         parts.append(Segments(np.stack([first, end], axis=1) - 0.5, mean, labels))
     return Segments.joined(parts)
