@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 
 from internvideo.data.features import FeatureFiles, FeatureSequence, read_rows
 from internvideo.errors import ConfigError, DataError
+from internvideo.models.feature_origin import FeatureOrigin
 
 ROWS = torch.arange(12.0).reshape(4, 3)
 
@@ -70,6 +72,20 @@ def test_the_tables_of_a_folder_say_what_rows_mean(tmp_path):
     assert (a.fps, a.stride, a.window, a.duration) == (30, 16, 32, None)
     assert (b.fps, b.stride, b.window, b.duration) == (15, 16, 32, 4.0)
     assert a.seconds_per_row == 16 / 30
+
+
+def test_a_folder_knows_what_made_it(tmp_path):
+    store = FeatureFiles(folders=tmp_path).open()
+    assert store.origin() is None
+    manifest = {"model": "nano", "window": 16, "stride": 4, "fps": None, "weights_sha256": "ab"}
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "pool": "mean"}))
+    store = FeatureFiles(folders=tmp_path).open()
+    origin = FeatureOrigin(model="nano", window=16, stride=4, weights_sha256="ab")
+    assert store.origin() == origin
+    moved = replace(origin, model="copy/of/nano", weights_sha256="")
+    assert store.origin(moved) == moved
+    with pytest.raises(ConfigError, match=r"model\.origin\.stride is 8"):
+        store.origin(replace(origin, stride=8))
 
 
 def test_what_a_user_says_goes_before_the_tables(tmp_path):

@@ -10,7 +10,7 @@ from internvideo.errors import ConfigError
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
 from internvideo.recipe import load_recipe
-from internvideo.recipe.building import build_task
+from internvideo.recipe.building import build_task, with_feature_origin
 from internvideo.recipe.run import run_recipe
 from internvideo.train.config import OptimConfig
 from internvideo.train.optim import build_optimizer
@@ -130,3 +130,20 @@ def test_positions_and_video_token_decay():
         names[id(p)] for p in decayed["params"]
     }
     assert all(p.ndim == 1 for p in rest["params"])
+
+
+def test_a_detector_knows_what_made_its_features(tmp_path):
+    values = [
+        f"data.features.folders={tmp_path}", f"data.annotations={tmp_path}", "evaluation=null",
+    ]  # fmt: skip
+    recipe = load_recipe("world_moments-nano", values)
+    assert "origin" not in with_feature_origin(recipe).model
+    manifest = {"model": "videomae-nano", "window": 16, "stride": 4, "pool": "mean"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    detector = build_task(with_feature_origin(recipe)).model
+    assert detector.config.origin.model == "videomae-nano"
+    assert detector.config.origin.stride == 4
+    own = load_recipe(
+        "world_moments-nano", [*values, "model.origin={model: mine, window: 8, stride: 8}"]
+    )
+    assert with_feature_origin(own) is own

@@ -172,8 +172,9 @@ def answer_videos(
             f"the default model {default} is not part of this installation; give --model, such as "
             "a folder that `internvideo train` wrote"
         ) from None
-    if model == "auto" and loaded.loaded.card is not None:
-        note_line(f"asked {loaded.name}: {loaded.loaded.card.description}; --model names another")
+    known = loaded.loaded.card
+    if known is not None and (model == "auto" or (model == default and known.embedded)):
+        note_line(f"asked {loaded.name}: {known.description}; --model names another")
     paths, failures = expand_videos(videos)
     code = show_all(
         ask(loaded, paths), paths, failures, description=description, as_json=as_json,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,13 +179,10 @@ def test_what_cannot_be_trained_on_is_named(folder, tmp_path):
         queries(tmp_path, "bert")
 
 
-def test_what_made_the_features_is_noted_and_checked(tmp_path, caplog):
+def test_what_made_the_features_is_checked(tmp_path):
     toy.write(tmp_path, num_clips=1, split="train", seed=1)
     manifest = {**toy.MANIFEST, "model": "viclip-nano", "weights_sha256": "abc"}
     (tmp_path / "features" / "manifest.json").write_text(json.dumps(manifest))
-    with caplog.at_level(logging.INFO):
-        queries(tmp_path, "bert")
-    assert "add model.origin: {'model': 'viclip-nano', 'window': 15" in caplog.text
     right = FeatureOrigin(model="viclip-nano", window=15, stride=15, fps=30.0)
     queries(tmp_path, "bert", origin=right)
     for wrong in ({"window": 8}, {"weights_sha256": "abe"}, {"fps": None}):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from internvideo.cli.application import run
 from internvideo.data.feature_videos import read_videos
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
@@ -21,17 +20,6 @@ from internvideo.tasks.temporal_localization.measure import Measure
 REAL = Path(__file__).parents[4] / "shared" / "real" / "tal"
 real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real annotations in {REAL}")
 CLASSES = ("jump", "swim", "yoga")
-
-
-@pytest.fixture
-def call(capsys):
-    def run_line(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run([str(each) for each in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_line
 
 
 @pytest.fixture

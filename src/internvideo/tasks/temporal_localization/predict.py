@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated
 
 from internvideo.config import Fraction
@@ -53,29 +53,47 @@ def predict(
             "temporal localisation, or moments-nano"
         )
     origin = network.config.origin
-    device = next(network.parameters()).device  # type: ignore[attr-defined]
+    device = next(model.model.parameters()).device
     encoder = load_feature_encoder(origin, trained=model.name, device=device)
-    names: Sequence[str] = model.class_names or ()
-    windows = Extraction.of(origin)
     find = Localizer(network=network)
+
+    def moments(features: FeatureSequence) -> tuple[Moment, ...]:
+        found = find([features])[0].by_score()
+        found = found[found.scores >= threshold][:top_k]
+        return _moments(found, model.class_names or ())
+
+    return _answers(moments, encoder, Extraction.of(origin), videos, name=model.name)
+
+
+def _answers(
+    moments: Callable[[FeatureSequence], tuple[Moment, ...]],
+    encoder: LoadedModel,
+    windows: Extraction,
+    videos: Iterable[AnyVideo],
+    *,
+    name: str,
+) -> Iterator[Moments | VideoError]:
     for video in videos:
         try:
             features = video_features(encoder, video, windows)
         except VideoError as error:
             yield error
             continue
-        found = find([features])[0].by_score()
-        found = found[found.scores >= threshold][:top_k]
-        rows = zip(found.times.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
-        moments = [
-            Moment(start=start, end=end, label=names[label], score=score)
-            for (start, end), score, label in rows
-        ]
         yield Moments(
             video=name_of(video),
-            model=model.name,
+            model=name,
             protocol=windows.describe(encoder.name),
-            moments=tuple(sorted(moments, key=lambda each: (each.start, each.end))),
+            moments=moments(features),
             duration=features.duration or 0.0,
             source=video,
         )
+
+
+def _moments(found: Segments, names: Sequence[str]) -> tuple[Moment, ...]:
+    """Return segments with the names of their classes, in the order of time."""
+    times, scores = as_list(found.times), as_list(found.scores)
+    moments = [
+        Moment(start=start, end=end, label=names[int(label)], score=score)
+        for (start, end), score, label in zip(times, scores, found.labels, strict=True)
+    ]
+    return tuple(sorted(moments, key=lambda each: (each.start, each.end)))

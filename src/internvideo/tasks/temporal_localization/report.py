@@ -46,7 +46,7 @@ class LocalizationReport(Report):
         elsewhere: the mean mAP without the predictions about videos that have no true segments;
             None where there are none.
         remarks: on the data, a line each.
-        baseline: what a classifier of sliding windows finds in the same videos, where it was asked.
+        baseline: of another model on the same videos, such as a classifier of sliding windows.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("overlap", "mAP", "recall@1x", "recall@5x")
@@ -124,7 +124,7 @@ class LocalizationReport(Report):
             yield "95 % interval", f"{low:.2f} … {high:.2f}", "", ""
         if self.baseline is not None:
             yield ()
-            yield f"baseline: windows of {self.baseline.model}", "", "", ""
+            yield f"baseline: {self.baseline.model}", "", "", ""
             yield from self.baseline._overlap_rows()
         total = sum(self.outcomes.values())
         if total:
@@ -190,7 +190,7 @@ class LocalizationReport(Report):
         axes.set_title(f"mean {self.mean_map:.2f}")
         if self.baseline is not None:
             values = self.baseline.map_by_overlap
-            label = f"windows of {self.baseline.model}"
+            label = f"baseline: {self.baseline.model}"
             axes.plot(self.thresholds[: len(values)], values, color=LINE_COLOR, label=label)
             axes.legend(loc="upper right")
         axes = places["outcome"]

@@ -7,6 +7,10 @@ Stretches of several thresholds compete, as actions are not equally clear (the u
 snippet scores to proposals, such as in Wang et al., UntrimmedNets, CVPR 2017).
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# (NumPy leaves the types of many arrays open)
+
 from __future__ import annotations
 
 from typing import Any
@@ -20,7 +24,7 @@ from internvideo.errors import ConfigError
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.segment_nms import SegmentNMS
 from internvideo.evaluation.segments import Segments
-from internvideo.models.contract import Classifier
+from internvideo.models.contract import has
 from internvideo.zoo.hub import LoadedModel, weights_sha256
 
 __all__ = ["WindowClassifier", "stretches"]
@@ -37,21 +41,22 @@ class WindowClassifier(Answerer[Segments]):
         source: the videos.
 
     Raises:
-        ConfigError: the features are those of another model.
+        ConfigError: the model is no classifier, or the features are those of another one.
     """
 
     def __init__(self, model: LoadedModel, source: FeatureVideoSource) -> None:
+        network = model.model
+        if not has(network, "classes"):
+            raise ConfigError(f"{model.name} has no classes; give a detector, or a classifier")
         super().__init__(model.model.eval(), model.protocol)
-        classifier: Classifier = model.model  # type: ignore[assignment]
-        self.head = classifier.head
+        self.head = network.head
         self.source = source
-        made_by = source.store.made_by
-        if made_by.get("weights_sha256", weights_sha256(self.network)) != weights_sha256(
-            self.network
-        ):
+        self.weights = weights_sha256(self.network)
+        origin = source.store.origin()
+        if origin is not None and origin.weights_sha256 not in ("", self.weights):
             raise ConfigError(
                 f"{model.name} classifies the features of its own encoder only; these were made by "
-                f"{made_by.get('model')}"
+                f"{origin.model}"
             )
 
     def answer(self, batch: Batch) -> list[Segments]:
@@ -79,7 +84,7 @@ class WindowClassifier(Answerer[Segments]):
     def identity(self) -> dict[str, Any]:
         """Return what the moments depend on."""
         folders = str(self.source.store.files.folders)
-        return {"weights": weights_sha256(self.network), "features": folders}
+        return {"weights": self.weights, "features": folders}
 
 
 def stretches(
@@ -94,12 +99,13 @@ def stretches(
     Returns:
         Times in rows, half a row beyond the first and the last one; scores are means.
     """
-    sums = np.pad(scores.cumsum(axis=0, dtype=np.float64), ((1, 0), (0, 0)))
+    by_class = scores.T
+    sums = np.pad(by_class.cumsum(axis=1, dtype=np.float64), ((0, 0), (1, 0)))
     parts = [Segments.none()]
     for threshold in thresholds:
-        above = np.pad(scores > threshold, ((1, 1), (0, 0)))
-        labels, first = np.nonzero((above[1:] & ~above[:-1]).T)
-        _, end = np.nonzero((above[:-1] & ~above[1:]).T)
-        mean = (sums[end, labels] - sums[first, labels]) / (end - first)
+        above = np.pad(by_class > threshold, ((0, 0), (1, 1)))
+        labels, first = np.nonzero(above[:, 1:] & ~above[:, :-1])
+        _, end = np.nonzero(above[:, :-1] & ~above[:, 1:])
+        mean = (sums[labels, end] - sums[labels, first]) / (end - first)
         parts.append(Segments(np.stack([first, end], axis=1) - 0.5, mean, labels))
     return Segments.joined(parts)
