@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated
 
 from internvideo.config import Fraction
+from internvideo.data.features import FeatureSequence
 from internvideo.errors import ConfigError, VideoError
 from internvideo.evaluation.extraction import Extraction, load_feature_encoder, video_features
 from internvideo.evaluation.localizer import Localizer
 from internvideo.evaluation.moments import Moment, Moments
+from internvideo.evaluation.segments import Segments
 from internvideo.models.contract import has
 from internvideo.tasks.task import AnswerFile, Option
+from internvideo.tasks.temporal_localization.video_detector import VideoDetector
 from internvideo.video.opening import AnyVideo, name_of
 from internvideo.zoo.hub import LoadedModel
 
@@ -47,22 +50,26 @@ def predict(
         ConfigError: the model is no detector, or does not say what made its features.
     """
     network = model.model
-    if not has(network, "moments"):
+    if isinstance(network, VideoDetector):
+        detector, encoder = network.detector, model
+        windows = Extraction(window=network.config.window, stride=network.config.stride)
+    elif has(network, "moments"):
+        origin, device = network.config.origin, next(model.model.parameters()).device
+        detector, encoder = network, load_feature_encoder(origin, trained=model.name, device=device)
+        windows = Extraction.of(origin)
+    else:
         raise ConfigError(
             f"{model.name} finds no moments; give a detector, such as the folder of a run of "
             "temporal localisation, or moments-nano"
         )
-    origin = network.config.origin
-    device = next(model.model.parameters()).device
-    encoder = load_feature_encoder(origin, trained=model.name, device=device)
-    find = Localizer(network=network)
+    find = Localizer(network=detector)
 
     def moments(features: FeatureSequence) -> tuple[Moment, ...]:
         found = find([features])[0].by_score()
         found = found[found.scores >= threshold][:top_k]
         return _moments(found, model.class_names or ())
 
-    return _answers(moments, encoder, Extraction.of(origin), videos, name=model.name)
+    return _answers(moments, encoder, windows, videos, name=model.name)
 
 
 def _answers(
@@ -91,9 +98,8 @@ def _answers(
 
 def _moments(found: Segments, names: Sequence[str]) -> tuple[Moment, ...]:
     """Return segments with the names of their classes, in the order of time."""
-    times, scores = as_list(found.times), as_list(found.scores)
     moments = [
-        Moment(start=start, end=end, label=names[int(label)], score=score)
-        for (start, end), score, label in zip(times, scores, found.labels, strict=True)
+        Moment(start=float(start), end=float(end), label=names[int(label)], score=float(score))
+        for (start, end), score, label in zip(found.times, found.scores, found.labels, strict=True)
     ]
     return tuple(sorted(moments, key=lambda each: (each.start, each.end)))
