@@ -5,7 +5,6 @@ video_task   the same from frames; video_detector: a detector with the encoder o
 answering    measure what a finder finds, and write it down to be handed in
 protocol     overlaps and rules; measure: from found and true segments to a report
 external     classes of whole videos for detectors that know none
-windows      moments from a classifier of sliding windows: the baseline
 evaluate     a model, or a file of predictions; predict: in a user's videos
 """
 

@@ -19,6 +19,7 @@ from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_protocol import Evaluator
 from internvideo.evaluation.segment_submission import read_submission
 from internvideo.evaluation.segments import Segments
+from internvideo.evaluation.window_classifier import WindowClassifier
 from internvideo.models.contract import has, num_classes_of
 from internvideo.tasks.task import Option
 from internvideo.tasks.temporal_localization.answering import measure_finder
@@ -31,7 +32,6 @@ from internvideo.tasks.temporal_localization.measure import Measure, video_class
 from internvideo.tasks.temporal_localization.report import LocalizationReport
 from internvideo.tasks.temporal_localization.video_detector import VideoDetector
 from internvideo.tasks.temporal_localization.video_task import EncodedVideos
-from internvideo.tasks.temporal_localization.windows import WindowClassifier
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 from internvideo.zoo.load import load_model
