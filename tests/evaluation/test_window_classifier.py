@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 
-from internvideo.evaluation.window_classifier import stretches
+from internvideo.evaluation.window_classifier import smoothed, stretches
 
 
 @settings(max_examples=40)
@@ -26,8 +28,18 @@ def test_stretches_are_the_longest_runs_above_a_threshold(scores):
                 if above and first is None:
                     first = row
                 elif not above and first is not None:
-                    mean = scores[first:row, label].mean()
-                    right.append((first - 0.5, row - 0.5, label, mean))
+                    margin = math.ceil(0.25 * (row - first))
+                    outside = [*range(max(first - margin, 0), first)]
+                    outside += range(row, min(row + margin, len(scores)))
+                    contrast = scores[first:row, label].mean()
+                    contrast -= scores[outside, label].mean() if outside else 0.0
+                    right.append((first - 0.5, row - 0.5, label, contrast))
                     first = None
     told = np.column_stack([found.times, found.labels, found.scores])
     np.testing.assert_allclose(told, np.reshape(right, (-1, 4)), atol=1e-12)
+
+
+def test_a_row_has_the_mean_of_the_windows_that_see_it():
+    scores = np.array([[0.0], [3.0], [0.0], [0.0]])
+    np.testing.assert_allclose(smoothed(scores, 1)[:, 0], [1.5, 1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(smoothed(scores, 0), scores)

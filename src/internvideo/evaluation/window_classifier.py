@@ -1,10 +1,11 @@
 """Sliding windows: moments from a classifier of short clips, the baseline of every detector.
 
-    features ─► head, softmax ─► scores of each row ─► stretches above thresholds ─► merged
+    features ─► head, softmax, smooth ─► scores of each row ─► stretches above thresholds ─► merged
 
-A stretch is a run of rows whose score of a class is above a threshold; its score is their mean.
-Stretches of several thresholds compete, as actions are not equally clear (the usual way from
-snippet scores to proposals, such as in Wang et al., UntrimmedNets, CVPR 2017).
+A row has the mean scores of all windows that see its centre. A stretch is a run of rows whose score
+of a class is above a threshold; those of several thresholds compete, as actions are not equally
+clear. Its score is the mean inside less that outside, which prefers whole actions to their clearest
+moment (outer-inner contrast: Shou et al., AutoLoc, ECCV 2018).
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -27,8 +28,9 @@ from internvideo.evaluation.segments import Segments
 from internvideo.models.contract import has
 from internvideo.zoo.hub import LoadedModel, weights_sha256
 
-__all__ = ["WindowClassifier", "stretches"]
+__all__ = ["WindowClassifier", "smoothed", "stretches"]
 
+_MARGIN = 0.25  # of a stretch, on both sides: what is outside of it
 _THRESHOLDS = tuple(step / 10 for step in range(1, 10))
 _MERGE = SegmentNMS(method="gaussian", sigma=0.5, max_segments=200)
 
@@ -72,8 +74,9 @@ class WindowClassifier(Answerer[Segments]):
             )
         with torch.no_grad():
             logits = head(rows.to(head.weight.device, head.weight.dtype)).float()
-        found = stretches(logits.softmax(dim=1).cpu().numpy())
         features = self.source.features(index)
+        reach = int(0.5 * features.window / features.stride)
+        found = stretches(smoothed(logits.softmax(dim=1).cpu().numpy(), reach))
         times = features.seconds_at(found.times).clip(0, features.duration)
         return _MERGE(Segments(times, found.scores, found.labels))
 
@@ -87,6 +90,13 @@ class WindowClassifier(Answerer[Segments]):
         return {"weights": self.weights, "features": folders}
 
 
+def smoothed(scores: Float[np.ndarray, "t k"], reach: int) -> Float[np.ndarray, "t k"]:
+    """Return the mean of each row and of those up to so many rows before and behind it."""
+    sums, rows = _sums(scores), np.arange(len(scores))
+    first, end = np.maximum(rows - reach, 0), np.minimum(rows + reach + 1, len(scores))
+    return (sums[end] - sums[first]) / (end - first)[:, None]
+
+
 def stretches(
     scores: Float[np.ndarray, "t k"], thresholds: tuple[float, ...] = _THRESHOLDS
 ) -> Segments:
@@ -97,15 +107,23 @@ def stretches(
         thresholds: a stretch lies above one of them.
 
     Returns:
-        Times in rows, half a row beyond the first and the last one; scores are means.
+        Times in rows, half a row beyond the first and the last one; scores are contrasts.
     """
-    by_class = scores.T
-    sums = np.pad(by_class.cumsum(axis=1, dtype=np.float64), ((0, 0), (1, 0)))
-    parts = [Segments.none()]
+    sums, parts = _sums(scores), [Segments.none()]
     for threshold in thresholds:
-        above = np.pad(by_class > threshold, ((0, 0), (1, 1)))
+        above = np.pad((scores > threshold).T, ((0, 0), (1, 1)))
         labels, first = np.nonzero(above[:, 1:] & ~above[:, :-1])
         _, end = np.nonzero(above[:, :-1] & ~above[:, 1:])
-        mean = (sums[labels, end] - sums[labels, first]) / (end - first)
-        parts.append(Segments(np.stack([first, end], axis=1) - 0.5, mean, labels))
+        length = end - first
+        margin = np.ceil(_MARGIN * length).astype(np.int64)
+        left, right = np.maximum(first - margin, 0), np.minimum(end + margin, len(scores))
+        inside = sums[end, labels] - sums[first, labels]
+        outside = sums[right, labels] - sums[left, labels] - inside
+        contrast = inside / length - outside / np.maximum(right - left - length, 1)
+        parts.append(Segments(np.stack([first, end], axis=1) - 0.5, contrast, labels))
     return Segments.joined(parts)
+
+
+def _sums(scores: Float[np.ndarray, "t k"]) -> Float[np.ndarray, "s k"]:
+    """Return the sums of the first 0, 1, … rows."""
+    return np.pad(scores.cumsum(axis=0, dtype=np.float64), ((1, 0), (0, 0)))

@@ -70,8 +70,11 @@ class Recipe(StrictModel):
         """Return a hash of all that changes what is learned (not of logging or workers).
 
         Values at their defaults do not enter: an option added later leaves old fingerprints alone.
+        What made the features does not either: a run adds it to the model.
         """
-        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+        content = self._content()
+        content.get("model", {}).pop("origin", None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def settings(self) -> dict[str, Any]:
         """Return what must not change when a run of this recipe goes on after a stop.
