@@ -20,8 +20,8 @@ from internvideo.evaluation.window_classifier import smoothed, stretches
 def test_stretches_are_the_longest_runs_above_a_threshold(scores):
     found = stretches(scores, (0.1, 0.5))
     right = []
-    for threshold in (0.1, 0.5):
-        for label in range(scores.shape[1]):
+    for label in range(scores.shape[1]):
+        for threshold in (0.1, 0.5):
             first = None
             for row in range(len(scores) + 1):
                 above = row < len(scores) and scores[row, label] > threshold

@@ -219,6 +219,7 @@ EMBEDDED = {
         epsilons={r"visual\.encoder\.(blocks.*|norm)": 1e-6, ".*": 1e-5},
         numbers={"logit_scale_init": math.log(1 / 0.07)},
     ),
+    "moments-nano": actionformer(0.1, max_length=256, positions=False),
 }
 MODELS: dict[str, tuple[Any, Mapping[str, Any]]] = {
     # (an architecture without sizes is another library's: its configuration says everything)

@@ -17,6 +17,7 @@ from internvideo.errors import ConfigError, did_you_mean
 from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_metrics import without_repeats
 from internvideo.evaluation.segments import Segments
+from internvideo.zoo.labels import letters_of
 
 __all__ = [
     "THRESHOLDS",
@@ -125,6 +126,8 @@ def about_truth(videos: AnnotatedVideos, truth: SegmentTable) -> list[str]:
 def own_numbers(classes: Sequence[str] | int, videos: AnnotatedVideos) -> Int[np.ndarray, " k"]:
     """Return the number in the annotations of each class of a model; -1 where they have it not.
 
+    Where no name is equal, letters and digits count: "MoveLeft" is "move left".
+
     Args:
         classes: names of the model's classes, or how many nameless ones there are.
         videos: annotations with class names.
@@ -140,11 +143,13 @@ def own_numbers(classes: Sequence[str] | int, videos: AnnotatedVideos) -> Int[np
             f"the model finds segments of {classes} classes without names, but {videos.file} has "
             f"{len(names)} classes; give annotations of the classes that it was trained on"
         )
-    places = {name: place for place, name in enumerate(names)}
-    if not any(name in places for name in classes):
+    places = {letters_of(name): place for place, name in enumerate(names)}
+    places |= {name: place for place, name in enumerate(names)}
+    numbers = [places.get(name, places.get(letters_of(name), -1)) for name in classes]
+    if max(numbers) < 0:
         few = ", ".join(map(repr, names[:2])) or "none"
         raise ConfigError(
             f"the model knows none of the classes of {videos.file}: it has {classes[0]!r} and "
             f"{len(classes) - 1} more, they are {few}, …; use annotations with the same names"
         )
-    return np.array([places.get(name, -1) for name in classes], np.int64)
+    return np.array(numbers, np.int64)

@@ -14,17 +14,19 @@ moment (outer-inner contrast: Shou et al., AutoLoc, ECCV 2018).
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from internvideo.data.feature_videos import FeatureVideoSource
 from internvideo.errors import ConfigError
 from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.segment_nms import SegmentNMS
 from internvideo.evaluation.segments import Segments
+from internvideo.evaluation.stretches import runs
 from internvideo.models.contract import has
 from internvideo.zoo.hub import LoadedModel, weights_sha256
 
@@ -110,18 +112,23 @@ def stretches(
         Times in rows, half a row beyond the first and the last one; scores are contrasts.
     """
     sums, parts = _sums(scores), [Segments.none()]
-    for threshold in thresholds:
-        above = np.pad((scores > threshold).T, ((0, 0), (1, 1)))
-        labels, first = np.nonzero(above[:, 1:] & ~above[:, :-1])
-        _, end = np.nonzero(above[:, :-1] & ~above[:, 1:])
-        length = end - first
-        margin = np.ceil(_MARGIN * length).astype(np.int64)
-        left, right = np.maximum(first - margin, 0), np.minimum(end + margin, len(scores))
-        inside = sums[end, labels] - sums[first, labels]
-        outside = sums[right, labels] - sums[left, labels] - inside
-        contrast = inside / length - outside / np.maximum(right - left - length, 1)
-        parts.append(Segments(np.stack([first, end], axis=1) - 0.5, contrast, labels))
+    for label, threshold in product(range(scores.shape[1]), thresholds):
+        rows = runs(scores[:, label] > threshold)
+        contrast = _contrast(sums[:, label], rows[:, 0], rows[:, 1] + 1)
+        parts.append(Segments(rows + np.array([-0.5, 0.5]), contrast, np.full(len(rows), label)))
     return Segments.joined(parts)
+
+
+def _contrast(
+    sums: Float[np.ndarray, " s"], first: Int[np.ndarray, " n"], end: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Return the mean from `first` up to, without, `end`, less that of the margins."""
+    length = end - first
+    margin = np.ceil(_MARGIN * length).astype(np.int64)
+    left, right = np.maximum(first - margin, 0), np.minimum(end + margin, len(sums) - 1)
+    inside = sums[end] - sums[first]
+    outside = sums[right] - sums[left] - inside
+    return inside / length - outside / np.maximum(right - left - length, 1)
 
 
 def _sums(scores: Float[np.ndarray, "t k"]) -> Float[np.ndarray, "s k"]:

@@ -43,6 +43,7 @@ __all__ = [
     "k710_rows",
     "label_maps",
     "label_names",
+    "letters_of",
 ]
 
 _DATA = Path(__file__).parent / "data"
@@ -166,3 +167,8 @@ def _is_certain(target: str) -> bool:
 def _plain(name: str) -> str:
     """Return a class name without case, underscores, punctuation and double spaces."""
     return " ".join(re.sub(r"[^a-z0-9]+", " ", name.lower()).split())
+
+
+def letters_of(name: str) -> str:
+    """Return the letters and digits of a name in lower case."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())

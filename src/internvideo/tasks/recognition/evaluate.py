@@ -21,6 +21,7 @@ from internvideo.tasks.recognition.merge import ViewLogits, best_classes, merge_
 from internvideo.tasks.task import Option
 from internvideo.video.preprocessing import Preprocessing, Sampling
 from internvideo.zoo.hub import LoadedModel
+from internvideo.zoo.labels import letters_of
 
 __all__ = ["ClassPredictor", "center_view", "evaluate", "measure"]
 
@@ -132,7 +133,7 @@ def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...
     if own is None:
         return named
     differing = [
-        n for n, (a, b) in enumerate(zip(own, named, strict=True)) if _letters(a) != _letters(b)
+        n for n, (a, b) in enumerate(zip(own, named, strict=True)) if letters_of(a) != letters_of(b)
     ]
     if len(differing) > _DIFFERING * len(own):
         number = differing[0]
@@ -143,7 +144,3 @@ def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...
             "other (`--classes` does so for a known label map)"
         )
     return own
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())

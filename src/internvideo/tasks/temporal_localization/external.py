@@ -30,7 +30,7 @@ from internvideo.errors import DataError, did_you_mean
 from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segments import Segments
 from internvideo.formats.files import opened, read_json
-from internvideo.zoo.labels import label_names
+from internvideo.zoo.labels import label_names, letters_of
 
 __all__ = ["ExternalScores", "fuse", "holds_scores", "read_external_scores"]
 
@@ -204,11 +204,6 @@ def _array(
             rows[name] = row[columns]
             others[name] = float(np.delete(row, columns).max(initial=0.0))
     return rows
-
-
-def letters_of(name: str) -> str:
-    """Return the letters and digits of a name in lower case."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def fuse(
