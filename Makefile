@@ -56,7 +56,7 @@ format: setup ## let ruff mend what it can
 bench: setup ## run every benchmark beside its peers
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@for script in benchmarks/[a-z]*.py; do \
-		case $$script in *harness.py|*label_efficiency.py|*offline_model.py|*fast_augmentation.py) ;; *) $(BIN)/python $$script || exit 1 ;; esac; \
+		case $$script in *harness.py|*label_efficiency.py|*offline_model.py|*world_moments.py|*fast_augmentation.py) ;; *) $(BIN)/python $$script || exit 1 ;; esac; \
 	done
 
 clean: ## remove what the targets made

@@ -43,7 +43,11 @@ def test_a_clip_is_cut_out_of_the_rows_of_its_parent(tmp_path):
     _rows(tmp_path / "long.npy", 100)
     clip = VideoAnnotation(path="c.mp4", id="c", parent="long", offset=10.3, duration=5.0)
     source = _source(tmp_path, clip)
-    assert source.features(0).features[:, 0].tolist() == list(range(20, 31))
+    part = source.features(0)
+    assert part.features[:, 0].tolist() == list(range(20, 31))
+    # Row 20 begins 0.3 s before the clip does; its centre is 0.25 s further on.
+    assert part.seconds_at(np.array(0.0)) == pytest.approx(10.0 - 10.3 + 0.25)
+    assert part.rows_at(part.seconds_at(np.array(3.5))) == pytest.approx(3.5)
     _rows(tmp_path / "c.npy", 10)
     assert source.features(0).features[:, 0].tolist() == list(range(10))
 

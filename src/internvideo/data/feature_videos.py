@@ -222,6 +222,7 @@ def _cut(whole: FeatureSequence, video: VideoAnnotation) -> FeatureSequence:
         for time in (video.offset, video.offset + (video.duration or 0.0))
     )
     part = whole.rows(first, last + 1)
+    part = replace(part, start=first * whole.seconds_per_row - video.offset)
     if not len(part):
         end = len(whole) * whole.seconds_per_row
         raise DataError(

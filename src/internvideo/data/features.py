@@ -62,6 +62,8 @@ class FeatureSequence:
         window: frames that a row has seen.
         duration: of the video in seconds, where known.
         source: file that they come from, for messages.
+        start: seconds from the start of the video to that of the first window; below 0 where the
+            video is a clip that begins inside a window.
     """
 
     features: Float[Tensor, "t c"]
@@ -70,6 +72,7 @@ class FeatureSequence:
     window: float
     duration: float | None = None
     source: str = ""
+    start: float = 0.0
 
     def __len__(self) -> int:
         return len(self.features)
@@ -86,11 +89,11 @@ class FeatureSequence:
 
     def rows_at(self, seconds: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         """Return where times are among the rows: the centre of window i is i. Any number may be."""
-        return (seconds * self.fps - 0.5 * self.window) / self.stride
+        return ((seconds - self.start) * self.fps - 0.5 * self.window) / self.stride
 
     def seconds_at(self, rows: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         """Return the times of places among the rows; the inverse of `rows_at`."""
-        return (rows * self.stride + 0.5 * self.window) / self.fps
+        return self.start + (rows * self.stride + 0.5 * self.window) / self.fps
 
     def thinned(self, every: int) -> FeatureSequence:
         """Return the first of so many rows each."""

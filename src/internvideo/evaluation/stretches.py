@@ -53,4 +53,4 @@ def times_of_stretches(
     """
     middle = (features.window - features.stride) / 2
     times = (stretches + np.array([0, 1])) * features.stride + middle
-    return (times / features.fps).clip(0.0, end)
+    return (features.start + times / features.fps).clip(0.0, end)

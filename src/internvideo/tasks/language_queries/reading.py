@@ -95,7 +95,8 @@ class QueryReader:
                 if prompt_rule(towers.architecture).clean:
                     spoken = [clean_caption(text) for text in spoken]
                 rows = embed_sentences(towers.two_towers, spoken).cpu()
-                return [{"vectors": row[None]} for row in rows]
+                # Unit vectors are small beside features, and would be slow to be heard.
+                return [{"vectors": row[None] * len(row) ** 0.5} for row in rows]
 
     @torch.no_grad()
     def read_vectors(self, texts: Sequence[str]) -> list[Reading]:
