@@ -177,6 +177,5 @@ def test_a_query_without_words_is_left_out_by_name_and_refused_in_training(
 @pytest.mark.parametrize("query", ["", "  ", "?!"])
 def test_a_user_who_asks_nothing_is_told_so(query, tmp_path, capsys):
     assert run(["predict", "query", str(tmp_path / "film.mp4"), query]) != 0
-    printed = capsys.readouterr().err
-    assert len(printed.strip().splitlines()) == 1
-    assert "query" in printed
+    lines = capsys.readouterr().err.splitlines()
+    assert ["query" in line for line in lines if line.startswith("error:")] == [True]
