@@ -25,6 +25,7 @@ Examples:
   internvideo predict captioning film.mp4 --every 2 --srt film.srt
   internvideo predict answer clip.mp4 "what color is the star?"
   internvideo predict query film.mp4 "when does the red square vanish?"
+  internvideo predict moments film.mp4 --plot moments.png
 """
 
 

@@ -12,8 +12,9 @@ from internvideo.errors import ConfigError, VideoError
 from internvideo.models.actionformer import ActionFormer
 from internvideo.models.feature_origin import FeatureOrigin
 from internvideo.pipeline import load
+from internvideo.recipe import load_recipe
 from internvideo.world import Encoding, World, write_mp4
-from internvideo.zoo import save_pretrained
+from internvideo.zoo import find_card, save_pretrained
 from internvideo.zoo.kinds.actionformer import ACTIONFORMER
 from tiny import save_classifier
 
@@ -84,6 +85,13 @@ def test_moments_of_the_default_model_are_those_of_the_world(folder, call, tmp_p
         for start, end, action in truth
     ]
     assert sum(hits) >= 0.7 * len(hits)
+
+
+def test_the_embedded_detector_names_the_recipe_that_made_it():
+    card = find_card("moments-nano")
+    [step] = card.provenance["steps"]
+    assert step["recipe_sha256"] == load_recipe(step["recipe"]).fingerprint()
+    assert (card.directory / "model.safetensors").stat().st_size <= 3_000_000
 
 
 def test_a_model_must_be_a_detector_that_knows_its_features(folder):
