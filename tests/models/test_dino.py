@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,20 +18,10 @@ from internvideo.zoo.kinds.dino import OFFICIAL
 SIZES = ((7, 9), (4, 5), (1, 2))
 
 
-def sampled(value, sizes, locations, weights):
-    """Return the formula by `grid_sample`, level by level."""
-    b, _, h, d = value.shape
-    parts = []
-    for level, part in enumerate(value.split([y * x for y, x in sizes], dim=1)):
-        maps = part.permute(0, 2, 3, 1).reshape(b * h, d, *sizes[level])
-        grid = 2 * locations[:, :, :, level].transpose(1, 2).flatten(0, 1) - 1
-        parts.append(F.grid_sample(maps, grid, align_corners=False))  # b*h d q p
-    shares = weights.permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(2)[:, None]
-    found = (torch.cat(parts, dim=-1) * shares).sum(-1)
-    return found.view(b, h * d, -1).transpose(1, 2)
+def test_deformable_attention_and_its_gradients_equal_grid_sample(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    from deformable_attention import sampled
 
-
-def test_deformable_attention_and_its_gradients_equal_grid_sample():
     torch.manual_seed(0)
     value = torch.randn(2, sum(y * x for y, x in SIZES), 3, 8, requires_grad=True)
     locations = (1.4 * torch.rand(2, 11, 3, 3, 4, 2) - 0.2).requires_grad_()  # some are outside

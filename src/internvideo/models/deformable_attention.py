@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,8 @@ __all__ = ["DeformableAttention", "MapSizes", "deformable_attention"]
 MapSizes = Sequence[tuple[int, int]]
 """Height and width of each level."""
 
-_CHUNK = 1 << 18  # pixels that are weighed at once; their weights and places stay in the cache
+_CHUNK = 1 << 17  # points of all heads that are weighed at once; what is known of them stays cached
+_BEFORE, _BORDER = 1, 3  # rows and columns of zeros in front of a map, and in all
 
 
 def deformable_attention(
@@ -43,53 +46,108 @@ def deformable_attention(
         locations: x and y from 0 to 1 across each level; what is outside of it is zero.
         weights: of the points.
     """
-    b, s, h, d = value.shape
+    b, _, h, d = value.shape
     q, points = locations.shape[1], math.prod(locations.shape[3:5])
-    table = value.float().reshape(b * s * h, d)
+    table = _framed(value.float(), sizes)
+    layout = _Layout.of(sizes, h, locations.shape[4], table.shape[1], value.device)
+    table = table.reshape(-1, d)
+    places = locations.float().reshape(b, q, -1)
+    shares = weights.float().reshape(b, q, -1)
     # Gradients of the table are as large as it: in training it is read once, not chunk by chunk.
     is_trained = torch.is_grad_enabled() and (table.requires_grad or weights.requires_grad)
-    step = q if is_trained else max(_CHUNK // (4 * points * h), 1)
+    step = q if is_trained else max(_CHUNK // (points * h), 1)
     parts: list[Tensor] = []
     for start in range(0, q, step):
-        rows, shares = _corners(
-            locations[:, start : start + step], weights[:, start : start + step], sizes, s
+        rows, parts_of = layout.corners(
+            places[:, start : start + step], shares[:, start : start + step]
         )
-        part = F.embedding_bag(
-            rows.flatten(0, 2), table, per_sample_weights=shares.flatten(0, 2), mode="sum"
-        )
-        parts.append(part.view(b, -1, h * d))
+        found = F.embedding_bag(rows, table, per_sample_weights=parts_of, mode="sum")
+        parts.append(found.view(b, -1, h * d))
     return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(value.dtype)
 
 
-def _corners(
-    locations: Float[Tensor, "b q h l p 2"],
-    weights: Float[Tensor, "b q h l p"],
-    sizes: MapSizes,
-    num_pixels: int,
-) -> tuple[Int[Tensor, "b q h n"], Float[Tensor, "b q h n"]]:
-    """Return which rows of the table each query and head reads, and with which weights."""
-    b, _, h = locations.shape[:3]
-    device = locations.device
-    extent = torch.tensor([(w, h) for h, w in sizes], device=device, dtype=torch.int32)[:, None]
-    areas = [height * width for height, width in sizes]
-    starts = [sum(areas[:level]) for level in range(len(areas))]
-    start = torch.tensor(starts, device=device, dtype=torch.int32)[:, None, None, None]
-    place = locations.float() * extent - 0.5
-    first = place.floor()
-    share = place - first
-    pixel = torch.stack([first, first + 1], dim=-1).int()  # b q h l p (x y) 2
-    inside = (pixel >= 0) & (pixel < extent[..., None])
-    share = torch.stack([1 - share, share], dim=-1) * inside
-    pixel = pixel.clamp(min=0).minimum(extent[..., None] - 1)
-    x, y = pixel.unbind(dim=-2)
-    width = extent[:, :, 0, None, None]
-    pixels = y[..., :, None] * width + x[..., None, :] + start  # b q h l p 2 2
-    batch = torch.arange(b, device=device, dtype=torch.int32).view(b, 1, 1, 1) * num_pixels
-    heads = torch.arange(h, device=device, dtype=torch.int32).view(h, 1)
-    rows = (pixels.flatten(3) + batch) * h + heads
-    shares_x, shares_y = share.unbind(dim=-2)
-    shares = (shares_y * weights.float()[..., None])[..., :, None] * shares_x[..., None, :]
-    return rows, shares.flatten(3)
+def _framed(value: Float[Tensor, "b s h d"], sizes: MapSizes) -> Float[Tensor, "b t h d"]:
+    """Surround each map by zeros, so that every point between pixels has four."""
+    areas = [(height + _BORDER) * (width + _BORDER) for height, width in sizes]
+    table = value.new_zeros(value.shape[0], sum(areas), *value.shape[2:])
+    start = first = 0
+    for (height, width), area in zip(sizes, areas, strict=True):
+        inside = table[:, start : start + area].unflatten(1, (height + _BORDER, width + _BORDER))
+        part = value[:, first : first + height * width].unflatten(1, (height, width))
+        inside[:, _BEFORE : _BEFORE + height, _BEFORE : _BEFORE + width] = part
+        start, first = start + area, first + height * width
+    return table
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the pixels of each point's map are; one number a head, level and point.
+
+    Rows of numbers are as long as a query has points, for inner loops over tiny axes are slow.
+
+    Attributes:
+        num_heads: heads.
+        num_rows: of the table of a picture, for each head.
+        extents: width and height of the maps, in turn.
+        widths: of the maps with their frames.
+        starts: first pixels of the maps.
+        heads: numbers of the heads.
+    """
+
+    num_heads: int
+    num_rows: int
+    extents: Float[Tensor, " n"]
+    widths: Float[Tensor, " m"]
+    starts: Float[Tensor, " m"]
+    heads: Int[Tensor, " m"]
+
+    @classmethod
+    def of(
+        cls, sizes: MapSizes, num_heads: int, num_points: int, num_rows: int, device: torch.device
+    ) -> _Layout:
+        areas = [(height + _BORDER) * (width + _BORDER) for height, width in sizes]
+
+        def row(numbers: Sequence[Any], dtype: torch.dtype = torch.float32) -> Tensor:
+            levels = torch.tensor(numbers, device=device, dtype=dtype)
+            each = levels.repeat_interleave(num_points, dim=0)
+            return each.repeat(num_heads, *[1] * (each.ndim - 1)).flatten()
+
+        heads = torch.arange(num_heads, device=device, dtype=torch.int32)
+        return cls(
+            num_heads=num_heads,
+            num_rows=num_rows,
+            extents=row([(width, height) for height, width in sizes]),
+            widths=row([width + _BORDER for _, width in sizes]),
+            starts=row([sum(areas[:level]) for level in range(len(areas))]),
+            heads=heads.repeat_interleave(len(sizes) * num_points),
+        )
+
+    def corners(
+        self, places: Float[Tensor, "b q n"], weights: Float[Tensor, "b q m"]
+    ) -> tuple[Int[Tensor, "bags k"], Float[Tensor, "bags k"]]:
+        """Return which rows of the table each query and head reads, and with which weights."""
+        place = places * self.extents + (_BEFORE - 0.5)
+        place = place.clamp(min=0).minimum(self.extents + _BEFORE)
+        with torch.no_grad():
+            first = place.floor()
+            x, y = first.unflatten(2, (-1, 2)).unbind(dim=-1)
+            pixel = torch.addcmul(x + self.starts, y, self.widths).int()
+            pictures = torch.arange(places.shape[0], device=places.device, dtype=torch.int32)
+            pixel = pixel + (pictures * self.num_rows)[:, None, None]
+            rows = pixel * self.num_heads + self.heads
+            below = rows + (self.widths * self.num_heads).int()
+            corners = (rows, rows + self.num_heads, below, below + self.num_heads)
+        x, y = (place - first).unflatten(2, (-1, 2)).unbind(dim=-1)
+        lower = weights * y
+        upper = weights - lower
+        upper_right, lower_right = upper * x, lower * x
+        shares = (upper - upper_right, upper_right, lower - lower_right, lower_right)
+        return self._in_bags(corners), self._in_bags(shares)
+
+    def _in_bags(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return what belongs to one query and head, one after the other."""
+        split = [part.unflatten(2, (self.num_heads, -1)) for part in parts]
+        return torch.stack(split, dim=3).flatten(3).flatten(0, 2)
 
 
 class DeformableAttention(nn.Module):
