@@ -246,6 +246,18 @@ def test_a_run_from_frames_is_measured_saved_and_measured_again(folder, tmp_path
     again = evaluate(loaded, videos(folder, "validation"), loop=EvalLoop())
     assert again.metrics() == pytest.approx({name: report[name] for name in again.metrics()})
 
+    submitted = json.loads((tmp_path / "run" / "submission.json").read_text())["results"]["clip4"]
+    film = folder / "v_clip4.mp4"
+    (answer,) = iv.load(tmp_path / "run" / "best").predict(
+        "moments", [film], threshold=0, top_k=999
+    )
+    asked = [(each.label, each.start, each.end, each.score) for each in answer.moments]
+    measured = [(each["label"], *each["segment"], each["score"]) for each in submitted]
+    assert len(asked) == len(measured) > 0
+    for one, other in zip(sorted(asked), sorted(measured), strict=True):
+        assert one[0] == other[0]
+        assert one[1:] == pytest.approx(other[1:], abs=1e-3)
+
 
 def test_a_video_that_cannot_be_read_is_listed(folder, tmp_path):
     (tmp_path / "v_clip5.mp4").write_bytes(b"no video")
