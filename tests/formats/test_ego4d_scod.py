@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from internvideo.annotations import ActorBox, BadLine, VideoAnnotation
+from internvideo.data import write_world
 from internvideo.errors import DataError
 from internvideo.formats import Layout, ego4d_scod
 from internvideo.formats.detect import detect_kind
@@ -96,3 +97,17 @@ def _fields(video):
 def _close(video):
     boxes = [tuple(round(side, 6) for side in each.box) for each in video.boxes]
     return (video.id, Path(video.path), video.size, video.segments, boxes)
+
+
+def test_the_world_is_written_and_read(tmp_path):
+    written = write_world(tmp_path, 5, kind="ego4d-scod")
+    train, val = written.annotations
+    assert detect_kind(train) == "ego4d-scod"
+    videos = list(ego4d_scod.read(train, tmp_path).records)
+    assert len(videos) >= 3
+    assert all(ego4d_scod.key_time(video) >= 1.0 for video in videos)
+    assert all((tmp_path / video.path).exists() for video in videos)
+    boxes = [box for video in videos for box in video.boxes]
+    assert boxes
+    assert all(0 <= side <= 1 for box in boxes for side in box.box)
+    assert val.exists()

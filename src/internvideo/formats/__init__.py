@@ -263,6 +263,12 @@ FORMATS: tuple[Format, ...] = (
         description="Ego4D State Change Object Detection: boxes in key frames, as COCO has them",
         annotates=("boxes",),
         options=(),
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.8, 0.2),
+            video="clips/{index:07d}.mp4",
+            key_frames=True,
+        ),
     ),
     Format(
         name="ego4d-mq",

@@ -149,24 +149,45 @@ def _is_number(value: Any) -> bool:
 
 
 def write(data: Collection) -> list[Path]:
-    """Write `{split}.json`, as `read` reads them."""
+    """Write `{split}.json`, as `read` reads them.
+
+    Of videos in which it is said who does what at several moments, each moment is a key frame, and
+    whoever is not still is an object of change.
+    """
     written = []
     for split in data.layout.splits:
         images: list[dict[str, Any]] = []
         boxes: list[dict[str, Any]] = []
-        for place, video in enumerate(data.of(split), start=1):
+        for video in data.of(split):
             assert video.size is not None
-            number = int(video.id) if video.id.isdecimal() else place
-            image = {"id": number, "file_name": video.path}
-            image |= {"width": video.size[0], "height": video.size[1]}
-            images.append({**image, "time": key_time(video)} if video.segments else image)
-            for box in video.boxes:
-                sides = [round(side, 6) for side in pixel_box(box, video.size)]
-                boxes.append(
-                    {"id": len(boxes) + 1, "image_id": number, "category_id": box.labels[0] + 1,
-                     "bbox": sides, "area": round(sides[2] * sides[3], 6), "iscrowd": 0}
-                )  # fmt: skip
-        classes = [{"id": n, "name": name} for n, name in enumerate(data.classes, start=1)]
-        content = dict(zip(_LISTS, (images, boxes, classes), strict=True))
+            for time, held in _moments(video, data.classes):
+                alone = video.id.isdecimal() and not _has_moments(video)
+                number = int(video.id) if alone else len(images) + 1
+                image = {"id": number, "file_name": video.path}
+                image |= {"width": video.size[0], "height": video.size[1]}
+                images.append(image if time is None else {**image, "time": time})
+                for box in held:
+                    sides = [round(side, 6) for side in pixel_box(box, video.size)]
+                    boxes.append(
+                        {"id": len(boxes) + 1, "image_id": number, "category_id": 1,
+                         "bbox": sides, "area": round(sides[2] * sides[3], 6), "iscrowd": 0}
+                    )  # fmt: skip
+        content = dict(zip(_LISTS, (images, boxes, [{"id": 1, "name": CLASS}]), strict=True))
         written.append(data.write_text(f"{split}.json", (json.dumps(content, indent=1), "\n")))
     return written
+
+
+def _has_moments(video: VideoAnnotation) -> bool:
+    return video.duration is not None
+
+
+def _moments(
+    video: VideoAnnotation, classes: Sequence[str]
+) -> Iterator[tuple[float | None, list[ActorBox]]]:
+    """Yield each key frame with its objects of change; the time of a picture is None."""
+    if not _has_moments(video):
+        yield (key_time(video) if video.segments else None), list(video.boxes)
+        return
+    for time in sorted({box.time for box in video.boxes}):
+        held = [box for box in video.boxes if box.time == time]
+        yield time, [box for box in held if any(classes[n] != "still" for n in box.labels)]
