@@ -21,6 +21,7 @@ from internvideo.tasks.open_set.metrics import Detection, OpenF1, calibration, o
 __all__ = ["OpenSetReport"]
 
 _BINS = 30
+_WIDE = 50  # largest over smallest uncertainty from which the axis is logarithmic
 _GRAY = "#888888"
 _TINY = 1e-12
 
@@ -217,7 +218,10 @@ class OpenSetReport(Report):
         curve.set_xlabel("openness, percent")
         curve.set_ylabel("macro-F1, percent")
         both = np.concatenate([detection.known, detection.unknown])
-        edges = np.linspace(both.min(), max(both.max(), both.min() + _TINY), _BINS + 1)
+        low, high = both.min(), max(both.max(), both.min() + _TINY)
+        is_wide = 0 < low < high / _WIDE
+        edges = (np.geomspace if is_wide else np.linspace)(low, high, _BINS + 1)
+        counts.set_xscale("log" if is_wide else "linear")
         for values, color, name in (
             (detection.known, BAR_COLOR, "known"),
             (detection.unknown, LINE_COLOR, "unknown"),

@@ -64,6 +64,7 @@ class OpenSetConfig:
     kind: Literal["open-set"] = "open-set"
     method: Method = "evidential"
     evidential: EvidentialConfig = Field(default_factory=EvidentialConfig)
+    freeze_encoder: bool = Field(default=False, description="train the head alone")
     open_weight: NonNegative = Field(
         default=0.1, description="of the open loss of reciprocal points and prototypes"
     )
@@ -172,7 +173,7 @@ class OpenSetTraining(TrainableTask[OpenSetClassifier]):
 
 
 def build(config: OpenSetConfig, parts: Parts) -> OpenSetTraining:
-    """Build the task of a recipe; its encoder starts from `init`."""
+    """Build the task of a recipe; its encoder starts from `init`, its head anew."""
     parts.refuse("init_labels")
     method = config.method
     fields: dict[str, Any] = {
@@ -185,4 +186,9 @@ def build(config: OpenSetConfig, parts: Parts) -> OpenSetTraining:
         raise ConfigError(f"model.{min(twice)} follows from the task: remove it")
     model = parts.build_model(fields)
     parts.start_encoder(model)
+    if parts.with_weights:
+        model.reset_head()
+    if config.freeze_encoder:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("head."))
     return OpenSetTraining(model, parts.preprocessing, config, augmentation=parts.augmentation)
