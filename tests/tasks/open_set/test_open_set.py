@@ -34,7 +34,8 @@ from internvideo.zoo.hub import LoadedModel, Record
 
 SMALL = (
     "init=null", "task.freeze_encoder=false", "model.width=16", "model.depth=1",
-    "model.num_heads=2", "data.num_clips=24", "evaluation.data.num_clips=8", "runtime.batch_size=8", "runtime.num_workers=0",
+    "model.num_heads=2", "data.num_clips=24", "evaluation.data.num_clips=8",
+    "runtime.batch_size=8", "runtime.num_workers=0",
 )  # fmt: skip
 
 
