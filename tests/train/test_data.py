@@ -4,6 +4,8 @@ import os
 import pickle
 import platform
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -234,3 +236,32 @@ def test_memory_is_given_back_every_few_samples(monkeypatch):
 def test_glibc_can_give_memory_back():
     assert data._malloc_trim() is not None
     data._trim_heap()
+
+
+STUBBORN = """
+import multiprocessing, signal, time
+from internvideo.train.data import ClipDataset, EpochBatchSampler, build_loader
+
+def wait():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(120)
+
+clips = [None] * 4
+build_loader(
+    ClipDataset(clips, None, seed=0),
+    EpochBatchSampler(clips, batch_size=1, epochs=1, seed=0),
+    num_workers=1,
+)
+worker = multiprocessing.get_context("fork").Process(target=wait, daemon=True)
+worker.start()
+time.sleep(0.3)
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_end_is_not_waited_for():
+    done = subprocess.run(
+        [sys.executable, "-c", STUBBORN], capture_output=True, text=True, timeout=90, check=True
+    )
+    assert done.stdout.strip() == "done"

@@ -8,6 +8,7 @@ by another, which (seed, epoch, index) determine as well; the failure travels wi
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import math
@@ -282,6 +283,11 @@ def build_loader(
         timeout: seconds to wait for a worker; 0 waits for ever.
         pin_memory: copy batches into memory from which the accelerator can fetch them.
     """
+    if num_workers:
+        # PyTorch's farewell to a worker can be lost on a busy machine; the worker, which ignores
+        # SIGTERM, would then be waited for when the process ends.
+        atexit.unregister(_kill_workers)
+        atexit.register(_kill_workers)
     return DataLoader(
         dataset,
         batch_sampler=sampler,
