@@ -36,7 +36,9 @@ def test_a_surer_detection_in_a_picture_without_boxes_costs_precision():
 
 
 def test_nothing_found_nothing_true_and_boxes_without_area():
-    assert box_ap([picture([BOX], [])]).headline()["AR@100"] == 0.0
+    nothing = box_ap([picture([BOX], [])]).headline()
+    assert (nothing["AP"], nothing["AR@100"], nothing["AR_medium"]) == (0.0, 0.0, 0.0)
+    assert np.isnan(nothing["AR_small"])
     assert all(np.isnan(each) for each in box_ap([picture([], [BOX])]).headline().values())
     flat = [10.0, 10.0, 0.0, 40.0]
     assert box_ap([picture([BOX, flat], [BOX, flat])]).ar() == pytest.approx(0.5)

@@ -126,10 +126,11 @@ def box_ap(pictures: Sequence[PictureBoxes], *, limits: Sequence[int] = LIMITS) 
         for box, score in zip(each.found.tolist(), each.scores.tolist(), strict=True)
     ]
     ordered = tuple(sorted(limits))
-    if not boxes or not found:
-        value = 0.0 if boxes else np.nan
-        flat = np.full((len(_OVERLAPS), len(_SIZES), len(ordered)), value)
-        return BoxAP(ordered, flat, flat)
+    if not boxes:
+        nothing = np.full((len(_OVERLAPS), len(_SIZES), len(ordered)), np.nan)
+        return BoxAP(ordered, nothing, nothing)
+    if not found:  # the evaluator takes no empty list, and this one hits nothing
+        found = [{"image_id": 1, "category_id": 1, "bbox": [0.0, 0.0, 0.0, 0.0], "score": 0.0}]
     held: Any = coco(truth)
     measure: Any = evaluator(held, held.loadRes(found), "bbox")
     measure.params.maxDets = list(ordered)
