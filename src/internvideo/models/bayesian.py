@@ -13,10 +13,22 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["BayesianLinear", "Weights"]
+__all__ = ["BayesianLinear", "Prior", "Weights"]
 
-_PRIOR_SHARE = 0.5
-_PRIOR_STDS = (1.0, math.exp(-6.0))
+
+class Prior(NamedTuple):
+    """A mixture of two normal distributions about zero.
+
+    Attributes:
+        share: of the first.
+        stds: of both.
+    """
+
+    share: float = 0.5
+    stds: tuple[float, float] = (1.0, math.exp(-6.0))
+
+
+_PRIOR = Prior()
 
 
 class Weights(NamedTuple):
@@ -84,12 +96,13 @@ class BayesianLinear(nn.Module):
             total = total + torch.distributions.Normal(mean, std).log_prob(value).sum()
         return total
 
-    def log_prior(self, drawn: Weights) -> Float[Tensor, ""]:
+    def log_prior(self, drawn: Weights, prior: Prior = _PRIOR) -> Float[Tensor, ""]:
         """Return the log density of drawn weights before any data."""
         total = drawn.weight.new_zeros(())
         for value in drawn:
             wide, narrow = (
-                torch.distributions.Normal(0.0, std).log_prob(value) for std in _PRIOR_STDS
+                torch.distributions.Normal(0.0, std).log_prob(value) for std in prior.stds
             )
-            total = total + (torch.logaddexp(wide, narrow) + math.log(_PRIOR_SHARE)).sum()
+            shares = math.log(prior.share), math.log(1 - prior.share)
+            total = total + torch.logaddexp(wide + shares[0], narrow + shares[1]).sum()
         return total

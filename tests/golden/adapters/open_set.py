@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from golden.case import Case
 from internvideo.data.clip_sampling import SamplingConfig
-from internvideo.models.bayesian import BayesianLinear, Weights
+from internvideo.models.bayesian import BayesianLinear, Prior, Weights
 from internvideo.models.open_set import CenterLinear, OpenSetClassifier, OpenSetClassifierConfig
 from internvideo.models.openmax import OpenMax, distances
 from internvideo.models.uncertainty import Dirichlet, bald, entropy, variances
@@ -256,7 +256,8 @@ def check_bayesian(case: Case) -> None:
         logits.append(layer(features))
     mean = torch.stack(logits).mean(dim=0)
     case.assert_close(mean, "output.pred_mean", **forward)
-    prior, posterior = complexity(layer, draws)
+    told = config["prior"]
+    prior, posterior = complexity(layer, draws, Prior(told["pi"], (told["sigma1"], told["sigma2"])))
     if not config["testing"]:
         case.assert_close(prior, "output.log_prior", **forward)
         case.assert_close(posterior, "output.log_posterior", **forward)

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from internvideo.config import NonNegative, Positive, config_class
-from internvideo.models.bayesian import BayesianLinear, Weights
+from internvideo.models.bayesian import BayesianLinear, Prior, Weights
 from internvideo.models.uncertainty import Dirichlet, Evidence
 
 __all__ = [
@@ -196,8 +196,10 @@ def radius_loss(
 
 
 def complexity(
-    layer: BayesianLinear, draws: list[Weights]
+    layer: BayesianLinear, draws: list[Weights], prior: Prior | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the log prior and the log posterior of drawn weights, means over the draws."""
-    prior = torch.stack([layer.log_prior(each) for each in draws]).mean()
-    return prior, torch.stack([layer.log_posterior(each) for each in draws]).mean()
+    priors = [layer.log_prior(each, prior or Prior()) for each in draws]
+    return torch.stack(priors).mean(), torch.stack(
+        [layer.log_posterior(each) for each in draws]
+    ).mean()
