@@ -124,7 +124,8 @@ def check_list(
             "every must be at least 0, workers and min_frames at least 1 and timeout positive, got "
             f"{every}, {workers}, {min_frames} and {timeout}"
         )
-    if num_classes is None and clips.class_names is not None:
+    labelled = bool((clips.labels != NO_LABEL).any())  # classes may be those of boxes or segments
+    if num_classes is None and clips.class_names is not None and labelled:
         num_classes = len(clips.class_names)
     problems = [Problem(bad.line, "", "line", bad.message) for bad in clips.bad_lines]
 

@@ -203,14 +203,17 @@ def transform(case: Case) -> None:
     case.assert_close(frames, "output.resized", **exact)
     case.assert_close(boxes, "output.resized_boxes", **close)
     if config["train"]:
-        x, y, hue, saturation, value, flip = (
-            each[-1] for each in case.meta["random_draws_in_order"]
-        )
-        color = ColorShift(hue=hue, saturation=saturation, value=value)
+        draws = case.meta["random_draws_in_order"]
+        x, y, *rest = (each[-1] for each in draws if each[0] == "random")
+        shifts = [each[-1] for each in draws if each[0] == "randint"]
+        color = None
+        if shifts:
+            color = ColorShift(hue=shifts[0], saturation=shifts[1], value=shifts[2])
+        mirrored = bool(rest) and rest[0] < config["flip"]
         steps = (
             (ViewDraw(x=x, y=y), "cropped"),
             (ViewDraw(x=x, y=y, color=color), "color"),
-            (ViewDraw(x=x, y=y, color=color, mirrored=flip < config["flip"]), "flipped"),
+            (ViewDraw(x=x, y=y, color=color, mirrored=mirrored), "flipped"),
         )
         whole = frames, boxes
         for drawn, name in steps:

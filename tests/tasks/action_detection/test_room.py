@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from internvideo.annotations import ActorBox
+from internvideo.data.build import read_list
+from internvideo.data.check import check_list
 from internvideo.data.key_frames import frames_around, open_key_frames
 from internvideo.errors import ConfigError, DataError, VideoError
 from internvideo.evaluation.data import AnnotatedData
@@ -85,6 +87,11 @@ def test_missing_videos_are_counted_and_left_out(world, detector, tmp_path, capl
     assert report.measured.num_true.sum() == sum(len(f.boxes) for f in source.frames)
     with pytest.raises(DataError, match="none of its videos are there"):
         open_key_frames(world.val, PROTOCOL, root=str(tmp_path))
+
+
+def test_a_list_of_boxes_needs_no_labels_of_whole_videos(world):
+    clips = read_list("ava", world.train)
+    assert not check_list(clips, every=0).problems
 
 
 # --- training -----------------------------------------------------------------------------------
