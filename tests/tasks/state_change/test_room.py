@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from internvideo.cli.answers import show_all
 from internvideo.data.feature_videos import read_videos
 from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.errors import ConfigError, DataError, VideoError
@@ -122,7 +123,7 @@ def test_a_detector_of_other_classes_and_another_model_are_refused(pictures):
         evaluate(other, opened(pictures), loop=EvalLoop(num_workers=0))
 
 
-def test_objects_are_found_in_pictures_and_in_a_frame_of_a_video(pictures, model, tmp_path):
+def test_objects_are_found_in_pictures_and_in_a_frame_of_a_video(pictures, model, tmp_path, capsys):
     frame = Video(pictures.parent / "frames" / "val_2.png").frames([0])[0].numpy()
     clip = tmp_path / "clip.mp4"
     write_video(clip, torch.from_numpy(np.stack([0 * frame] * 10 + [frame] * 10)), fps=10)
@@ -137,6 +138,11 @@ def test_objects_are_found_in_pictures_and_in_a_frame_of_a_video(pictures, model
     assert late.to_dict()["objects"][0]["label"] == "object_of_change"
     assert picture.summary()
     assert isinstance(lost, VideoError)
+    for answers in ([picture, lost], [picture, middle, late, picture]):  # tables, or one of all
+        code = show_all(iter(answers), ["a"] * len(answers), [], description="", as_json=False,
+                        targets={})  # fmt: skip
+        assert code == (1 if lost in answers else 0)
+        assert "object_of_change" in capsys.readouterr().out
     (behind,) = predict(model, [clip], at=9.0)
     assert "no frame at 9 s" in str(behind)
 

@@ -44,6 +44,8 @@ class ObjectAnswer(VideoAnswer):
 
     headings: ClassVar[tuple[str, ...]] = ("object", "box", "score")
     """Of the columns of a table of many videos, see `summary`."""
+    max_tables: ClassVar[int] = 3
+    """Up to so many videos have a table each."""
 
     def summary(self) -> tuple[str, ...]:
         """Return the surest object as cells of one row."""
