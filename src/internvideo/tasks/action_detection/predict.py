@@ -39,14 +39,14 @@ def predict(
     videos: Iterable[AnyVideo],
     *,
     boxes: Annotated[
-        Path | None,
+        str | Path | None,
         Option("Boxes of people, in place of a detector: a json or csv as those of AVA."),
     ] = None,
     person_detector: Annotated[
         str, Option("Which detector of torchvision finds people.")
     ] = DETECTORS[0],
     person_weights: Annotated[
-        Path | None, Option("Its weights; by default those of torchvision are fetched once.")
+        str | Path | None, Option("Its weights; by default those of torchvision are fetched once.")
     ] = None,
     least_score: Annotated[float, Option("Of the boxes of people.")] = 0.8,
     every: Annotated[
@@ -77,11 +77,12 @@ def predict(
     persons: Persons | None = None
     finder: BoxFinder | None = None
     if boxes is not None:
-        persons = read_persons(boxes, {})
+        persons = read_persons(Path(boxes), {})
     else:
         device = next(network.parameters()).device
+        weights = None if person_weights is None else Path(person_weights)
         finder = load_person_detector(
-            person_detector, person_weights, least_score=least_score, device=device
+            person_detector, weights, least_score=least_score, device=device
         )
 
     def answers() -> Iterator[DetectionAnswer | VideoError]:
