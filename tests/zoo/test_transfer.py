@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from internvideo.errors import CheckpointError
+from internvideo.models.action_detector import ActionDetector, ActionDetectorConfig
 from internvideo.models.vit import VideoViT
 from internvideo.zoo import load_encoder_weights, save_pretrained
 from zoo import tiny
@@ -80,3 +81,22 @@ def test_models_and_files_without_such_an_encoder_are_refused(tmp_path):
         load_encoder_weights(tiny.classifier(), path)
     with pytest.raises(CheckpointError, match="a ViCLIP like this has no VideoViT encoder"):
         load_encoder_weights(tiny.viclip(), path)
+
+
+def test_a_detector_starts_from_a_classifier_without_its_norm(tmp_path):
+    source = tiny.classifier(5)
+    path = official_file(tmp_path / "a.pth", source)
+    shape = {name: getattr(source.config, name) for name in ("width", "depth", "num_heads")}
+    model = ActionDetector(
+        ActionDetectorConfig(
+            **shape, num_frames=source.config.num_frames, patch_size=source.config.patch_size,
+            image_size=2 * source.config.image_size, positions="learnable", num_classes=80,
+        )
+    )  # fmt: skip
+    found = load_encoder_weights(model, path)
+    assert found.head == "fresh"
+    assert set(found.fresh) == {"norm.weight", "norm.bias", "head.weight", "head.bias"}
+    assert torch.equal(model.norm.weight, torch.ones_like(model.norm.weight))
+    assert torch.equal(model.blocks[0].mlp.fc1.weight, source.blocks[0].mlp.fc1.weight)
+    table = source.positions(model.config.grid)
+    torch.testing.assert_close(model.pos_embed, table)
