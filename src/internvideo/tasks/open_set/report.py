@@ -176,7 +176,7 @@ class OpenSetReport(Report):
         """Return remarks on what the numbers leave out."""
         found: list[str] = []
         if not self.unknown:
-            found.append("no unknown videos were looked at (--unknown): only the accuracy is measured")
+            found.append("no unknown videos (--unknown) were seen: only the accuracy is measured")
         elif self.threshold is None:
             found.append(
                 "no threshold, so no open macro-F1: give --training, or a model trained for this "
