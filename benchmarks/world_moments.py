@@ -47,7 +47,7 @@ RECIPES = {
 FILES = {"language-queries": "nlq_val.json", "moment-queries": "moments_val.json"}
 THRESHOLDS = {
     "language-queries": (0.5, 0.6, 0.7, 0.8, 0.9),
-    "moment-queries": (0.01, 0.02, 0.05, 0.1),
+    "moment-queries": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
 }
 SHOWN = {
     "language-queries": ("r1_iou0.3", "r1_iou0.5", "r5_iou0.3", "r5_iou0.5"),

@@ -86,7 +86,7 @@ def evaluate(
     ] = "detector",
     threshold: Annotated[
         float, Option("Without a detector: probability of a class that makes a window its own.")
-    ] = 0.05,
+    ] = 0.01,
     sentences: Annotated[
         Path | None,
         Option('Without a detector: json of sentences on the classes, {"CLASS": ["…", …]}.'),
