@@ -42,6 +42,7 @@ class Published:
         dropouts: of the dropouts whose name matches a pattern; all others have rate 0.
         drop_paths: rate of the last block of a stack, from 0 in equal steps; other stacks have 0.
         drop_path_of_all: where the blocks of all stacks have the same rate.
+        stages: stacks whose blocks count as one stack, of the first one's name.
         numbers: fields of the configuration.
     """
 
@@ -49,6 +50,7 @@ class Published:
     dropouts: Mapping[str, float] = field(default_factory=dict)
     drop_paths: Mapping[str, float] = field(default_factory=dict)
     drop_path_of_all: float = 0.0
+    stages: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -63,6 +65,10 @@ PRETRAINING = Published(
     epsilons={".*": 1e-6}, numbers={"encoder.init_values": 0, "encoder.drop_path_rate": 0}
 )
 PROBE = replace(PRETRAINING, epsilons={".*": 1e-6})
+ACTION_DETECTOR = Published(
+    epsilons={".*": 1e-6}, numbers={**VIDEO_VIT.numbers, "roi_size": 7, "roi_stride": 16}
+)
+DINO = Published(epsilons={".*": 1e-5}, numbers={"position_temperature": 20, "norm_groups": 32})
 UNIFORMERV2 = Published(
     epsilons={".*": 1e-5},
     dropouts={r"transformer\.dec\.\d+\.mlp\.drop": 0.5},
@@ -196,6 +202,30 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
         "ego4d-slowfast-omnivore-egovlp": MOMENT_QUERIES,
     },
     "vslnet": VSLNET,
+    "videomae/action-detection": {
+        **dict.fromkeys(("S", "B", "L", "H", "g"), ACTION_DETECTOR),
+        **dict.fromkeys(
+            ("B-acar", "H-acar"),
+            replace(ACTION_DETECTOR, dropouts={r"head\.hr2o\.\d+\.dropout": 0.2}),
+        ),
+    },
+    "dino/detector": {
+        "uniformer-l": replace(
+            DINO,
+            epsilons={
+                r"backbone\.blocks[12]\.\d+\.norm\d": 1e-5,  # batch norms
+                r"backbone\.(blocks[34]\.\d+\.)?norm\d": 1e-6,
+                ".*": 1e-5,
+            },
+            drop_paths={"backbone.blocks1": 0.3},
+            stages=tuple(f"backbone.blocks{stage}" for stage in range(1, 5)),
+        ),
+        "swin-l": replace(
+            DINO,
+            drop_paths={"backbone.stages.0.blocks": 0.2},
+            stages=tuple(f"backbone.stages.{stage}.blocks" for stage in range(4)),
+        ),
+    },
     "bert": BERT,
     "clip-text": CLIP,
 }
@@ -278,6 +308,8 @@ def assert_published(model: nn.Module, config: Any, published: Published) -> Non
         for pattern in patterns:
             assert any(re.fullmatch(pattern, name) for name in values), f"no layer is {pattern}"
     stacks = drop_paths(model)
+    for stage in published.stages[1:]:
+        stacks[published.stages[0]] += stacks.pop(stage)
     assert published.drop_paths.keys() <= stacks.keys()
     for stack, rates in stacks.items():
         first = published.drop_path_of_all

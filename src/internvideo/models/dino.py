@@ -36,7 +36,9 @@ __all__ = [
     "DINOConfig",
     "FoundBoxes",
     "NoisyQueries",
+    "from_sides",
     "inverse_sigmoid",
+    "to_sides",
 ]
 
 _INVERSE_EPS = 1e-3
@@ -49,6 +51,18 @@ SIZES = {
     "uniformer-l": DINOConfig(),
     "swin-l": DINOConfig(backbone=SwinConfig()),
 }
+
+
+def to_sides(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Return left, top, right and bottom side of boxes given by centre, width and height."""
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def from_sides(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Return what `to_sides` takes."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([(low + high) / 2, high - low], dim=-1)
 
 
 @dataclass(frozen=True)

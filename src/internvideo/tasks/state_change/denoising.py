@@ -17,10 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import NonNegativeInt
 from torch import Tensor
-from torchvision.ops import box_convert  # type: ignore[import-untyped]
 
 from internvideo.config import Fraction, NonNegative, config_class
-from internvideo.models.dino import DINO, NoisyQueries, inverse_sigmoid
+from internvideo.models.dino import DINO, NoisyQueries, from_sides, inverse_sigmoid, to_sides
 
 __all__ = ["Denoising", "DenoisingConfig", "Drawn", "draw", "noisy_queries"]
 
@@ -120,9 +119,9 @@ def noisy_queries(
     labels[drawn.labels < config.label_noise / 2] = drawn.classes
     is_far = torch.arange(copies, device=device).repeat_interleave(sum(counts)) % 2
     moved = (drawn.signs * 2 - 1) * (drawn.parts + is_far[:, None])
-    sides = box_convert(boxes, "cxcywh", "xyxy")
+    sides = to_sides(boxes)
     sides = sides + moved * boxes[:, 2:].repeat(1, 2) / 2 * config.box_noise
-    boxes = box_convert(sides.clamp(0, 1), "xyxy", "cxcywh")
+    boxes = from_sides(sides.clamp(0, 1))
     picture = torch.arange(len(true), device=device).repeat_interleave(
         torch.tensor(counts, device=device)
     )

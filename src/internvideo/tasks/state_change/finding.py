@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import box_convert  # type: ignore[import-untyped]
 
 from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.engine import Answerer, Batch
-from internvideo.models.dino import DINO
+from internvideo.models.dino import DINO, to_sides
 from internvideo.tasks.state_change.pictures import DIVISOR, LONG_SIDE, padded
 from internvideo.zoo.hub import LoadedModel
 
@@ -57,7 +56,7 @@ def best_boxes(
     best = scores.topk(min(limit, len(scores)))
     queries = best.indices // logits.shape[1]
     extent = boxes.new_tensor([width, height, width, height])
-    sides = box_convert(boxes[queries], "cxcywh", "xyxy") * extent
+    sides = to_sides(boxes[queries]) * extent
     sides = sides.clamp(min=0).minimum(extent)
     return ScoredBoxes(sides, best.values, best.indices % logits.shape[1])
 

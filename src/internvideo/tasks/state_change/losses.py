@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import box_convert  # type: ignore[import-untyped]
 
 from internvideo.config import Fraction, NonNegative, config_class
 from internvideo.errors import require
-from internvideo.models.dino import FoundBoxes
+from internvideo.models.dino import FoundBoxes, from_sides, to_sides
 from internvideo.tasks.state_change.denoising import Denoising
 from internvideo.train import collectives
 
@@ -53,7 +52,7 @@ class TrueBoxes:
     @property
     def fractions(self) -> Float[Tensor, "n 4"]:
         """Centre x, centre y, width and height, as shares of the picture."""
-        return box_convert(self.boxes / self.extent, "xyxy", "cxcywh")
+        return from_sides(self.boxes / self.extent)
 
 
 @config_class
@@ -100,7 +99,7 @@ def _generalised_overlap(
 
 
 def _sides(boxes: Float[Tensor, "*n 4"], extent: Tensor) -> Float[Tensor, "*n 4"]:
-    return box_convert(boxes, "cxcywh", "xyxy") * extent
+    return to_sides(boxes) * extent
 
 
 @torch.no_grad()
