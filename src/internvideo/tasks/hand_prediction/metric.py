@@ -1,0 +1,37 @@
+"""How far predicted hands are from the true ones, in pixels.
+
+Twenty numbers say where the hands are: five key frames, in each left x, left y, right x, right y.
+A hand that is not annotated is at (0, 0) and does not count.
+
+Source: Grauman et al. (2022), Ego4D, arXiv 2110.07058, appendix on future hand prediction (fixture
+`ego4d-fhp-metrics`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = ["displacements"]
+
+
+def displacements(
+    predictions: Float[np.ndarray, "n 20"], targets: Float[np.ndarray, "n 20"]
+) -> dict[str, float]:
+    """Return mean distances in pixels; NaN where no such hand is annotated.
+
+    Every annotated hand of a key frame counts once, however many there are in its clip.
+
+    Returns:
+        "left_mean" and "right_mean" over all key frames, "left_contact" and "right_contact" over
+        the last one.
+    """
+    found, true = (each.reshape(-1, 5, 2, 2) for each in (predictions, targets))
+    distance = np.linalg.norm(found - true, axis=-1)  # clip, key frame, hand
+    counts = (true != 0).any(axis=-1)
+    result: dict[str, float] = {}
+    for hand, name in enumerate(("left", "right")):
+        for kind, frames in (("mean", slice(None)), ("contact", slice(-1, None))):
+            held = distance[:, frames, hand][counts[:, frames, hand]]
+            result[f"{name}_{kind}"] = float(held.mean()) if held.size else float("nan")
+    return result
