@@ -63,15 +63,21 @@ class ActionDetectorConfig(VideoViTConfig):
 
 
 def roi_align(
-    maps: Float[Tensor, "b d h w"], rois: Float[Tensor, "n 5"], *, size: int, stride: int
+    maps: Float[Tensor, "b d h w"],
+    rois: Float[Tensor, "n 5"],
+    *,
+    size: int,
+    stride: int,
+    aligned: bool = False,
 ) -> Float[Tensor, "n d s s"]:
-    """Sample a grid of bins in each box, without the shift by half a pixel.
+    """Sample a grid of bins in each box.
 
     Args:
         maps: of the clips.
         rois: number of the clip, then left, top, right and bottom in pixels of the clip.
         size: bins along each side.
         stride: pixels for one place of a map.
+        aligned: whether boxes are shifted by half a place, so that they lie on the pixels' centres.
 
     Source: `ROIAlign` of Mask R-CNN with adaptive sampling (fixture `stal-roialign`).
     """
@@ -79,7 +85,7 @@ def roi_align(
 
     # Boxes stay in float32: in half precision coordinates above 256 would lose their fraction.
     align = torchvision.ops.roi_align  # pyright: ignore[reportUnknownMemberType]
-    sampled = align(maps.float(), rois.float(), size, 1.0 / stride, -1, False)
+    sampled = align(maps.float(), rois.float(), size, 1.0 / stride, -1, aligned)
     return sampled.to(maps.dtype)
 
 

@@ -1,4 +1,5 @@
 """Short-term object interaction anticipation of Ego4D: what is touched next, how, and when?
 
+losses        of verb and time to contact
 metric        top-k average precision of boxes with noun, verb and time to contact
 """

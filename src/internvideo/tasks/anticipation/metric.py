@@ -65,7 +65,7 @@ def overlaps(
     """Return intersection over union of boxes whose last pixels are included."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low + 1, 0, None).prod(axis=-1)
+    shared = np.maximum(high - low + 1, 0).prod(axis=-1)
     areas, other_areas = ((each[:, 2:] - each[:, :2] + 1).prod(axis=1) for each in (boxes, others))
     union = areas[:, None] + other_areas[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared, dtype=float), where=union > 0)

@@ -26,7 +26,7 @@ def displacements(
         "left_mean" and "right_mean" over all key frames, "left_contact" and "right_contact" over
         the last one.
     """
-    found, true = (each.reshape(-1, 5, 2, 2) for each in (predictions, targets))
+    found, true = (np.reshape(each, (-1, 5, 2, 2)) for each in (predictions, targets))
     distance = np.linalg.norm(found - true, axis=-1)  # clip, key frame, hand
     counts = (true != 0).any(axis=-1)
     result: dict[str, float] = {}
