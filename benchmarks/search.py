@@ -312,6 +312,7 @@ def beside(count: int, folder: Path) -> None:
 def throughput(minutes: float, folder: Path) -> None:
     """Index mp4 files: hours of video a core-hour, and where the time goes."""
     from internvideo import load
+    from internvideo.errors import MissingExtraError
     from internvideo.search.cutting import decode_spans, spans_of
     from internvideo.search.embedding import embed_files
     from internvideo.search.files import look_at
@@ -320,7 +321,11 @@ def throughput(minutes: float, folder: Path) -> None:
     files = [look_at(str(path)) for path in write_films(folder, minutes)]
     seconds = sum(Video(file.path).duration for file in files)
     for name in ("viclip-nano", "offline-objects"):
-        model = load(name, device="cpu").loaded
+        try:
+            model = load(name, device="cpu").loaded
+        except MissingExtraError as error:
+            show(f"index 1280x720 h264, {name}", {"left_out": str(error)})
+            continue
         for cut in (Cut(), Cut(kind="shots")):
             begin, cpu = time.perf_counter(), time.process_time()
             parts = sum(len(video.parts) for video in embed_files(model, files, cut))
