@@ -91,6 +91,8 @@ def test_published_view_counts():
         "tal-features": (16, 1, 1),
         "nano": (16, 1, 1),
         "open-set": (32, 1, 1),
+        "ava": (16, 1, 1),
+        "ego4d-scod": (1, 1, 1),
     }
 
 
@@ -107,7 +109,8 @@ def test_a_protocol_survives_json(name):
 def test_the_description_is_one_line_that_names_the_protocol(name):
     line = PRESETS[name].describe()
     assert "\n" not in line
-    assert f"{PRESETS[name].num_frames} frames" in line
+    num_frames = PRESETS[name].num_frames
+    assert f"{num_frames} frame{'s' if num_frames > 1 else ''} " in line
     assert f"crop {PRESETS[name].crop_size}" in line
 
 
