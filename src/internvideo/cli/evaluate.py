@@ -176,6 +176,11 @@ def _runner(task: Task) -> Any:
             report = _score(task, predictions, subject, data, asked, out=out, options=options or {})
             code = _show(report, as_json=as_json, plot=plot, strict=strict, details=details)
             raise typer.Exit(code)
+        if task.evaluate is None:
+            raise ConfigError(
+                f"{task.name} measures no model; score a file of answers by --predictions "
+                "ANSWERS --data ANNOTATIONS"
+            )
         if subject is None:
             raise ConfigError("which model is to be measured? name one, or a recipe, as MODEL")
         recipe = _recipe(subject, overrides or [], checkpoint=checkpoint, data=data)

@@ -85,6 +85,20 @@ class AnnotatedData:
         events = f", {self.num_events} events each" if self.num_events else ""
         return f"{source.num_clips} clips of the world, seed {source.world.seed}{events}"
 
+    def only_file(self) -> Path:
+        """Return the annotation file, for data that have no videos to look at.
+
+        Raises:
+            ConfigError: the world, or an option beside the file.
+        """
+        if self.is_world:
+            raise ConfigError("the world has no such annotations; give an annotation file")
+        for option in ("format", "root", "labels", "split", "first_label"):
+            if getattr(self, option) is not None:
+                name = option.replace("_", "-")
+                raise ConfigError(f"--{name} does not matter to {self.path}; leave it out")
+        return Path(self.path)
+
     def with_class_list(self, labels: Path | None) -> AnnotatedData:
         """Return the same videos with their format detected, and with classes from this file.
 

@@ -212,7 +212,7 @@ class VideoModel:
         """
         found = find_task(task)
         if found.evaluate is None:
-            raise ConfigError(f"the task {found.name!r} is trained, but has no evaluation")
+            raise ConfigError(f"the task {found.name!r} measures no model")
         data = annotations
         if not isinstance(data, AnnotatedData):
             data = AnnotatedData(path=str(data))

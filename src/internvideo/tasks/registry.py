@@ -8,8 +8,10 @@ from typing import Any
 from internvideo.errors import UnknownNameError, did_you_mean
 from internvideo.tasks import (
     action_detection,
+    anticipation,
     captioning,
     contrastive,
+    hand_prediction,
     language_queries,
     masked,
     moment_queries,
@@ -45,6 +47,8 @@ TASKS: tuple[Task, ...] = (
     open_set.TASK,
     state_change.TASK,
     action_detection.TASK,
+    hand_prediction.TASK,
+    anticipation.TASK,
 )
 
 

@@ -25,8 +25,14 @@ def test_pictures_are_measured_and_what_is_odd_is_named(tmp_path):
     pictures, faults = read_pictures(annotations, predictions)
     assert [len(each.true) for each in pictures] == [1, 0]
     assert set(headline(pictures).values()) == {100.0}
-    assert len(faults) == 5
-    for words in ("no area", "object 3", "annotation 3 has no uid", "z is not annotated"):
+    assert len(faults) == 6
+    for words in (
+        "no area",
+        "object 3",
+        "annotation 3 has no uid",
+        "z is not annotated",
+        "b has no answer",
+    ):
         assert any(words in fault for fault in faults), words
     predictions.write_text("[]")
     with pytest.raises(DataError, match="'results'"):

@@ -27,7 +27,8 @@ _NUMBERS = ("noun_category_id", "verb_category_id", "time_to_contact")
 def read_pictures(annotations: Path, predictions: Path) -> tuple[list[Picture], list[str]]:
     """Return the annotated pictures with their answers, and what could not be used.
 
-    An object that is malformed, or whose box has no area, is named and left out.
+    An object that is malformed, or whose box has no area, is named and left out. A picture that
+    has no answer is named, and has no detections.
 
     Raises:
         DataError: a file is not such a json.
@@ -43,11 +44,13 @@ def read_pictures(annotations: Path, predictions: Path) -> tuple[list[Picture], 
     pictures: list[Picture] = []
     faults: list[str] = []
     for place, entry in enumerate(content["annotations"], start=1):
-        if not _is_mapping(entry) or "uid" not in entry:
+        if not _is_mapping(entry) or not isinstance(entry.get("uid"), str):
             faults.append(f"{annotations}: annotation {place} has no uid")
             continue
         uid = entry["uid"]
         true, _ = _contacts(entry.get("objects"), f"{annotations}: {uid}", (), faults)
+        if uid not in results:
+            faults.append(f"{predictions}: {uid} has no answer")
         given = results.pop(uid, [])
         found, scores = _contacts(given, f"{predictions}: {uid}", ("score",), faults)
         pictures.append(Picture(true, found, scores))

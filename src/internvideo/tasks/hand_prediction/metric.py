@@ -10,9 +10,17 @@ Source: Grauman et al. (2022), Ego4D, arXiv 2110.07058, appendix on future hand 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-__all__ = ["displacements"]
+__all__ = ["displacements", "distances"]
+
+
+def distances(
+    predictions: Float[np.ndarray, "n 20"], targets: Float[np.ndarray, "n 20"]
+) -> tuple[Float[np.ndarray, "n 5 2"], Bool[np.ndarray, "n 5 2"]]:
+    """Return the distance of each hand in pixels, and which hands are annotated."""
+    found, true = (np.reshape(each, (-1, 5, 2, 2)) for each in (predictions, targets))
+    return np.linalg.norm(found - true, axis=-1), (true != 0).any(axis=-1)
 
 
 def displacements(
@@ -26,9 +34,7 @@ def displacements(
         "left_mean" and "right_mean" over all key frames, "left_contact" and "right_contact" over
         the last one.
     """
-    found, true = (np.reshape(each, (-1, 5, 2, 2)) for each in (predictions, targets))
-    distance = np.linalg.norm(found - true, axis=-1)  # clip, key frame, hand
-    counts = (true != 0).any(axis=-1)
+    distance, counts = distances(predictions, targets)
     result: dict[str, float] = {}
     for hand, name in enumerate(("left", "right")):
         for kind, frames in (("mean", slice(None)), ("contact", slice(-1, None))):
