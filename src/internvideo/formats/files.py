@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeGuard
 
 from internvideo.annotations import VideoAnnotation
 from internvideo.errors import DataError, did_you_mean
@@ -27,6 +27,8 @@ __all__ = [
     "choose_split",
     "files_by_stem",
     "holds_json",
+    "is_list",
+    "is_mapping",
     "numbered_lines",
     "opened",
     "read_csv",
@@ -299,3 +301,13 @@ class Collection:
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
         return path
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Tell whether a part of a json is a list."""
+    return isinstance(value, list)
+
+
+def is_mapping(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Tell whether a part of a json is an object."""
+    return isinstance(value, dict)

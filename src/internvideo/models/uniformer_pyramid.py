@@ -30,7 +30,13 @@ from internvideo.models.layers import (
     init_module,
 )
 
-__all__ = ["UniFormerPyramid", "UniFormerPyramidConfig", "in_windows", "out_of_windows"]
+__all__ = [
+    "HeadsAttention",
+    "UniFormerPyramid",
+    "UniFormerPyramidConfig",
+    "in_windows",
+    "out_of_windows",
+]
 
 _NORM_EPS = 1e-6
 _GLOBAL_EVERY = 4
@@ -143,7 +149,9 @@ class _ConvBlock(_Block):
         return x + self.branch(self.mlp(self.norm2(x)), self.gamma_2)
 
 
-class _Attention(nn.Module):
+class HeadsAttention(nn.Module):
+    """Attention over all tokens, in heads of a given width."""
+
     def __init__(self, width: int, head_dim: int) -> None:
         super().__init__()
         self.head_dim = head_dim
@@ -151,6 +159,7 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return the tokens, mixed."""
         qkv = rearrange(self.qkv(x), "b n (k h e) -> k b h n e", k=3, e=self.head_dim)
         return self.proj(rearrange(attention(*qkv.unbind(0)), "b h n e -> b n (h e)"))
 
@@ -164,7 +173,7 @@ class _AttentionBlock(_Block):
         super().__init__(width, scale_shape=(width,) if config.layer_scale else None, drop=drop)
         self.window = window
         self.norm1 = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.attn = _Attention(width, config.head_dim)
+        self.attn = HeadsAttention(width, config.head_dim)
         self.norm2 = nn.LayerNorm(width, eps=_NORM_EPS)
         self.mlp = Mlp(width, int(width * config.mlp_ratio))
 

@@ -13,18 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from internvideo.models.layers import (
     DropPath,
     Mlp,
-    attention,
     checkpointable,
     drop_path_rates,
     init_module,
 )
+from internvideo.models.uniformer_pyramid import HeadsAttention
 
 __all__ = ["UniFormerVideo", "UniFormerVideoConfig"]
 
@@ -102,18 +101,6 @@ class _ConvBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class _Attention(nn.Module):
-    def __init__(self, width: int, head_dim: int) -> None:
-        super().__init__()
-        self.head_dim = head_dim
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        qkv = rearrange(self.qkv(x), "b n (k h e) -> k b h n e", k=3, e=self.head_dim)
-        return self.proj(rearrange(attention(*qkv.unbind(0)), "b h n e -> b n (h e)"))
-
-
 class _AttentionBlock(nn.Module):
     activation_checkpointing = False
 
@@ -121,7 +108,7 @@ class _AttentionBlock(nn.Module):
         super().__init__()
         self.pos_embed = nn.Conv3d(width, width, 3, padding=1, groups=width)
         self.norm1 = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.attn = _Attention(width, config.head_dim)
+        self.attn = HeadsAttention(width, config.head_dim)
         self.drop_path = DropPath(drop)
         self.norm2 = nn.LayerNorm(width, eps=_NORM_EPS)
         self.mlp = Mlp(width, int(width * config.mlp_ratio))

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from internvideo.errors import DataError
-from internvideo.formats.files import read_json
+from internvideo.formats.files import is_list, is_mapping, read_json
 from internvideo.tasks.anticipation.metric import Contacts, Picture
 
 __all__ = ["read_pictures"]
@@ -34,17 +34,17 @@ def read_pictures(annotations: Path, predictions: Path) -> tuple[list[Picture], 
         DataError: a file is not such a json.
     """
     content, answers = read_json(annotations), read_json(predictions)
-    if not _is_mapping(content) or not _is_list(content.get("annotations")):
+    if not is_mapping(content) or not is_list(content.get("annotations")):
         raise DataError(
             f"{annotations}: expected a json with a list 'annotations', as fho_sta_val.json has"
         )
-    if not _is_mapping(answers) or not _is_mapping(answers.get("results")):
+    if not is_mapping(answers) or not is_mapping(answers.get("results")):
         raise DataError(f"{predictions}: expected a json with 'results': {{uid: [detections]}}")
     results = dict(answers["results"])
     pictures: list[Picture] = []
     faults: list[str] = []
     for place, entry in enumerate(content["annotations"], start=1):
-        if not _is_mapping(entry) or not isinstance(entry.get("uid"), str):
+        if not is_mapping(entry) or not isinstance(entry.get("uid"), str):
             faults.append(f"{annotations}: annotation {place} has no uid")
             continue
         uid = entry["uid"]
@@ -63,14 +63,14 @@ def _contacts(
 ) -> tuple[Contacts, np.ndarray]:
     """Return objects and the last number of each: its score, if it is asked for."""
     rows: list[list[float]] = []
-    if not _is_list(given):
+    if not is_list(given):
         faults.append(f"{where}: its objects are {given!r}; expected a list")
         given = []
     for place, each in enumerate(given, start=1):
-        held: dict[str, Any] = each if _is_mapping(each) else {}
+        held: dict[str, Any] = each if is_mapping(each) else {}
         box: Any = held.get("box")
         values: list[Any] = [held.get(name) for name in (*_NUMBERS, *more)]
-        if not _is_list(box) or len(box) != 4 or not all(map(_is_number, (*box, *values))):
+        if not is_list(box) or len(box) != 4 or not all(map(_is_number, (*box, *values))):
             faults.append(f"{where}: object {place} is {each!r}; expected box, noun, verb and time")
         elif box[2] <= box[0] or box[3] <= box[1]:
             faults.append(f"{where}: object {place}: the box {box} has no area")
@@ -83,11 +83,3 @@ def _contacts(
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _is_list(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
-def _is_mapping(value: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)

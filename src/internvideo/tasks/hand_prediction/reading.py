@@ -15,13 +15,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from internvideo.errors import DataError
-from internvideo.formats.files import read_json
+from internvideo.formats.files import is_list, is_mapping, read_json
 
 __all__ = ["KEY_FRAMES", "HandClip", "hand_clips", "read_clips", "read_predictions", "write"]
 
@@ -51,7 +51,7 @@ def read_clips(path: Path) -> tuple[list[HandClip], list[str]]:
         DataError: the file is no json, or has no list `clips`.
     """
     content = read_json(path)
-    if not _is_mapping(content) or not _is_list(content.get("clips")):
+    if not is_mapping(content) or not is_list(content.get("clips")):
         raise DataError(f"{path}: expected a json with a list 'clips', as fho_hands_val.json has")
     clips: list[HandClip] = []
     faults: list[str] = []
@@ -68,7 +68,7 @@ def hand_clips(given: list[Any]) -> Iterator[HandClip | str]:
     for place, clip in enumerate(given, start=1):
         held = _mapping(clip)
         frames: Any = held.get("frames")
-        if not _is_list(frames) or "clip_id" not in held:
+        if not is_list(frames) or "clip_id" not in held:
             yield f"clip {place} has no clip_id or no list 'frames'"
             continue
         for number, entry in enumerate(frames, start=1):
@@ -85,7 +85,7 @@ def _clip(clip: Any, entry: Any) -> HandClip:
     hands = np.zeros((len(KEY_FRAMES), len(_HANDS), 2))
     for row, key in enumerate(KEY_FRAMES):
         boxes: Any = _mapping(entry.get(key)).get("boxes", [])
-        if not _is_list(boxes):
+        if not is_list(boxes):
             raise DataError(f"{key}: boxes is {boxes!r}; expected a list")
         for box in boxes:
             for hand, point in _points(box, key):
@@ -99,21 +99,13 @@ def _points(box: Any, key: str) -> Iterator[tuple[str, list[float]]]:
     for hand in _HANDS:
         if hand in box:
             point: Any = box[hand]
-            if not _is_list(point) or len(point) < 2 or not _are_numbers(point[:2]):
+            if not is_list(point) or len(point) < 2 or not _are_numbers(point[:2]):
                 raise DataError(f"{key}: {hand} is {point!r}; expected [x, y] in pixels")
             yield hand, point[:2]
 
 
-def _is_list(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
-def _is_mapping(value: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
-
-
 def _mapping(value: Any) -> dict[str, Any]:
-    return value if _is_mapping(value) else {}
+    return value if is_mapping(value) else {}
 
 
 def _are_numbers(values: list[Any]) -> bool:
@@ -127,10 +119,10 @@ def read_predictions(path: Path) -> dict[str, Float[np.ndarray, " 20"]]:
         DataError: the file is no mapping of names to 20 numbers.
     """
     content = read_json(path)
-    if not _is_mapping(content):
+    if not is_mapping(content):
         raise DataError(f"{path}: expected a json with 20 numbers a clip, {{'12_715': [...]}}")
     for name, row in content.items():
-        if not _is_list(row) or len(row) != 20 or not _are_numbers(row):
+        if not is_list(row) or len(row) != 20 or not _are_numbers(row):
             raise DataError(f"{path}: {name} does not have 20 finite numbers")
     return {name: np.array(row, dtype=float) for name, row in content.items()}
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource
-from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import EvaluationSource
-from internvideo.errors import ConfigError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
+from internvideo.tasks.features import (
+    FeatureName,
+    FeatureRate,
+    Features,
+    FeatureStride,
+    FeatureWindow,
+    read_by_features,
+)
 from internvideo.tasks.language_queries.clips import feature_source
 from internvideo.tasks.language_queries.finding import QueryFinder, finder_for
 from internvideo.tasks.language_queries.queries import Query, open_queries, queries_of
@@ -32,17 +38,11 @@ def evaluate(
     videos: AnnotatedVideos | FeatureVideoSource,
     *,
     loop: EvalLoop,
-    features: Annotated[
-        Sequence[str] | None,
-        Option("Folder of the features; repeat it to join the channels of several."),
-    ] = None,
-    fps: Annotated[
-        float | None, Option("Frames per second of the features, where the folder is silent.")
-    ] = None,
-    stride: Annotated[
-        float | None, Option("Frames from one row of features to the next, likewise.")
-    ] = None,
-    window: Annotated[float | None, Option("Frames of a row, likewise; or the stride.")] = None,
+    features: Features = None,
+    feature_stride: FeatureStride = None,
+    feature_window: FeatureWindow = None,
+    feature_fps: FeatureRate = None,
+    feature_name: FeatureName = "{id}",
     threshold: Annotated[
         float, Option("Without a trained model: 0 finds all of a video, 1 its likest window.")
     ] = _THRESHOLD,
@@ -61,15 +61,10 @@ def evaluate(
         DataError: the features cannot be found.
     """
     if isinstance(videos, AnnotatedVideos):
-        if not features:
-            raise ConfigError(
-                "language queries are answered on features; give their folder by --features "
-                "(`internvideo extract` makes them of videos)"
-            )
-        files = FeatureFiles(
-            folders=tuple(map(Path, features)), fps=fps, stride=stride, window=window
-        )
-        videos = FeatureVideoSource(videos, files.open())
+        videos = read_by_features(
+            videos, features, stride=feature_stride, window=feature_window,
+            rate=feature_fps, name=feature_name, model=model.name,
+        )  # fmt: skip
     finder = finder_for(model, top_k=_TOP_K, threshold=threshold, source=videos)
     return _measured(model, finder, videos, loop, submission=submission)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource, read_videos
-from internvideo.data.features import FeatureFiles
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import Answerer, EvalLoop
@@ -17,6 +16,15 @@ from internvideo.evaluation.report import answered_and_failures
 from internvideo.evaluation.segment_protocol import own_numbers
 from internvideo.evaluation.segments import Segments
 from internvideo.models.contract import has, num_classes_of
+from internvideo.tasks.features import (
+    FeatureName,
+    FeatureRate,
+    Features,
+    FeatureStride,
+    FeatureWindow,
+    Resamples,
+    read_by_features,
+)
 from internvideo.tasks.moment_queries.baseline import detections, retrievals
 from internvideo.tasks.moment_queries.finding import SimilarMoments, read_sentences
 from internvideo.tasks.moment_queries.report import MomentQueriesReport, measured
@@ -32,10 +40,6 @@ PostProcessing: TypeAlias = Literal["detector", "ego4d"]
 
 _SUBMISSION = "submission.json"
 _CANDIDATES = 2000
-
-Resamples: TypeAlias = Annotated[
-    int, Option("Of the bootstrap over clips; 0 leaves out the intervals.", minimum=0)
-]
 
 
 def open_moments(data: AnnotatedData, protocol: Preprocessing | None = None) -> AnnotatedVideos:
@@ -67,17 +71,11 @@ def evaluate(
     videos: AnnotatedVideos | FeatureVideoSource,
     *,
     loop: EvalLoop,
-    features: Annotated[
-        Sequence[str] | None,
-        Option("Folder of the features; repeat it to join the channels of several."),
-    ] = None,
-    fps: Annotated[
-        float | None, Option("Frames per second of the features, where the folder is silent.")
-    ] = None,
-    stride: Annotated[
-        float | None, Option("Frames from one row of features to the next, likewise.")
-    ] = None,
-    window: Annotated[float | None, Option("Frames of a row, likewise; or the stride.")] = None,
+    features: Features = None,
+    feature_stride: FeatureStride = None,
+    feature_window: FeatureWindow = None,
+    feature_fps: FeatureRate = None,
+    feature_name: FeatureName = "{id}",
     post_processing: Annotated[
         PostProcessing,
         Option(
@@ -106,15 +104,10 @@ def evaluate(
         DataError: the features cannot be found.
     """
     if isinstance(videos, AnnotatedVideos):
-        if not features:
-            raise ConfigError(
-                "moments are looked for in features; give their folder by --features "
-                "(`internvideo extract` makes them of videos)"
-            )
-        files = FeatureFiles(
-            folders=tuple(map(Path, features)), fps=fps, stride=stride, window=window
-        )
-        videos = FeatureVideoSource(videos, files.open())
+        videos = read_by_features(
+            videos, features, stride=feature_stride, window=feature_window,
+            rate=feature_fps, name=feature_name, model=model.name,
+        )  # fmt: skip
     annotated, candidates = videos.annotated, post_processing == "ego4d"
     names = annotated.class_names or ()
     finder, classes = _finder(

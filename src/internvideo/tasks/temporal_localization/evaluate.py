@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource, read_videos
-from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.errors import ConfigError, DataError
@@ -21,6 +20,15 @@ from internvideo.evaluation.segment_submission import read_submission
 from internvideo.evaluation.segments import Segments
 from internvideo.evaluation.window_classifier import WindowClassifier
 from internvideo.models.contract import has, num_classes_of
+from internvideo.tasks.features import (
+    FeatureName,
+    FeatureRate,
+    Features,
+    FeatureStride,
+    FeatureWindow,
+    Resamples,
+    read_by_features,
+)
 from internvideo.tasks.task import Option
 from internvideo.tasks.temporal_localization.answering import measure_finder
 from internvideo.tasks.temporal_localization.external import (
@@ -38,23 +46,6 @@ from internvideo.zoo.load import load_model
 
 __all__ = ["evaluate", "measure", "open_untrimmed", "score"]
 
-Features: TypeAlias = Annotated[
-    str | None,
-    Option("Folder of the videos' features, a file each; several, after commas, are joined."),
-]
-FeatureStride: TypeAlias = Annotated[
-    str | None, Option("Frames from row to row, or spread: rows lie evenly over the video.")
-]
-FeatureWindow: TypeAlias = Annotated[
-    float | None, Option("Frames that a row has seen; by default the stride.")
-]
-FeatureRate: TypeAlias = Annotated[
-    float | None, Option("Frames per second that stride and window are counted at.")
-]
-FeatureName: TypeAlias = Annotated[
-    str, Option("Name of a feature file without its ending, such as v_{id}.")
-]
-
 ExternalScoresFile: TypeAlias = Annotated[
     str | None, Option("Give segments the likeliest classes of their video, by this json or npy.")
 ]
@@ -67,9 +58,6 @@ Overlaps: TypeAlias = Annotated[
 ]
 EvaluatorName: TypeAlias = Annotated[
     Evaluator, Option("official counts repeated true segments, those of ActionFormer do not.")
-]
-Resamples: TypeAlias = Annotated[
-    int, Option("Of the bootstrap over videos; 0 leaves out the interval.", minimum=0)
 ]
 
 
@@ -143,19 +131,10 @@ def evaluate(
     else:
         source = videos
         if not isinstance(source, FeatureVideoSource):
-            if features is None:
-                raise ConfigError(
-                    f"{model.name} looks at features, not at video: give their folder with "
-                    "--features (`internvideo extract` makes them)"
-                )
-            files = FeatureFiles(
-                folders=tuple(Path(each.strip()) for each in features.split(",")),
-                fps=feature_fps,
-                stride=_stride(feature_stride),
-                window=feature_window,
-                name=feature_name,
-            )
-            source = FeatureVideoSource(annotated, files.open())
+            source = read_by_features(
+                annotated, features, stride=feature_stride, window=feature_window,
+                rate=feature_fps, name=feature_name, model=model.name,
+            )  # fmt: skip
         finder = _finder(model, source)
     how = Measure(tiou=tiou, evaluator=evaluator, resamples=resamples)
     classes = model.labels or num_classes_of(model.model) or 0
@@ -193,15 +172,6 @@ def measure(
             "features or untrimmed"
         )
     return evaluate(model, source, loop=loop, resamples=0 if quick else 200)
-
-
-def _stride(text: str | None) -> float | Literal["spread"] | None:
-    if text is None or text == "spread":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"--feature-stride is {text!r}; expected a number, or spread") from None
 
 
 def score(
