@@ -9,7 +9,9 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter
 
 from internvideo.errors import CheckpointError, ConfigError, did_you_mean
 
@@ -130,11 +132,17 @@ def replace_fields(config: Any, values: Mapping[str, Any]) -> Any:
                 f"{type(config).__name__} has no {name!r}.{did_you_mean(name, known)}"
                 f" It has {', '.join(known)}"
             )
-    fields = {
-        name: replace_fields(getattr(config, name), value) if isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
+
+    def field(name: str, value: Any) -> Any:
+        held = getattr(config, name)
+        if not isinstance(value, Mapping):
+            return value
+        if dataclasses.is_dataclass(held):
+            return replace_fields(held, value)
+        return TypeAdapter(get_type_hints(type(config))[name]).validate_python(value)
+
     try:
+        fields = {name: field(name, value) for name, value in values.items()}
         return dataclasses.replace(config, **fields)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{type(config).__name__}: {error}") from error
