@@ -353,6 +353,11 @@ FORMATS: tuple[Format, ...] = (
         name="moments",
         description="Moments in Time: trainingSet.csv, validationSet.csv",
         options=_CLASSES,
+        layout=Layout(
+            splits=("training", "validation"),
+            shares=(0.8, 0.2),
+            video="{split}/{snake}/clip_{index:06d}.mp4",
+        ),
     ),
     Format(
         name="labelled",

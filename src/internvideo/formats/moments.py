@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from internvideo.annotations import Annotations, VideoAnnotation
 from internvideo.formats.class_names import ClassNames
 from internvideo.formats.fields import bad_line, parsed
-from internvideo.formats.files import numbered_lines
+from internvideo.formats.files import Collection, numbered_lines
 
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
 
-__all__ = ["looks_like", "read"]
+__all__ = ["looks_like", "read", "write"]
 
 _NAMES = ("trainingSet.csv", "validationSet.csv")
 _CLASS_FILES = ("moments_categories.txt",)
@@ -50,3 +50,18 @@ def read(path: Path, root: Path | str, *, labels: Path | None = None) -> Annotat
         description="Moments in Time csv",
         class_names=classes.names,
     )
+
+
+def write(data: Collection) -> list[Path]:
+    """Write both csv, each with paths below the folder of its split, and the class list."""
+    numbers = (f"{name},{number}\n" for number, name in enumerate(data.classes))
+    rows = {
+        split: (
+            f"{v.path.removeprefix(f'{split}/')},{data.class_of(v)},1,0\n" for v in data.of(split)
+        )
+        for split in ("training", "validation")
+    }
+    return [
+        *(data.write_text(f"{split}Set.csv", lines) for split, lines in rows.items()),
+        data.write_text(_CLASS_FILES[0], numbers),
+    ]
