@@ -141,7 +141,7 @@ def test_it_does_what_it_declares(kind, config):
     video, *_ = inputs_of(model, 3)
     assert model.capabilities <= kind.model.capabilities
     assert model.capabilities
-    no_encoder = has(model, "moments") or has(model, "spans") or has(model, "objects")
+    no_encoder = any(has(model, each) for each in ("moments", "spans", "objects", "navigation"))
     assert has(model, "features") == has(model, "embed") == (not no_encoder)
     if has(model, "text"):
         ids = model.tokenizer(["a b", "c"])

@@ -226,6 +226,16 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
             stages=tuple(f"backbone.stages.{stage}.blocks" for stage in range(4)),
         ),
     },
+    "navigation/policy": Published(
+        epsilons={r"clip_encoder\..*": 1e-5, r"rgb_encoder\..*": 1e-6, ".*": 1e-12},
+        dropouts={"drop_seen": 0.4, r"critic\..*": 0.5, r"vln_bert\..*": 0.1},
+        drop_paths={"clip_encoder.model.vision_encoder.transformer.resblocks": 0.1},
+        numbers={"feature_drop_rate": 0.4, "attention_drop_rate": 0.1, "max_steps": 50},
+    ),
+    "navigation/waypoints": Published(
+        epsilons={".*": 1e-12}, dropouts={r".*attention\.self.*": 0.1, ".*": 0.3}
+    ),
+    "navigation/depth": Published(epsilons={}, numbers={"norm_groups": 16}),
     "bert": BERT,
     "clip-text": CLIP,
 }

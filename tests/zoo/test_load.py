@@ -129,10 +129,10 @@ def test_a_wrong_file_is_explained_by_blocks(tmp_path):
 
 
 def test_a_planned_family_is_named(tmp_path):
-    state = {f"net.vln_bert.{n}": t for n, t in tiny.classifier().state_dict().items()}
-    torch.save(state, tmp_path / "policy.pth")
-    with pytest.raises(CheckpointError, match=r"navigation policy .* which is planned"):
-        load_model(tmp_path / "policy.pth")
+    names = ("vision_encoder.encoder.blocks.0.x", "text_decoder.y")
+    torch.save({name: torch.ones(2) for name in names}, tmp_path / "answers.pth")
+    with pytest.raises(CheckpointError, match=r"Teacher that answers.* which is planned"):
+        load_model(tmp_path / "answers.pth")
 
 
 def test_a_detector_of_ava_is_no_classifier_of_the_first_token(tmp_path):

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from internvideo.models.layers import attention, checkpointable
 
-__all__ = ["BertConfig", "BertEmbeddings", "BertLayer", "BertPredictions"]
+__all__ = [
+    "BertAttention",
+    "BertConfig",
+    "BertEmbeddings",
+    "BertIntermediate",
+    "BertLayer",
+    "BertPredictions",
+    "BertProjections",
+    "BertResidual",
+]
 
 _NUM_SEGMENTS = 2  # BERT's sentence A and B; captions are all A
 
@@ -68,7 +77,7 @@ class BertConfig:
             )
 
 
-class _Projections(nn.Module):
+class BertProjections(nn.Module):
     """Queries from the text, keys and values from a source, and multi-head attention of them."""
 
     def __init__(self, config: BertConfig, source_width: int) -> None:
@@ -85,6 +94,7 @@ class _Projections(nn.Module):
         source: Float[Tensor, "b n k"],
         mask: Float[Tensor, "b 1 1 n"] | None,
     ) -> Float[Tensor, "b l d"]:
+        """Attend to the source; heads side by side."""
         q, k, v = (
             rearrange(each, "b n (h d) -> b h n d", h=self.num_heads)
             for each in (self.query(x), self.key(source), self.value(source))
@@ -95,7 +105,7 @@ class _Projections(nn.Module):
         return rearrange(mixed, "b h n d -> b n (h d)")
 
 
-class _ResidualNorm(nn.Module):
+class BertResidual(nn.Module):
     """End of a branch: `norm(x + drop(dense(branch)))`."""
 
     def __init__(self, config: BertConfig, hidden: int) -> None:
@@ -107,16 +117,17 @@ class _ResidualNorm(nn.Module):
     def forward(
         self, branch: Float[Tensor, "b l e"], x: Float[Tensor, "b l d"]
     ) -> Float[Tensor, "b l d"]:
+        """Return the normed sum of `x` and what the branch found."""
         return self.LayerNorm(x + self.dropout(self.dense(branch)))
 
 
-class _Attention(nn.Module):
+class BertAttention(nn.Module):
     """Attention to the text itself, or to a source of another width, and its residual."""
 
     def __init__(self, config: BertConfig, source_width: int) -> None:
         super().__init__()
-        self.self = _Projections(config, source_width)
-        self.output = _ResidualNorm(config, config.width)
+        self.self = BertProjections(config, source_width)
+        self.output = BertResidual(config, config.width)
 
     def forward(
         self,
@@ -124,10 +135,11 @@ class _Attention(nn.Module):
         source: Float[Tensor, "b n k"],
         mask: Float[Tensor, "b 1 1 n"] | None = None,
     ) -> Float[Tensor, "b l d"]:
+        """Attend to the source, and add that to `x`."""
         return self.output(self.self(x, source, mask), x)
 
 
-class _Intermediate(nn.Module):
+class BertIntermediate(nn.Module):
     """First half of the feed-forward: a wider layer and the exact GELU."""
 
     def __init__(self, config: BertConfig) -> None:
@@ -135,6 +147,7 @@ class _Intermediate(nn.Module):
         self.dense = nn.Linear(config.width, config.mlp_hidden)
 
     def forward(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l e"]:
+        """Return the wider activations."""
         return F.gelu(self.dense(x))
 
 
@@ -145,10 +158,10 @@ class BertLayer(nn.Module):
 
     def __init__(self, config: BertConfig, *, fusion: bool) -> None:
         super().__init__()
-        self.attention = _Attention(config, config.width)
-        self.crossattention = _Attention(config, config.vision_width) if fusion else None
-        self.intermediate = _Intermediate(config)
-        self.output = _ResidualNorm(config, config.mlp_hidden)
+        self.attention = BertAttention(config, config.width)
+        self.crossattention = BertAttention(config, config.vision_width) if fusion else None
+        self.intermediate = BertIntermediate(config)
+        self.output = BertResidual(config, config.mlp_hidden)
 
     @checkpointable
     def forward(

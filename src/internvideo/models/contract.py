@@ -14,6 +14,7 @@
     boxes        `BoxDetector`: `forward(video, boxes)` gives logits of what is done in each box
     unknown      `OpenSetModel`: tells whether a video shows none of its classes
     objects      finds objects in pictures: `DINO`; `config.num_classes` classes
+    navigation   a part of an agent that follows instructions: `NavigationPolicy`, its senses
     spans        finds the part that a sentence asks for, in such features: `VSLNet`
 
 Ask `has(model, "captions")`. Every model of the zoo that sees video is a `VideoEncoder` and has the
@@ -73,6 +74,7 @@ Capability = Literal[
     "moments",
     "video-moments",
     "boxes",
+    "navigation",
     "objects",
     "spans",
     "unknown",

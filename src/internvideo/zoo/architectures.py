@@ -18,6 +18,7 @@ from internvideo.zoo.kinds import (
     dino,
     external,
     internvideo_mm,
+    navigation,
     object_words,
     open_set,
     umt_multimodal,
@@ -52,6 +53,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     actionformer.ACTIONFORMER,
     vslnet.VSLNET,
     dino.DINO,
+    navigation.POLICY,
+    navigation.WAYPOINTS,
+    navigation.DEPTH,
     *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""

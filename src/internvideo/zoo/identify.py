@@ -464,9 +464,6 @@ _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Unmasked Teacher that answers", (r"vision_encoder\.encoder\.blocks", r"text_decoder\.")),
     ("an Ego4D short-term anticipation detector on VideoMAE", (r"ROIHEAD\.",)),
     ("UniFormer (version 1)", (r"(?<!backbone\.)blocks1\.\d+\.", r"blocks4\.\d+\.")),
-    ("a navigation policy (VLN-CE)", (r"net\.vln_bert\.",)),
-    ("the waypoint predictor of VLN-CE", (r"waypoint_TRM\.",)),
-    ("the DD-PPO depth encoder of VLN-CE", (r"backbone\.layer4\.", r"compression\.")),
 )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -117,6 +117,10 @@ class Layout:
     """The lines between one kind of files and one of our models, first fit wins."""
 
     lines: tuple[Line, ...] = ()
+
+    def below(self, prefix: str) -> Layout:
+        """Return the layout of a model that is a part of another one, under a prefix of its own."""
+        return Layout(tuple(_below(line, prefix) for line in self.lines))
 
     def name_to_ours(self, name: str) -> str:
         """Return our name for an official one; of a part, that of the whole."""
@@ -271,6 +275,26 @@ def _is_nearly(
     if tensor.shape != wanted.shape:
         return False
     return bool(((tensor.float() - wanted.float()).abs() <= tolerance).all())
+
+
+def _below(line: Line, prefix: str) -> Line:
+    match line:
+        case OnlyOurs():
+
+            def make(ours: Mapping[str, Tensor], line: OnlyOurs = line) -> Tensor | None:
+                inside = {
+                    n.removeprefix(prefix): t for n, t in ours.items() if n.startswith(prefix)
+                }
+                return line.make(inside)
+
+            return replace(line, ours=prefix + line.ours, make=make)
+        case OnlyTheirs():
+            return replace(line, official=prefix + line.official)
+        case Stack():
+            parts = tuple(prefix + part for part in line.official)
+            return replace(line, official=parts, ours=prefix + line.ours)
+        case _:
+            return replace(line, official=prefix + line.official, ours=prefix + line.ours)
 
 
 def _apply(pattern: str, replacement: str, name: str) -> str | None:
