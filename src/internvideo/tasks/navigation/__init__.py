@@ -1,1 +1,8 @@
-"""Vision-language navigation: an agent in a house is told in words where to go."""
+"""Vision-language navigation: an agent in a house is told in words where to go.
+
+episodes      files of R2R-CE and RxR-CE, read, written and checked; instructions: episodes in
+              houses from a seed, told from the true path
+environment   walking them, by Gymnasium; moves: from high-level actions to steps, and teachers
+metrics       TL, NE, OS, SR, SPL, nDTW, SDTW, CLS
+losses        what agents are trained by
+"""

@@ -1,0 +1,199 @@
+"""Panoramas by ray casting on the processor: no display, no OpenGL.
+
+The twelve views overlap three times. Rays are therefore cast once for a band around the agent, of
+as many rows as a view has, and every view is looked up in it. In the band, columns are equal angles
+of azimuth and rows equal slopes; every direction has a horizontal part of length 1, so that Embree
+answers with horizontal distances, and the depth of a view is such a distance times the cosine of
+the angle to its axis: planes keep their exact depth.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, UInt8
+
+from internvideo.errors import require
+from internvideo.simulator.backend import VIEWS, Panorama, Position, Sensors
+
+__all__ = ["Caster", "Surface", "panorama", "plain_panorama"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """Triangles and how they look.
+
+    Attributes:
+        vertices: corners in metres.
+        faces: three corners a triangle.
+        colours: of the triangles.
+        textures: pictures, "h w 3" uint8.
+        texture_of: for every triangle the number of its picture; −1 has the plain colour.
+        uv: where the corners of a triangle lie in its picture, 0 to 1 from the lower left.
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    colours: UInt8[np.ndarray, "f 3"]
+    textures: tuple[UInt8[np.ndarray, "h w 3"], ...] = ()
+    texture_of: Int[np.ndarray, " f"] | None = None
+    uv: Float32[np.ndarray, "f 3 2"] | None = None
+
+
+class Caster:
+    """Embree on a surface."""
+
+    def __init__(self, surface: Surface) -> None:
+        scenes: Any = require("embreex.rtcore_scene", extra="navigation")
+        meshes: Any = require("embreex.mesh_construction", extra="navigation")
+        self.surface = surface
+        self._scene = scenes.EmbreeScene()
+        corners = surface.vertices.astype(np.float32)
+        self._mesh = meshes.TriangleMesh(self._scene, corners, surface.faces.astype(np.int32))
+        self._normals = _unit_normals(corners[surface.faces])
+
+    def cast(
+        self, origins: Float32[np.ndarray, "n 3"], directions: Float32[np.ndarray, "n 3"]
+    ) -> tuple[Float32[np.ndarray, " n"], dict[str, Any]]:
+        """Return the distances in lengths of the directions, inf where nothing is hit; and hits."""
+        hits: dict[str, Any] = self._scene.run(origins, directions, output=1)
+        missed = hits["primID"] < 0
+        return np.where(missed, np.float32(np.inf), hits["tfar"]), hits
+
+    def shade(
+        self, directions: Float32[np.ndarray, "n 3"], hits: dict[str, Any]
+    ) -> UInt8[np.ndarray, "n 3"]:
+        """Return the colours of hits, darker where a surface is seen at a slant; misses are 0."""
+        face = hits["primID"]
+        surface = self.surface
+        colours = surface.colours[face]
+        if surface.texture_of is not None and surface.uv is not None:
+            texture = np.where(face < 0, -1, surface.texture_of[face])
+            for number in np.unique(texture[texture >= 0]).tolist():
+                at = np.flatnonzero(texture == number)
+                colours[at] = _texels(surface.textures[number], surface.uv[face[at]], hits, at)
+        cosine = np.abs(np.einsum("nk,nk->n", self._normals[face], directions))
+        light = 0.55 + 0.45 * cosine / np.sqrt(np.einsum("nk,nk->n", directions, directions))
+        light[face < 0] = 0.0
+        return (colours * light[:, None]).astype(np.uint8)
+
+
+def _unit_normals(triangles: Float32[np.ndarray, "f 3 3"]) -> Float32[np.ndarray, "f 3"]:
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+def _texels(
+    texture: UInt8[np.ndarray, "h w 3"],
+    uv: Float32[np.ndarray, "n 3 2"],
+    hits: dict[str, Any],
+    at: Int[np.ndarray, " n"],
+) -> UInt8[np.ndarray, "n 3"]:
+    u, v = hits["u"][at, None], hits["v"][at, None]
+    place = uv[:, 0] * (1 - u - v) + uv[:, 1] * u + uv[:, 2] * v
+    height, width = texture.shape[:2]
+    column = (place[:, 0] * width).astype(np.int64) % width
+    row = ((1 - place[:, 1]) * height).astype(np.int64) % height
+    return texture[row, column]
+
+
+# ---------------------------------------------------------------- the band
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    azimuth: Float[np.ndarray, " columns"]  # to the left of the heading
+    slope: Float32[np.ndarray, " rows"]  # from the top
+
+
+@lru_cache(maxsize=8)
+def _band(size: int, field_of_view: float) -> _Band:
+    """Return a band whose pixels are as far apart as those in the middle of a view."""
+    half = math.tan(math.radians(field_of_view) / 2)
+    columns = VIEWS * math.ceil(math.pi * size / half / VIEWS)
+    azimuth = (np.arange(columns) + 0.5) * (2 * math.pi / columns)
+    slope = (1 - (np.arange(size) + 0.5) * 2 / size) * half
+    return _Band(azimuth, slope.astype(np.float32))
+
+
+@lru_cache(maxsize=8)
+def _lookup(
+    size: int, band: int, field_of_view: float
+) -> tuple[Int[np.ndarray, "views n"], Float32[np.ndarray, "views n"]]:
+    """Return for each pixel of each view its place in the band, and the cosine to the axis."""
+    grid = _band(band, field_of_view)
+    columns, half = len(grid.azimuth), math.tan(math.radians(field_of_view) / 2)
+    x = ((np.arange(size) + 0.5) * 2 / size - 1) * half
+    spacing = 2 * math.pi / columns
+    column = np.floor(-np.arctan(x) / spacing).astype(np.int64)  # to the right is a minus
+    cosine = np.cos((column + 0.5) * spacing).astype(np.float32)
+    slope = -x[:, None] / np.hypot(1, x)[None]
+    row = np.clip(np.floor((1 - slope / half) / 2 * band).astype(np.int64), 0, band - 1)
+    turned = (column + np.arange(VIEWS)[:, None] * (columns // VIEWS)) % columns
+    index = (row[None] * columns + turned[:, None]).reshape(VIEWS, -1)
+    return index.astype(np.int32), np.broadcast_to(cosine, (VIEWS, size, size)).reshape(VIEWS, -1)
+
+
+def panorama(caster: Caster, position: Position, yaw: float, sensors: Sensors) -> Panorama:
+    """Return what an agent sees, from one cast of a band."""
+    size = max(sensors.rgb, sensors.depth)
+    band = _band(size, sensors.field_of_view)
+    azimuth = band.azimuth + yaw
+    directions = np.empty((size, len(azimuth), 3), np.float32)
+    directions[..., 0] = -np.sin(azimuth)
+    directions[..., 1] = band.slope[:, None]
+    directions[..., 2] = -np.cos(azimuth)
+    directions = directions.reshape(-1, 3)
+    distance, hits = caster.cast(_eyes(position, sensors, len(directions)), directions)
+    rgb = np.empty((VIEWS, sensors.rgb, sensors.rgb, 3), np.uint8)
+    if sensors.rgb:
+        index, _ = _lookup(sensors.rgb, size, sensors.field_of_view)
+        np.take(caster.shade(directions, hits), index, axis=0, out=rgb.reshape(VIEWS, -1, 3))
+    depth = np.empty((VIEWS, sensors.depth, sensors.depth, 1), np.float32)
+    if sensors.depth:
+        index, cosine = _lookup(sensors.depth, size, sensors.field_of_view)
+        depth = _scaled(distance[index] * cosine, sensors).reshape(depth.shape)
+    return Panorama(rgb, depth)
+
+
+def plain_panorama(caster: Caster, position: Position, yaw: float, sensors: Sensors) -> Panorama:
+    """Return the same with a ray for every pixel of every view: the yardstick of `panorama`."""
+    size = max(sensors.rgb, sensors.depth)
+    half = math.tan(math.radians(sensors.field_of_view) / 2)
+    x = (((np.arange(size) + 0.5) * 2 / size - 1) * half).astype(np.float32)
+    right, up = np.broadcast_to(x[None], (size, size)), np.broadcast_to(-x[:, None], (size, size))
+    rgb = np.empty((VIEWS, sensors.rgb, sensors.rgb, 3), np.uint8)
+    depth = np.empty((VIEWS, sensors.depth, sensors.depth, 1), np.float32)
+    nearest = {
+        side: (2 * np.arange(side) + 1) * size // (2 * side)
+        for side in (len(rgb[0]), len(depth[0]))
+    }
+    for view in range(VIEWS):
+        angle = yaw + view * 2 * math.pi / VIEWS
+        sine, cosine = math.sin(angle), math.cos(angle)
+        directions = np.stack((right * cosine - sine, up, -right * sine - cosine), axis=-1)
+        directions = np.ascontiguousarray(directions.reshape(-1, 3), np.float32)
+        distance, hits = caster.cast(_eyes(position, sensors, len(directions)), directions)
+        pick = np.ix_(nearest[sensors.rgb], nearest[sensors.rgb])
+        rgb[view] = caster.shade(directions, hits).reshape(size, size, 3)[pick]
+        pick = np.ix_(nearest[sensors.depth], nearest[sensors.depth])
+        depth[view] = _scaled(distance, sensors).reshape(size, size, 1)[pick]
+    return Panorama(rgb, depth)
+
+
+def _eyes(position: Position, sensors: Sensors, rays: int) -> Float32[np.ndarray, "n 3"]:
+    eye = np.array([position[0], position[1] + sensors.height, position[2]], np.float32)
+    return np.broadcast_to(eye, (rays, 3)).copy()
+
+
+def _scaled(depth: Float32[np.ndarray, "..."], sensors: Sensors) -> Float32[np.ndarray, "..."]:
+    """Return depths as sensors give them: nothing that is hit is `far`."""
+    near, far = np.float32(sensors.near), np.float32(sensors.far)
+    return (np.clip(depth, near, far) - near) / (far - near)
