@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Outcome", "map_with_timeout"]
+__all__ = ["Outcome", "Worker", "map_with_timeout", "ready_workers"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -54,15 +55,15 @@ def map_with_timeout(
         timeout: seconds for one item.
     """
     waiting = iter(range(len(items)))
-    team: list[_Worker] = []
+    team: list[Worker] = []
     try:
         for place in waiting:
-            team.append(_Worker(function))
+            team.append(Worker(function))
             team[-1].give(place, items[place], timeout)
             if len(team) == workers:
                 break
         while team:
-            for worker in _ready(team):
+            for worker in ready_workers(team):
                 yield worker.take()
                 team.remove(worker)
                 if (place := next(waiting, None)) is None:
@@ -70,7 +71,7 @@ def map_with_timeout(
                     continue
                 if not worker.alive:
                     worker.stop()
-                    worker = _Worker(function)
+                    worker = Worker(function)
                 worker.give(place, items[place], timeout)
                 team.append(worker)
     finally:
@@ -78,7 +79,7 @@ def map_with_timeout(
             worker.stop(kill=True)
 
 
-def _ready(team: list[_Worker]) -> list[_Worker]:
+def ready_workers(team: Sequence[Worker]) -> list[Worker]:
     """Wait until a worker has an answer, is dead, or is out of time."""
     until = min(worker.deadline for worker in team)
     answering = wait([worker.pipe for worker in team], timeout=max(until - time.monotonic(), 0))
@@ -86,11 +87,16 @@ def _ready(team: list[_Worker]) -> list[_Worker]:
     return [w for w in team if w.pipe in answering or w.deadline <= now]
 
 
-class _Worker:
-    """A process that answers one question at a time."""
+class Worker:
+    """A process that answers one question at a time.
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        context = get_context()
+    Args:
+        function: answers; a copy of it lives in the process, where it may keep what it likes.
+        method: how the process starts; None is the custom of the platform.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], *, method: str | None = None) -> None:
+        context: Any = get_context(method)
         self.pipe, far_end = context.Pipe()
         self.process: BaseProcess = context.Process(
             target=_serve, args=(function, far_end), daemon=True
@@ -100,10 +106,13 @@ class _Worker:
         self.place, self.deadline, self.alive = -1, 0.0, True
 
     def give(self, place: int, item: Any, timeout: float) -> None:
+        """Ask; a process that has died meanwhile is noticed as one that dies of the question."""
         self.place, self.deadline = place, time.monotonic() + timeout
-        self.pipe.send((item,))
+        with suppress(OSError):
+            self.pipe.send((item,))
 
     def take(self) -> Outcome[Any]:
+        """Return the answer of a worker that is ready; one that is dead or late is not `alive`."""
         if self.pipe.poll():
             try:
                 return Outcome(self.place, *self.pipe.recv())
@@ -115,10 +124,12 @@ class _Worker:
         return Outcome(self.place, failure="timeout")
 
     def stop(self, *, kill: bool = False) -> None:
+        """End the process."""
         if kill or not self.alive:
             self.process.kill()
         else:
-            self.pipe.send(None)
+            with suppress(OSError):
+                self.pipe.send(None)
         self.pipe.close()
         self.process.join(_GRACE)
 

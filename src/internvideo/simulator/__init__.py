@@ -3,4 +3,5 @@
 backend       the protocol and the cameras; opening: which simulators there are
 embedded      the simulator that is always there: trimesh and Embree; rendering: panoramas; grid:
               where one can stand, steps, shortest ways; houses: furnished houses from a seed
+habitat       Habitat-Sim, where that is installed
 """

@@ -2,13 +2,9 @@
 
 The twelve views overlap three times. Rays are therefore cast once for a band around the agent, of
 as many rows as a view has, and every view is looked up in it. In the band, columns are equal angles
-of azimuth and rows equal slopes; every direction has a horizontal part of length 1, so that Embree
-answers with horizontal distances, and the depth of a view is such a distance times the cosine of
-the angle to its axis: planes keep their exact depth.
+of azimuth and rows equal slopes. A pixel has the colour of the nearest ray; its depth is where its
+own ray meets the plane of the triangle that this one has hit, which is exact on surfaces.
 """
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -58,6 +54,7 @@ class Caster:
         corners = surface.vertices.astype(np.float32)
         self._mesh = meshes.TriangleMesh(self._scene, corners, surface.faces.astype(np.int32))
         self._normals = _unit_normals(corners[surface.faces])
+        self._corners = corners[surface.faces[:, 0]]
 
     def cast(
         self, origins: Float32[np.ndarray, "n 3"], directions: Float32[np.ndarray, "n 3"]
@@ -83,6 +80,21 @@ class Caster:
         light = 0.55 + 0.45 * cosine / np.sqrt(np.einsum("nk,nk->n", directions, directions))
         light[face < 0] = 0.0
         return (colours * light[:, None]).astype(np.uint8)
+
+    def planes(
+        self, eye: Float32[np.ndarray, "3"], yaw: float
+    ) -> tuple[Float32[np.ndarray, " f+1"], ...]:
+        """Return the planes of the triangles as an eye with a heading sees them.
+
+        A ray (right, up, back) meets a plane at 1 over its product with it, in lengths of the ray.
+        The last plane is never met: it stands behind rays that hit nothing.
+        """
+        offset = np.einsum("nk,nk->n", self._normals, self._corners - eye)
+        offset = np.where(np.abs(offset) < 1e-6, np.float32(1e-6), offset)
+        x, y, z = (self._normals / offset[:, None]).T
+        sine, cosine = math.sin(yaw), math.cos(yaw)
+        turned = (x * cosine - z * sine, y, x * sine + z * cosine)
+        return tuple(np.append(each, 0).astype(np.float32) for each in turned)
 
 
 def _unit_normals(triangles: Float32[np.ndarray, "f 3 3"]) -> Float32[np.ndarray, "f 3"]:
@@ -126,19 +138,23 @@ def _band(size: int, field_of_view: float) -> _Band:
 @lru_cache(maxsize=8)
 def _lookup(
     size: int, band: int, field_of_view: float
-) -> tuple[Int[np.ndarray, "views n"], Float32[np.ndarray, "views n"]]:
-    """Return for each pixel of each view its place in the band, and the cosine to the axis."""
-    grid = _band(band, field_of_view)
-    columns, half = len(grid.azimuth), math.tan(math.radians(field_of_view) / 2)
+) -> tuple[Int[np.ndarray, "views n"], tuple[Float32[np.ndarray, "views n"], ...]]:
+    """Return for each pixel of each view its place in the band, and where its own ray goes.
+
+    A ray is right of, above and behind the agent, of length 1 along the axis of its view.
+    """
+    columns = len(_band(band, field_of_view).azimuth)
+    half = math.tan(math.radians(field_of_view) / 2)
     x = ((np.arange(size) + 0.5) * 2 / size - 1) * half
-    spacing = 2 * math.pi / columns
-    column = np.floor(-np.arctan(x) / spacing).astype(np.int64)  # to the right is a minus
-    cosine = np.cos((column + 0.5) * spacing).astype(np.float32)
-    slope = -x[:, None] / np.hypot(1, x)[None]
+    right, up = np.meshgrid(x, -x)
+    reach = np.hypot(1, right)
+    azimuth = np.arange(VIEWS)[:, None, None] * (2 * math.pi / VIEWS) - np.arctan(right)
+    column = np.floor(azimuth * (columns / (2 * math.pi))).astype(np.int64) % columns
+    slope = up / reach
     row = np.clip(np.floor((1 - slope / half) / 2 * band).astype(np.int64), 0, band - 1)
-    turned = (column + np.arange(VIEWS)[:, None] * (columns // VIEWS)) % columns
-    index = (row[None] * columns + turned[:, None]).reshape(VIEWS, -1)
-    return index.astype(np.int32), np.broadcast_to(cosine, (VIEWS, size, size)).reshape(VIEWS, -1)
+    ray = (-np.sin(azimuth) * reach, np.broadcast_to(up, azimuth.shape), -np.cos(azimuth) * reach)
+    index = (row * columns + column).astype(np.int32).reshape(VIEWS, -1)
+    return index, tuple(each.astype(np.float32).reshape(VIEWS, -1) for each in ray)
 
 
 def panorama(caster: Caster, position: Position, yaw: float, sensors: Sensors) -> Panorama:
@@ -151,15 +167,19 @@ def panorama(caster: Caster, position: Position, yaw: float, sensors: Sensors) -
     directions[..., 1] = band.slope[:, None]
     directions[..., 2] = -np.cos(azimuth)
     directions = directions.reshape(-1, 3)
-    distance, hits = caster.cast(_eyes(position, sensors, len(directions)), directions)
+    eyes = _eyes(position, sensors, len(directions))
+    _, hits = caster.cast(eyes, directions)
     rgb = np.empty((VIEWS, sensors.rgb, sensors.rgb, 3), np.uint8)
     if sensors.rgb:
         index, _ = _lookup(sensors.rgb, size, sensors.field_of_view)
         np.take(caster.shade(directions, hits), index, axis=0, out=rgb.reshape(VIEWS, -1, 3))
     depth = np.empty((VIEWS, sensors.depth, sensors.depth, 1), np.float32)
     if sensors.depth:
-        index, cosine = _lookup(sensors.depth, size, sensors.field_of_view)
-        depth = _scaled(distance[index] * cosine, sensors).reshape(depth.shape)
+        index, ray = _lookup(sensors.depth, size, sensors.field_of_view)
+        face = hits["primID"].astype(np.int32)[index]
+        planes = caster.planes(eyes[0], yaw)
+        nearness = sum(planes[axis][face] * ray[axis] for axis in range(3))
+        depth = _scaled(1 / np.maximum(nearness, 1 / sensors.far), sensors).reshape(depth.shape)
     return Panorama(rgb, depth)
 
 
