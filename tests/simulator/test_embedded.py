@@ -14,6 +14,7 @@ from internvideo.simulator.embedded import EmbeddedBackend
 from internvideo.simulator.grid import Grid
 from internvideo.simulator.houses import build_house, house_of
 from internvideo.simulator.rendering import Caster, Surface, panorama, plain_panorama
+from simulator.scans import write_two_storeys
 
 SMALL = Sensors(rgb=48, depth=48)
 
@@ -127,14 +128,42 @@ def test_a_scan_with_a_texture_is_walked_and_seen(tmp_path):
     assert right[0] > 2 * right[2] + 9
 
 
+def test_a_scan_with_stairs_is_walked_on_both_storeys(tmp_path):
+    write_two_storeys(tmp_path / "house.glb")
+    backend = EmbeddedBackend(scenes=str(tmp_path))
+    backend.load("house.glb")
+    below, above = np.array([5.5, 0, 3.0]), np.array([5.5, 2.4, 3.0])
+    assert backend.is_navigable(below)
+    assert backend.is_navigable(above)
+    assert not backend.is_navigable(np.array([5.5, 1.2, 3.0]))  # in the air
+    assert not backend.is_navigable(np.array([2.0, 0, 1.0]))  # under the stairs: too low
+    # To the foot of the stairs, up their slope, and on along the upper floor.
+    length, path = backend.geodesic(below, above), backend.shortest_path(below, above)
+    true = math.hypot(5.0, 1.5) + math.hypot(3.6, 2.4) + math.hypot(1.2, 1.6)
+    assert length == pytest.approx(true, rel=0.05)
+    assert np.linalg.norm(np.diff(path, axis=0), axis=1).sum() == pytest.approx(length, rel=0.05)
+    assert length == pytest.approx(backend.geodesic(above, below))
+    assert path[0, 1] == 0
+    assert path[-1, 1] == pytest.approx(2.4, abs=1e-5)
+
+    position = np.array([0.3, 0, 1.0])  # at the foot, looking to +x
+    for _ in range(17):
+        position, collided = backend.forward(position, -math.pi / 2, 0.25)
+        assert not collided
+    np.testing.assert_allclose(position, [4.55, 2.4, 1.0], atol=1e-5)
+    edge, collided = backend.forward(np.array([2.0, 2.4, 1.8]), 0.0, 0.25)
+    assert collided  # nobody falls from the upper floor
+    np.testing.assert_allclose(edge, [2.0, 2.4, 1.7], atol=0.051)
+
+
 # ---------------------------------------------------------------- floors
 
 
 def room_with_wall() -> Grid:
     """4 x 4 m, a wall at x = 2 m with a gap at its end."""
-    solid = np.zeros((80, 80), bool)
-    solid[:60, 39:41] = True
-    return Grid(solid, (0.0, 0.0), 0.0, radius=0.1)
+    floor = np.zeros((1, 80, 80))
+    floor[:, :60, 39:41] = np.nan
+    return Grid(floor, (0.0, 0.0), radius=0.1)
 
 
 def test_ways_lead_around_walls():
@@ -149,9 +178,9 @@ def test_ways_lead_around_walls():
 
 
 def test_what_is_walled_off_is_infinitely_far():
-    solid = np.zeros((80, 80), bool)
-    solid[:, 39:41] = True
-    grid = Grid(solid, (0.0, 0.0), 0.0, radius=0.1)
+    floor = np.zeros((1, 80, 80))
+    floor[:, :, 39:41] = np.nan
+    grid = Grid(floor, (0.0, 0.0), radius=0.1)
     assert math.isinf(grid.geodesic(np.array([1.0, 0, 1.0]), np.array([3.0, 0, 1.0])))
     assert len(grid.shortest_path(np.array([1.0, 0, 1.0]), np.array([3.0, 0, 1.0]))) == 0
 

@@ -1,7 +1,7 @@
 """The embedded simulator: procedural houses, and a user's own scans, with nothing but wheels.
 
 Scenes are called `rooms/SEED.json`, which no file stands behind, or are files that trimesh reads
-(`.glb`, `.ply`, `.obj`), of one storey: the floor of largest area.
+(`.glb`, `.ply`, `.obj`), of any number of storeys.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from internvideo.errors import DataError, require
 from internvideo.simulator.backend import Panorama, Position, Sensors
-from internvideo.simulator.grid import CELL, Grid
+from internvideo.simulator.grid import CELL, CLIMB, Grid
 from internvideo.simulator.houses import House, house_of
 from internvideo.simulator.rendering import Caster, Surface, panorama
 
 __all__ = ["EmbeddedBackend", "Scene", "scene_path"]
 
-BODY = (0.1, 1.5)  # an agent walks over what is lower and under what is higher
+BODY = (0.1, 1.5)  # metres: in a house, an agent walks over what is lower, under what is higher
+_LEVEL = 0.7  # cosine of the slope that an agent can stand on: 45°
+_APART = 0.01  # metres between surfaces that are told apart
 _GREY = (128, 128, 128)
 _ENDINGS = (".glb", ".gltf", ".ply", ".obj", ".off", ".stl")
 
@@ -85,10 +87,8 @@ class EmbeddedBackend:
         return self.scene.grid.shortest_path(start, end)
 
     def is_navigable(self, position: Position) -> bool:
-        """Return whether an agent can stand there: on this floor, away from what is solid."""
-        grid = self.scene.grid
-        level = abs(float(position[1]) - grid.floor) < 0.5
-        return level and grid.is_free(float(position[0]), float(position[2]))
+        """Return whether an agent can stand there: on a floor, away from what is solid."""
+        return self.scene.grid.is_free(position)
 
     def random_point(self, rng: np.random.Generator) -> Position:
         """Draw a place where an agent can stand."""
@@ -128,7 +128,7 @@ def _open_house(scene_id: str, radius: float) -> Scene:
             x, z, to_x, to_z = (each / CELL for each in area)
             rows = slice(math.floor(z + 1e-6), math.ceil(to_z - 1e-6))
             solid[rows, math.floor(x + 1e-6) : math.ceil(to_x - 1e-6)] = True
-    grid = Grid(solid, (0.0, 0.0), 0.0, radius)
+    grid = Grid(np.where(solid, np.nan, 0.0)[None], (0.0, 0.0), radius)
     return Scene(Caster(house.surface()), grid, house)
 
 
@@ -144,7 +144,7 @@ def _open_file(path: str, radius: float) -> Scene:
             raise ValueError("it has no triangles")
         surface = _surface(meshes)
         caster = Caster(surface)
-        return Scene(caster, _floor(caster, surface, radius))
+        return Scene(caster, _floors(caster, surface, radius))
     except Exception as error:  # trimesh raises whatever its parsers meet
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot use the scene {path}: {reason}") from error
@@ -207,43 +207,59 @@ def _level_area(vertices: Float[np.ndarray, "v 3"], faces: Any, up: int) -> floa
     return float(area[cross[:, up] > 0.95 * area].sum())
 
 
-def _floor(caster: Caster, surface: Surface, radius: float) -> Grid:
-    """Find the largest level floor, where it lies free, and what stands on it."""
-    trimesh: Any = require("trimesh", extra="navigation")
-    triangles = surface.vertices[surface.faces]
+def _facing_up(triangles: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, " f"]:
+    """Return how far up triangles face: 1 floors, 0 walls, −1 ceilings."""
     cross = _crosses(triangles)
-    area = np.linalg.norm(cross, axis=1)
-    level = cross[:, 1] > 0.95 * area  # facing up
+    return cross[:, 1] / np.maximum(np.linalg.norm(cross, axis=1), 1e-12)
+
+
+def _floors(caster: Caster, surface: Surface, radius: float) -> Grid:
+    """Find every storey: what is level, with room for a body above, and nothing in the way."""
+    trimesh: Any = require("trimesh", extra="navigation")
+    facing = _facing_up(surface.vertices[surface.faces])
+    level = facing > _LEVEL
     if not level.any():
         raise ValueError("it has no level floor; y must point up")
-    heights = triangles[level, :, 1].mean(axis=1)
-    bins = np.round(heights / 0.1).astype(np.int64)
-    sizes = np.bincount(bins - bins.min(), weights=area[level])
-    floor = float(np.median(heights[bins == np.argmax(sizes) + bins.min()]))
-
     low, high = surface.vertices.min(axis=0), surface.vertices.max(axis=0)
-    shape = tuple(int(np.ceil((high[axis] - low[axis]) / CELL)) + 1 for axis in (2, 0))
-    rows, columns = np.indices(shape)
-    origins = np.empty((rows.size, 3), np.float32)
-    origins[:, 0] = low[0] + (columns.ravel() + 0.5) * CELL
-    origins[:, 1] = floor + BODY[0]
-    origins[:, 2] = low[2] + (rows.ravel() + 0.5) * CELL
-    down = np.broadcast_to(np.array([0, -1, 0], np.float32), origins.shape).copy()
-    below, _ = caster.cast(origins, down)
-    origins[:, 1] = floor + BODY[1]
-    above, _ = caster.cast(origins, down)  # inside of what is closed lies no floor
-    solid: Bool[np.ndarray, "z x"] = ((below > 2 * BODY[0]) | (above < BODY[1] - BODY[0])).reshape(
-        shape
-    )
+    rows, columns = (int(np.ceil((high[axis] - low[axis]) / CELL)) + 1 for axis in (2, 0))
+    above = np.empty((rows, columns, 3), np.float32)
+    above[..., 0] = low[0] + (np.arange(columns) + 0.5) * CELL
+    above[..., 1] = high[1] + 1
+    above[..., 2] = (low[2] + (np.arange(rows) + 0.5) * CELL)[:, None]
+    heights = _heights(caster, Caster(surface.part(level)), above.reshape(-1, 3))
+    heights = heights.reshape(-1, rows, columns)
 
-    spans = triangles[:, :, 1].min(axis=1), triangles[:, :, 1].max(axis=1)
-    body = (spans[0] < floor + BODY[1]) & (spans[1] > floor + BODY[0])
-    if body.any():
-        fine: Any = trimesh.remesh.subdivide_to_size(
-            surface.vertices, surface.faces[body], max_edge=CELL, max_iter=16
-        )[0]
-        within = (fine[:, 1] > floor + BODY[0]) & (fine[:, 1] < floor + BODY[1])
-        row = ((fine[within, 2] - low[2]) / CELL).astype(np.int64)
-        column = ((fine[within, 0] - low[0]) / CELL).astype(np.int64)
-        solid[row, column] = True
-    return Grid(solid, (float(low[0]), float(low[2])), floor, radius)
+    steep = np.abs(facing) <= _LEVEL
+    if steep.any():
+        fine, used = trimesh.remesh.subdivide_to_size(
+            surface.vertices, surface.faces[steep], max_edge=CELL, max_iter=16
+        )
+        corners = fine[np.unique(used)]
+        row, column = (((corners[:, axis] - low[axis]) / CELL).astype(np.int64) for axis in (2, 0))
+        over = corners[:, 1] - heights[:, row, column]
+        storey, at = np.nonzero((over > CLIMB) & (over < BODY[1]))
+        heights[storey, row[at], column[at]] = np.nan
+    return Grid(heights, (float(low[0]), float(low[2])), radius)
+
+
+def _heights(
+    caster: Caster, floors: Caster, above: Float32[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "storeys n"]:
+    """Return the heights of floors under points that have room for a body; the lowest first."""
+    found: list[Float[np.ndarray, " n"]] = []
+    origins, active = above.copy(), np.arange(len(above))
+    while len(active):
+        to_floor, _ = floors.cast(origins[active], _vertical(-1, len(active)))
+        active, to_floor = active[np.isfinite(to_floor)], to_floor[np.isfinite(to_floor)]
+        origins[active, 1] -= to_floor
+        standing = origins[active] + np.array([0, _APART, 0], np.float32)
+        room, _ = caster.cast(standing, _vertical(1, len(active)))
+        found.append(np.full(len(above), np.nan))
+        found[-1][active] = np.where(room > BODY[1] - _APART, origins[active, 1], np.nan)
+        origins[active, 1] -= _APART
+    stacked = np.sort(np.stack(found), axis=0)  # nan comes last
+    return stacked[: max(1, int((~np.isnan(stacked)).sum(axis=0).max()))]
+
+
+def _vertical(direction: int, rays: int) -> Float32[np.ndarray, "n 3"]:
+    return np.tile(np.array([0, direction, 0], np.float32), (rays, 1))

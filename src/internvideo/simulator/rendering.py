@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from internvideo.errors import require
 from internvideo.simulator.backend import VIEWS, Panorama, Position, Sensors
@@ -41,6 +41,10 @@ class Surface:
     textures: tuple[UInt8[np.ndarray, "h w 3"], ...] = ()
     texture_of: Int[np.ndarray, " f"] | None = None
     uv: Float32[np.ndarray, "f 3 2"] | None = None
+
+    def part(self, chosen: Bool[np.ndarray, " f"]) -> Surface:
+        """Return some of the triangles, in their plain colours."""
+        return Surface(self.vertices, self.faces[chosen], self.colours[chosen])
 
 
 class Caster:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from internvideo.simulator.embedded import EmbeddedBackend
 from internvideo.tasks.navigation.drawing import draw_map
+from simulator.scans import write_two_storeys
 
 pytest.importorskip("embreex")
 
@@ -47,3 +50,19 @@ def test_a_scene_alone_is_drawn() -> None:
     assert picture.size == (200, 200)
     shades = np.asarray(picture).reshape(-1, 3)
     assert len(np.unique(shades, axis=0)) > 20
+
+
+def test_of_a_scan_the_storeys_are_white_that_are_passed(tmp_path: Path) -> None:
+    write_two_storeys(tmp_path / "house.ply")
+    backend = EmbeddedBackend(scenes=str(tmp_path))
+    backend.load("house.ply")
+    below, above = np.array([5.5, 0, 3.0]), np.array([5.5, 2.4, 3.0])
+
+    def white(walked: np.ndarray) -> np.ndarray:
+        return np.asarray(draw_map(backend, walked, size=200)).min(axis=-1) > 240
+
+    level = np.stack([below, below - [5, 0, 2.5]])
+    climbed = backend.shortest_path(below, above)
+    sofa = (slice(95, 101), slice(103, 109))  # about x = 3.2 m, z = 2.9 m; one can stand above it
+    assert not white(level)[sofa].any()
+    assert white(np.concatenate([level, climbed]))[sofa].all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.simulator.backend import Sensors
 from internvideo.simulator.embedded import EmbeddedBackend
 from internvideo.tasks.navigation.environment import ENVIRONMENT_ID, History, NavigationEnv
-from internvideo.tasks.navigation.episodes import follow
+from internvideo.tasks.navigation.episodes import Episode, follow, start_rotation, write_episodes
 from internvideo.tasks.navigation.instructions import make_episodes
 from internvideo.tasks.navigation.moves import goal_teacher, walk
+from simulator.scans import write_two_storeys
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -51,24 +53,54 @@ def test_it_keeps_the_contract_of_gymnasium(control, episodes):
         check_env(made.unwrapped, skip_render_check=True)
 
 
+def walk_with_teacher(env: NavigationEnv) -> dict:
+    for _ in range(24):
+        chosen, ends = goal_teacher(env.backend, env.position, env.yaw, FAN, env.goal)
+        if chosen < len(FAN):
+            assert ends[chosen] == env.candidate_distance(*FAN[chosen])
+        *_, stopped, _, info = env.step(HALT if chosen == len(FAN) else go(*FAN[chosen]))
+        if stopped:
+            break
+    return info
+
+
 def test_the_teacher_walks_to_the_goal(episodes):
     env = make(episodes)
     for episode in episodes:
         env.reset(options={"episode_id": episode.episode_id})
         before = env.position.copy()
-        for _ in range(20):
-            chosen, ends = goal_teacher(env.backend, env.position, env.yaw, FAN, env.goal)
-            action = HALT if chosen == len(FAN) else go(*FAN[chosen])
-            if chosen < len(FAN):
-                assert ends[chosen] == env.candidate_distance(*FAN[chosen])
-            _, _, stopped, _, info = env.step(action)
-            if stopped:
-                break
+        info = walk_with_teacher(env)
         assert not np.array_equal(before, env.position)
         assert info["metrics"]["success"] == 1
         assert info["metrics"]["spl"] > 0.7
         assert info["metrics"]["ndtw"] > 0.5
         assert len(info["poses"]) > 10
+
+
+@pytest.mark.parametrize("ending", ["glb", "ply", "obj"])
+def test_a_scan_of_a_user_is_walked_from_a_file_of_episodes(ending, tmp_path):
+    """From the sofa below, up the stairs, to the corner above it."""
+    write_two_storeys(tmp_path / f"my-house.{ending}")
+    written = Episode(
+        episode_id="1",
+        scene_id=f"my-house.{ending}",
+        start_position=(5.5, 0.0, 3.0),
+        start_rotation=start_rotation(0.0),
+        instruction="Pass the red sofa, climb the stairs and go to the corner.",
+        goal=(5.5, 2.4, 3.5),
+        reference_path=((5.5, 0.0, 3.0), (0.4, 0.0, 1.0), (4.4, 2.4, 1.0), (5.5, 2.4, 3.5)),
+    )
+    write_episodes(tmp_path / "mine.json.gz", [written])
+    env = make(tmp_path / "mine.json.gz", scenes=str(tmp_path))
+    seen, info = env.reset()
+    assert info["distance_to_goal"] > 11  # 2.5 m, were it not for the floor between
+    sofa = seen["rgb"].reshape(-1, 3).astype(int)
+    assert (sofa[:, 0] > 3 * sofa[:, 1:].max(axis=1)).mean() > 0.01
+    info = walk_with_teacher(env)
+    assert env.position[1] == pytest.approx(2.4, abs=1e-5)
+    assert info["metrics"]["success"] == 1
+    assert info["metrics"]["spl"] > 0.8
+    assert info["metrics"]["ndtw"] > 0.6
 
 
 def test_true_walks_lead_there_by_single_steps(episodes):
@@ -137,7 +169,8 @@ def test_the_history_renders_what_is_looked_at_and_once():
             rgb = np.full((12, 2, 2, 3), round(float(position[0])), np.uint8)
             return Panorama(rgb, np.zeros((12, 0, 0, 1), np.float32))
 
-    counting, history = Counting(), History(4)
+    counting: Any = Counting()
+    history = History(4)
     history.begin((np.zeros(3), 0.0))
     assert history.pictures(counting, TINY).shape == (4, 12, 2, 2, 3)
     assert counting.rendered == 1

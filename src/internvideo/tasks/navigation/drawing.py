@@ -39,7 +39,8 @@ def draw_map(
     """Return a picture of the scene that is open, seen from above, with -z at the top.
 
     The true path is green, the walked one blue with a dot at its start and an arrow at its end, the
-    goal a red ring of the three metres that count as there. Floor is white, all else gray.
+    goal a red ring of the three metres that count as there. White is the floor of every storey that
+    they pass, all else is gray.
 
     Args:
         backend: knows where one can stand.
@@ -63,8 +64,11 @@ def draw_map(
     def place(at: Position) -> tuple[float, float]:
         return (float(at[0]) - left) * scale, (float(at[2]) - top) * scale
 
-    height = float(points[0][1]) if points else 0.0
-    free = _free(backend, (left, top, right, bottom), height)
+    storeys: list[float] = []
+    for height in sorted(float(at[1]) for at in points) or [0.0]:
+        if not storeys or height > storeys[-1] + 1:
+            storeys.append(height)
+    free = _free(backend, (left, top, right, bottom), storeys)
     floor = np.where(free[..., None], np.array(_FREE, np.uint8), np.array(_SOLID, np.uint8))
     shape = (round((right - left) * scale), round((bottom - top) * scale))
     picture = Image.fromarray(floor).resize(shape, Image.Resampling.NEAREST)
@@ -85,14 +89,16 @@ def draw_map(
 
 
 def _free(
-    backend: Backend, area: tuple[float, float, float, float], height: float
+    backend: Backend, area: tuple[float, float, float, float], heights: Sequence[float]
 ) -> Bool[np.ndarray, "z x"]:
     left, top, right, bottom = area
     columns = np.arange(left + _SQUARE / 2, right, _SQUARE)
     rows = np.arange(top + _SQUARE / 2, bottom, _SQUARE)
-    return np.array(
-        [[backend.is_navigable(np.array([x, height, z])) for x in columns] for z in rows], bool
-    )
+    free = np.zeros((len(rows), len(columns)), bool)
+    for row, z in enumerate(rows):
+        for column, x in enumerate(columns):
+            free[row, column] = any(backend.is_navigable(np.array([x, y, z])) for y in heights)
+    return free
 
 
 def _draw_rooms(picture: Image, house: House, scale: float) -> None:
