@@ -16,10 +16,11 @@ from time import perf_counter
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+from _plain_panorama import plain_panorama
 from harness import Row, measure, parse_arguments, report
 
 from internvideo.simulator.backend import Sensors
-from internvideo.simulator.rendering import Caster, Surface, panorama, plain_panorama
+from internvideo.simulator.rendering import Caster, Surface, panorama
 
 _SIDE, _HEIGHT, _BOXES = 8.0, 2.5, 40
 _FACES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))

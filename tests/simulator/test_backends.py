@@ -102,6 +102,7 @@ def test_what_is_not_asked_for_is_not_rendered(backend: Backend) -> None:
     position = backend.random_point(np.random.default_rng(3))
     assert backend.render(position, 0.0, Sensors(rgb=0, depth=8)).rgb.shape == (VIEWS, 0, 0, 3)
     assert backend.render(position, 0.0, Sensors(rgb=8, depth=0)).depth.shape == (VIEWS, 0, 0, 1)
+    assert backend.render(position, 0.0, Sensors(rgb=0, depth=0)).rgb.shape == (VIEWS, 0, 0, 3)
 
 
 def test_unknown_scenes_are_named(backend: Backend) -> None:

@@ -7,14 +7,18 @@ that forward is (−sin yaw, 0, −cos yaw). A position is that of the feet.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-__all__ = ["VIEWS", "Backend", "Panorama", "Position", "Sensors"]
+from internvideo.errors import DataError
+
+__all__ = ["BODY", "VIEWS", "Backend", "Panorama", "Position", "Sensors", "scene_path"]
 
 VIEWS = 12
+BODY = 1.5  # height of an agent in metres
 
 Position = Float[np.ndarray, "3"]
 
@@ -38,6 +42,11 @@ class Sensors:
     height: float = 1.25
     near: float = 0.0
     far: float = 10.0
+
+    def scaled(self, depth: Float[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+        """Return metres as they are seen, 0 at `near` to 1 at `far`."""
+        near, far = np.float32(self.near), np.float32(self.far)
+        return ((np.clip(depth, near, far) - near) / (far - near)).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +96,18 @@ class Backend(Protocol):
     def snap(self, position: Position) -> Position:
         """Return the nearest place where an agent can stand."""
         ...
+
+
+def scene_path(scene_id: str, folder: str) -> Path:
+    """Return the file of a scene.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(folder) / scene_id.removeprefix("data/scene_datasets/")
+    if not path.is_file():
+        raise DataError(
+            f"unknown scene '{scene_id}': no file {path}; give the folder of the scenes, or to the "
+            "simulator 'rooms' a house made from a seed, such as 'rooms/1.json'"
+        )
+    return path

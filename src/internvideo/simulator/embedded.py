@@ -18,14 +18,14 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from internvideo.errors import DataError, require
-from internvideo.simulator.backend import Panorama, Position, Sensors
+from internvideo.simulator.backend import BODY, Panorama, Position, Sensors, scene_path
 from internvideo.simulator.grid import CELL, CLIMB, Grid
 from internvideo.simulator.houses import House, house_of
 from internvideo.simulator.rendering import Caster, Surface, panorama
 
-__all__ = ["EmbeddedBackend", "Scene", "scene_path"]
+__all__ = ["EmbeddedBackend", "Scene"]
 
-BODY = (0.1, 1.5)  # metres: in a house, an agent walks over what is lower, under what is higher
+_THRESHOLD = 0.1  # metres: what is lower in a house is walked over
 _LEVEL = 0.7  # cosine of the slope that an agent can stand on: 45°
 _APART = 0.01  # metres between surfaces that are told apart
 _GREY = (128, 128, 128)
@@ -99,22 +99,6 @@ class EmbeddedBackend:
         return self.scene.grid.snap(position)
 
 
-def scene_path(scene_id: str, folder: str) -> Path:
-    """Return the file of a scene.
-
-    Raises:
-        DataError: there is none.
-    """
-    relative = scene_id.removeprefix("data/scene_datasets/")
-    path = Path(folder) / relative
-    if not path.is_file():
-        raise DataError(
-            f"unknown scene '{scene_id}': no file {path}; give the folder of the scenes, or a "
-            "house made from a seed, such as 'rooms/1.json'"
-        )
-    return path
-
-
 # ---------------------------------------------------------------- opening
 
 
@@ -124,7 +108,7 @@ def _open_house(scene_id: str, radius: float) -> Scene:
     side = math.ceil(house.side / CELL)
     solid = np.zeros((side, side), dtype=bool)
     for area, low, high, _ in house.boxes():
-        if low < BODY[1] and high > BODY[0]:
+        if low < BODY and high > _THRESHOLD:
             x, z, to_x, to_z = (each / CELL for each in area)
             rows = slice(math.floor(z + 1e-6), math.ceil(to_z - 1e-6))
             solid[rows, math.floor(x + 1e-6) : math.ceil(to_x - 1e-6)] = True
@@ -237,7 +221,7 @@ def _floors(caster: Caster, surface: Surface, radius: float) -> Grid:
         corners = fine[np.unique(used)]
         row, column = (((corners[:, axis] - low[axis]) / CELL).astype(np.int64) for axis in (2, 0))
         over = corners[:, 1] - heights[:, row, column]
-        storey, at = np.nonzero((over > CLIMB) & (over < BODY[1]))
+        storey, at = np.nonzero((over > CLIMB) & (over < BODY))
         heights[storey, row[at], column[at]] = np.nan
     return Grid(heights, (float(low[0]), float(low[2])), radius)
 
@@ -255,7 +239,7 @@ def _heights(
         standing = origins[active] + np.array([0, _APART, 0], np.float32)
         room, _ = caster.cast(standing, _vertical(1, len(active)))
         found.append(np.full(len(above), np.nan))
-        found[-1][active] = np.where(room > BODY[1] - _APART, origins[active, 1], np.nan)
+        found[-1][active] = np.where(room > BODY - _APART, origins[active, 1], np.nan)
         origins[active, 1] -= _APART
     stacked = np.sort(np.stack(found), axis=0)  # nan comes last
     return stacked[: max(1, int((~np.isnan(stacked)).sum(axis=0).max()))]

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from internvideo.errors import DataError, MissingExtraError
-from internvideo.simulator.backend import VIEWS, Panorama, Position, Sensors
+from internvideo.simulator.backend import BODY, VIEWS, Panorama, Position, Sensors, scene_path
 
 __all__ = ["HabitatBackend"]
-
-_BODY = 1.5  # height of the agent in metres
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +59,7 @@ class HabitatBackend:
 
     def _start(self, scene_id: str, sensors: Sensors) -> None:
         library = self._library
-        path = Path(self._folder) / scene_id.removeprefix("data/scene_datasets/")
-        if not path.is_file():
-            raise DataError(
-                f"unknown scene '{scene_id}': no file {path}; give the folder of the scenes"
-            )
+        path = scene_path(scene_id, self._folder)
         if self._open is not None:
             self._open.simulator.close()
             self._open = None
@@ -75,7 +68,7 @@ class HabitatBackend:
         world.allow_sliding = self._sliding
         world.enable_physics = False
         agent = library.agent.AgentConfiguration()
-        agent.height, agent.radius = _BODY, self._radius
+        agent.height, agent.radius = BODY, self._radius
         agent.sensor_specifications = [
             self._camera(name, kind, side, sensors)
             for name, kind, side in (
@@ -88,7 +81,7 @@ class HabitatBackend:
         if not simulator.pathfinder.is_loaded:
             settings = library.NavMeshSettings()
             settings.set_defaults()
-            settings.agent_radius, settings.agent_height = self._radius, _BODY
+            settings.agent_radius, settings.agent_height = self._radius, BODY
             if not simulator.recompute_navmesh(simulator.pathfinder, settings):
                 simulator.close()
                 raise DataError(
@@ -130,9 +123,7 @@ class HabitatBackend:
             if sensors.rgb:
                 rgb[view] = np.asarray(seen["rgb"])[..., :3]
             if sensors.depth:
-                metres = np.asarray(seen["depth"], np.float32)
-                within = np.minimum(np.maximum(metres, sensors.near), sensors.far)
-                depth[view, ..., 0] = (within - sensors.near) / (sensors.far - sensors.near)
+                depth[view, ..., 0] = sensors.scaled(np.asarray(seen["depth"], np.float32))
         return Panorama(rgb, depth)
 
     def forward(self, position: Position, yaw: float, distance: float) -> tuple[Position, bool]:

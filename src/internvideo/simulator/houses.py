@@ -38,12 +38,9 @@ PALETTE = {
     "black": (44, 44, 48),
 }
 _FLOORS = ((158, 120, 82), (196, 178, 150), (120, 110, 104), (176, 152, 118), (206, 202, 196))
-_HEIGHT, _LINTEL, _THICKNESS = (
-    2.5,
-    2.1,
-    0.05,
-)  # of the ceiling, of doors, of a room's half of a wall
-_MIN_ROOM, _MAX_ROOM = 3.0, 6.2  # of half the least side a neighbour's door finds room
+_HEIGHT, _LINTEL = 2.5, 2.1  # of the ceiling, of doors
+_THICKNESS = 0.05  # of a room's half of a wall
+_MIN_ROOM, _MAX_ROOM = 3.0, 6.2  # sides; in half the least one there is room for a door
 _KINDS: dict[str, tuple[tuple[str, float, float, float], ...]] = {
     # name, length along the wall, depth into the room, height
     "kitchen": (("fridge", 0.7, 0.7, 1.8), ("stove", 0.6, 0.6, 0.9), ("counter", 1.6, 0.6, 0.9)),
@@ -71,6 +68,10 @@ _KINDS: dict[str, tuple[tuple[str, float, float, float], ...]] = {
 _SCENE = re.compile(r"rooms/(\d+)(?:-(\d+)m)?\.json")
 
 
+def _middle(area: Rectangle) -> tuple[float, float]:
+    return (area[0] + area[2]) / 2, (area[1] + area[3]) / 2
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """A rectangle between the middles of its walls."""
@@ -87,7 +88,7 @@ class Room:
     @property
     def centre(self) -> tuple[float, float]:
         """Its middle in x and z."""
-        return (self.area[0] + self.area[2]) / 2, (self.area[1] + self.area[3]) / 2
+        return _middle(self.area)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Furniture:
     @property
     def centre(self) -> tuple[float, float]:
         """Its middle in x and z."""
-        return (self.area[0] + self.area[2]) / 2, (self.area[1] + self.area[3]) / 2
+        return _middle(self.area)
 
 
 @dataclass(frozen=True, slots=True)

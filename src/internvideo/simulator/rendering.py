@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from internvideo.errors import require
 from internvideo.simulator.backend import VIEWS, Panorama, Position, Sensors
 
-__all__ = ["Caster", "Surface", "panorama", "plain_panorama"]
+__all__ = ["Caster", "Surface", "panorama"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,11 @@ def _lookup(
 
 def panorama(caster: Caster, position: Position, yaw: float, sensors: Sensors) -> Panorama:
     """Return what an agent sees, from one cast of a band."""
+    rgb = np.empty((VIEWS, sensors.rgb, sensors.rgb, 3), np.uint8)
+    depth = np.empty((VIEWS, sensors.depth, sensors.depth, 1), np.float32)
     size = max(sensors.rgb, sensors.depth)
+    if not size:
+        return Panorama(rgb, depth)
     band = _band(size, sensors.field_of_view)
     azimuth = band.azimuth + yaw
     directions = np.empty((size, len(azimuth), 3), np.float32)
@@ -171,53 +175,15 @@ def panorama(caster: Caster, position: Position, yaw: float, sensors: Sensors) -
     directions[..., 1] = band.slope[:, None]
     directions[..., 2] = -np.cos(azimuth)
     directions = directions.reshape(-1, 3)
-    eyes = _eyes(position, sensors, len(directions))
-    _, hits = caster.cast(eyes, directions)
-    rgb = np.empty((VIEWS, sensors.rgb, sensors.rgb, 3), np.uint8)
+    eye = (position + np.array([0.0, sensors.height, 0.0])).astype(np.float32)
+    _, hits = caster.cast(np.tile(eye, (len(directions), 1)), directions)
     if sensors.rgb:
         index, _ = _lookup(sensors.rgb, size, sensors.field_of_view)
         np.take(caster.shade(directions, hits), index, axis=0, out=rgb.reshape(VIEWS, -1, 3))
-    depth = np.empty((VIEWS, sensors.depth, sensors.depth, 1), np.float32)
     if sensors.depth:
         index, ray = _lookup(sensors.depth, size, sensors.field_of_view)
         face = hits["primID"].astype(np.int32)[index]
-        planes = caster.planes(eyes[0], yaw)
+        planes = caster.planes(eye, yaw)
         nearness = sum(planes[axis][face] * ray[axis] for axis in range(3))
-        depth = _scaled(1 / np.maximum(nearness, 1 / sensors.far), sensors).reshape(depth.shape)
+        depth = sensors.scaled(1 / np.maximum(nearness, 1 / sensors.far)).reshape(depth.shape)
     return Panorama(rgb, depth)
-
-
-def plain_panorama(caster: Caster, position: Position, yaw: float, sensors: Sensors) -> Panorama:
-    """Return the same with a ray for every pixel of every view: the yardstick of `panorama`."""
-    size = max(sensors.rgb, sensors.depth)
-    half = math.tan(math.radians(sensors.field_of_view) / 2)
-    x = (((np.arange(size) + 0.5) * 2 / size - 1) * half).astype(np.float32)
-    right, up = np.broadcast_to(x[None], (size, size)), np.broadcast_to(-x[:, None], (size, size))
-    rgb = np.empty((VIEWS, sensors.rgb, sensors.rgb, 3), np.uint8)
-    depth = np.empty((VIEWS, sensors.depth, sensors.depth, 1), np.float32)
-    nearest = {
-        side: (2 * np.arange(side) + 1) * size // (2 * side)
-        for side in (len(rgb[0]), len(depth[0]))
-    }
-    for view in range(VIEWS):
-        angle = yaw + view * 2 * math.pi / VIEWS
-        sine, cosine = math.sin(angle), math.cos(angle)
-        directions = np.stack((right * cosine - sine, up, -right * sine - cosine), axis=-1)
-        directions = np.ascontiguousarray(directions.reshape(-1, 3), np.float32)
-        distance, hits = caster.cast(_eyes(position, sensors, len(directions)), directions)
-        pick = np.ix_(nearest[sensors.rgb], nearest[sensors.rgb])
-        rgb[view] = caster.shade(directions, hits).reshape(size, size, 3)[pick]
-        pick = np.ix_(nearest[sensors.depth], nearest[sensors.depth])
-        depth[view] = _scaled(distance, sensors).reshape(size, size, 1)[pick]
-    return Panorama(rgb, depth)
-
-
-def _eyes(position: Position, sensors: Sensors, rays: int) -> Float32[np.ndarray, "n 3"]:
-    eye = np.array([position[0], position[1] + sensors.height, position[2]], np.float32)
-    return np.broadcast_to(eye, (rays, 3)).copy()
-
-
-def _scaled(depth: Float32[np.ndarray, "..."], sensors: Sensors) -> Float32[np.ndarray, "..."]:
-    """Return depths as sensors give them: nothing that is hit is `far`."""
-    near, far = np.float32(sensors.near), np.float32(sensors.far)
-    return (np.clip(depth, near, far) - near) / (far - near)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_the_teacher_walks_to_the_goal(episodes):
         assert info["metrics"]["spl"] > 0.7
         assert info["metrics"]["ndtw"] > 0.5
         assert len(info["poses"]) > 10
+
+
+def test_a_vector_of_environments_walks_other_episodes_in_each_process(episodes):
+    makers = [
+        partial(NavigationEnv, part, sensors=Sensors(rgb=4, depth=4))
+        for part in (episodes[:2], episodes[2:])
+    ]
+    vector = gymnasium.vector.AsyncVectorEnv(makers, context="forkserver", shared_memory=False)
+    try:
+        for number in range(2):
+            seen, info = vector.reset()
+            told = (episodes[number].instruction, episodes[2 + number].instruction)
+            assert seen["instruction"] == told
+            alone = NavigationEnv(episodes[2:], sensors=Sensors(rgb=4, depth=4))
+            alone.reset(options={"episode": episodes[2 + number]})
+            assert info["distance_to_goal"][1] == alone.distance_to_goal()
+    finally:
+        vector.close()
 
 
 @pytest.mark.parametrize("ending", ["glb", "ply", "obj"])

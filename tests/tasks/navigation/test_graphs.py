@@ -97,7 +97,9 @@ def test_submissions_round_trip(tmp_path: Path) -> None:
     path.write_text('[{"instr_id": "7_0"}]')
     with pytest.raises(DataError, match=r"submission\.json.*trajectory"):
         read_trajectories(path)
-    with pytest.raises(DataError, match="R2R_SPLIT"):
+    with pytest.raises(DataError, match=r"submission\.json.*R2R_SPLIT"):
+        read_routes(path)
+    with pytest.raises(DataError, match=r"missing\.json"):
         read_routes(tmp_path / "missing.json")
 
 

@@ -7,12 +7,14 @@
     )
 
 `gymnasium.make("internvideo.tasks.navigation.environment:VLNCE-Rooms-v0", episodes=...)` makes the
-same, and a function that does so is what `gymnasium.vector.AsyncVectorEnv` wants.
+same, and functions that do so are what `gymnasium.vector.AsyncVectorEnv` wants. Give that
+`shared_memory=False`: from shared memory Gymnasium reads instructions once and never again.
 """
 
 from __future__ import annotations
 
 import math
+import string
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,13 +43,14 @@ from internvideo.tasks.navigation.episodes import (
     check_episode,
     read_episodes,
 )
-from internvideo.tasks.navigation.metrics import densify, measure
+from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE, densify, measure
 from internvideo.tasks.navigation.moves import STEP, walk
 
 __all__ = ["ENVIRONMENT_ID", "History", "NavigationEnv"]
 
 ENVIRONMENT_ID = "VLNCE-Rooms-v0"
 CONTROLS = ("waypoints", "steps")
+_CHARACTERS = 4096  # in the space of instructions, which vectors of environments must share
 
 Pose = tuple[Position, float]
 
@@ -137,7 +140,7 @@ class NavigationEnv(gymnasium.Env[dict[str, Any], Any]):
         turn_degrees: float = 15.0,
         sliding: bool = True,
         max_steps: int = 25,
-        success_distance: float = 3.0,
+        success_distance: float = SUCCESS_DISTANCE,
         history: int = 0,
         max_words: int = MAX_WORDS,
         truth: Mapping[str, Any] | None = None,
@@ -182,8 +185,8 @@ class NavigationEnv(gymnasium.Env[dict[str, Any], Any]):
             "position": spaces.Box(-np.inf, np.inf, (3,), np.float64),
             "heading": spaces.Box(-math.pi, math.pi, (), np.float64),
             "instruction": spaces.Text(
-                max(len(episode.instruction) for episode in self._episodes) + 1,
-                charset=frozenset("".join(e.instruction for e in self._episodes)) or frozenset("a"),
+                max(_CHARACTERS, *(len(episode.instruction) for episode in self._episodes)),
+                charset=frozenset(string.printable).union(*(e.instruction for e in self._episodes)),
             ),
         }
         if history:

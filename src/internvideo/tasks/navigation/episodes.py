@@ -23,6 +23,8 @@ from jaxtyping import Float
 from internvideo.errors import DataError
 from internvideo.files import json_text, write_whole
 from internvideo.simulator.backend import Backend, Position
+from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE
+from internvideo.tasks.navigation.moves import STEP
 
 __all__ = [
     "MAX_WORDS",
@@ -34,6 +36,7 @@ __all__ = [
     "read_episodes",
     "read_truth",
     "start_rotation",
+    "vector",
     "write_episodes",
     "write_leader_board",
     "write_truth",
@@ -69,7 +72,7 @@ class Episode:
     start_rotation: tuple[float, float, float, float]
     instruction: str
     goal: Vector | None = None
-    goal_radius: float = 3.0
+    goal_radius: float = SUCCESS_DISTANCE
     reference_path: tuple[Vector, ...] = ()
     trajectory_id: int | str = 0
     geodesic_distance: float | None = None
@@ -165,10 +168,11 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _vector(values: Sequence[Any]) -> Vector:
+def vector(values: Iterable[Any]) -> Vector:
+    """Return a position as a record has it; raises ValueError where it is not finite."""
     x, y, z = (float(value) for value in values)
     if not all(map(math.isfinite, (x, y, z))):
-        raise ValueError(f"a position is not finite: {list(values)}")
+        raise ValueError(f"a position is not finite: {[x, y, z]}")
     return x, y, z
 
 
@@ -179,12 +183,14 @@ def _episode(record: dict[str, Any]) -> Episode:
     return Episode(
         episode_id=str(record["episode_id"]),
         scene_id=str(record["scene_id"]),
-        start_position=_vector(record["start_position"]),
+        start_position=vector(record["start_position"]),
         start_rotation=(x, y, z, w),
         instruction=str(words.pop("instruction_text")),
-        goal=_vector(goals[0]["position"]) if goals else None,
-        goal_radius=float(goals[0].get("radius") or 3.0) if goals else 3.0,
-        reference_path=tuple(_vector(point) for point in record.get("reference_path") or ()),
+        goal=vector(goals[0]["position"]) if goals else None,
+        goal_radius=float(goals[0].get("radius") or SUCCESS_DISTANCE)
+        if goals
+        else SUCCESS_DISTANCE,
+        reference_path=tuple(vector(point) for point in record.get("reference_path") or ()),
         trajectory_id=record.get("trajectory_id", 0),
         geodesic_distance=(record.get("info") or {}).get("geodesic_distance"),
         details=words,
@@ -338,7 +344,7 @@ def follow(
         left = backend.geodesic(position, aim)
         while left > within:
             ends = [
-                backend.forward(position, yaw + math.radians(turn_degrees) * turn, 0.25)[0]
+                backend.forward(position, yaw + math.radians(turn_degrees) * turn, STEP)[0]
                 for turn in order
             ]
             after = [backend.geodesic(end, aim) for end in ends]

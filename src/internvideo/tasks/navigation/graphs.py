@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,6 +25,7 @@ from jaxtyping import Bool, Float
 
 from internvideo.errors import DataError, did_you_mean, require
 from internvideo.files import write_whole
+from internvideo.formats.files import read_json
 from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE, average, warp
 
 __all__ = [
@@ -139,15 +141,16 @@ class Route(NamedTuple):
     instruction: str
 
 
-def _json(path: Path, expected: str) -> list[dict[str, Any]]:
+@contextmanager
+def _records(path: Path, expected: str) -> Generator[list[dict[str, Any]], None, None]:
+    """Yield what a file lists; what is wrong with it in the block becomes a DataError."""
+    content: Any = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read {path}: {reason}; expected {expected}") from error
-    if not isinstance(content, list):
-        raise DataError(f"{path} is no list; expected {expected}")
-    return content  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(content, list):
+            raise TypeError("it is no list")
+        yield content
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{path}: {type(error).__name__} {error}; expected {expected}") from error
 
 
 def read_graph(path: Path) -> Graph:
@@ -156,17 +159,13 @@ def read_graph(path: Path) -> Graph:
     Raises:
         DataError: the file cannot be read or is of another kind.
     """
-    expected = "a file SCAN_connectivity.json of Room-to-Room"
-    rows = _json(path, expected)
-    try:
+    with _records(path, "a file SCAN_connectivity.json of Room-to-Room") as rows:
         kept = [number for number, row in enumerate(rows) if row["included"]]
         poses = np.array([rows[number]["pose"] for number in kept], np.float64)
-        positions = poses[:, [3, 7, 11]]
         joined = np.array([rows[number]["unobstructed"] for number in kept], bool)[:, kept]
         names = tuple(str(rows[number]["image_id"]) for number in kept)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{path}: {type(error).__name__} {error}; expected {expected}") from error
-    return Graph(path.stem.removesuffix("_connectivity"), names, positions, joined)
+        scan = path.stem.removesuffix("_connectivity")
+        return Graph(scan, names, poses[:, [3, 7, 11]], joined)
 
 
 def read_routes(path: Path) -> list[Route]:
@@ -175,8 +174,7 @@ def read_routes(path: Path) -> list[Route]:
     Raises:
         DataError: the file cannot be read or is of another kind.
     """
-    expected = "a file R2R_SPLIT.json"
-    try:
+    with _records(path, "a file R2R_SPLIT.json") as rows:
         return [
             Route(
                 f"{row['path_id']}_{number}",
@@ -185,11 +183,9 @@ def read_routes(path: Path) -> list[Route]:
                 float(row["heading"]),
                 text.strip(),
             )
-            for row in _json(path, expected)
+            for row in rows
             for number, text in enumerate(row["instructions"])
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: {type(error).__name__} {error}; expected {expected}") from error
 
 
 def read_trajectories(path: Path) -> dict[str, Trajectory]:
@@ -199,13 +195,11 @@ def read_trajectories(path: Path) -> dict[str, Trajectory]:
         DataError: the file cannot be read or is of another kind.
     """
     expected = 'a list of {"instr_id": …, "trajectory": [[viewpoint, heading, elevation], …]}'
-    try:
+    with _records(path, expected) as rows:
         return {
             row["instr_id"]: [(str(at), float(h), float(e)) for at, h, e in row["trajectory"]]
-            for row in _json(path, expected)
+            for row in rows
         }
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: {type(error).__name__} {error}; expected {expected}") from error
 
 
 def write_trajectories(path: Path, trajectories: Mapping[str, Trajectory]) -> None:

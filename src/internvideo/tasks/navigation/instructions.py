@@ -20,7 +20,7 @@ from internvideo.errors import DataError
 from internvideo.simulator.backend import Position
 from internvideo.simulator.embedded import EmbeddedBackend
 from internvideo.simulator.houses import Door, Furniture, House
-from internvideo.tasks.navigation.episodes import Episode, Vector, start_rotation
+from internvideo.tasks.navigation.episodes import Episode, start_rotation, vector
 
 __all__ = ["make_episodes"]
 
@@ -128,17 +128,13 @@ def _draw(
         episode_id=str(number),
         trajectory_id=number,
         scene_id=scene_id,
-        start_position=_vector(start),
+        start_position=vector(start),
         start_rotation=start_rotation(yaw),
         instruction=_tell(backend, house, points, passed, yaw, piece, rng),
-        goal=_vector(goal),
-        reference_path=tuple(_vector(point) for point in points),
+        goal=vector(goal),
+        reference_path=tuple(vector(point) for point in points),
         geodesic_distance=length,
     )
-
-
-def _vector(point: Position) -> Vector:
-    return float(point[0]), float(point[1]), float(point[2])
 
 
 def _doors_passed(house: House, way: Float[np.ndarray, "points 3"]) -> list[tuple[int, Door]]:

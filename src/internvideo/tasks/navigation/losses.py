@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE
+
 __all__ = ["Outcome", "actor_critic_loss", "imitation_loss", "rewards"]
 
-_SUCCESS = 3.0  # metres
-_NEAR = 1.0
+_NEAR = 1.0  # metres
 
 
 def imitation_loss(logits: Float[Tensor, "b n"], teacher: Int[Tensor, "b"]) -> Float[Tensor, ""]:
@@ -48,7 +49,7 @@ def rewards(
     moved = torch.where(nearer == 0, -0.5, nearer.sign() + gained)
     fled = (last_distance <= _NEAR) & (nearer < 0)
     moved = moved - torch.where(fled, 2 * (1 - last_distance), 0.0)
-    arrived = torch.where(distance < _SUCCESS, 2 + 2 * fidelity, -2.0)
+    arrived = torch.where(distance < SUCCESS_DISTANCE, 2 + 2 * fidelity, -2.0)
     return torch.where(stopped, arrived, moved)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["average", "cls", "densify", "dtw", "measure", "path_length", "warp"]
+__all__ = ["SUCCESS_DISTANCE", "average", "cls", "densify", "dtw", "measure", "path_length", "warp"]
 
 Path = Float[np.ndarray, "points 3"]
 SUCCESS_DISTANCE = 3.0
