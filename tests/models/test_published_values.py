@@ -209,14 +209,6 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
             replace(ACTION_DETECTOR, dropouts={r"head\.hr2o\.\d+\.dropout": 0.2}),
         ),
     },
-    "videomae/anticipation": replace(
-        ACTION_DETECTOR, numbers={**ACTION_DETECTOR.numbers, "num_verbs": 74}
-    ),
-    "uniformer/classifier": Published(
-        epsilons={r"blocks[34].*": 1e-6, ".*": 1e-5},  # the others are batch norms, or of patches
-        drop_paths={"blocks1": 0.1},
-        stages=tuple(f"blocks{stage}" for stage in range(1, 5)),
-    ),
     "dino/detector": {
         "uniformer-l": replace(
             DINO,
@@ -244,6 +236,15 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
         epsilons={".*": 1e-12}, dropouts={r".*attention\.self.*": 0.1, ".*": 0.3}
     ),
     "navigation/depth": Published(epsilons={}, numbers={"norm_groups": 16}),
+    # What the paper leaves open is chosen here, but for the dropout before the heads.
+    "internvideo": Published(
+        epsilons={r"(multimodal|third)\..*": 1e-5, ".*": 1e-6},
+        dropouts={
+            "drop": 0.9,
+            r"(multimodal|third)\.transformer\.(dec\.\d+\.mlp\.drop|proj\.1)": 0.5,
+        },
+        numbers={"head_drop_rate": 0.9, "stages": 4, "mlp_ratio": 4, "head_dim": 64},
+    ),
     "bert": BERT,
     "clip-text": CLIP,
 }

@@ -47,6 +47,7 @@ STEPS: dict[str, list[str]] = {
     "msvd-qa_internvideo-mm-b": [],
     "world_qa-nano": [],
     "world_qa-nano_open": [],
+    "world_internvideo-nano": ["task.multimodal=viclip-nano"],
     "msrvtt-1ka_clip-b32": ["model.header.rule=seq-transformer"],
 }
 

@@ -9,9 +9,17 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from internvideo.errors import DataError
 from internvideo.video import Preprocessing
 
-__all__ = ["AskedQuestion", "ClipSource", "ClipViews", "EvaluationSource", "Sample"]
+__all__ = [
+    "AskedQuestion",
+    "ClipSource",
+    "ClipViews",
+    "EvaluationSource",
+    "Sample",
+    "class_label",
+]
 
 
 class AskedQuestion(NamedTuple):
@@ -114,3 +122,21 @@ class EvaluationSource(ClipSource, Protocol):
             DataError: names the first that has not.
         """
         ...
+
+
+def class_label(sample: Sample, num_classes: int) -> int:
+    """Return the label of a sample.
+
+    Raises:
+        DataError: it has none, or one outside the classes.
+    """
+    if sample.label is None:
+        raise DataError(
+            f"{sample.key or 'a clip'} has no label; supervised learning needs a class number"
+        )
+    if not 0 <= sample.label < num_classes:
+        raise DataError(
+            f"{sample.key or 'a clip'} has the label {sample.label}; the model has {num_classes} "
+            f"classes, numbered from 0 to {num_classes - 1}: check the list or model.num_classes"
+        )
+    return sample.label

@@ -135,10 +135,7 @@ def write_world(
             progress(len(lines), num_clips)
     actions = ACTIONS if layout.key_frames else world.class_names
     classes = [action_template(action) for action in actions] if layout.templates else actions
-    data = Collection(
-        directory=directory, videos=videos, classes=classes, layout=layout,
-        objects=world.style.objects,
-    )  # fmt: skip
+    data = Collection(directory=directory, videos=videos, classes=classes, layout=layout)
     truth = data.write_text("truth.jsonl", lines)
     written = form.load().write(data)
     return WrittenWorld(
@@ -180,13 +177,10 @@ def _write_part(
         scene = clip.truth
         seconds = scene.num_frames / encoding.fps
         split = job.split_of(index)
-        shown = clip.frames[: round(layout.shown * scene.num_frames)]
-        relative = layout.place(
-            layout.video, index, scene.action, split=split, seconds=seconds, frame=len(shown) - 1
-        )
+        relative = layout.place(layout.video, index, scene.action, split=split, seconds=seconds)
         video = job.directory / relative
         video.parent.mkdir(parents=True, exist_ok=True)
-        _write_video(video, shown, encoding)
+        _write_video(video, clip.frames, encoding)
         if layout.frames is not None:
             _write_frames(job, index, scene.action, clip.frames)
         moments = None

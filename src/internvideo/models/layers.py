@@ -8,7 +8,7 @@ from BEiT: the query and the value have a bias, the key has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 __all__ = [
     "Block",
+    "BlockChanges",
     "DropPath",
     "DropPathAxis",
     "Mlp",
@@ -259,8 +260,16 @@ class Block(nn.Module):
         return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
 
 
+BlockChanges: TypeAlias = Mapping[int, Callable[[Tensor], Tensor]]
+"""By number of a block, what its tokens go through before the next one; "b n d" to "b n d"."""
+
+
 def run_blocks(
-    blocks: Iterable[nn.Module], x: Float[Tensor, "b n d"], layers: Sequence[int] = ()
+    blocks: Iterable[nn.Module],
+    x: Float[Tensor, "b n d"],
+    layers: Sequence[int] = (),
+    *,
+    changes: BlockChanges | None = None,
 ) -> tuple[Float[Tensor, "b n d"], tuple[Float[Tensor, "b n d"], ...]]:
     """Return the tokens after the last block, and after each of `layers`.
 
@@ -268,6 +277,7 @@ def run_blocks(
         blocks: called one after the other.
         x: tokens in front of the first.
         layers: numbers of blocks; negative ones count from the end.
+        changes: what is put behind blocks.
 
     Raises:
         IndexError: a block that there is not.
@@ -277,6 +287,8 @@ def run_blocks(
     outputs: dict[int, Tensor] = {}
     for index, block in enumerate(blocks):
         x = block(x)
+        if changes and index in changes:
+            x = changes[index](x)
         if index in wanted:
             outputs[index] = x
     return x, tuple(outputs[index] for index in wanted)

@@ -159,6 +159,16 @@ class ProbeClassifier(VideoEncoder, nn.Module):
         """Return random clips."""
         return self.encoder.example_inputs(batch)
 
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """The frozen part, by name."""
+        return {"encoder": self.encoder}
+
+    @property
+    def feature_kind(self) -> str:
+        """What `features` returns: the "mean" of the tokens, or all "tokens"."""
+        return "mean" if self.pool is None else "tokens"
+
     @torch.no_grad()
     def features(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b *n d"]:
         """Return what the head looks at: the mean of the tokens, or all of them ("attentive")."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from internvideo.models.clip_init import resize_spatial_positions, resize_temporal_positions
 from internvideo.models.clip_layers import Activation, CLIPLayerNorm, CLIPTransformer
 from internvideo.models.contract import VideoEncoder, VideoFeatures
-from internvideo.models.layers import DropPathAxis, run_blocks
+from internvideo.models.layers import BlockChanges, DropPathAxis, run_blocks
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
 
 __all__ = ["ViCLIPVision", "ViCLIPVisionConfig"]
@@ -142,6 +142,7 @@ class ViCLIPVision(VideoEncoder, nn.Module):
         *,
         visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
         layers: Sequence[int] = (),
+        changes: BlockChanges | None = None,
     ) -> VideoFeatures:
         """Encode a clip.
 
@@ -151,6 +152,7 @@ class ViCLIPVision(VideoEncoder, nn.Module):
                 indices in the order time, row, column; None encodes all.
             layers: blocks whose patch tokens to return as `hidden`; negative numbers count from the
                 end.
+            changes: what is put behind blocks, see `run_blocks`; the class token is the first.
 
         Returns:
             Patch tokens and class token after `ln_post`, not projected; see `project`.
@@ -171,7 +173,7 @@ class ViCLIPVision(VideoEncoder, nn.Module):
         x = F.linear(pixels.flatten(2), self.conv1.weight.flatten(1)) + positions
         first = self.class_embedding + self.positional_embedding[0]
         x = torch.cat([first.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
-        x, outputs = run_blocks(self.block_modules(), self.ln_pre(x), layers)
+        x, outputs = run_blocks(self.block_modules(), self.ln_pre(x), layers, changes=changes)
         x = self.ln_post(x)
         tokens, *hidden = (
             y[:, 1:] if back is None else take_tokens(y[:, 1:], back) for y in (x, *outputs)

@@ -24,7 +24,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from internvideo.models.contract import VideoEncoder, VideoFeatures
-from internvideo.models.layers import Block, drop_path_rates, init_module, run_blocks
+from internvideo.models.layers import (
+    Block,
+    BlockChanges,
+    drop_path_rates,
+    init_module,
+    run_blocks,
+)
 from internvideo.models.positions import resample_positions, sinusoid_table
 from internvideo.models.tubelets import cut_tubelets, take_tokens, tubelet_grid, visible_index
 
@@ -331,6 +337,7 @@ class VideoViT(VideoEncoder, nn.Module):
         *,
         visible: Bool[Tensor, "b n"] | Int[Tensor, "b v"] | None = None,
         layers: Sequence[int] = (),
+        changes: BlockChanges | None = None,
     ) -> VideoFeatures:
         """Encode a clip.
 
@@ -339,13 +346,15 @@ class VideoViT(VideoEncoder, nn.Module):
             visible: which tokens to encode, as a mask (True = encode, equally many a sample) or as
                 indices; the others cost nothing. None encodes all.
             layers: blocks whose outputs to return as `hidden`; negative numbers count from the end.
+            changes: what is put behind blocks, see `run_blocks`.
 
         Raises:
             ValueError: the clip cannot be cut into tubelets without remainder.
         """
         config = self.config
         index = None if visible is None else visible_index(visible)
-        x, hidden = run_blocks(self.blocks, self.embed_patches(video, visible=index), layers)
+        x = self.embed_patches(video, visible=index)
+        x, hidden = run_blocks(self.blocks, x, layers, changes=changes)
         return VideoFeatures(
             tokens=self.norm(x),
             grid=tubelet_grid(

@@ -27,6 +27,7 @@ __all__ = [
     "build_preprocessing",
     "build_source",
     "build_task",
+    "with_described_model",
     "with_external_encoder",
     "with_feature_origin",
 ]
@@ -74,6 +75,19 @@ def with_feature_origin(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": {**recipe.model, "origin": config_to_dict(origin)}})
 
 
+def with_described_model(recipe: Recipe) -> Recipe:
+    """Return a recipe whose model needs no other model to be told its shape.
+
+    Raises:
+        ConfigError: another model that the recipe names cannot be part of this one.
+        CheckpointError: it cannot be had.
+    """
+    describe = find_objective(recipe.task).describe
+    if describe is None:
+        return recipe
+    return recipe.model_copy(update={"model": describe(recipe.task, recipe.model)})
+
+
 def build_task(recipe: Recipe, *, with_weights: bool = True) -> TrainableTask[nn.Module]:
     """Return the task with its model, started from `recipe.init` where that is given.
 
@@ -86,6 +100,7 @@ def build_task(recipe: Recipe, *, with_weights: bool = True) -> TrainableTask[nn
         ConfigError: the model configuration does not fit the task's model class.
         CheckpointError: `init` cannot be read, or its encoder has another shape.
     """
+    recipe = with_described_model(recipe)
     objective = find_objective(recipe.task)
     parts = Parts(
         task=objective.kind,

@@ -31,6 +31,7 @@ from internvideo.recipe.building import (
     build_preprocessing,
     build_source,
     build_task,
+    with_described_model,
     with_external_encoder,
     with_feature_origin,
 )
@@ -77,7 +78,7 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     fabric = build_fabric(recipe.runtime)
-    recipe = with_feature_origin(with_external_encoder(recipe))
+    recipe = with_described_model(with_feature_origin(with_external_encoder(recipe)))
     objective = find_objective(recipe.task)
     with _with_start(recipe, has_checkpoint(directory) and objective.clips is None) as started:
         task: Any = build_task(started)
@@ -328,7 +329,7 @@ def evaluate_recipe(
         CheckpointError: the weights cannot be read, or have another shape than the recipe's model.
         DataError: the annotations cannot be used.
     """
-    recipe = with_feature_origin(with_external_encoder(recipe))
+    recipe = with_described_model(with_feature_origin(with_external_encoder(recipe)))
     objective = find_objective(recipe.task)
     if objective not in task.objectives or task.evaluate is None:
         raise ConfigError(

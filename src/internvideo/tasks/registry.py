@@ -12,6 +12,7 @@ from internvideo.tasks import (
     captioning,
     contrastive,
     hand_prediction,
+    interaction,
     language_queries,
     masked,
     moment_queries,
@@ -49,6 +50,7 @@ TASKS: tuple[Task, ...] = (
     action_detection.TASK,
     hand_prediction.TASK,
     anticipation.TASK,
+    interaction.interaction_task(recognition.evaluate.measure),
 )
 
 

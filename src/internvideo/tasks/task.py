@@ -16,7 +16,7 @@ functions, and a training run is measured by what its objective names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = [
-    "NO_CLASSES",
     "PLOT",
     "AnswerFile",
     "Calibrate",
@@ -116,10 +115,6 @@ PLOT = AnswerFile(
 )
 
 
-NO_CLASSES = ("labels", "first_label", "num_clips", "seed", "num_events", "classes")
-"""Options of an evaluation on files whose classes, if any, are numbers of their own."""
-
-
 class Clips(Protocol):
     """Makes the training clips of an objective from those of the recipe."""
 
@@ -163,6 +158,8 @@ class Objective(Generic[C]):
         models: ids of the architectures that it trains; the first is the usual one.
         build: from the section and the other parts of the recipe to a task for the loop; raises
             `ConfigError` where they do not fit together, `CheckpointError` where weights do not.
+        describe: returns the section `model` with what the models that the section `task` names
+            tell of it; it is kept with the run. None: the section says all.
         labelled: whether every clip needs one of the model's classes.
         clips: makes the training clips of those of the recipe, where the same ones are seen in
             every epoch; None takes them as they are.
@@ -173,6 +170,7 @@ class Objective(Generic[C]):
     config: type[C]
     models: tuple[str, ...]
     build: Callable[[C, Parts], TrainableTask[Any]]
+    describe: Callable[[C, Mapping[str, Any]], dict[str, Any]] | None = None
     labelled: bool = False
     clips: Clips | None = None
     measure: Measure | None = None
@@ -201,7 +199,6 @@ class Task:
             no model is asked. Its further parameters are among those of `evaluate`.
         predict: model, videos → an answer each, in order, or the VideoError of one that cannot be
             read; an answer has `to_json`, and as a table `__rich__`. Further parameters as above.
-        without: options that all evaluations share, and this one does not have.
         evaluate_examples: command lines.
         predict_examples: likewise.
         default_model: what `predict` asks where no model is named.
@@ -218,7 +215,6 @@ class Task:
     evaluate: Callable[..., Report] | None = None
     score: Callable[..., Report] | None = None
     predict: Callable[..., Iterator[Any]] | None = None
-    without: tuple[str, ...] = ()
     evaluate_examples: tuple[str, ...] = ()
     predict_examples: tuple[str, ...] = ()
     default_model: str | None = None

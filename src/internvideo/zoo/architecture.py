@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -84,12 +84,13 @@ class Architecture:
 
 def _refuse_absurd_tables(config: Any) -> None:
     """Stop a hostile `config.json` or key list: tables are made, not read from a file."""
-    config = getattr(config, "towers", config)
-    for part in (config, getattr(config, "encoder", None), getattr(config, "vision", None)):
-        if isinstance(part, vit.VideoViTConfig):
-            numbers = max(prod(part.grid), prod(part.position_grid)) * part.width
-            if numbers > _MAX_TABLE:
-                raise CheckpointError(f"a position table of {numbers} numbers makes no sense")
+    if isinstance(config, vit.VideoViTConfig):
+        numbers = max(prod(config.grid), prod(config.position_grid)) * config.width
+        if numbers > _MAX_TABLE:
+            raise CheckpointError(f"a position table of {numbers} numbers makes no sense")
+    if is_dataclass(config):
+        for part in fields(config):
+            _refuse_absurd_tables(getattr(config, part.name))
 
 
 class _Hollow(TorchFunctionMode):

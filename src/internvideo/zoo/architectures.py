@@ -15,15 +15,14 @@ from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
     action_detection,
     actionformer,
-    anticipation,
     dino,
     external,
+    interaction,
     internvideo_mm,
     navigation,
     object_words,
     open_set,
     umt_multimodal,
-    uniformer,
     uniformerv2,
     unmasked_teacher,
     viclip,
@@ -36,7 +35,6 @@ __all__ = ["ARCHITECTURES", "find_architecture", "kind_of"]
 ARCHITECTURES: tuple[Architecture, ...] = (
     videomae.PRETRAINING,
     action_detection.DETECTOR,
-    anticipation.ANTICIPATOR,
     unmasked_teacher.PRETRAINING,
     unmasked_teacher.CLASSIFIER,
     videomae.CLASSIFIER,
@@ -59,7 +57,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     navigation.POLICY,
     navigation.WAYPOINTS,
     navigation.DEPTH,
-    uniformer.UNIFORMER,
+    interaction.INTERACTION,
     *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""

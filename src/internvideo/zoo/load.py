@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from internvideo.errors import CheckpointError
 from internvideo.models.classifier import remap_head
 from internvideo.models.contract import has
+from internvideo.models.interaction import InternVideo
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.architectures import ARCHITECTURES, kind_of
 from internvideo.zoo.card import Card
@@ -338,8 +339,17 @@ def _build(
 
 
 def _remap_head(network: Any, rows: Sequence[int]) -> None:
-    weight, bias = remap_head(network.head.weight.detach(), network.head.bias.detach(), rows)
-    head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    head.load_state_dict({"weight": weight, "bias": bias}, assign=True)
-    network.set_submodule(head_name(network), head)
-    network.config = dataclasses.replace(network.config, num_classes=len(rows))  # type: ignore[assignment]
+    """Put the rows of the head, or of an `InternVideo`'s two, into another order."""
+    together = isinstance(network, InternVideo)
+    names = {module: name for name, module in network.named_modules()}
+    for old in network.heads if together else (network.head,):
+        weight, bias = remap_head(old.weight.detach(), old.bias.detach(), rows)
+        head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        head.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        network.set_submodule(names[old], head)
+    config = network.config
+    network.config = (
+        config.with_classes(len(rows))
+        if together
+        else dataclasses.replace(config, num_classes=len(rows))
+    )

@@ -10,8 +10,9 @@ import tiny
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.evaluation.predictions import read_predictions
+from internvideo.evaluation.views import center_view
 from internvideo.models.videomae import VideoMAE
-from internvideo.tasks.recognition.evaluate import center_view, evaluate, measure
+from internvideo.tasks.recognition.evaluate import evaluate, measure
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import load_model
 from internvideo.zoo.hub import Record

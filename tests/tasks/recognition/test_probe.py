@@ -15,9 +15,9 @@ from internvideo.evaluation.engine import EvalLoop
 from internvideo.models.probe import ProbeClassifier, ProbeClassifierConfig
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import VideoViTConfig
+from internvideo.tasks.frozen_features import FeatureSample, FeatureSource, cache_features
 from internvideo.tasks.recognition.evaluate import evaluate
-from internvideo.tasks.recognition.features import FeatureSource, cache_features
-from internvideo.tasks.recognition.probe import FeatureSample, ProbeConfig, ProbeRecognition
+from internvideo.tasks.recognition.probe import ProbeConfig, ProbeRecognition
 from internvideo.world import World
 from internvideo.zoo import load_encoder_weights, load_model, save_pretrained
 from internvideo.zoo.hub import Record
@@ -112,7 +112,7 @@ def test_a_head_trained_on_kept_features_learns_and_is_saved_with_its_encoder(tm
 
 
 def test_an_interrupted_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("internvideo.tasks.recognition.features._PART", 4)
+    monkeypatch.setattr("internvideo.tasks.frozen_features._PART", 4)
     model, folder = probe(), tmp_path / "features"
 
     def stop(done, total):
@@ -155,18 +155,19 @@ def test_features_of_another_encoder_or_kind_are_refused(tmp_path):
 
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 def test_several_views_are_drawn_in_turn(tmp_path, monkeypatch, memory):
-    monkeypatch.setattr("internvideo.tasks.recognition.features._MEMORY", memory)
+    monkeypatch.setattr("internvideo.tasks.frozen_features._MEMORY", memory)
     source = WorldSource(World(seed=1, size=32, num_frames=16), num_clips=2)
     cache(probe(), source, tmp_path, protocol=tiny.MULTI_VIEW, views="all")
     kept = FeatureSource(tmp_path)
     drawn = {
-        tuple(kept.read(0, np.random.default_rng(seed)).features.tolist()) for seed in range(40)
+        tuple(kept.read(0, np.random.default_rng(seed)).features["features"].tolist())
+        for seed in range(40)
     }
     assert len(drawn) == 2  # the crops of a square are the same, its clips are not
     twin = pickle.loads(pickle.dumps(kept))
     one, other = (each.read(1, np.random.default_rng(0)) for each in (kept, twin))
     assert isinstance(one, FeatureSample)
-    assert torch.equal(one.features, other.features)
+    assert torch.equal(one.features["features"], other.features["features"])
 
 
 def test_a_pretrained_encoder_becomes_the_frozen_one(tmp_path):

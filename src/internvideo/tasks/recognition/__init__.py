@@ -1,13 +1,14 @@
 """Action recognition: fine-tune or probe a classifier, measure it, ask it what happens.
 
-supervised, probe   what is trained; features: what a probe sees of its clips
+supervised, probe   what is trained
 merge               from the logits of many views to one answer a video
 evaluate, predict   accuracy on annotated videos; the actions in a user's videos
 """
 
 from __future__ import annotations
 
-from internvideo.tasks.recognition import evaluate, features, predict, probe, supervised
+from internvideo.tasks import frozen_features
+from internvideo.tasks.recognition import evaluate, predict, probe, supervised
 from internvideo.tasks.task import PLOT, Objective, Task
 
 __all__ = ["TASK"]
@@ -28,7 +29,7 @@ TASK = Task(
             models=("videomae/probe", "external/probe"),
             build=probe.build,
             labelled=True,
-            clips=features.cached_clips,
+            clips=frozen_features.cached_clips,
             measure=evaluate.measure,
         ),
     ),

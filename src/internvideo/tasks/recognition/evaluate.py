@@ -5,7 +5,6 @@ source ──► logits of all views of a video ──► mean ──► predict
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -17,29 +16,16 @@ from internvideo.errors import ConfigError
 from internvideo.evaluation.accuracy import RecognitionReport, VideoPrediction
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
 from internvideo.evaluation.report import answered_and_failures
+from internvideo.evaluation.views import center_view
 from internvideo.tasks.recognition.merge import ViewLogits, best_classes, merge_views
 from internvideo.tasks.task import Option
-from internvideo.video.preprocessing import Preprocessing, Sampling
+from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 from internvideo.zoo.labels import letters_of
 
-__all__ = ["ClassPredictor", "center_view", "evaluate", "measure"]
+__all__ = ["ClassPredictor", "evaluate", "measure"]
 
-_VALIDATION: dict[str, Sampling] = {"dense": "center", "sparse": "segment"}
 _DIFFERING = 0.1  # share of the names that may be spelt differently
-
-
-def center_view(protocol: Preprocessing) -> Preprocessing:
-    """Return the protocol for a quick measurement: one clip in the middle, one central crop.
-
-    As in the reference, whose validation samples frames by other rules than its test.
-    """
-    sampling = _VALIDATION.get(protocol.sampling)
-    if sampling is None:
-        return dataclasses.replace(protocol, num_clips=1, num_crops=1)
-    return dataclasses.replace(
-        protocol, sampling=sampling, num_clips=1, num_crops=1, crop_rounding="even"
-    )
 
 
 class ClassPredictor(Answerer[VideoPrediction]):

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from internvideo.config import Fraction, config_class
-from internvideo.data.samples import Sample
+from internvideo.data.samples import Sample, class_label
 from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.probe import ProbeClassifier
+from internvideo.tasks.frozen_features import FeatureSample
 from internvideo.tasks.parts import Parts
-from internvideo.tasks.recognition.supervised import class_label
 from internvideo.train.task import TrainableTask
 from internvideo.video.preprocessing import Preprocessing
 
-__all__ = ["FeatureSample", "ProbeConfig", "ProbeRecognition", "build"]
+__all__ = ["ProbeConfig", "ProbeRecognition", "build"]
 
 
 @config_class
@@ -34,22 +32,6 @@ class ProbeConfig:
     batch_norm: bool = Field(default=True, description="without affine, before a linear head")
     num_heads: PositiveInt = Field(default=8, description="of the attentive head")
     label_smoothing: Fraction = 0.0
-
-
-def _no_frames() -> np.ndarray:
-    return np.zeros((0, 0, 0, 3), np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSample(Sample):
-    """A clip reduced to the features of the frozen encoder; it has no frames.
-
-    Attributes:
-        features: "d" or "n d", as `ProbeClassifier.features` gives them.
-    """
-
-    frames: np.ndarray = field(default_factory=_no_frames)
-    features: Float[Tensor, "*n d"] | None = None
 
 
 class ProbeRecognition(TrainableTask[ProbeClassifier]):
@@ -70,8 +52,8 @@ class ProbeRecognition(TrainableTask[ProbeClassifier]):
             DataError: the sample has no label, or one outside the classes of the model.
         """
         label = torch.tensor(class_label(sample, self.model.config.num_classes))
-        if isinstance(sample, FeatureSample) and sample.features is not None:
-            return [{"features": sample.features, "label": label}]
+        if isinstance(sample, FeatureSample):
+            return [{**sample.features, "label": label}]
         clip = self.preprocessing.resize(from_numpy(sample.frames))
         return [{"video": clip, "label": label}]
 

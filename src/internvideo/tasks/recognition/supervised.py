@@ -19,8 +19,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from internvideo.config import Fraction, NonNegative, config_class
-from internvideo.data.samples import Sample
-from internvideo.errors import ConfigError, DataError
+from internvideo.data.samples import Sample, class_label
+from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.classifier import VideoClassifier
 from internvideo.models.uniformerv2_classifier import UniFormerV2Classifier
@@ -34,7 +34,7 @@ from internvideo.zoo.labels import k710_rows
 from internvideo.zoo.load import load_model
 from internvideo.zoo.transfer import load_encoder_weights
 
-__all__ = ["SupervisedConfig", "SupervisedRecognition", "build", "class_label"]
+__all__ = ["SupervisedConfig", "SupervisedRecognition", "build"]
 
 _K710_CLASSES = 710
 
@@ -155,21 +155,3 @@ def _start_with_head(
             f"the model {init} has {getattr(outputs, 'out_features', 'none')}"
         )
     load_encoder_weights(model, init, head_rows=rows)
-
-
-def class_label(sample: Sample, num_classes: int) -> int:
-    """Return the label of a sample.
-
-    Raises:
-        DataError: it has none, or one outside the classes.
-    """
-    if sample.label is None:
-        raise DataError(
-            f"{sample.key or 'a clip'} has no label; supervised learning needs a class number"
-        )
-    if not 0 <= sample.label < num_classes:
-        raise DataError(
-            f"{sample.key or 'a clip'} has the label {sample.label}; the model has {num_classes} "
-            f"classes, numbered from 0 to {num_classes - 1}: check the list or model.num_classes"
-        )
-    return sample.label

@@ -14,7 +14,7 @@ from internvideo.zoo.layouts import SAME_NAMES
 from internvideo.zoo.shapes import Shapes, depth_of, most_common, required, with_fields
 from internvideo.zoo.tables import MMACTION_UNIFORMERV2, OFFICIAL_UNIFORMERV2
 
-__all__ = ["CLASSIFIER", "TINY", "encoder_fields"]
+__all__ = ["CLASSIFIER", "TINY", "TINY_CLASSIFIER", "encoder_fields"]
 
 _BLOCK = r"transformer\.resblocks\.\d+"
 _DOWNSAMPLING_KERNEL = 3
@@ -84,7 +84,7 @@ TINY = UniFormerV2Config(
 )
 """A miniature of the encoder of Kinetics."""
 
-_TINY = UniFormerV2ClassifierConfig(**asdict(TINY), num_classes=5)
+TINY_CLASSIFIER = UniFormerV2ClassifierConfig(**asdict(TINY), num_classes=5)
 
 CLASSIFIER = Architecture(
     id="uniformerv2/classifier",
@@ -92,9 +92,9 @@ CLASSIFIER = Architecture(
     config=UniFormerV2ClassifierConfig,
     sizes=uniformerv2_classifier.SIZES,
     tiny={
-        "kinetics": _TINY,
-        "sth": replace(_TINY, temporal_downsample=True, local_mhra="double"),
-        "frozen": replace(_TINY, frozen=True),
+        "kinetics": TINY_CLASSIFIER,
+        "sth": replace(TINY_CLASSIFIER, temporal_downsample=True, local_mhra="double"),
+        "frozen": replace(TINY_CLASSIFIER, frozen=True),
     },
     tables={
         "official": OFFICIAL_UNIFORMERV2,

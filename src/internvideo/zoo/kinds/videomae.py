@@ -38,7 +38,6 @@ __all__ = [
     "classifier_traits",
     "unseen_of_vit",
     "vit_fields",
-    "vit_traits",
 ]
 
 
@@ -171,24 +170,23 @@ def _unseen_of_encoder(shapes: Shapes) -> tuple[str, ...]:
     return tuple(f"encoder.{name}" for name in unseen_of_vit(below(shapes, "encoder.")))
 
 
-def vit_traits(config: Any) -> dict[str, Any]:
-    """Return the values that tell two video transformers apart."""
+def _vit_traits(config: Any) -> dict[str, Any]:
     names = ("width", "depth", "patch_size", "tubelet_size", "num_channels", "mlp_hidden")
     return {name: getattr(config, name) for name in names}
 
 
 def classifier_traits(config: Any) -> dict[str, Any]:
     """Return the values that tell two fine-tuned video transformers apart."""
-    return {**vit_traits(config), "num_classes": config.num_classes}
+    return {**_vit_traits(config), "num_classes": config.num_classes}
 
 
 def _probe_traits(config: Any) -> dict[str, Any]:
-    return {**vit_traits(config.encoder), "num_classes": config.num_classes, "head": config.head}
+    return {**_vit_traits(config.encoder), "num_classes": config.num_classes, "head": config.head}
 
 
 def _videomae_traits(config: Any) -> dict[str, Any]:
     names = ("decoder_width", "decoder_depth")
-    return {**vit_traits(config.encoder), **{name: getattr(config, name) for name in names}}
+    return {**_vit_traits(config.encoder), **{name: getattr(config, name) for name in names}}
 
 
 TINY = vit.VideoViTConfig(image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2)
@@ -257,7 +255,7 @@ ENCODER = Architecture(
     tables={"official": SAME_NAMES, "hf": HF_VIDEOMAE_ENCODER},
     unseen=unseen_of_vit,
     infer=_infer_encoder,
-    traits=vit_traits,
+    traits=_vit_traits,
     preset="videomae-validation",
 )
 

@@ -1,6 +1,6 @@
-"""The features of a frozen encoder, computed in one pass over the clips and kept on disk.
+"""What frozen encoders give for clips, computed in one pass over them and kept on disk.
 
-    features/evaluation.json          encoder, protocol and list that they belong to
+    features/evaluation.json          encoders, protocol and list that they belong to
     features/part-0-00003.safetensors   256 clips: features "n v …", label, index; failures
 
 It is an evaluation whose answers are tensors. A part appears when it is complete; an interrupted
@@ -11,31 +11,30 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from internvideo.data.samples import EvaluationSource
+from internvideo.data.samples import EvaluationSource, Sample
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_identity
 from internvideo.evaluation.predictions import Answered, differing
+from internvideo.evaluation.views import center_view
 from internvideo.files import replacing, write_whole
-from internvideo.models.probe import ProbeClassifier
-from internvideo.tasks.recognition.evaluate import center_view
-from internvideo.tasks.recognition.probe import FeatureSample, ProbeRecognition
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import weights_sha256
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["FeatureSource", "cache_features", "cached_clips"]
+__all__ = ["FeatureSample", "FeatureSource", "FrozenModel", "cache_features", "cached_clips"]
 
 _LOG = logging.getLogger(__name__)
 _PART = 256
@@ -43,21 +42,52 @@ _MEMORY = 2 << 30  # bytes of features that are kept in memory; more are read cl
 _HEADER = "evaluation.json"
 
 
+class FrozenModel(Protocol):
+    """A model whose training needs no more of a clip than what its frozen part gives for it."""
+
+    config: Any
+
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """The modules that `features` depends on, by name."""
+        ...
+
+    @property
+    def feature_kind(self) -> str:
+        """What of them it returns."""
+        ...
+
+    def features(self, video: Float[Tensor, "b c t y x"]) -> Tensor | dict[str, Tensor]:
+        """Return a tensor "b …", or several by name, for normalised clips."""
+        ...
+
+
+def _no_frames() -> np.ndarray:
+    return np.zeros((0, 0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSample(Sample):
+    """A clip reduced to what the frozen part of a model gives for it; it has no frames.
+
+    Attributes:
+        features: by name, as `FrozenModel.features` gives them; a single one is "features".
+    """
+
+    frames: np.ndarray = field(default_factory=_no_frames)
+    features: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
 def cached_clips(
-    task: ProbeRecognition,
-    source: EvaluationSource,
-    directory: Path,
-    *,
-    num_workers: int,
-    fabric: Fabric,
+    task: Any, source: EvaluationSource, directory: Path, *, num_workers: int, fabric: Fabric
 ) -> FeatureSource:
-    """Return the clips of a training run as their features, which is all that a probe sees."""
+    """Return the clips of a training run as their features, which is all that its model sees."""
     loop = EvalLoop(num_workers=num_workers, fabric=fabric, directory=directory / "features")
     return cache_features(task.model.to(fabric.device), source, task.preprocessing, loop)
 
 
 def cache_features(
-    model: ProbeClassifier,
+    model: FrozenModel,
     source: EvaluationSource,
     protocol: Preprocessing,
     loop: EvalLoop,
@@ -69,7 +99,7 @@ def cache_features(
     Clips that cannot be read are left out, and a warning counts them; see `failures`.
 
     Args:
-        model: its encoder is applied; its head decides between all tokens and their mean.
+        model: its frozen part is applied.
         source: labelled videos.
         protocol: how a clip is looked at.
         loop: how the pass runs; the features go to its directory.
@@ -82,24 +112,41 @@ def cache_features(
     assert loop.directory is not None
     source.check_labels(model.config.num_classes)
     protocol = center_view(protocol) if views == "center" else protocol
-    encoder = _FrozenEncoder(model, protocol)
+    network: Any = model
+    encoder = _FrozenEncoder(network, protocol)
     store = _FeatureParts(loop.directory, evaluation_identity(encoder, source), source, loop.fabric)
     loop.run(encoder, source, store)
     return FeatureSource(loop.directory)
 
 
-class _FrozenEncoder(Answerer[Tensor]):
-    """Returns the input of the head of a probe, float16."""
+_Features = dict[str, Tensor]
 
-    network: ProbeClassifier
 
-    def answer(self, batch: Batch) -> list[Float[Tensor, "v *n d"]]:
-        return [rows.to(torch.float16) for _, rows in batch.each(self.network.features)]
+class _FrozenEncoder(Answerer[_Features]):
+    """Returns what a model makes of clips before anything that is trained; "v …" of each video.
+
+    A single tensor is kept in half precision, several as they are: they are added to each other.
+    """
+
+    network: Any
+
+    def answer(self, batch: Batch) -> list[_Features]:
+        found: list[_Features] = []
+        for _, rows in batch.each(self._rows):
+            found.append({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
+        return found
+
+    def _rows(self, video: Float[Tensor, "b c t h w"]) -> list[_Features]:
+        features = self.network.features(video)
+        if isinstance(features, Tensor):
+            features = {"features": features.to(torch.float16)}
+        kept = {name: tensor.cpu() for name, tensor in features.items()}
+        return [{name: tensor[row] for name, tensor in kept.items()} for row in range(len(video))]
 
     def identity(self) -> dict[str, Any]:
         return {
-            "encoder": weights_sha256(self.network.encoder),
-            "features": "mean" if self.network.pool is None else "tokens",
+            **{name: weights_sha256(module) for name, module in self.network.frozen.items()},
+            "features": self.network.feature_kind,
             "protocol": self.protocol.to_dict(),
         }
 
@@ -117,8 +164,8 @@ class _FeatureParts:
         self.directory = directory
         self.source = source
         self.rank = fabric.global_rank if fabric else 0
-        self.kept: dict[int, Answered[Tensor]] = {}
-        self._rows: dict[int, Tensor] = {}
+        self.kept: dict[int, Answered[_Features]] = {}
+        self._rows: dict[int, _Features] = {}
         self._failures: list[tuple[str, str]] = []
         self._claim(identity)
         self.finished: frozenset[int] = frozenset(
@@ -139,7 +186,7 @@ class _FeatureParts:
                 "folder, or delete it"
             )
 
-    def add(self, answered: Answered[Tensor]) -> None:
+    def add(self, answered: Answered[_Features]) -> None:
         if answered.answer is None:
             self._failures.append((answered.video, answered.error))
         else:
@@ -156,8 +203,9 @@ class _FeatureParts:
             "index": torch.tensor(list(self._rows), dtype=torch.long),
             "label": torch.tensor([self.source.label(i) for i in self._rows], dtype=torch.long),
         }
-        if self._rows:
-            tensors["features"] = torch.stack(list(self._rows.values()))
+        rows = list(self._rows.values())
+        for name in rows[0] if rows else ():
+            tensors[name] = torch.stack([row[name] for row in rows])
         keys = json.dumps([self.source.key(index) for index in self._rows])
         metadata = {"keys": keys, "failures": json.dumps(self._failures)}
         number = len(list(self.directory.glob(f"part-{self.rank}-*.safetensors")))
@@ -166,7 +214,7 @@ class _FeatureParts:
             save_file(tensors, draft, metadata=metadata)
         self._rows, self._failures = {}, []
 
-    def complete(self, answered: Sequence[Answered[Tensor]]) -> None:
+    def complete(self, answered: Sequence[Answered[_Features]]) -> None:
         """Do nothing: the parts of all processes lie side by side."""
 
 
@@ -236,11 +284,10 @@ class FeatureSource:
     def read(self, index: int, rng: np.random.Generator) -> FeatureSample:
         """Return the features of one view of a clip, drawn by `rng`."""
         part, row = map(int, self._places[index])
-        views = self._features(part)[row]
-        chosen = int(rng.integers(len(views)))
-        return FeatureSample(
-            features=views[chosen], label=int(self._labels[index]), key=self.key(index)
-        )
+        views = {name: rows[row] for name, rows in self._features(part).items()}
+        chosen = int(rng.integers(len(next(iter(views.values())))))
+        features = {name: each[chosen] for name, each in views.items()}
+        return FeatureSample(features=features, label=int(self._labels[index]), key=self.key(index))
 
     def key(self, index: int) -> str:
         """Return the name of a clip."""
@@ -250,12 +297,13 @@ class FeatureSource:
         """Return the class of a clip."""
         return int(self._labels[index])
 
-    def _features(self, part: int) -> Any:
-        """Return what gives the features of a part, row by row."""
+    def _features(self, part: int) -> dict[str, Any]:
+        """Return what gives the features of a part, row by row, by name."""
         if part not in self._opened:
             file = _open(self._parts[part])
-            name = "features"
-            self._opened[part] = file.get_tensor(name) if self._small else file.get_slice(name)
+            get = file.get_tensor if self._small else file.get_slice
+            names = [name for name in file.keys() if name not in ("index", "label")]  # noqa: SIM118
+            self._opened[part] = {name: get(name) for name in names}
         return self._opened[part]
 
     def __getstate__(self) -> dict[str, Any]:
