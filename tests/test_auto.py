@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import internvideo as iv
 from internvideo.cli.application import run
 from internvideo.errors import ConfigError
-from internvideo.pipeline.auto import automatic_card
+from internvideo.pipeline.auto import automatic_card, what_it_never_saw
 from internvideo.world import World
 from internvideo.zoo import find_card, offline
 from internvideo.zoo.download import cached_path
@@ -90,3 +91,45 @@ def test_the_command_insists_where_the_model_is_named(clip, capsys):
 def test_the_command_tells_which_model_it_asked(clip, capsys):
     assert run(["classify", str(clip), "-l", WORLD[0], "-l", WORLD[1]]) == 0
     assert "viclip-nano" in capsys.readouterr().err
+
+
+@pytest.fixture
+def film(tmp_path):
+    path = tmp_path / "dog.mp4"
+    iv.write_video(path, torch.randint(0, 256, (20, 48, 64, 3), dtype=torch.uint8), fps=8)
+    return path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["classify", "-m", "viclip-nano", "-l", WORLD[0], "-l", WORLD[1]],
+        ["classify", "-l", WORLD[0], "-l", WORLD[1]],
+        ["caption"],
+        ["predict", "actions"],
+    ],
+)
+def test_a_model_of_the_world_is_said_to_guess_about_other_videos_once(line, clip, film, capsys):
+    assert run([*line, str(clip)]) == 0
+    assert "never seen" not in capsys.readouterr().err
+    assert run([*line, str(clip), str(film), str(film)]) == 0
+    assert capsys.readouterr().err.count("has never seen anything else") == 1
+
+
+def test_a_model_of_ones_own_is_not_said_to_guess(film):
+    model = iv.load("viclip-nano").loaded
+    assert "64x48" in what_it_never_saw(model, [film])
+    assert not what_it_never_saw(model.with_record(card=None), [film])
+
+
+def test_shares_of_one_label_are_refused(clip, capsys):
+    assert run(["classify", str(clip), "-l", "something grows"]) == 2
+    assert "at least two" in capsys.readouterr().err
+
+
+def test_labels_that_are_the_same_to_the_model_are_refused(clip, capsys):
+    line = ["classify", str(clip), "-m", "viclip-nano", "-l", "something grows"]
+    assert run([*line, "-l", "一个物体向左移动", "-l", "一个物体变大"]) == 2
+    err = capsys.readouterr().err
+    assert "'一个物体向左移动', '一个物体变大'" in err
+    assert "something grows" not in err.splitlines()[-1]

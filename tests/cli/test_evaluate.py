@@ -152,6 +152,15 @@ def test_class_names_in_another_order_are_refused(call, world, tmp_path):
     assert "--classes" in err
 
 
+def test_a_list_of_too_few_class_names_is_refused(call, model, world, tmp_path):
+    (tmp_path / "two.txt").write_text("one\ntwo\n")
+    code, _, err = call(
+        "evaluate", model, "-d", world / "test.csv", "--labels", tmp_path / "two.txt"
+    )
+    assert code == 2
+    assert f"{NUM_CLASSES} classes, the data name 2" in err
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_videos_and_say_the_same(call, model, world, tmp_path):
     alone = json.loads(call("evaluate", model, "-d", world / "bad.csv", "--json")[1])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from rich.console import Console
 
 import tiny
-from internvideo.cli import models as cli
+from internvideo.cli import terminal
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import ViCLIP, ViCLIPConfig
 from internvideo.models.viclip_vision import ViCLIPVisionConfig
@@ -149,11 +150,19 @@ def test_the_list_begins_with_what_is_on_disk(call, mirror):
 
 @pytest.mark.parametrize("columns", [80, 100, 160])
 def test_names_are_whole_at_every_width(call, monkeypatch, columns):
-    monkeypatch.setattr(cli, "stdout_console", lambda *_: Console(width=columns))
-    lines = call("models")[1].splitlines()
+    wide = lambda *_: Console(width=columns, force_terminal=True, no_color=True)  # noqa: E731
+    monkeypatch.setattr(terminal, "stdout_console", wide)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", call("models")[1]).splitlines()
     assert max(map(len, lines)) <= columns
+    assert len(lines) <= len(find_cards()) + 6  # a line each
     words = {word for line in lines for word in line.split()}
     assert {card.name for card in find_cards()} <= words
+
+
+def test_a_pipe_gets_a_plain_row_for_each_model(call):
+    rows = [line.split("\t") for line in call("models")[1].splitlines()]
+    assert sorted(row[0] for row in rows) == sorted(card.name for card in find_cards())
+    assert {len(row) for row in rows} == {6}
 
 
 @pytest.mark.parametrize("name", [card.name for card in find_cards("*l14*")][:5])

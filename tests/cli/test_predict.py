@@ -67,13 +67,26 @@ def test_several_videos_with_one_missing_give_the_others_and_code_1(call, models
     ]
 
 
+def test_a_pipe_gets_a_plain_row_for_each_of_many_videos(call, models, media, tmp_path):
+    for number in range(4):
+        (tmp_path / f"{number}.mp4").hardlink_to(media / "first.mp4")
+    code, out, err = call("predict", "actions", tmp_path, "-m", models / "classifier")
+    assert code == 0
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows] == [str(tmp_path / f"{number}.mp4") for number in range(4)]
+    assert {len(row) for row in rows} == {4}
+    assert rows[0][1] in tiny.CLASSES
+    assert "4 frames x 2 clips x 3 crops" in err
+
+
 def test_stream_answers_window_by_window(call, models, media, tmp_path):
     code, out, err = call(
         "predict", "actions", media / "first.mp4", "-m", models / "classifier", "--stream",
         "--window", 16, "--stride", 8, "--frames", "--json", "--plot", tmp_path / "timeline.png",
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"note: wrote {tmp_path / 'timeline.png'}\n")
     *windows, whole = lines(out)
+    assert {each["model"] for each in windows} == {whole["model"]}
     assert [(each["start"], each["end"]) for each in windows] == [(0, 2), (1, 3), (2, 4), (3, 5)]
     assert whole["segments"][0]["start"] == 0
     assert whole["segments"][-1]["end"] == 5

@@ -47,6 +47,14 @@ def test_table_shows_every_label_and_its_source():
         assert part in text
 
 
+def test_labels_without_room_are_counted():
+    many = Classification.from_scores("v.mp4", [f"label {n}" for n in range(30)], *[[0.1] * 30] * 2)
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(many)
+    assert "… 10 more" in console.export_text()
+    assert "… 10 more" in str(many.plot().axes[-1].texts[-1].get_text())
+
+
 def test_plot_draws_one_bar_per_label(tmp_path):
     figure = RESULT.plot(tmp_path / "bars.png")
     (axes,) = figure.axes

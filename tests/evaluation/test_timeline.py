@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from internvideo.evaluation.timeline import ActionTimeline, ActionWindow, clock
+from internvideo.video import write_video
 
 
 def window(start: float, end: float, label: str, probability: float) -> ActionWindow:
@@ -31,6 +34,15 @@ def test_equal_neighbours_make_one_segment_and_changes_lie_between_the_centres()
     told = [(s.start, s.end, s.label, s.num_windows) for s in TIMELINE.segments]
     assert told == [(0, 2.5, "run", 2), (2.5, 3.5, "jump", 1), (3.5, 5, "run", 1)]
     assert [s.probability for s in TIMELINE.segments] == pytest.approx([0.7, 0.5, 0.9])
+
+
+def test_frames_of_the_video_stand_below_the_bars(tmp_path):
+    frames = torch.zeros(20, 16, 24, 3, dtype=torch.uint8)
+    write_video(tmp_path / "long.mp4", frames, fps=4)
+    timeline = dataclasses.replace(TIMELINE, video=str(tmp_path / "long.mp4"))
+    bars, strip = timeline.plot(tmp_path / "timeline.png").axes
+    assert len(strip.artists) == 10
+    assert [text.get_text() for text in bars.get_legend().get_texts()][-1] == "100%"
 
 
 def test_nothing_seen_is_nothing_told():

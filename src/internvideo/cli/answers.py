@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from internvideo.cli.terminal import (
     failure_list,
+    note_line,
     output_file,
     output_folder,
+    print_rows,
     progress_bar,
     stdout_console,
 )
@@ -68,7 +70,7 @@ def show_all(
         for result in results:
             if isinstance(result, Partial):
                 partly = True
-                line = {"video": result.video, **result.answer.to_dict()}
+                line = {"video": result.video, "model": result.model, **result.answer.to_dict()}
                 print(
                     json.dumps(line, ensure_ascii=False) if as_json else result.answer, flush=True
                 )
@@ -100,18 +102,17 @@ def _show_tables(answers: Sequence[Any]) -> None:
         for answer in answers:
             console.print(answer)
         return
-    from rich.markup import escape
-    from rich.table import Table
-
+    made_by, headings = answers[0].made_by(), ["video", *answers[0].headings]
+    if not console.is_terminal:
+        note_line(f"{made_by}; columns: {', '.join(headings)}")
+        print_rows(headings, [(each.video, *row) for each, row in zip(answers, rows, strict=True)])
+        return
     folder = _common_folder([answer.video for answer in answers])
-    table = Table(caption=f"videos in {escape(folder)}" if folder else None)
-    table.add_column("video", overflow="fold")
-    for heading in answers[0].headings:
-        table.add_column(heading, overflow="fold", justify="left" if heading else "right")
-    for answer, row in zip(answers, rows, strict=True):
-        name = answer.video[len(folder) :].lstrip(os.sep)
-        table.add_row(escape(name), *map(escape, row))
-    console.print(table)
+    names = [answer.video[len(folder) :].lstrip(os.sep) for answer in answers]
+    print_rows(
+        headings, [(name, *row) for name, row in zip(names, rows, strict=True)],
+        caption=f"videos in {folder}\n{made_by}" if folder else made_by, shares=("share", "score"),
+    )  # fmt: skip
 
 
 def _common_folder(videos: Sequence[str]) -> str:
@@ -130,12 +131,17 @@ def _write(answers: Sequence[Any], kind: AnswerFile, target: Path) -> list[tuple
         (video, reason) of what cannot be written.
     """
     failures: list[tuple[str, str]] = []
+    written: list[Path] = []
     for name, answer in _named(answers):
         path = target / f"{name}{kind.suffix}" if target.is_dir() else target
         try:
             kind.write(answer, path)
+            written.append(path)
         except VideoError as error:
             failures.append((answer.video, str(error)))
+    if written:
+        one = len(written) == 1
+        note_line(f"wrote {written[0]}" if one else f"wrote {len(written)} files into {target}")
     return failures
 
 

@@ -16,6 +16,7 @@ from internvideo.cli.terminal import (
     error_line,
     output_file,
     output_folder,
+    print_rows,
     stdout_console,
 )
 from internvideo.errors import (
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _STATES = ("on disk", "embedded", "pip install", "available", "planned")
-_WIDE = 120  # columns of a terminal that has room for all there is to tell about a model
-_ONLY_IF_WIDE = ("family", "published", "input")
+_ONLY_IF_WIDE = ("training data", "published", "input")
 _CARD_WIDTH = 80
 
 
@@ -91,20 +91,11 @@ def list_all(
         for card in cards:
             print(json.dumps(_card_values(card), ensure_ascii=False))
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    console = stdout_console()
-    table = Table(title=counted(len(cards), "model"), box=SIMPLE_HEAD)
     rows = [_row(card) for card in cards]
-    headings = list(rows[0])
-    if console.width < _WIDE:
-        headings = [each for each in headings if each not in _ONLY_IF_WIDE]
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading in ("name", "status"), overflow="fold")
-    for row in rows:
-        table.add_row(*(row[heading] for heading in headings))
-    console.print(table)
+    print_rows(
+        list(rows[0]), [[*row.values()] for row in rows],
+        title=counted(len(cards), "model"), spare=_ONLY_IF_WIDE, cut=("family",),
+    )  # fmt: skip
 
 
 def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")]) -> None:
@@ -344,14 +335,12 @@ def _state(card: Card) -> str:
 
 def _row(card: Card) -> dict[str, str]:
     """Return the cells of a row by their headings."""
-    from rich.markup import escape
-
     data = " → ".join(each for each in (card.training_data, card.finetune_data) if each)
     metric = card.metrics[0] if card.metrics else None
     published = f"{metric.dataset} {metric.metric} {metric.value}" if metric else ""
     cells = {"name": card.name, "status": _state(card), "family": card.family}
     cells |= {"training data": data, "input": card.input or "", "published": published}
-    return {heading: escape(cell) for heading, cell in cells.items()}
+    return cells
 
 
 def _card_values(card: Card) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,10 +30,14 @@ __all__ = [
     "note_line",
     "output_file",
     "output_folder",
+    "print_rows",
     "progress_bar",
     "stdout_console",
     "warning_line",
 ]
+
+
+_WIDE = 120  # columns of a terminal that has room for all there is to tell
 
 
 class DefaultVerb(TyperGroup):
@@ -115,6 +119,59 @@ def stdout_console(width: int = 160) -> Console:
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=width)
+
+
+def print_rows(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str | None = None,
+    caption: str | None = None,
+    spare: Collection[str] = (),
+    cut: Collection[str] = (),
+    shares: Collection[str] = (),
+) -> None:
+    """Print one row for each thing: as a table on a terminal, else as lines of tab-separated cells.
+
+    The first cell is a name, which is broken only where it fills most of a terminal; nor does a row
+    of a table get a second line for the columns that can be spared or cut.
+
+    Args:
+        headings: of the columns.
+        rows: as many cells each.
+        title: above the table.
+        caption: below it.
+        spare: columns that are left out where a terminal is narrower than `_WIDE`, else cut.
+        cut: columns that end in "…" where there is no room.
+        shares: columns of numbers.
+    """
+    console, rows = stdout_console(), [*rows]
+    if not console.is_terminal:
+        for row in rows:
+            print("\t".join(re.sub(r"\s+", " ", cell) for cell in row))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    longest = max((len(row[0]) for row in rows), default=0)
+    kept = [n for n, each in enumerate(headings) if console.width >= _WIDE or each not in spare]
+    table = Table(title=title, caption=caption and escape(caption), box=SIMPLE_HEAD)
+    table.caption_justify = "left"
+    for number in kept:
+        whole = number == 0 and longest < 0.7 * console.width
+        justify = "right" if headings[number] in shares else "left"
+        table.add_column(headings[number], no_wrap=whole, overflow="fold", justify=justify)
+    one_line = [number for number in kept if headings[number] in (*cut, *spare)]
+    for row in rows:
+        cells = [
+            Text(row[number], no_wrap=number in one_line or None,
+                 overflow="ellipsis" if number in one_line else None)
+            for number in kept
+        ]  # fmt: skip
+        table.add_row(*cells)
+    console.print(table)
 
 
 class ProgressBar:

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from internvideo.cli.answers import prepare_files, show_all
 from internvideo.cli.labels import read_labels
 from internvideo.cli.options import Card, Device, JsonLines, Model, Videos
-from internvideo.cli.terminal import command_help, note_line
+from internvideo.cli.terminal import command_help, note_line, warning_line
 from internvideo.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def answer_videos(
     """
     prepare_files(targets, videos)
     from internvideo.pipeline import load
+    from internvideo.pipeline.auto import what_it_never_saw
     from internvideo.video.opening import expand_videos
 
     try:
@@ -173,9 +174,11 @@ def answer_videos(
             "a folder that `internvideo train` wrote"
         ) from None
     known = loaded.loaded.card
-    if known is not None and (model == "auto" or (model == default and known.embedded)):
-        note_line(f"asked {loaded.name}: {known.description}; --model names another")
     paths, failures = expand_videos(videos)
+    if strange := what_it_never_saw(loaded.loaded, paths):
+        warning_line(strange)
+    elif known is not None and (model == "auto" or (model == default and known.embedded)):
+        note_line(f"asked {loaded.name}: {known.description}; --model names another")
     code = show_all(
         ask(loaded, paths), paths, failures, description=description, as_json=as_json,
         targets=targets,

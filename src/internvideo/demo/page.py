@@ -47,6 +47,7 @@ class PageContent:
         report: the numbers, with the name of the model and how it looks at a video.
         clips: some of the world clips with their truth.
         videos: the user's own videos.
+        caution: what to know before the answers about these are believed.
         failures: (video, reason) of those that could not be used.
         machine: what it ran on.
         seconds: name of a stage → its time.
@@ -63,6 +64,7 @@ class PageContent:
     seconds: dict[str, float]
     command: str
     recognition: Recognition | None = None
+    caution: str = ""
 
 
 def render_page(content: PageContent) -> str:
@@ -175,8 +177,10 @@ def _your_videos(content: PageContent) -> str:
     )
     asked = f"Asked: {escape(content.videos[0].answer.model)}. " if content.videos else ""
     listed = f"<p>Not usable:</p><ul class='failed'>{failed}</ul>" if failed else ""
+    caution = f'<p class="caution">{escape(content.caution)}</p>' if content.caution else ""
     return f"""<section aria-labelledby="yours"><h2 id="yours">Your videos</h2>
-<p>{asked}The scores say which of the given sentences fits best, never that one of them is true.</p>
+{caution}<p>{asked}The scores say which of the given sentences fits best, never that one of them is
+true.</p>
 <div class="cards">{cards}</div>{listed}</section>"""
 
 

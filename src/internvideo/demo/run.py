@@ -32,6 +32,7 @@ from internvideo.evaluation.engine import Answerer, Seen, Unreadable, answers
 from internvideo.files import write_whole
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.pipeline import VideoModel, load
+from internvideo.pipeline.auto import what_it_never_saw
 from internvideo.video import Video
 from internvideo.video.opening import expand_videos
 from internvideo.world import ACTIONS, World, action_named
@@ -134,6 +135,7 @@ def run_demo(
         report=report,
         clips=shown_clips,
         videos=shown,
+        caution=what_it_never_saw(seer.loaded, (each.answer.video for each in shown)),
         failures=failures,
         machine=_machine(model),
         seconds=seconds,

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Partial", "VideoAnswer"]
 
+_CAPTION_WIDTH = 78  # columns that a narrow table grows to, for the line below it
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoAnswer:
@@ -44,8 +46,17 @@ class VideoAnswer:
         from rich.markup import escape
         from rich.table import Table
 
-        source = ", ".join(part for part in (self.model, self.protocol) if part)
-        return Table(title=escape(self.video), caption=escape(source) or None)
+        made_by = self.made_by()
+        return Table(
+            title=escape(self.video),
+            caption=escape(made_by) or None,
+            caption_justify="left",
+            min_width=min(len(made_by), _CAPTION_WIDTH) or None,
+        )
+
+    def made_by(self) -> str:
+        """Return the model and the protocol in words."""
+        return ", ".join(part for part in (self.model, self.protocol) if part)
 
 
 class Partial(NamedTuple):
@@ -54,7 +65,9 @@ class Partial(NamedTuple):
     Attributes:
         video: what it is about.
         answer: the part; as text it is one line.
+        model: name of the model.
     """
 
     video: str
     answer: Any
+    model: str = ""

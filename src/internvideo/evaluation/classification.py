@@ -5,12 +5,26 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from jaxtyping import UInt8
+
+from internvideo.errors import VideoError
 from internvideo.evaluation.answer import VideoAnswer
-from internvideo.evaluation.pictures import Drawn, name_places
+from internvideo.evaluation.pictures import (
+    BAR_COLOR,
+    REST_COLOR,
+    Drawn,
+    draw_strip,
+    frames_along,
+    name_places,
+    strip_height,
+    write_below,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +36,7 @@ UNKNOWN = "unknown"
 _BAR_WIDTH = 24
 _MAX_BARS = 20
 _LABEL_WIDTH = 36
+_NUM_PICTURES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +105,13 @@ class Classification(VideoAnswer, Drawn):
         """Return the `k` likeliest labels (all, if there are fewer) with their probabilities."""
         return tuple(zip(self.labels[:k], self.probabilities[:k], strict=True))
 
-    headings: ClassVar[tuple[str, ...]] = ("answer", "", "next")
+    @property
+    def _cut(self) -> str:
+        """What stands for the labels that tables and pictures have no room for."""
+        more = len(self.labels) - _MAX_BARS
+        return f"… {more} more" if more > 0 else ""
+
+    headings: ClassVar[tuple[str, ...]] = ("answer", "share", "next")
     """Of the columns of a table of many videos, see `summary`."""
     max_tables: ClassVar[int] = 3
     """Up to so many videos have a table each."""
@@ -130,21 +151,39 @@ class Classification(VideoAnswer, Drawn):
         for label, probability in self.top(_MAX_BARS):
             bar = "█" * round(probability * _BAR_WIDTH)
             table.add_row(escape(label), f"{probability:.1%}", bar)
+        if self._cut:
+            table.add_row(self._cut, "", "")
         return table
 
     def draw(self) -> Any:
-        """Draw the probabilities as bars."""
+        """Draw the probabilities as bars, below frames of the video where it can be read again."""
         rows = self.top(_MAX_BARS)[::-1]
-        figure = self.figure(7, 1.2 + 0.4 * len(rows))
-        axes = figure.subplots()
-        bars = axes.barh(range(len(rows)), [probability for _, probability in rows])
-        axes.bar_label(bars, [f"{probability:.1%}" for _, probability in rows], padding=3)
+        pictures: list[UInt8[np.ndarray, "h w 3"]] = []
+        with suppress(VideoError):
+            pictures = frames_along(self.video, _NUM_PICTURES)
+        width, bars_height = 8.0, 1.5 + 0.4 * len(rows)
+        picture = width / _NUM_PICTURES - 0.05
+        strip = strip_height(pictures, picture) + 0.4 if pictures else 0.0
+        figure = self.figure(width, bars_height + strip)
+        above = below = figure
+        if pictures:
+            above, below = figure.subfigures(2, height_ratios=(strip, bars_height))
+            draw_strip(above.subplots(), pictures, picture)
+        axes = below.subplots()
+        colors = [*[REST_COLOR] * (len(rows) - 1), BAR_COLOR]
+        bars = axes.barh(range(len(rows)), [share for _, share in rows], color=colors)
+        axes.bar_label(bars, [f"{share:.1%}" for _, share in rows], padding=3)
         name_places(axes.yaxis, [textwrap.fill(label, _LABEL_WIDTH) for label, _ in rows])
-        axes.set_xlim(0, 1.12)
-        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-        axes.set_xlabel("probability")
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
         title = Path(self.video).name or self.video
         if self.uncertainty is not None:
             title = f"{title}: {self.label} (uncertainty {self.uncertainty:.3g})"
-        axes.set_title(title, parse_math=False)
+        above.suptitle(title, parse_math=False)
+        if self._cut:
+            axes.text(0, -0.02, f"{self._cut} ", transform=axes.transAxes, ha="right", va="top")
+        write_below(figure, self.made_by())
         return figure

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from jaxtyping import UInt8
-
 from internvideo.errors import VideoError
 from internvideo.evaluation.answer import VideoAnswer
-from internvideo.evaluation.pictures import Drawn
-from internvideo.evaluation.timeline import clock, draw_bars, row_labels
+from internvideo.evaluation.pictures import NUM_PICTURES, Drawn, frames_along, write_below
+from internvideo.evaluation.timeline import clock, draw_bars, figure_above_strip, row_labels
 from internvideo.video.clips import write_clip
 from internvideo.video.opening import AnyVideo, open_video
 
@@ -23,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Moment", "Moments"]
 
-_NUM_PICTURES = 10
-_PICTURE_INCHES = 0.82
-_POINTS = 72
 _UNFIT = re.compile(r"[^\w-]+")
 
 
@@ -69,7 +62,7 @@ class Moments(VideoAnswer, Drawn):
     duration: float
     source: AnyVideo = field(repr=False, compare=False)
 
-    headings: ClassVar[tuple[str, ...]] = ("moments", "surest", "")
+    headings: ClassVar[tuple[str, ...]] = ("moments", "surest", "score")
     """Of the columns of a table of many videos, see `summary`."""
     max_tables: ClassVar[int] = 3
     """Up to so many videos have a table each."""
@@ -110,16 +103,12 @@ class Moments(VideoAnswer, Drawn):
         """
         bars = [(each.start, each.end, each.label, each.score) for each in self.moments]
         labels = row_labels(bars)
-        pictures = self._pictures()
-        height, width = pictures[0].shape[:2]
-        strip, rows = _PICTURE_INCHES * height / width + 0.1, 0.9 + 0.35 * max(len(labels), 1)
-        figure = self.figure(11, strip + rows)
-        above, below = figure.subplots(2, sharex=True, height_ratios=(rows, strip))
+        figure, above = figure_above_strip(
+            len(labels), frames_along(self.source, NUM_PICTURES), start=0.0, end=self.duration
+        )
         draw_bars(above, bars, labels, start=0.0, end=self.duration)
-        above.tick_params(labelbottom=True)
-        above.grid(axis="x", alpha=0.3)
         above.set_title(Path(self.video).name or self.video, parse_math=False)
-        _draw_strip(below, pictures, self.duration)
+        write_below(figure, self.made_by())
         return figure
 
     def cut(self, folder: str | Path) -> list[Path]:
@@ -147,23 +136,3 @@ class Moments(VideoAnswer, Drawn):
                 f"{len(failures)} of {len(self.moments)} clips cannot be written: {failures[0]}"
             ) from failures[0]
         return written
-
-    def _pictures(self) -> list[UInt8[np.ndarray, "h w 3"]]:
-        """Return frames from the middles of equal parts of the video."""
-        with open_video(self.source) as (_, video):
-            middles = (np.arange(_NUM_PICTURES) + 0.5) / _NUM_PICTURES * video.num_frames
-            frames = video.frames(middles.astype(int).tolist())
-        return [frame.numpy() for frame in frames]
-
-
-def _draw_strip(axes: Any, pictures: Sequence[UInt8[np.ndarray, "h w 3"]], duration: float) -> None:
-    """Draw frames of equal parts of a video side by side, each at its time."""
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-
-    zoom = _PICTURE_INCHES * _POINTS / pictures[0].shape[1]
-    axes.set_ylim(0, 1)
-    axes.axis("off")
-    for place, picture in enumerate(pictures):
-        time = (place + 0.5) / len(pictures) * duration
-        box = OffsetImage(picture, zoom=zoom, interpolation="antialiased")
-        axes.add_artist(AnnotationBbox(box, (time, 0.5), frameon=False, pad=0))

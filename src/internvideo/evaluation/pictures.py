@@ -6,18 +6,39 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from jaxtyping import UInt8
+
 from internvideo.errors import ConfigError, did_you_mean, require
+from internvideo.video.opening import AnyVideo, open_video
 
-__all__ = ["BAR_COLOR", "LINE_COLOR", "Drawn", "check_picture", "name_places"]
+__all__ = [
+    "BAR_COLOR",
+    "LINE_COLOR",
+    "NUM_PICTURES",
+    "REST_COLOR",
+    "Drawn",
+    "check_picture",
+    "draw_strip",
+    "frames_along",
+    "name_places",
+    "strip_height",
+    "write_below",
+]
 
-BAR_COLOR, LINE_COLOR = "#2563a8", "#c0392b"
+BAR_COLOR, LINE_COLOR, REST_COLOR = "#2563a8", "#c0392b", "#a9bdd8"
 
 _LOG = logging.getLogger(__name__)
+NUM_PICTURES = 10
+"""Frames along a video, in a picture about it."""
+
+_DPI, _POINTS, _LETTERS_AN_INCH = 150, 72, 17
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tiff", ".svg", ".pdf", ".eps")
 _WIDE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
@@ -72,6 +93,69 @@ def name_places(axis: Any, names: Sequence[str], **style: Any) -> None:
     axis.set_ticks(range(len(names)), names, parse_math=False, fontfamily=label_fonts(), **style)
 
 
+def write_below(figure: Any, text: str) -> None:
+    """Write what made a picture small below it, such as the model and how it looked."""
+    if text:
+        lines = textwrap.fill(text, int(figure.get_figwidth() * _LETTERS_AN_INCH))
+        figure.supxlabel(lines, fontsize=8, color="#777777", parse_math=False)
+
+
+def frames_along(
+    video: AnyVideo, count: int, *, start: float = 0.0, end: float | None = None
+) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """Return frames from the middles of equal parts of a video.
+
+    Args:
+        video: anything that can be opened.
+        count: of the frames.
+        start: of the parts in seconds.
+        end: likewise; None is the end of the video.
+
+    Raises:
+        VideoError: it cannot be read, or not any more.
+    """
+    with open_video(video) as (_, opened):
+        last = opened.num_frames - 1
+        span = (opened.num_frames if end is None else end * opened.fps) - start * opened.fps
+        middles = start * opened.fps + (np.arange(count) + 0.5) / count * span
+        frames = opened.frames(middles.astype(int).clip(0, last).tolist())
+    return [frame.numpy() for frame in frames]
+
+
+def strip_height(pictures: Sequence[UInt8[np.ndarray, "h w 3"]], width: float) -> float:
+    """Return how many inches `draw_strip` needs for pictures that are so many inches wide."""
+    height, across = pictures[0].shape[:2]
+    return width * height / across + 0.1
+
+
+def draw_strip(
+    axes: Any,
+    pictures: Sequence[UInt8[np.ndarray, "h w 3"]],
+    width: float,
+    *,
+    start: float = 0.0,
+    end: float = 1.0,
+) -> None:
+    """Draw frames of equal parts of a video side by side, each in the middle of its time.
+
+    Args:
+        axes: of matplotlib; the picture has nothing else.
+        pictures: see `frames_along`.
+        width: of a picture in inches.
+        start: of the time of the strip, on the horizontal axis.
+        end: likewise.
+    """
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    zoom = width * _POINTS / pictures[0].shape[1]
+    axes.set_ylim(0, 1)
+    axes.axis("off")
+    for place, picture in enumerate(pictures):
+        time = start + (place + 0.5) / len(pictures) * (end - start)
+        box = OffsetImage(picture, zoom=zoom, interpolation="antialiased")
+        axes.add_artist(AnnotationBbox(box, (time, 0.5), frameon=False, pad=0))
+
+
 def check_picture(path: Path) -> Path:
     """Return the path of a picture to draw, if it names a picture format.
 
@@ -100,7 +184,7 @@ def _save(figure: Any, path: Path, *, tight: bool) -> None:
     check_picture(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        figure.savefig(path, bbox_inches="tight" if tight else None)
+        figure.savefig(path, dpi=_DPI, bbox_inches="tight" if tight else None)
     missing = [each for each in caught if "missing from font" in str(each.message)]
     for each in caught:
         if each not in missing:

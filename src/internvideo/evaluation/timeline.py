@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+from jaxtyping import UInt8
+
+from internvideo.errors import VideoError
 from internvideo.evaluation.answer import VideoAnswer
-from internvideo.evaluation.pictures import BAR_COLOR, Drawn, name_places
+from internvideo.evaluation.pictures import (
+    BAR_COLOR,
+    NUM_PICTURES,
+    Drawn,
+    draw_strip,
+    frames_along,
+    name_places,
+    strip_height,
+    write_below,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +38,7 @@ __all__ = [
     "Bar",
     "clock",
     "draw_bars",
+    "figure_above_strip",
     "row_labels",
 ]
 
@@ -32,6 +47,8 @@ _MAX_TICKS = 10
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
 _TICKS = (*_SECONDS, *(60 * n for n in (1, 2, 5, 10, 20, 30, 60, 120, 240)))
 _LABEL_WIDTH = 28
+_INCHES, _PICTURE_INCHES = 11, 0.8
+_WRITTEN_ON = 0.06  # of the time: the bar is wide enough for a number
 
 Bar: TypeAlias = tuple[float, float, str, float]
 """Start and end in seconds, label, and score from 0 to 1."""
@@ -175,17 +192,52 @@ class ActionTimeline(VideoAnswer, Drawn):
     def draw(self) -> Any:
         """Draw the segments along the time, a row for each label; the shade is the probability.
 
-        Of very many labels those that last longest have a row of their own.
+        Of very many labels those that last longest have a row of their own. Below are frames of the
+        video, where it can be read again.
         """
         bars = [(each.start, each.end, each.label, each.probability) for each in self.segments]
         start, end = (bars[0][0], bars[-1][1]) if bars else (0.0, 1.0)
         labels = row_labels(bars)
-        figure = self.figure(10, 1.4 + 0.35 * max(len(labels), 1))
-        axes = figure.subplots()
+        pictures: list[UInt8[np.ndarray, "h w 3"]] = []
+        with suppress(VideoError):
+            pictures = frames_along(self.video, NUM_PICTURES, start=start, end=end)
+        figure, axes = figure_above_strip(len(labels), pictures, start=start, end=end)
         draw_bars(axes, bars, labels, start=start, end=end)
-        axes.set_xlabel("time")
+        for first, last, label, share in bars:
+            if last - first > _WRITTEN_ON * (end - start):
+                place = labels.index(label) if label in labels else len(labels) - 1
+                color = "white" if share > 0.5 else "black"
+                middle = (first + last) / 2
+                axes.text(middle, place, f"{share:.0%}", color=color, ha="center", va="center")
         axes.set_title(Path(self.video).name or self.video, parse_math=False)
+        write_below(figure, self.made_by())
         return figure
+
+
+def figure_above_strip(
+    num_rows: int, pictures: Sequence[UInt8[np.ndarray, "h w 3"]], *, start: float, end: float
+) -> tuple[Any, Any]:
+    """Return a figure and its axes for `draw_bars`; below them stand frames, each at its time.
+
+    Args:
+        num_rows: rows of bars.
+        pictures: see `frames_along`; without any there are only the bars.
+        start: of the time in seconds.
+        end: likewise.
+    """
+    rows = 1.4 + 0.35 * max(num_rows, 1)
+    if not pictures:
+        figure = Drawn.figure(_INCHES, rows)
+        axes = figure.subplots()
+    else:
+        strip = strip_height(pictures, _PICTURE_INCHES)
+        figure = Drawn.figure(_INCHES, strip + rows)
+        axes, below = figure.subplots(2, sharex=True, height_ratios=(rows, strip))
+        axes.tick_params(labelbottom=True)
+        draw_strip(below, pictures, _PICTURE_INCHES, start=start, end=end)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure, axes
 
 
 def clock(seconds: float, *, decimals: int = 1) -> str:
@@ -234,8 +286,16 @@ def draw_bars(
             left=first,
             height=0.8,
             color=BAR_COLOR,
-            alpha=0.25 + 0.75 * score,
+            alpha=_shade(score),
         )
+    if bars:
+        from matplotlib.patches import Patch
+
+        shades = [
+            Patch(color=BAR_COLOR, alpha=_shade(n / 4), label=f"{n / 4:.0%}") for n in range(5)
+        ]
+        beside: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}
+        axes.legend(handles=shades, title="score", fontsize=8, title_fontsize=8, **beside)
     name_places(axes.yaxis, [textwrap.fill(label, _LABEL_WIDTH) for label in labels])
     axes.invert_yaxis()
     step = next((each for each in _TICKS if each * _MAX_TICKS >= end - start), _TICKS[-1])
@@ -247,6 +307,10 @@ def draw_bars(
         return clock(seconds, decimals=decimals)
 
     axes.xaxis.set_major_formatter(tick)
+
+
+def _shade(score: float) -> float:
+    return 0.25 + 0.75 * score
 
 
 def _bounds(windows: Sequence[ActionWindow]) -> list[float]:

@@ -126,7 +126,7 @@ def label_timelines(
         try:
             for window in label_windows(answerer, video, cut, top_k=top_k):
                 windows.append(window)
-                yield Partial(name_of(video), window)
+                yield Partial(name_of(video), window, model)
         except VideoError as error:
             if not windows:
                 yield error

@@ -10,21 +10,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
+from pathlib import PurePath
 
-from internvideo.errors import ConfigError
+from internvideo.errors import ConfigError, VideoError
 from internvideo.models.tokenizer import WordTokenizer
+from internvideo.video import Video
+from internvideo.video.opening import AnyVideo, open_video
 from internvideo.zoo.card import Card
 from internvideo.zoo.hub import LoadedModel
 from internvideo.zoo.load import on_disk
 from internvideo.zoo.registry import all_cards, find_card
 
-__all__ = ["AUTO", "automatic_card", "refuse_unknown_words"]
+__all__ = ["AUTO", "automatic_card", "refuse_unknown_words", "what_it_never_saw"]
 
 AUTO = "auto"
 _OFFLINE, _EMBEDDED, _ADVISED = "offline-objects", "viclip-nano", "viclip-b16"
 # Two towers that bring the words of their tokenizer with them.
 _ARCHITECTURES = ("viclip", "internvideo-mm", "openai-clip")
 _SHOWN_WORDS = 4
+_LARGEST_WORLD_CLIP = 256  # pixels; the world writes squares of 128, unless it is told otherwise
+_LOOKED_AT = 50
 
 
 def automatic_card() -> Card:
@@ -65,6 +72,28 @@ def refuse_unknown_words(model: LoadedModel, texts: Iterable[str]) -> None:
         f"scenes). {model.name} knows the {len(tokenizer.vocabulary)} words of a world of moving "
         f"shapes; --model {model.name} asks it all the same"
     )
+
+
+def what_it_never_saw(model: LoadedModel, videos: Iterable[AnyVideo]) -> str:
+    """Return a sentence about the first video that an embedded model can only guess at, or "".
+
+    The embedded models know clips of the procedural world, which are small squares. Some videos are
+    opened, none is decoded.
+    """
+    if model.card is None or not model.card.embedded:
+        return ""
+    for video in islice(videos, _LOOKED_AT):
+        with suppress(VideoError), open_video(video) as (name, opened):
+            if not isinstance(opened, Video):
+                continue
+            width, height = opened.width, opened.height
+            if width != height or width > _LARGEST_WORLD_CLIP:
+                return (
+                    f"{PurePath(name).name} ({width}x{height}) is no clip of the procedural world, "
+                    f"and {model.name} has never seen anything else: what it says is a guess; "
+                    "--model names another"
+                )
+    return ""
 
 
 def _zero_shot(card: Card) -> float:

@@ -110,7 +110,7 @@ def test_folders_are_classes_and_their_names_are_words(model, folders):
 
 def test_labels_and_templates_in_another_language(model, folders, tmp_path):
     labels, templates = tmp_path / "labels.json", tmp_path / "zh.txt"
-    said = {"转动": "转动", "jump": "跳跃", "grow_big": "变大"}
+    said = {"转动": "转动", "jump": "跳跃", "grow_big": "变 大"}
     labels.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
     templates.write_text("一段{}的视频\n有人在{}\n", encoding="utf-8")
     videos = opened(folders, labels)
@@ -118,8 +118,17 @@ def test_labels_and_templates_in_another_language(model, folders, tmp_path):
     report = measured(model, folders, labels, templates=str(templates))
     assert report.labels == videos.labels
     assert report.sentences == ("一段转动的视频", "有人在转动")
+    assert report.equal_labels == (("转动", "jump"),)  # one unknown word each
     assert report.templates == str(templates)
     assert {p.label for p in report.predictions if "转动" in p.video} == {0}
+
+
+def test_labels_that_are_all_the_same_to_the_model_are_no_measurement(model, folders, tmp_path):
+    labels = tmp_path / "labels.json"
+    said = {"转动": "转动", "jump": "跳跃", "grow_big": "变大"}
+    labels.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot tell them apart"):
+        measured(model, folders, labels)
 
 
 def test_classes_described_by_several_sentences(folders, tmp_path):

@@ -30,7 +30,7 @@ class VideoReply(VideoAnswer):
     answers: tuple[str, ...]
     probabilities: tuple[float, ...] = ()
 
-    headings: ClassVar[tuple[str, ...]] = ("answer", "")
+    headings: ClassVar[tuple[str, ...]] = ("answer", "share")
     """Of the columns of a table of many videos, see `summary`."""
     max_tables: ClassVar[int] = 3
     """Up to so many videos have a table each."""

@@ -114,8 +114,13 @@ def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...
             + (hint if model.tokenizer is not None else "")
         )
     own, named = model.labels, source.class_names
-    if named is None or len(named) != len(numbered):
+    if named is None:
         return numbered
+    if len(named) != len(numbered):
+        raise ConfigError(
+            f"{model.name} has {len(numbered)} classes, the data name {len(named)}, so their "
+            "numbers mean different things; give the classes of the model in their order"
+        )
     if own is None:
         return named
     differing = [

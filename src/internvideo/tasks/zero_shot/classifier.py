@@ -17,7 +17,7 @@ Letters: b clips, k classes, p sentences (in all, or of a class), e joint dimens
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from internvideo.evaluation.engine import Answerer, Batch
 from internvideo.evaluation.ranking import top_k_accuracy
 from internvideo.evaluation.text import Ensemble, embed_sentences, warn_of_unknown_words
 from internvideo.models.contract import DualEncoder
+from internvideo.models.tokenizer import Tokenizer
 from internvideo.tasks.zero_shot.prompting import Prompts
 from internvideo.video.preprocessing import Preprocessing
 
@@ -38,9 +39,13 @@ __all__ = [
     "ZeroShotClassifier",
     "class_embeddings",
     "class_weights",
+    "equal_classes",
     "prompt_probabilities",
     "ranking_metrics",
+    "refuse_equal_classes",
 ]
+
+_SHOWN = 3
 
 
 def class_embeddings(
@@ -96,6 +101,39 @@ def ranking_metrics(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> d
     """Return `top1`, `top5` and `avg` = (top1 + top5) / 2, in percent."""
     top1, top5 = (top_k_accuracy(scores, labels, k) for k in (1, 5))
     return {"top1": top1, "top5": top5, "avg": round((top1 + top5) / 2, 3)}
+
+
+def equal_classes(tokenizer: Tokenizer, prompts: Prompts) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of classes whose sentences have the same tokens, such as unknown words.
+
+    Which of a group a model chooses is chance.
+    """
+    owners = [label for label, sentences in prompts.items() for _ in sentences]
+    rows = tokenizer([text for sentences in prompts.values() for text in sentences])
+    tokens: dict[str, list[Any]] = {label: [] for label in prompts}
+    for label, row in zip(owners, as_list(rows), strict=True):
+        tokens[label].append(row)
+    same: dict[str, list[str]] = {}
+    for label, read in tokens.items():
+        same.setdefault(repr(read), []).append(label)
+    return tuple(tuple(labels) for labels in same.values() if len(labels) > 1)
+
+
+def refuse_equal_classes(tokenizer: Tokenizer, prompts: Prompts, *, name: str) -> None:
+    """Refuse classes that are the same to a model, see `equal_classes`.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    equal = equal_classes(tokenizer, prompts)
+    if equal:
+        shown = ", ".join(repr(label) for label in equal[0][:_SHOWN])
+        more = sum(map(len, equal)) - min(len(equal[0]), _SHOWN)
+        raise ConfigError(
+            f"{name or 'the model'} reads {shown}{f' and {more} more' if more else ''} as the "
+            "same words, so it cannot tell them apart; put them into other words, or take a model "
+            "that knows these"
+        )
 
 
 class ZeroShotClassifier(Answerer[Classification]):

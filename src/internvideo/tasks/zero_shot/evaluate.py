@@ -27,7 +27,12 @@ from internvideo.evaluation.report import answered_and_failures
 from internvideo.evaluation.text import Ensemble, prompt_rule
 from internvideo.formats.class_names import ClassNames
 from internvideo.tasks.task import Option
-from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, ranking_metrics
+from internvideo.tasks.zero_shot.classifier import (
+    ZeroShotClassifier,
+    equal_classes,
+    ranking_metrics,
+    refuse_equal_classes,
+)
 from internvideo.tasks.zero_shot.prompting import (
     DEFAULT_TEMPLATES,
     Prompts,
@@ -173,12 +178,16 @@ def evaluate(
 
     Raises:
         DataError: no videos, or a label that is not one of the classes.
-        ConfigError: no text tower, unusable labels or templates, or the folder belongs to another
+        ConfigError: no text tower, unusable labels or templates, labels that are all the same to
+            the model, or the folder belongs to another
             evaluation.
     """
     videos.source.check_labels(len(videos.labels))  # before the text tower reads all sentences
     family = prompt_rule(model.architecture)
     prompts, described = _prompts(videos, templates, clean=family.clean)
+    equal = equal_classes(model.two_towers.tokenizer, prompts)
+    if equal and len(equal[0]) == len(prompts):
+        refuse_equal_classes(model.two_towers.tokenizer, prompts, name=model.name)
     classifier = ZeroShotClassifier(
         model.two_towers, model.protocol, prompts, ensemble=rule or family.ensemble, name=model.name
     )
@@ -198,6 +207,7 @@ def evaluate(
         sentences=tuple(prompts[classifier.labels[0]]),
         ensemble=classifier.ensemble,
         dual_softmax=reranked,
+        equal_labels=equal,
     )
 
 

@@ -11,7 +11,7 @@ from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.text import prompt_rule
 from internvideo.evaluation.videos import label_videos
 from internvideo.tasks.task import Option
-from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
+from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier, refuse_equal_classes
 from internvideo.tasks.zero_shot.prompting import class_prompts, find_templates
 from internvideo.video.opening import AnyVideo
 from internvideo.zoo.hub import LoadedModel
@@ -37,8 +37,14 @@ def sentence_classifier(
             f"{model.name} answers with labels that you give: pass some sentences, such as "
             "'something grows'; --labels on the command line, one by one or as a file"
         )
+    if len(labels) == 1:
+        raise ConfigError(
+            f"{labels[0]!r} alone fits every video by 100 %, as shares are among the labels; give "
+            "at least two, such as what else it could be"
+        )
     rule = prompt_rule(model.architecture)
     prompts = class_prompts(tuple(labels), find_templates(templates), clean=rule.clean)
+    refuse_equal_classes(model.two_towers.tokenizer, prompts, name=model.name)
     return ZeroShotClassifier(
         towers, model.protocol, prompts, ensemble=rule.ensemble, name=model.name, warned=warned
     )

@@ -26,12 +26,14 @@ class ZeroShotReport(RecognitionReport):
         ensemble: how the sentences of a class were combined: "cosine" or "probability".
         dual_softmax: `top1`, `top5` and `avg` after the dual softmax over all videos, see
             `ranking.dual_softmax`; it needs all of them at once, so it is no number for one video.
+        equal_labels: groups of labels that are the same to the model: which one it says is chance.
     """
 
     templates: str = ""
     sentences: tuple[str, ...] = ()
     ensemble: str = "cosine"
     dual_softmax: Mapping[str, float] = field(default_factory=dict[str, float])
+    equal_labels: tuple[tuple[str, ...], ...] = ()
 
     @property
     def average(self) -> float:
@@ -46,6 +48,7 @@ class ZeroShotReport(RecognitionReport):
             "ensemble": self.ensemble,
             "average": self.average,
             "dual_softmax": dict(self.dual_softmax),
+            "equal_labels": [list(group) for group in self.equal_labels],
             **super().numbers(),
         }
 
@@ -58,6 +61,8 @@ class ZeroShotReport(RecognitionReport):
         for name, value in self.dual_softmax.items():
             yield f"{names[name]} after dual softmax over all videos", f"{value:.2f} %"
         yield f"sentences: {self.templates}", str(len(self.sentences))
+        for group in self.equal_labels:
+            yield f"the same to this model: {', '.join(group)}", f"{len(group)} labels"
 
     def details(self, *, complete: bool) -> Table:
         """Return a row for each class, of many classes the hardest unless all are asked for."""
