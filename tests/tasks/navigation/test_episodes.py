@@ -23,6 +23,7 @@ from internvideo.tasks.navigation.episodes import (
     write_truth,
 )
 from internvideo.tasks.navigation.instructions import make_episodes
+from internvideo.tasks.navigation.metrics import average, measure
 
 REAL = Path(__file__).parents[4] / "shared" / "real" / "vln" / "r2r-ce"
 
@@ -152,3 +153,12 @@ def test_the_real_file_is_read_and_written_back(tmp_path):
     assert ours == theirs
     truth = read_truth(REAL / "val_seen_gt.json.gz")
     assert truth.keys() == {episode.episode_id for episode in read.episodes}
+    measured = []
+    for episode in read.episodes:
+        walk, goal = truth[episode.episode_id].locations, np.array(episode.goal)
+        left = float(np.linalg.norm(walk[-1] - goal))
+        distances = [episode.geodesic_distance or 0.0, left]
+        measured.append(measure(path=walk, distances=distances, stopped=True))
+    mean = average(measured)
+    expected = {"path_length": 9.846, "distance_to_goal": 0.370, "success": 1, "spl": 0.9706}
+    assert {name: mean[name] for name in expected} == pytest.approx(expected, abs=5e-4)
