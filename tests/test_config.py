@@ -288,7 +288,7 @@ def test_a_complaint_has_the_keys_that_the_user_wrote_once():
     [
         ({"batch_size": 4}, r"unknown key 'batch_size'. Did you mean 'runtime.batch_size'\?$"),
         ({"lr": 4}, r"unknown key 'lr'. Did you mean 'optim.lr'\?$"),
-        ({"optim": {"ema": 0.9}}, r"unknown key 'optim.ema'. Did you mean 'ema_decay' or 'betas'"),
+        ({"optim": {"ema": 0.9}}, r"unknown key 'optim.ema'. Did you mean 'ema_decay'"),
         ({"optim": {"weight_decai": 0.1}}, r"unknown key 'optim.weight_decai'.*'weight_decay'"),
         ({"qqq": 1}, r"unknown key 'qqq'$"),
     ],

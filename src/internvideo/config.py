@@ -46,7 +46,41 @@ __all__ = [
 ]
 
 _C = TypeVar("_C")
+_TOP = 2  # parts of the place of a key that is in no group, [data].key
 _RULES = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+# What other libraries call a key, in the order in which these names are looked for here.
+_ALIASES = {
+    "learning_rate": "lr", "base_lr": "lr", "blr": "lr",
+    "wd": "weight_decay",
+    "grad_clip": "clip_grad_norm", "max_grad_norm": "clip_grad_norm", "clip_grad": "clip_grad_norm",
+    "optimizer": "rule", "scheduler": "rule", "lr_scheduler": "rule",
+    "ema": "ema_decay", "model_ema": "ema_decay",
+    "bs": "batch_size", "train_batch_size": "batch_size",
+    "per_device_train_batch_size": "batch_size", "videos_per_gpu": "batch_size",
+    "gradient_accumulation_steps": "accumulate", "accumulate_grad_batches": "accumulate",
+    "accumulative_counts": "accumulate", "update_freq": "accumulate",
+    "workers": "num_workers", "dataloader_num_workers": "num_workers",
+    "amp": "precision", "fp16": "precision", "bf16": "precision", "dtype": "precision",
+    "device": "accelerator",
+    "logging_steps": "log_every", "print_freq": "log_every", "log_interval": "log_every",
+    "save_steps": "save_every", "checkpoint_interval": "save_every",
+    "gradient_checkpointing": "activation_checkpointing",
+    "use_checkpoint": "activation_checkpointing",
+    "random_seed": "seed",
+    "max_epochs": "epochs", "num_epochs": "epochs", "num_train_epochs": "epochs",
+    "max_steps": "steps", "max_iters": "steps",
+    "warmup": "warmup_epochs", "warmup_ratio": "warmup_epochs",
+    "size": "crop_size", "resolution": "crop_size", "img_size": "crop_size",
+    "input_size": "crop_size", "image_size": "crop_size",
+    "frames": "num_frames", "clip_len": "num_frames", "stride": "frame_stride",
+    "frame_interval": "frame_stride", "sampling_rate": "frame_stride",
+    "num_labels": "num_classes", "nb_classes": "num_classes", "classes": "num_classes",
+    "drop_path": "drop_path_rate",
+    "smoothing": "label_smoothing",
+    "pretrained": "init", "weights": "init", "checkpoint": "init", "load_from": "init",
+    "val": "evaluation", "validation": "evaluation", "eval": "evaluation",
+}  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -188,7 +222,14 @@ def _config_error(
     """Put all complaints about the data of a class into one line; places begin in `[data]`."""
     # An unknown key first: where another is missing, it is often that one, misspelt.
     problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] == "missing")
-    complaints = [_complaint(cls, data, each, (*within, *each["loc"])) for each in problems]
+    # Of a whole number or a number, pydantic complains twice; what "a number" says takes both.
+    numbers = {each["loc"][:-1] for each in problems if each["type"].startswith("float_")}
+    told = [
+        each
+        for each in problems
+        if not (each["type"].startswith("int_") and each["loc"][:-1] in numbers)
+    ]
+    complaints = [_complaint(cls, data, each, (*within, *each["loc"])) for each in told]
     return ConfigError(f"{source}: {'; '.join(dict.fromkeys(complaints))}")
 
 
@@ -233,12 +274,19 @@ def _written_keys(data: Any, place: tuple[int | str, ...], *, missing: bool) -> 
 
 
 def _suggestion(cls: type, place: tuple[int | str, ...]) -> str:
-    """Name the nearest key of the same group, or where the key is known."""
+    """Name the key of the same group that is meant, or where the key is known."""
     schema, unknown = _adapter(cls).json_schema(), str(place[-1])
-    if near := did_you_mean(unknown, _keys_of(schema, place[:-1])):
-        return f".{near}"
-    groups = [name for name in _keys_of(schema, (0,)) if unknown in _keys_of(schema, (0, name))]
-    return f". Did you mean '{groups[0]}.{unknown}'?" if groups else ""
+    beside, meant = _keys_of(schema, place[:-1]), _ALIASES.get(unknown.lower())
+    if meant in beside:
+        return f". Did you mean '{meant}'?"
+    for name in dict.fromkeys((meant, unknown)):
+        for group in _keys_of(schema, (0,)):
+            if name in _keys_of(schema, (0, group)):
+                return f". Did you mean '{group}.{name}'?"
+    if meant and len(place) == _TOP:  # of a section that the class knows nothing of
+        return f". Did you mean '{meant}' of a section?"
+    near = did_you_mean(unknown, beside)
+    return f".{near}" if near else ""
 
 
 def _keys_of(schema: dict[str, Any], place: tuple[int | str, ...]) -> list[str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from internvideo.cli.application import run
@@ -61,4 +63,39 @@ def test_a_preempted_run_ends_with_the_code_of_its_signal(
 
     monkeypatch.setattr("internvideo.recipe.run.run_recipe", stopped)
     assert train(tmp_path / "run") == code
-    assert "preempted at step 7" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "preempted at step 7" in err
+    assert "error:" not in err
+
+
+def test_a_folder_of_classes_is_trained_on_without_a_recipe(tmp_path, capsys):
+    world = tmp_path / "world"
+    arguments = ["world", "-o", world, "-n", 56, "-f", "ucf101", "--size", 16, "--num-frames", 8]
+    assert run([str(each) for each in [*arguments, "--workers", 1]]) == 0
+    videos = tmp_path / "videos"
+    for name in ("Grow", "Shake"):
+        shutil.copytree(world / "videos" / name, videos / name)
+    out = tmp_path / "run"
+    line = ["train", "--data", str(videos), "schedule.epochs=1", "runtime.num_workers=0"]
+    capsys.readouterr()
+    assert run([*line, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "base: world_videomae-nano_actions" in printed
+    assert f"the model is in {out / 'model'}" in printed
+    lists = out / "lists"
+    assert run(["evaluate", str(out), "--data", str(lists / "val.csv"), "--workers", "0"]) == 0
+    assert run(["train", "--data", str(tmp_path / "none")]) == 2
+    assert "is no folder" in capsys.readouterr().err
+    assert run(["train"]) == 2
+    assert "--data FOLDER" in capsys.readouterr().err
+
+
+def test_data_split_writes_lists(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / "v" / name).mkdir(parents=True)
+        for number in range(5):
+            (tmp_path / "v" / name / f"{number}.mp4").touch()
+    assert run(["data", "split", str(tmp_path / "v"), "--out", str(tmp_path / "lists")]) == 0
+    assert "2 classes, videos: 6 in train.csv, 2 in val.csv, 2 in test.csv" in (
+        capsys.readouterr().out
+    )

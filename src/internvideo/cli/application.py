@@ -25,11 +25,13 @@ from internvideo.cli import (
     extract,
     index,
     models,
+    recipes,
     reconstruct,
     search,
     train,
 )
 from internvideo.cli.terminal import (
+    SignalledError,
     command_help,
     error_line,
     note_line,
@@ -134,7 +136,6 @@ for _name, _verb in {
     "world": create.world,
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
-    "recipes": train.recipes,
     "demo": create.demo,
     "doctor": _doctor,
 }.items():
@@ -142,6 +143,7 @@ for _name, _verb in {
 app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(recipes.app, name="recipes")
 
 _HELP = """Say what is in a video; train and extend the models that do.
 
@@ -187,6 +189,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return error_line(str(error))
         except _CLICK_EXCEPTION as error:
             return error_line(_usage_message(error))
+        except SignalledError as stop:
+            return stop.code
         except (KeyboardInterrupt, typer.Abort):
             code = _INTERRUPTED
         except BrokenPipeError:
@@ -242,7 +246,7 @@ class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             warning_line(record.getMessage())
-        else:
+        elif os.environ.get("RANK", "0") == "0":  # of several processes the first speaks for all
             note_line(record.getMessage())
 
 

@@ -1,4 +1,4 @@
-"""`internvideo data`: look over annotation files, pack videos into shards, choose clips."""
+"""`internvideo data`: look over annotation files, divide and pack videos, choose clips."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ app = typer.Typer(
         Examples:
           internvideo data check train.csv --num-classes 400
           internvideo data check train.csv --root videos/ --every 1 --write-clean good.csv
+          internvideo data split my_folder/ --out lists/
           internvideo data shard train.csv --out shards/ --max-size 1GB
           internvideo data stats InternVid-10M-FLT.jsonl
           internvideo data filter InternVid-10M-FLT.jsonl good.jsonl --min-aesthetic 5
@@ -360,8 +361,43 @@ def words(
     print(f"{count} of {len(found)} words have a vector: {out}")
 
 
+def split(
+    videos: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="It has a folder of videos for each class.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the lists.")],
+    val: Annotated[float, typer.Option(min=0, help="Share to choose the best weights by.")] = 0.15,
+    test: Annotated[float, typer.Option(min=0, help="Share that nothing is chosen by.")] = 0.15,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression whose (…) names the recording of a clip, which is not divided."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+) -> None:
+    """Divide a folder of classes into lists to train, choose and test on.
+
+    Every class is divided in the same shares, video by video, or recording by recording with
+    --group. The lists, lines of `path label`, name the videos relative to themselves.
+
+    Examples:
+      internvideo data split my_folder/ --out lists/
+      internvideo data split clips/ --out lists/ --test 0 --group "(.*)_c[0-9]+"
+    """
+    output_folder(out)
+    from internvideo.data.split import write_lists
+
+    lists = write_lists(videos, out, val=val, test=test, group=group, seed=seed)
+    if lists.scarce:
+        note_line(f"too few videos to be in every list: {', '.join(lists.scarce)}")
+    counts = ", ".join(f"{count} in {split}.csv" for split, count in lists.counts.items())
+    print(f"{len(lists.classes)} classes, videos: {counts}; {out}")
+
+
 for _name, _verb in {
     "check": check,
+    "split": split,
     "shard": shard,
     "words": words,
     "filter": filter_clips,

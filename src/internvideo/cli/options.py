@@ -6,7 +6,24 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Card", "Database", "Device", "FirstLabel", "JsonLines", "Model", "Videos"]
+__all__ = [
+    "Card",
+    "Database",
+    "Device",
+    "FirstLabel",
+    "JsonLines",
+    "Model",
+    "Videos",
+    "recipe_names",
+]
+
+
+def recipe_names(incomplete: str) -> list[str]:
+    """Return the recipes of the library that a word may become, for the shell's completion."""
+    from internvideo.recipe import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
+
 
 Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")]
 Model = Annotated[

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DefaultVerb",
     "ProgressBar",
+    "SignalledError",
     "command_help",
     "counted",
     "error_line",
@@ -38,6 +39,14 @@ __all__ = [
 
 
 _WIDE = 120  # columns of a terminal that has room for all there is to tell
+
+
+class SignalledError(Exception):
+    """A signal ended a command, which has said so; carries the exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class DefaultVerb(TyperGroup):

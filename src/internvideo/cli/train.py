@@ -1,4 +1,4 @@
-"""`internvideo train` and `recipes`: from a recipe to a trained model."""
+"""`internvideo train`: from a recipe, or from a folder of classes, to a trained model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from typing import Annotated
 
 import typer
 
-from internvideo.cli.terminal import folding_table, note_line, output_folder, stdout_console
+from internvideo.cli.options import recipe_names
+from internvideo.cli.terminal import SignalledError, note_line, output_folder
+from internvideo.errors import ConfigError
 
-__all__ = ["recipes", "train"]
+__all__ = ["train"]
 
 _SIGNALLED = 128  # a shell's exit code for a command that signal n ended is 128 + n
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="A recipe's name or file; not needed with --data.", autocompletion=recipe_names
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace, such as optim.lr=1e-4."),
@@ -24,12 +31,22 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run directory; runs/RECIPE by default.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", "-d", help="A folder with a folder of videos for each class: your own data."
+        ),
+    ] = None,
     extend: Annotated[
         bool,
         typer.Option("--extend", help="Go on with the run in --out to a longer schedule."),
     ] = False,
 ) -> None:
     """Train what a recipe says, or continue after a stop.
+
+    With --data no recipe is needed: the videos of a folder of classes are divided into lists to
+    train, choose and test on, and a recipe that suits their number and this machine is written to
+    the run directory, printed, and trained. A recipe beside --data is the one to base it on.
 
     The run directory holds the resolved recipe, the log (log.jsonl, log.csv, TensorBoard,
     curves.png), the last two checkpoints and, in the end, the model in `model/`, which --model of
@@ -52,6 +69,7 @@ def train(
 
     Examples:
       internvideo recipes
+      internvideo train --data my_folder/ --out runs/mine
       internvideo train world_viclip-nano --out runs/viclip
       internvideo train my.yaml optim.lr=1e-4 schedule.epochs=2
       internvideo train my.yaml --out runs/my --extend schedule.epochs=3
@@ -59,7 +77,14 @@ def train(
     """
     from internvideo.recipe import load_recipe
 
-    resolved = load_recipe(recipe, overrides or [])
+    overrides = list(overrides or [])
+    if data is not None:
+        if recipe is not None and "=" in recipe:  # of the values, the first
+            recipe, overrides = None, [recipe, *overrides]
+        recipe = _own_recipe(data, out, recipe)
+    if recipe is None:
+        raise ConfigError("give a recipe (`internvideo recipes` lists ours), or --data FOLDER")
+    resolved = load_recipe(recipe, overrides)
     directory = output_folder(out or Path("runs") / resolved.name)
     from internvideo.recipe.run import run_recipe
     from internvideo.train.stop import PreemptedError
@@ -70,23 +95,22 @@ def train(
     except PreemptedError as stop:
         if first:
             note_line(str(stop))
-        raise typer.Exit(_SIGNALLED + stop.signal_number) from None
+        raise SignalledError(_SIGNALLED + stop.signal_number) from None
     if first:
         print(f"the model is in {model}")
 
 
-def recipes() -> None:
-    """List the recipes that come with the library.
+def _own_recipe(data: Path, out: Path | None, base: str | None) -> str:
+    """Write the recipe for a folder of classes, unless it is there, and show it."""
+    if not data.is_dir():
+        raise ConfigError(
+            f"--data {data} is no folder; expected one with a folder of videos for each class"
+        )
+    directory = output_folder(out or Path("runs") / data.resolve().name)
+    from internvideo.recipe.own import own_recipe
 
-    Example:
-      internvideo recipes
-    """
-    from rich.markup import escape
-
-    from internvideo.recipe import list_recipes, load_recipe
-
-    table = folding_table("recipe", "task", "what it does")
-    for name in list_recipes():
-        resolved = load_recipe(name)
-        table.add_row(*(escape(v) for v in (name, resolved.task.kind, resolved.description)))
-    stdout_console().print(table)
+    path = own_recipe(data, directory, base=base)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"# {path}, to change and to train by `internvideo train {path} --out {directory}`")
+        print(path.read_text(encoding="utf-8"), flush=True)
+    return str(path)

@@ -44,6 +44,7 @@ else:
     _ListKind = Literal[tuple(kind for kind in READABLE if kind not in _OTHERS)]
     _QuestionKind = Literal[ASKING]
 
+_Annotations = Annotated[Path, Field(description="the annotation file, or a folder")]
 _ROOT = Field(default=None, description="videos are relative to this folder or address")
 _FirstLabel = Annotated[
     int, Field(ge=0, le=1, description="what numbers of classes count from in the file")
@@ -59,9 +60,9 @@ class WorldData:
     """Procedural clips, rendered when they are needed; the same for the same seed."""
 
     kind: Literal["world"]
-    num_clips: PositiveInt
-    start: NonNegativeInt = 0
-    seed: int = 0
+    num_clips: PositiveInt = Field(description="of an epoch")
+    start: NonNegativeInt = Field(default=0, description="number of the first clip")
+    seed: int = Field(default=0, description="another seed is another world")
     num_events: PositiveInt = Field(default=1, description="actions in a clip, one after the other")
     actions: tuple[str, ...] | None = Field(
         default=None, description="the classes, in this order; None: all of the world"
@@ -103,7 +104,7 @@ class ListData:
     """An annotation file of a public data set, in its own format (see `internvideo.formats`)."""
 
     kind: _ListKind
-    annotations: Path
+    annotations: _Annotations
     root: str | None = _ROOT
     labels: Path | None = Field(
         default=None, description="the class list, for formats that name classes in words"
@@ -124,7 +125,7 @@ class CaptionData:
     """Captioned clips or images in a csv, tsv, json, parquet or SQLite table."""
 
     kind: Literal["captions"]
-    annotations: Path
+    annotations: _Annotations
     root: str | None = _ROOT
     columns: CaptionColumns | None = Field(
         default=None, description="by default found by the names of the columns"
@@ -163,7 +164,7 @@ class FeatureData:
     """Annotated untrimmed videos, read as features that were extracted before; an item a video."""
 
     kind: Literal["features"]
-    annotations: Path
+    annotations: _Annotations
     features: FeatureFiles
     format: str | None = Field(default=None, description="by default told by the content")
     labels: Path | None = Field(
@@ -190,7 +191,7 @@ class UntrimmedData:
     """Annotated untrimmed videos, read as frames; an item a video."""
 
     kind: Literal["untrimmed"]
-    annotations: Path
+    annotations: _Annotations
     root: str | None = _ROOT
     format: str | None = Field(default=None, description="by default told by the content")
     labels: Path | None = Field(
@@ -222,7 +223,7 @@ class BoxData:
     """Key frames of annotated videos with boxes, such as those of AVA; an item a key frame."""
 
     kind: Literal["boxes"]
-    annotations: Path
+    annotations: _Annotations
     root: str | None = _ROOT
     format: str | None = Field(default=None, description="by default told by the content")
     labels: Path | None = Field(default=None, description="the label map, such as a .pbtxt")
@@ -258,7 +259,7 @@ class MSRVTTData:
     """An MSR-VTT json or list with its folder of videos."""
 
     kind: Literal["msrvtt"]
-    annotations: Path
+    annotations: _Annotations
     videos: Path
     split: str | None = Field(
         default=None, description="of a json: train (the default), validate, test, 1ka-train …"
@@ -278,7 +279,7 @@ class QuestionData:
     """A file of questions about videos, each with one short answer."""
 
     kind: _QuestionKind
-    annotations: Path
+    annotations: _Annotations
     root: str | None = _ROOT
     answers: PositiveInt | Literal["all"] | Path | None = Field(
         default=None,

@@ -36,7 +36,9 @@ def read(
     holds the classes, such as "test". The videos are where they are: `root` is `path`.
     """
     if str(root) != str(path):
-        raise DataError(f"{path} is a folder of classes and holds the videos; leave out {root}")
+        raise DataError(
+            f"{path} is a folder of classes and holds the videos; leave out the root {root}"
+        )
     folder = path if split is None else path / split
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; expected one folder for each class in it")

@@ -1,14 +1,16 @@
 """Reading a recipe: the file, the recipe it is based on, its data set, and overrides.
 
 A file called `k400+k600_NAME.yaml` holds the recipes `k400_NAME` and `k600_NAME`, which differ by
-their data set alone.
+their data set alone. A relative path in a recipe is one beside its file where something is there,
+else one below the current directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -16,10 +18,36 @@ from internvideo.config import merged, validate
 from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
 from internvideo.recipe.schema import Recipe
 
-__all__ = ["find_recipe", "list_recipes", "load_recipe"]
+__all__ = ["Layer", "find_recipe", "list_recipes", "load_recipe", "read_layers"]
 
 _PACKAGED = Path(__file__).parents[1] / "recipes"
 _CHECKOUT = Path(__file__).parents[3] / "recipes"
+_DATASETS = "_datasets.yaml"
+_PATHS = frozenset(  # keys of `data` whose values are files, folders or addresses
+    {
+        "annotations",
+        "root",
+        "labels",
+        "videos",
+        "shards",
+        "persons",
+        "excluded",
+        "folders",
+        "answers",
+    }
+)
+
+
+class Layer(NamedTuple):
+    """What one place says of a recipe.
+
+    Attributes:
+        source: a file, a data set of the table, or an override.
+        data: nested keys; those of a later layer count.
+    """
+
+    source: str
+    data: dict[str, Any]
 
 
 def list_recipes() -> dict[str, Path]:
@@ -65,18 +93,32 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         UnknownNameError: no such recipe.
         ConfigError: broken YAML, unknown key, or invalid value.
     """
-    path = find_recipe(name)
-    data = _read(path, _dataset_of(name, path))
-    parsed = []
-    for keys, value, override in map(_parse, overrides):
-        if keys == ["data", "dataset"]:
-            data = merged(data, _expanded({"data": {"dataset": value}}, data, path))
-        else:
-            parsed.append((keys, value, override))
+    path, layers = read_layers(name, overrides)
+    data = reduce(merged, (layer.data for layer in layers), {})
     # A new kind first: it takes away the keys of the old one.
+    parsed = [each for each in map(_parse, overrides) if not _is_dataset(each[0])]
     for keys, value, override in sorted(parsed, key=lambda each: each[0][-1] != "kind"):
         _set(data, keys, value, override)
     return validate(Recipe, data, source=str(path))
+
+
+def read_layers(name: str | Path, overrides: Sequence[str] = ()) -> tuple[Path, list[Layer]]:
+    """Return the file of a recipe, and what it is made of, the lowest base first.
+
+    Of the overrides only `data.dataset=NAME` makes a layer.
+    """
+    path = find_recipe(name)
+    layers = _read(path, _dataset_of(name, path))
+    for keys, value, override in map(_parse, overrides):
+        if _is_dataset(keys):
+            below = reduce(merged, (layer.data for layer in layers), {})
+            chosen = Layer(override, {"data": {"dataset": value}})
+            layers += _expanded(chosen, below, path)
+    return path, layers
+
+
+def _is_dataset(keys: list[str]) -> bool:
+    return keys == ["data", "dataset"]
 
 
 def _parse(override: str) -> tuple[list[str], Any, str]:
@@ -101,21 +143,48 @@ def _dataset_of(name: str | Path, path: Path) -> str | None:
     return (wanted if wanted in held else held[0]) if len(held) > 1 else None
 
 
-def _read(path: Path, dataset: str | None, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    data = _mapping(path)
+def _read(path: Path, dataset: str | None, *, above: tuple[Path, ...] = ()) -> list[Layer]:
+    data = _beside(_mapping(path), path.parent)
     if dataset is not None:
         data["name"] = f"{dataset}_{path.stem.partition('_')[2]}"
         data["data"] = {"dataset": dataset, **data.get("data", {})}
-    base = data.pop("base", None)
+    base, layer = data.pop("base", None), Layer(str(path), data)
     if base is None:
-        return _expanded(data, {}, path)
+        return _expanded(layer, {}, path)
     if not isinstance(base, str):
         raise ConfigError(f"{path}: 'base' names another recipe, {base!r} is no name")
     file, above = find_recipe(path.parent / base), (*above, path.resolve())
     if file.resolve() in above:
         raise ConfigError(f"{path}: a recipe cannot be based on itself, as by 'base: {base}'")
-    below = _read(file, _dataset_of(base, file), above=above)
-    return merged(below, _expanded(data, below, path))
+    lower = _read(file, _dataset_of(base, file), above=above)
+    for each in lower:  # what is said of another recipe is not true of this one
+        each.data.pop("description", None)
+    return lower + _expanded(layer, reduce(merged, (each.data for each in lower), {}), path)
+
+
+def _beside(tree: dict[str, Any], folder: Path, *, inside: str = "") -> dict[str, Any]:
+    """Return a file's keys with the paths of what lies beside it."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            value = _beside(value, folder, inside=inside or key)
+        elif isinstance(value, list):
+            parts = (_beside(v, folder, inside=inside) if isinstance(v, dict) else v for v in value)
+            value = list(parts)
+            if key in _PATHS and inside:
+                value = [_placed(each, folder) for each in value]
+        elif (inside in ("data", "evaluation") and key in _PATHS) or (key == "init" and not inside):
+            value = _placed(value, folder)
+        found[key] = value
+    return found
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    """Return a relative path as one beside the recipe, if something is there."""
+    if not isinstance(value, str) or not value or folder == Path():
+        return value
+    beside = folder / value
+    return str(beside) if not Path(value).is_absolute() and beside.exists() else value
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -129,25 +198,26 @@ def _mapping(path: Path) -> dict[str, Any]:
     return data
 
 
-def _expanded(data: dict[str, Any], base: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return a recipe with what the table says of its data set, below its own keys.
+def _expanded(layer: Layer, base: Mapping[str, Any], path: Path) -> list[Layer]:
+    """Return a layer above what the table says of its data set.
 
     Args:
-        data: the recipe, with or without `data.dataset`.
+        layer: of a recipe, with or without `data.dataset`.
         base: what it is based on.
         path: its file, for messages.
     """
+    data = layer.data
     if not isinstance(data.get("data"), dict) or "dataset" not in data["data"]:
-        return data
+        return [layer]
     own = {key: value for key, value in data["data"].items() if key != "dataset"}
-    name, known = data["data"]["dataset"], _mapping(_root() / "_datasets.yaml")
+    name, known = data["data"]["dataset"], _mapping(_root() / _DATASETS)
     if name not in known:
         raise ConfigError(
             f"{path}: data.dataset {name!r} is not one of: {', '.join(known)}."
             f"{did_you_mean(str(name), known)}"
         )
     about, filled = known[name], {"data": known[name]["train"]}
-    if merged(base, data).get("evaluation") is not None:
+    if merged(dict(base), data).get("evaluation") is not None:
         filled["evaluation"] = {"data": about["val"]}
         if "num_classes" in about:
             filled["model"] = {"num_classes": about["num_classes"]}
@@ -155,13 +225,16 @@ def _expanded(data: dict[str, Any], base: dict[str, Any], path: Path) -> dict[st
     for key, mark in (("description", "title"), ("init_labels", "label_map")):
         if isinstance(data.get(key), str):
             texts[key] = data[key].replace(f"{{{mark}}}", str(about.get(mark)))
-    return merged(filled, {**data, **texts, "data": own})
+    own_layer = Layer(layer.source, {**data, **texts, "data": own})
+    return [Layer(f"{_DATASETS}: {name}", filled), own_layer]
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
         if data.get(key) is None:  # such as evaluation, in a resolved recipe without one
             data[key] = {}
+        if key in ("preprocessing", "augmentation") and isinstance(data[key], str):
+            data[key] = {"preset": data[key]}
         data = data[key]
         if not isinstance(data, dict):
             raise ConfigError(f"override '{override}': '{key}' is a value, not a group of keys")

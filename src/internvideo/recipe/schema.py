@@ -23,7 +23,7 @@ __all__ = ["EvaluationConfig", "Recipe"]
 class EvaluationConfig(StrictModel):
     """On what, and how often, a run is measured; the views are those of `preprocessing`."""
 
-    data: Data
+    data: Data = Field(description="the clips, see the kinds of `data`")
     every_epochs: PositiveInt = Field(default=1, description="one clip, centre crop")
     final_views: bool = Field(
         default=True, description="in the end, all views of the protocol with the best weights"
@@ -40,9 +40,9 @@ else:
 class Recipe(StrictModel):
     """One training run."""
 
-    name: str
-    description: str = ""
-    task: TaskConfig
+    name: str = Field(description="of the run; its directory is runs/NAME by default")
+    description: str = Field(default="", description="a sentence for people")
+    task: TaskConfig = Field(description="what is learnt, see the kinds of `task`")
     model: dict[str, Any] = Field(description="the configuration of the task's model class")
     init: str | None = Field(
         default=None, description="a model name, file or directory whose encoder is the start"
@@ -60,11 +60,13 @@ class Recipe(StrictModel):
     augmentation: dict[str, Any] | str | None = Field(
         default=None, description="a preset or its fields; None: resized as by the protocol"
     )
-    data: Data
-    evaluation: EvaluationConfig | None = None
-    optim: OptimConfig = OptimConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
+    data: Data = Field(description="the training clips, see the kinds of `data`")
+    evaluation: EvaluationConfig | None = Field(
+        default=None, description="how the run is measured; null: not at all"
+    )
+    optim: OptimConfig = Field(default=OptimConfig(), description="optimiser and learning rate")
+    schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="length and warm-up")
+    runtime: RuntimeConfig = Field(default=RuntimeConfig(), description="machine and bookkeeping")
 
     def fingerprint(self) -> str:
         """Return a hash of all that changes what is learned (not of logging or workers).

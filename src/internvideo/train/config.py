@@ -16,16 +16,18 @@ _BelowOne = Annotated[float, Field(ge=0, lt=1)]
 class OptimConfig(StrictModel):
     """AdamW, or SGD, and its groups."""
 
-    rule: Literal["adamw", "sgd"] = "adamw"
+    rule: Literal["adamw", "sgd"] = Field(default="adamw", description="the optimiser")
     momentum: _BelowOne = Field(default=0.9, description='of Nesterov, rule "sgd"')
-    lr: Positive = 1e-3
+    lr: Positive = Field(default=1e-3, description="peak learning rate")
     lr_batch_size: PositiveInt | None = Field(
         default=None,
         description="scale lr and min_lr by (global batch / this); None: they are used as they are",
     )
-    betas: tuple[_BelowOne, _BelowOne] = (0.9, 0.95)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.05
+    betas: tuple[_BelowOne, _BelowOne] = Field(
+        default=(0.9, 0.95), description="of AdamW's averages of the gradient and of its square"
+    )
+    eps: Positive = Field(default=1e-8, description="of AdamW, added to the root of the average")
+    weight_decay: NonNegative = Field(default=0.05, description="decoupled, times the rate")
     weight_decay_end: NonNegative | None = Field(
         default=None, description="weight decay moves here along a cosine; None: constant"
     )
@@ -44,7 +46,9 @@ class OptimConfig(StrictModel):
     bias_correction: bool = Field(
         default=True, description="of Adam's averages; without it AdamW is BertAdam"
     )
-    clip_grad_norm: Positive | None = None
+    clip_grad_norm: Positive | None = Field(
+        default=None, description="largest norm of the whole gradient"
+    )
     clip_each_grad_norm: Positive | None = Field(
         default=None, description="after `clip_grad_norm`, also clip every tensor by itself"
     )
@@ -73,7 +77,7 @@ class ScheduleConfig(StrictModel):
     steps: PositiveInt | None = Field(
         default=None, description="length in optimiser steps, in place of epochs"
     )
-    warmup_epochs: NonNegative = 0.05
+    warmup_epochs: NonNegative = Field(default=0.05, description="length of the rise from 0")
     warmup_steps: NonNegativeInt | None = Field(
         default=None, description="in place of warmup_epochs"
     )
@@ -119,21 +123,29 @@ class RuntimeConfig(StrictModel):
     accumulate: PositiveInt = Field(
         default=1, description="micro-steps whose gradients are averaged into one optimiser step"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="of every random choice")] = 0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="32-true", description="of the arithmetic; the weights are 32-bit numbers"
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description='"auto" is a GPU where there is one'
+    )
     strategy: Literal["auto", "ddp", "fsdp"] = Field(
         default="auto", description='"auto" is DDP where torchrun started several processes'
     )
-    num_workers: Annotated[int, Field(ge=0)] = 2
+    num_workers: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="processes that decode videos, of each training process"
+    )
     data_timeout_s: NonNegative = Field(
         default=600.0, description="how long a data worker may take for a batch; 0: for ever"
     )
     threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the training process; None: torch's choice"
     )
-    log_every: PositiveInt = 20
-    save_every: PositiveInt = 500
-    compile: bool = False
-    activation_checkpointing: bool = False
+    log_every: PositiveInt = Field(default=20, description="steps between lines of the log")
+    save_every: PositiveInt = Field(default=500, description="steps between saved states")
+    compile: bool = Field(default=False, description="`torch.compile`, block by block")
+    activation_checkpointing: bool = Field(
+        default=False, description="recompute the blocks in the backward pass: less memory"
+    )
     wandb_project: str | None = Field(default=None, description="also log to Weights & Biases")

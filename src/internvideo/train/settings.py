@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from internvideo.data.identity import difference
 from internvideo.errors import ConfigError
+from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
 __all__ = ["RunSettings", "way_on"]
 
@@ -95,8 +96,17 @@ def _is_place(key: str, section: str) -> bool:
 
 
 def _shown(keys: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    defaults = _flat(
+        {
+            "optim": OptimConfig().model_dump(mode="json"),
+            "schedule": ScheduleConfig().model_dump(mode="json"),
+            "runtime": RuntimeConfig().model_dump(mode="json"),
+        }
+    )
+
     def value(settings: Mapping[str, Any], key: str) -> str:
-        return repr(settings[key]) if key in settings else "left out"
+        known = settings if key in settings else defaults
+        return repr(known[key]) if key in known else "left out"
 
     return "; ".join(f"{key} was {value(old, key)}, is {value(new, key)}" for key in keys)
 
