@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from internvideo.demo.page import PageContent, ShownVideo, render_page
-from internvideo.demo.pictures import confusion_svg, filmstrip, strip_indices
+from internvideo.demo.pictures import confusion_svg, filmstrip, moving, strip_indices
 from internvideo.demo.report import world_report
 from internvideo.evaluation.classification import Classification
 from internvideo.world import ACTIONS, World
@@ -69,13 +69,18 @@ def content(**changes) -> PageContent:
         world_report(SCORES, WORLD), model=EVIL, protocol=EVIL, source="decoded from mp4", seconds=2
     )
     strip = filmstrip(torch.zeros(3, 8, 8, 3, dtype=torch.uint8))
+    wrong = {"answer": answer("grow", "shrink"), "truth": "shrink"}
+    preview = moving(torch.zeros(3, 8, 8, 3, dtype=torch.uint8), seconds=1)
     values = {
         "about": f"about {EVIL}",
         "report": report,
         "clips": [
             ShownVideo(title="a star", strip=strip, answer=answer("grow", "shrink"), truth="grow"),
-            ShownVideo(title="a dot", strip=strip, answer=answer("grow", "shrink"), truth="shrink"),
+            ShownVideo(title="a dot", strip=strip, moving=preview, **wrong),
         ],
+        "mistakes": [ShownVideo(title="b", strip=strip, caption="a red digit grows", **wrong)],
+        "caution": "is a guess <&",
+        "captioner": "mm-nano",
         "videos": [ShownVideo(title=EVIL, strip=strip, answer=answer(EVIL), facts=EVIL)],
         "failures": [(EVIL, f"{EVIL}: no such file")],
         "machine": EVIL,
@@ -98,9 +103,11 @@ def test_names_of_videos_cannot_break_out_of_the_page():
 def test_the_page_needs_nothing_from_elsewhere():
     reader = Reader.read(render_page(content()))
     assert not reader.named("link")
-    assert [attrs["href"] for attrs in reader.named("a")] == ["report.json"]
+    *within, last = [attrs["href"] for attrs in reader.named("a")]
+    assert last == "report.json"
+    assert all(href.startswith("#") for href in within)
     for picture in reader.named("img"):
-        assert picture["src"].startswith("data:image/jpeg;base64,")
+        assert picture["src"].startswith(("data:image/jpeg;base64,", "data:image/webp;base64,"))
     page = render_page(content(about="a"))
     assert "url(" not in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
@@ -119,11 +126,28 @@ def test_the_page_can_be_read_aloud():
     assert picture["role"] == "img"
 
 
+def test_the_contents_lead_to_every_section():
+    reader = Reader.read(render_page(content()))
+    listed = [attrs["href"][1:] for attrs in reader.named("a")[:-1]]
+    assert listed == [attrs["id"] for attrs in reader.named("h2")]
+    assert {"yours", "mistakes", "confusion"} <= {*listed}
+    assert "mistakes" not in render_page(content(mistakes=[]))
+
+
+def test_clips_move_and_carry_their_caption():
+    page = render_page(content())
+    [preview] = [each for each in Reader.read(page).named("img") if each.get("class") == "moving"]
+    assert preview["alt"] == "a dot, moving"
+    assert "“a red digit grows”" in page
+    assert "what mm-nano writes" in page
+    assert "is a guess &lt;&amp;" in page
+
+
 def test_right_and_wrong_are_told_in_words():
     page = render_page(content())
     text = "".join(Reader.read(page).text)
     assert page.count("verdict right") == 1
-    assert page.count("verdict wrong") == 1
+    assert page.count("verdict wrong") == 2
     assert "truth: shrink" in text
 
 
@@ -159,10 +183,25 @@ def test_a_filmstrip_shows_the_frames_side_by_side():
         assert max(pixel[:number] + pixel[number + 1 :]) < 40
 
 
+def test_a_preview_shows_the_frames_one_after_the_other():
+    frames = torch.zeros(4, 20, 40, 3, dtype=torch.uint8)
+    for number in range(4):
+        frames[number] = 60 * number
+    head, _, data = moving(frames, seconds=2, height=60).partition(",")
+    assert head == "data:image/webp;base64"
+    picture = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert (picture.size, picture.n_frames) == ((120, 60), 4)
+    for number in range(4):
+        picture.seek(number)
+        assert abs(picture.convert("L").getpixel((60, 30)) - 60 * number) < 12
+
+
 def test_the_matrix_draws_each_count_once():
     svg = confusion_svg(["a<b", "c"], [[3, 1], [0, 4]])
     reader = Reader.read(svg)
-    cells = [attrs for attrs in reader.named("rect") if "fill-opacity" in attrs]
+    drawn = [attrs for attrs in reader.named("rect") if "fill-opacity" in attrs]
+    cells = [attrs for attrs in drawn if "key" not in attrs["class"]]
+    assert len(drawn) - len(cells) == 8  # the legend
     assert [cell["class"] for cell in cells] == ["hit", "miss", "hit"]
     assert [float(cell["fill-opacity"]) for cell in cells] == [0.75, 0.25, 1.0]
     assert "a<b: answered c 1 of 4 times" in reader.text

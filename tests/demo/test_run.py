@@ -50,6 +50,9 @@ def test_the_demo_leaves_a_page_the_numbers_and_the_clips(model, mine, tmp_path)
     assert len(numbers["clips"]) == 12
     assert all(len(clip["predictions"]) == len(ACTIONS) for clip in numbers["clips"])
     assert [video["video"] for video in numbers["videos"]] == [str(mine)]
+    assert len(result.mistakes) == 4  # of a model that guesses
+    assert all(each.answer.label != each.truth for each in result.mistakes)
+    assert all(each.caption and each.moving for each in (*result.clips, *result.mistakes))
     assert [each["video"] for each in numbers["failures"]] == ["gone.mp4"]
     assert "--num-clips 30" in numbers["command"]
     assert (len(result.videos), len(result.failures)) == (1, 1)

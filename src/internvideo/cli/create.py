@@ -10,7 +10,13 @@ import typer
 
 from internvideo.cli.labels import read_labels
 from internvideo.cli.options import Device
-from internvideo.cli.terminal import failure_list, output_folder, progress_bar, stdout_console
+from internvideo.cli.terminal import (
+    failure_list,
+    output_folder,
+    progress_bar,
+    stdout_console,
+    warning_line,
+)
 from internvideo.formats import WRITABLE, find_format
 
 __all__ = ["demo", "world"]
@@ -131,6 +137,8 @@ def demo(
             device=device,
             progress=bar.stage,
         )
+    if result.caution:
+        warning_line(result.caution)
     console = stdout_console()
     console.print(result.report)
     for shown in result.videos:

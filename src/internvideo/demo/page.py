@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +18,7 @@ __all__ = ["PageContent", "ShownVideo", "recognition_section", "render_page"]
 
 _STYLE = Path(__file__).with_name("page.css")
 _ANSWERS = 4
+_ID = re.compile(r'<h2 id="([a-z]+)"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,8 @@ class ShownVideo:
         answer: what the model says.
         truth: what is right, where that is known.
         facts: length and size, in words.
+        moving: the same as an animation, see `moving`.
+        caption: a sentence of a captioner about it.
     """
 
     title: str
@@ -36,6 +40,8 @@ class ShownVideo:
     answer: Classification
     truth: str | None = None
     facts: str = ""
+    moving: str = ""
+    caption: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +52,8 @@ class PageContent:
         about: what the model is and what it knows, in a sentence or two.
         report: the numbers, with the name of the model and how it looks at a video.
         clips: some of the world clips with their truth.
+        mistakes: others, which the model is most wrong about.
+        captioner: which model wrote the captions.
         videos: the user's own videos.
         caution: what to know before the answers about these are believed.
         failures: (video, reason) of those that could not be used.
@@ -65,20 +73,30 @@ class PageContent:
     command: str
     recognition: Recognition | None = None
     caution: str = ""
+    mistakes: Sequence[ShownVideo] = ()
+    captioner: str = ""
 
 
 def render_page(content: PageContent) -> str:
     """Return the HTML of the page; every name in it is escaped."""
-    sections = [
-        _your_videos(content),
-        _numbers(content.report),
-        _clips(content.clips),
-        _actions(content.report),
-        _confusion(content.report),
-        recognition_section(content.recognition) if content.recognition else "",
-        _reproduce(content),
-    ]
-    body = "\n".join(section for section in sections if section)
+    report = content.report
+    written = f" Below the title: what {content.captioner} writes." if content.captioner else ""
+    sections = {
+        "Your videos": _your_videos(content),
+        "The numbers": _numbers(report),
+        "Some clips": _clips(content.clips, written),
+        "Mistakes": _mistakes(content.mistakes),
+        "Action by action": _actions(report),
+        "Which for which": _confusion(report),
+        "Actions by name": recognition_section(content.recognition) if content.recognition else "",
+        "Make it again": _reproduce(content),
+    }
+    there = {title: section for title, section in sections.items() if section}
+    listed = "".join(
+        f'<li><a href="#{_ID.findall(section)[0]}">{title}</a></li>'
+        for title, section in there.items()
+    )
+    body = "\n".join(there.values())
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -94,6 +112,7 @@ def render_page(content: PageContent) -> str:
 <h1>What <em>{escape(content.report.model)}</em> sees</h1>
 <p class="lead">{escape(content.about)}</p>
 {_headline(content.report)}
+<nav aria-label="Contents"><ul>{listed}</ul></nav>
 </header>
 <main>
 {body}
@@ -184,11 +203,20 @@ true.</p>
 <div class="cards">{cards}</div>{listed}</section>"""
 
 
-def _clips(clips: Sequence[ShownVideo]) -> str:
+def _clips(clips: Sequence[ShownVideo], written: str) -> str:
     cards = "".join(_card(clip) for clip in clips)
     return f"""<section aria-labelledby="clips"><h2 id="clips">Some of the clips</h2>
 <p>The first clip of each of {len(clips)} actions, right or wrong. Eight of its frames, from left
-to right, and the best answers among all actions.</p>
+to right, and the best answers among all actions.{escape(written)}</p>
+<div class="cards">{cards}</div></section>"""
+
+
+def _mistakes(clips: Sequence[ShownVideo]) -> str:
+    if not clips:
+        return ""
+    cards = "".join(_card(clip) for clip in clips)
+    return f"""<section aria-labelledby="mistakes"><h2 id="mistakes">Its mistakes</h2>
+<p>Clips that it is surest about and wrong, each of another action.</p>
 <div class="cards">{cards}</div></section>"""
 
 
@@ -209,9 +237,16 @@ def _card(video: ShownVideo) -> str:
         for label, share in video.answer.top(_ANSWERS)
     )
     facts = f"<small>{escape(video.facts)}</small>" if video.facts else ""
+    caption = f'<p class="caption">“{escape(video.caption)}”</p>' if video.caption else ""
+    moving = (
+        f'<img class="moving" src="{escape(video.moving)}" loading="lazy" '
+        f'alt="{escape(video.title)}, moving">'
+        if video.moving
+        else ""
+    )
     return f"""<figure><img src="{escape(video.strip)}" alt="Frames of {escape(video.title)}"
-loading="lazy"><figcaption><h3>{escape(video.title)}</h3>{facts}{verdict}
-<ol class="answers">{rows}</ol></figcaption></figure>"""
+loading="lazy"><figcaption>{moving}<div><h3>{escape(video.title)}</h3>{facts}{caption}{verdict}
+<ol class="answers">{rows}</ol></div></figcaption></figure>"""
 
 
 def _is_truth(label: str, truth: str | None) -> str:

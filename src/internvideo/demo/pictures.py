@@ -1,4 +1,4 @@
-"""The pictures of the page: filmstrips as JPEG in data URIs; confusion matrix and chart as SVG."""
+"""The pictures of the page: strips and moving previews in data URIs; matrix and chart as SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-__all__ = ["ARMS", "accuracy_chart", "confusion_svg", "filmstrip", "strip_indices"]
+__all__ = ["ARMS", "accuracy_chart", "confusion_svg", "filmstrip", "moving", "strip_indices"]
 
 ARMS = {
     "pretrained": "fine-tuned after masked pretraining",
@@ -28,6 +28,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 300, 52, 40, 14, 48
 _GAP = 3
 _CELL = 15
 _MARGIN = 158
+_BELOW = 46  # the legend, and what the pointer is on
 
 
 def strip_indices(num_frames: int, count: int = 8) -> list[int]:
@@ -59,6 +60,30 @@ def filmstrip(frames: UInt8[Tensor, "t h w 3"], *, height: int = 112) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def moving(frames: UInt8[Tensor, "t h w 3"], *, seconds: float, height: int = 128) -> str:
+    """Return frames one after the other, again and again, as an animated WebP in a data URI.
+
+    Args:
+        frames: RGB, all of one size.
+        seconds: how long they take together; the last one stays half a second longer.
+        height: of the picture in pixels.
+    """
+    from PIL import Image
+
+    width = max(1, round(frames.shape[2] * height / frames.shape[1]))
+    first, *rest = (
+        Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
+        for frame in frames.numpy()
+    )
+    each = max(round(1000 * seconds / len(frames)), 20)
+    shown = [*[each] * (len(frames) - 1), each + 500]
+    buffer = io.BytesIO()
+    first.save(
+        buffer, "WEBP", save_all=True, append_images=rest, duration=shown, loop=0, quality=70
+    )
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
 def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Return a confusion matrix as an SVG element: rows are true, columns are answers.
 
@@ -67,7 +92,8 @@ def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     side = len(names) * _CELL
     total = side + _MARGIN
     parts = [
-        f'<svg viewBox="0 0 {total + 8} {total}" role="img" aria-labelledby="confusion-title" '
+        f'<svg viewBox="0 0 {total + 8} {total + _BELOW}" role="img" '
+        'aria-labelledby="confusion-title" '
         'xmlns="http://www.w3.org/2000/svg" class="confusion">',
         '<title id="confusion-title">Confusion matrix: rows are the true actions, columns the '
         "answers</title>",
@@ -91,10 +117,19 @@ def confusion_svg(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
             kind = "hit" if row == column else "miss"
             told = escape(f"{true}: answered {names[column]} {count} of {whole} times")
             parts.append(
-                f'<rect class="{kind}" x="{_MARGIN + column * _CELL}" y="{_MARGIN + row * _CELL}" '
-                f'width="{_CELL}" height="{_CELL}" fill-opacity="{count / whole:.3f}">'
-                f"<title>{told}</title></rect>"
+                f'<g class="cell"><rect class="{kind}" x="{_MARGIN + column * _CELL}" '
+                f'y="{_MARGIN + row * _CELL}" width="{_CELL}" height="{_CELL}" '
+                f'fill-opacity="{count / whole:.3f}"/>'
+                f'<text class="tip" x="{_MARGIN}" y="{total + 18}">{told}</text></g>'
             )
+    for place, (kind, word) in enumerate((("hit", "right"), ("miss", "wrong"))):
+        left, y = _MARGIN + place * 190, total + 30
+        parts += [
+            f'<rect class="{kind} key" x="{left + 18 * n}" y="{y}" width="18" height="10" '
+            f'fill-opacity="{(n + 1) / 4}"/>'
+            for n in range(4)
+        ]
+        parts.append(f'<text x="{left + 78}" y="{y + 9}">{word}, to 100%</text>')
     parts.append("</svg>")
     return "".join(parts)
 

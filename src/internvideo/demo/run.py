@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 import internvideo
@@ -23,9 +23,9 @@ from internvideo.data import write_world
 from internvideo.data.world import EVALUATION_SEED
 from internvideo.demo.asking import ClassScores, SentenceScores, ask_clips
 from internvideo.demo.page import PageContent, ShownVideo, render_page
-from internvideo.demo.pictures import filmstrip, strip_indices
+from internvideo.demo.pictures import filmstrip, moving, strip_indices
 from internvideo.demo.recognition import Recognition, draw_reconstruction, label_efficiency
-from internvideo.demo.report import world_report
+from internvideo.demo.report import WorldReport, world_report
 from internvideo.errors import VideoError
 from internvideo.evaluation.classification import Classification
 from internvideo.evaluation.engine import Answerer, Seen, Unreadable, answers
@@ -33,15 +33,19 @@ from internvideo.files import write_whole
 from internvideo.models.tokenizer import WordTokenizer
 from internvideo.pipeline import VideoModel, load
 from internvideo.pipeline.auto import what_it_never_saw
+from internvideo.tasks.captioning.captions import VideoCaptions
 from internvideo.video import Video
 from internvideo.video.opening import expand_videos
-from internvideo.world import ACTIONS, World, action_named
+from internvideo.world import ACTIONS, Encoding, World, action_named
 
 __all__ = ["default_labels", "run_demo"]
 
 _SHOWN_CLIPS = 12
 _ASKING = "decoding and classifying them, with the controls"
 _TWO_TOWERS, _CLASSIFIER, _AUTOENCODER = "viclip-nano", "videomae-nano", "videomae-nano-pretrain"
+_CAPTIONER = "mm-nano"
+_MISTAKES = 4
+_MOVING_FRAMES, _MOVING_SECONDS = 24, 3.0
 _SUBJECTS = (
     "an animal",
     "a person talking to the camera",
@@ -123,10 +127,17 @@ def run_demo(
         for model_asked, each in zip(asked, scores, strict=True)
     )
     with _timed("looking closer at some clips and at your videos", seconds):
-        shown_clips = [
-            clips.show(number, asked[0].classification(clips.paths[number].name, row))
-            for number, row in zip(clips.shown, scores[0][clips.shown, 0], strict=True)
-        ]
+        captioner = load(_CAPTIONER, device=device)
+        wrong = _surest_mistakes(report, asked[0], scores[0][:, 0])
+        shown_clips, mistakes = (
+            [
+                clips.show(number, asked[0].classification(clips.paths[number].name, row), words)
+                for number, row, words in zip(
+                    numbers, scores[0][numbers, 0], clips.captions(captioner, numbers), strict=True
+                )
+            ]
+            for numbers in (clips.shown, wrong)
+        )
         autoencoder = load(_AUTOENCODER, device=device)
         picture = draw_reconstruction(autoencoder, clips.moving, out / "reconstruction.png")
         shown, failures = _show_videos(namer, videos) if namer else ([], [])
@@ -134,6 +145,8 @@ def run_demo(
         about=_about(model),
         report=report,
         clips=shown_clips,
+        mistakes=mistakes,
+        captioner=captioner.name,
         videos=shown,
         caution=what_it_never_saw(seer.loaded, (each.answer.video for each in shown)),
         failures=failures,
@@ -194,6 +207,11 @@ class _Clips:
         self._moving = min(moves, default=0)
         self._frames: dict[int, UInt8[Tensor, "t h w c"]] = {}
 
+    def captions(self, captioner: VideoModel, numbers: Sequence[int]) -> list[str]:
+        """Return what a captioner writes about clips."""
+        found = captioner.caption_many([self.paths[number] for number in numbers])
+        return [each.text if isinstance(each, VideoCaptions) else "" for each in found]
+
     def read(self, number: int) -> UInt8[Tensor, "t h w c"]:
         with Video(self.paths[number]) as video:
             frames = video.frames(range(video.num_frames))
@@ -206,11 +224,14 @@ class _Clips:
         """The first clip in which something moves."""
         return self._frames[self._moving]
 
-    def show(self, number: int, answer: Classification) -> ShownVideo:
-        scene, frames = self.world.scene(number), self._frames[number]
+    def show(self, number: int, answer: Classification, caption: str) -> ShownVideo:
+        scene = self.world.scene(number)
+        frames = self._frames[number] if number in self._frames else self.read(number)
         return ShownVideo(
             title=" and ".join(f"{a.texture} {a.color} {a.name}" for a in scene.actors),
             strip=filmstrip(frames[strip_indices(len(frames))]),
+            moving=moving(frames, seconds=len(frames) / Encoding().fps),
+            caption=caption,
             answer=answer,
             truth=scene.action,
             facts=f"clip {scene.index} on a {scene.background.kind} background",
@@ -222,20 +243,24 @@ def _show_videos(
 ) -> tuple[list[ShownVideo], list[tuple[str, str]]]:
     """Classify the user's videos; return them, and (video, reason) of those that cannot be read."""
     paths, failures = expand_videos(sources)
-    looks: dict[str, tuple[str, str]] = {}
+    looks: dict[str, dict[str, str]] = {}
 
     def read(path: str) -> Seen | Unreadable:
         try:
             with Video(path) as video:
                 views = namer.protocol.load(video)
                 strip = filmstrip(video.frames(strip_indices(video.num_frames, 6)))
+                preview = moving(
+                    video.frames(strip_indices(video.num_frames, _MOVING_FRAMES)),
+                    seconds=min(video.duration, _MOVING_SECONDS),
+                )
                 facts = (
                     f"{video.duration:.1f} s, {video.width}x{video.height}, {video.fps:.3g} fps, "
                     f"{video.codec}"
                 )
         except VideoError as error:
             return Unreadable(path, error)
-        looks[path] = strip, facts
+        looks[path] = {"strip": strip, "moving": preview, "facts": facts}
         return Seen(path, views)
 
     shown = []
@@ -243,10 +268,24 @@ def _show_videos(
         if isinstance(answer, VideoError):
             failures.append((video.name, str(answer)))
             continue
-        strip, facts = looks[video.name]
         title = Path(video.name).name or video.name
-        shown.append(ShownVideo(title=title, strip=strip, answer=answer, facts=facts))
+        shown.append(ShownVideo(title=title, answer=answer, **looks[video.name]))
     return shown, failures
+
+
+def _surest_mistakes(
+    report: WorldReport, asked: SentenceScores, actions: Float[Tensor, "n k"]
+) -> list[int]:
+    """Return clips that are named wrong with the highest probability, each of another action."""
+    wrong = [each for each in report.predictions if each.rank]
+    sure = {
+        each.index: float(asked.classification("", actions[each.index]).probabilities[0])
+        for each in wrong
+    }
+    surest: dict[int, int] = {}
+    for each in sorted(wrong, key=lambda each: -sure[each.index]):
+        surest.setdefault(each.label, each.index)
+    return list(surest.values())[:_MISTAKES]
 
 
 def _about(model: VideoModel) -> str:
@@ -299,6 +338,7 @@ def _numbers(content: PageContent) -> dict[str, Any]:
         "world": content.report.numbers(),
         "recognition": content.recognition and content.recognition.to_dict(),
         "clips": [{"truth": clip.truth, **clip.answer.to_dict()} for clip in content.clips],
+        "mistakes": [clip.answer.video for clip in content.mistakes],
         "videos": [video.answer.to_dict() for video in content.videos],
         "failures": [{"video": name, "error": reason} for name, reason in content.failures],
     }

@@ -313,20 +313,27 @@ class RecognitionReport(Report):
 
 def _draw_classes(axes: Any, rows: list[ClassAccuracy], *, num_occurring: int) -> None:
     shares = [100 * row.share for row in rows]
-    drawn = axes.barh(range(len(rows)), shares, color=BAR_COLOR)
-    axes.bar_label(drawn, [f"{row.correct}/{row.total}" for row in rows], padding=3, fontsize=8)
+    intervals = [row.interval for row in rows]
+    below = [max(share - low, 0.0) for share, (low, _) in zip(shares, intervals, strict=True)]
+    above = [max(high - share, 0.0) for share, (_, high) in zip(shares, intervals, strict=True)]
+    style = {"ecolor": "#666666", "elinewidth": 1, "capsize": 2}
+    axes.barh(range(len(rows)), shares, color=BAR_COLOR, xerr=(below, above), error_kw=style)
+    right = axes.secondary_yaxis("right")
+    right.tick_params(length=0)
+    name_places(right.yaxis, [f"{row.correct}/{row.total}" for row in rows], fontsize=8)
     names = [textwrap.shorten(row.name, _LABEL_WIDTH, placeholder="…") for row in rows]
     name_places(axes.yaxis, names, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, 115)
-    axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel("recognised, percent")
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("recognised, percent, with 95 % intervals")
     all_shown = len(rows) == num_occurring
     axes.set_title("classes" if all_shown else f"the {len(rows)} hardest of {num_occurring}")
 
 
 def _draw_confusion(axes: Any, counts: np.ndarray, labels: tuple[str, ...]) -> None:
-    """Draw the shares of the answers to each class; a row without videos stays empty."""
+    """Draw the shares of the answers to each class; one that never occurs is left out."""
+    there = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1) + (not counts.any()))
+    counts, labels = counts[np.ix_(there, there)], tuple(labels[number] for number in there)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Partial", "VideoAnswer"]
+__all__ = ["Partial", "VideoAnswer", "captioned_table"]
 
 _CAPTION_WIDTH = 78  # columns that a narrow table grows to, for the line below it
 
@@ -43,20 +43,24 @@ class VideoAnswer:
 
     def empty_table(self) -> Table:
         """Return a table with the video above and the model and protocol below."""
-        from rich.markup import escape
-        from rich.table import Table
-
-        made_by = self.made_by()
-        return Table(
-            title=escape(self.video),
-            caption=escape(made_by) or None,
-            caption_justify="left",
-            min_width=min(len(made_by), _CAPTION_WIDTH) or None,
-        )
+        return captioned_table(self.video, self.made_by())
 
     def made_by(self) -> str:
         """Return the model and the protocol in words."""
         return ", ".join(part for part in (self.model, self.protocol) if part)
+
+
+def captioned_table(title: str, caption: str) -> Table:
+    """Return an empty table with plain lines above and below; the lower one may be the wider."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    return Table(
+        title=escape(title) or None,
+        caption=escape(caption) or None,
+        caption_justify="left",
+        min_width=min(len(caption), _CAPTION_WIDTH) or None,
+    )
 
 
 class Partial(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from internvideo.evaluation.answer import captioned_table
 from internvideo.evaluation.pictures import BAR_COLOR, Drawn
 
 if TYPE_CHECKING:
@@ -218,9 +219,8 @@ class Report(Drawn):
 
     def __rich__(self) -> Table:
         from rich.markup import escape
-        from rich.table import Table
 
-        table = Table(title=escape(self.title) or None, caption=escape(self.protocol) or None)
+        table = captioned_table(self.title, self.protocol)
         for place, heading in enumerate(self.columns):
             table.add_column(heading, overflow="fold", justify=self.align if place else "left")
         for row in self.rows():

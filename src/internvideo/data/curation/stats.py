@@ -84,9 +84,11 @@ class MetadataStats:
         lengths.bar(_LENGTH_NAMES, self.lengths)
         lengths.set(xlabel="seconds", ylabel="clips", title=f"{self.num_clips:,} clips")
         lengths.tick_params(axis="x", rotation=45)
+        lengths.yaxis.get_major_locator().set_params(integer=True)
         for axes, (name, values) in zip(others, self.scores.items(), strict=True):
             axes.plot(values, [100 * quantile for quantile in QUANTILES], marker="o")
-            axes.set(xlabel=name, ylabel="% of the clips below")
+            axes.set(xlabel=name, ylabel="% of the clips below", ylim=(0, 100))
+            axes.grid(alpha=0.3)
         if path is not None:
             figure.savefig(path)
         return figure
