@@ -108,7 +108,7 @@ BUILDS = [(pair, wiring) for pair in PAIRS for wiring in wirings(pair)]
 def test_untrained_it_is_the_mean_of_its_encoders(pair, wiring):
     model = untrained(config(pair, wiring=wiring))
     [video] = model.example_inputs(3)
-    found, views = model.fuse(model.see(video)), model._views(video)
+    found, views = model.fuse(model.see(video)), model.views(video)
     for logits, name, view in zip(
         (found.masked_logits, found.multimodal_logits),
         ("masked", "multimodal"),
@@ -227,7 +227,7 @@ def test_an_encoder_sees_its_own_frames_size_and_channels():
     assert (shape.num_frames, shape.image_size) == (4, 16)
     video = torch.rand(1, 3, 4, 16, 16).round(decimals=1)
     video[:] = video[..., :1, :1]  # one colour a frame
-    first, second = InternVideo(shape)._views(video)
+    first, second = InternVideo(shape).views(video)
     assert first.shape == (1, 3, 4, 16, 16)
     assert second.shape == (1, 3, 2, 8, 8)
     expected = video[:, [2, 1, 0], ::2, :8, :8] - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1, 1)
@@ -286,7 +286,7 @@ def test_the_interaction_costs_little(size):
     with torch.device("meta"):
         model = InternVideo(SIZES[size]).eval()
         [video] = model.example_inputs(1)
-        views = model._views(video)
+        views = model.views(video)
         with FlopCounterMode(display=False) as whole:
             model(video)
         with FlopCounterMode(display=False) as apart:

@@ -269,6 +269,10 @@ EMBEDDED = {
         numbers={"logit_scale_init": math.log(1 / 0.07)},
     ),
     "moments-nano": actionformer(0.1, max_length=256, positions=False),
+    "internvideo-nano": Published(
+        epsilons={r"(masked|multimodal)\.stem\..*": 1e-5, ".*": 1e-6},
+        numbers={"stages": 4, "head_drop_rate": 0, "mlp_ratio": 4, "head_dim": 64},
+    ),
 }
 MODELS: dict[str, tuple[Any, Mapping[str, Any]]] = {
     # (an architecture without sizes is another library's: its configuration says everything)

@@ -285,7 +285,7 @@ class InternVideo(VideoEncoder, nn.Module):
             layers: blocks of the masked encoder whose tokens are wanted too.
         """
         config = self.config
-        views = self._views(video)
+        views = self.views(video)
         asked = seeing_part(self.multimodal)
         multimodal = asked.forward_features(
             views[1], layers=stage_blocks(asked, config.multimodal.seeing, config.stages)
@@ -397,8 +397,8 @@ class InternVideo(VideoEncoder, nn.Module):
         side = self.config.image_size
         return (torch.rand(batch, 3, self.config.num_frames, side, side),)
 
-    def _views(self, video: Float[Tensor, "b c t y x"]) -> list[Float[Tensor, "b c u v w"]]:
-        """Return the clip as each encoder takes it: its frames, its size, its scale."""
+    def views(self, video: Float[Tensor, "b c t y x"]) -> list[Float[Tensor, "b c u v w"]]:
+        """Return a clip in 0..1 as each encoder takes it: its frames, size and scale of pixels."""
         views: list[Tensor] = []
         for number, tower in enumerate(self.config.towers.values()):
             step, side = self.config.num_frames // tower.seeing.num_frames, tower.seeing.image_size
