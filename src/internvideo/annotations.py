@@ -18,6 +18,8 @@ __all__ = [
     "BadLine",
     "Box",
     "Choice",
+    "HandPoint",
+    "NextContact",
     "Question",
     "Segment",
     "Track",
@@ -76,6 +78,42 @@ class ActorBox:
     box: Box
     labels: tuple[int, ...] = ()
     actor: int | None = None
+    score: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HandPoint:
+    """Where a hand is at one of the key frames that follow a clip.
+
+    Attributes:
+        key_frame: number of the key frame, from 0; the last one is at contact.
+        hand: 0 is the left one, 1 the right one.
+        point: x and y in pixels of the annotated picture.
+    """
+
+    key_frame: int
+    hand: int
+    point: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NextContact:
+    """An object that will be touched, as it is seen before; or what someone takes for one.
+
+    Attributes:
+        box: its sides in pixels of the picture.
+        noun: class of the object.
+        verb: class of what will be done with it; None where a detector found no more than a box.
+        seconds: until it is touched; likewise.
+        time: of the picture, in seconds from the start of the video.
+        score: how sure a detector is.
+    """
+
+    box: Box
+    noun: int
+    verb: int | None = None
+    seconds: float | None = None
+    time: float = 0.0
     score: float = 1.0
 
 
@@ -152,6 +190,8 @@ class VideoAnnotation:
         segments: its annotated parts.
         tracks: the objects in it.
         boxes: who does what at its key frames.
+        hands: where hands will be after its end.
+        contacts: objects that will be touched, at its key frames.
         size: width and height of its pictures in pixels.
         questions: questions about it, or the turns of one conversation.
         choices: multiple-choice questions about it.
@@ -174,6 +214,8 @@ class VideoAnnotation:
     segments: tuple[Segment, ...] = ()
     tracks: tuple[Track, ...] = ()
     boxes: tuple[ActorBox, ...] = ()
+    hands: tuple[HandPoint, ...] = ()
+    contacts: tuple[NextContact, ...] = ()
     size: tuple[int, int] | None = None
     questions: tuple[Question, ...] = ()
     choices: tuple[Choice, ...] = ()

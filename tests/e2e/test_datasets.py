@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,9 @@ from internvideo.data import write_world
 from internvideo.data.feature_videos import AnnotatedVideos, read_videos
 from internvideo.formats import FORMATS, WRITABLE
 from internvideo.formats.ego4d_nlq import split_query_id
+from internvideo.formats.ego4d_sta import write_results
 from internvideo.recipe import list_recipes
+from internvideo.tasks.hand_prediction.metric import targets_of
 from internvideo.tasks.registry import find_task
 from internvideo.world import ACTIONS, HELD_OUT_ACTIONS, World, action_template
 from internvideo.zoo import list_models, load_model, save_pretrained
@@ -173,6 +176,20 @@ def submission(verb: str, found: AnnotatedVideos, late: float, path: Path) -> Pa
                 ]}
                 for box in video.boxes
             ]  # fmt: skip
+    elif verb == "hand-prediction":
+        moved = {video.id: targets_of(video) + late for video in found.videos}
+        content = {name: places.tolist() for name, places in moved.items()}
+    elif verb == "anticipation":
+        moved = {
+            video.id: [
+                replace(each, box=(left + late, top, right + late, bottom))
+                for each in video.contacts
+                for left, top, right, bottom in [each.box]
+            ]
+            for video in found.videos
+        }
+        write_results(path, moved)
+        return path
     else:
         assert verb == "action-detection"
         lines = [
@@ -197,7 +214,10 @@ EMBEDDED = {
 }
 """A model of the package, the number of the table, and what it reaches at least; no guess does."""
 
-HEADLINES = {"language-queries": "r1_iou0.3", "state-change": "AP"}
+HEADLINES = {
+    "language-queries": "r1_iou0.3", "state-change": "AP", "anticipation": "all",
+    "hand-prediction": "left_mean",
+}  # fmt: skip
 
 
 def measured(line: str, folder: Path, capsys, *more: object) -> dict:
@@ -257,5 +277,8 @@ def test_a_row_is_measured_on_the_world(verb, sample, written, classifier, tmp_p
         for late in (0.0, 100.0):
             handed = submission(verb, found, late, tmp_path / f"{late}.json")
             numbers.append(measured(f"{verb} --predictions {handed} {line}", folder, capsys)[key])
+        if verb == "hand-prediction":  # a distance: of x and y
+            assert numbers == pytest.approx([0, 100 * math.sqrt(2)], abs=0.01)
+            return
         assert numbers[0] > 99.9
         assert numbers[1] < 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from internvideo.models.action_detector import ActionDetector, ActionDetectorConfig
+from internvideo.models.action_detector import ActionDetector, ActionDetectorConfig, time_mean
 
 CONFIG = ActionDetectorConfig(
     image_size=32, num_frames=2, patch_size=8, width=16, depth=1, num_heads=2, num_classes=4,
@@ -35,9 +35,9 @@ def test_boxes_see_their_own_clip_and_relations_only_its_boxes(head):
 def test_what_no_patch_covers_is_cut_off():
     model = ActionDetector(CONFIG).eval()
     video = torch.randn(1, 3, 2, 37, 46)
-    maps = model.feature_map(video)
+    maps = time_mean(model, video)
     assert maps.shape == (1, 16, 4, 5)
-    torch.testing.assert_close(maps, model.feature_map(video[..., :32, :40]))
+    torch.testing.assert_close(maps, time_mean(model, video[..., :32, :40]))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ every_build = pytest.mark.parametrize(
         for name, case in MINIATURES.items()
     ],
 )
-PYRAMIDS = ("object-words",)  # their blocks differ in width and grid
+PYRAMIDS = ("object-words", "uniformer/classifier")  # their blocks differ in width and grid
 CHOOSING = ("dino/detector",)  # a rounding can swap two of the pixels that queries start from
 ONLY_IN_TRAINING = ("bbox_head.label_embedding.weight",)  # of queries that are not given here
 # Tracing through einops' own Python takes two thirds of the time of a compilation.
@@ -178,6 +178,10 @@ def test_it_does_what_it_declares(kind, config):
         assert found.shape == (3, model.config.num_classes)
         video, rois = inputs_of(model, 2)
         assert model(video, rois[:0]).shape == (0, model.config.num_classes)
+    if has(model, "contacts"):
+        verbs, seconds = model(*inputs_of(model, 3))
+        assert verbs.shape == (3, model.config.num_verbs + 1)
+        assert (seconds > 0).all()
     if has(model, "objects"):
         found = model(*inputs_of(model, 3))
         assert found.logits.shape[1:] == (*found.boxes.shape[1:3], model.config.num_classes)

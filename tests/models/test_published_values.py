@@ -209,6 +209,14 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
             replace(ACTION_DETECTOR, dropouts={r"head\.hr2o\.\d+\.dropout": 0.2}),
         ),
     },
+    "videomae/anticipation": replace(
+        ACTION_DETECTOR, numbers={**ACTION_DETECTOR.numbers, "num_verbs": 74}
+    ),
+    "uniformer/classifier": Published(
+        epsilons={r"blocks[34].*": 1e-6, ".*": 1e-5},  # the others are batch norms, or of patches
+        drop_paths={"blocks1": 0.1},
+        stages=tuple(f"blocks{stage}" for stage in range(1, 5)),
+    ),
     "dino/detector": {
         "uniformer-l": replace(
             DINO,

@@ -121,6 +121,9 @@ def test_data_that_know_left_from_right_are_never_mirrored(name, on_meta):
     if load_recipe(name).task.kind == "action-detection":  # boxes are mirrored with the frames
         assert load_recipe(name).task.mirror == 0.5
         return
+    if load_recipe(name).task.kind == "anticipation":  # likewise
+        assert load_recipe(name).task.flip == 0.5
+        return
     augmentation = on_meta(name).input.augmentation
     sided = name.startswith("ss") or load_recipe(name).task.kind == "masked"
     assert augmentation.flip_probability == (0 if sided else 0.5)

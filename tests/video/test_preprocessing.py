@@ -93,6 +93,8 @@ def test_published_view_counts():
         "open-set": (32, 1, 1),
         "ava": (16, 1, 1),
         "ego4d-scod": (1, 1, 1),
+        "ego4d-fhp": (8, 2, 1),
+        "ego4d-sta": (16, 1, 1),
     }
 
 

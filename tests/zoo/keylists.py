@@ -138,6 +138,13 @@ EXPECTED = {
     "vln_hamt_policy_large": ("navigation/policy", "large", {"video_width": 1024}),
     "vln_waypoint_predictor": ("navigation/waypoints", "released", {"depth": 2}),
     "vln_depth_ddppo_resnet50": ("navigation/depth", "resnet50", {"width": 32}),
+    "ego4d_fhp_uniformer_base": ("uniformer/classifier", "B", {"num_classes": 20}),
+    "ego4d_verb_uniformer_base_16x320_k600_ep9": (
+        "uniformer/classifier",
+        "B",
+        {"num_classes": 118},
+    ),
+    "ego4d_sta_vit_large": ("videomae/anticipation", "L", {"num_verbs": 74}),
     "openai_clip_vit_b16": ("openai-clip", "b16", {}),
     "openai_clip_vit_l14": ("openai-clip", "l14", {}),
     "openai_clip_vit_l14_336": ("openai-clip", "l14", {}),

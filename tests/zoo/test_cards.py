@@ -61,7 +61,7 @@ def test_what_is_available():
         "VideoMAE V2": 10,
         "ViCLIP": 8,
         "OpenAI CLIP (initialiser)": 4,
-        "InternVideo-Ego4D": 5,
+        "InternVideo-Ego4D": 6,
         "InternVideo-MM": 2,
         "InternVideo-MM retrieval": 6,
         "InternVideo-MM VQA": 3,

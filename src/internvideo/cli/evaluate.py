@@ -67,7 +67,7 @@ def build_app() -> typer.Typer:
         room = task.evaluate or task.score
         if room is None:
             continue
-        hidden = () if task.score else ("predictions",)
+        hidden = task.without if task.score else (*task.without, "predictions")
         verb = make_verb(_runner(task), room, skip=("loop",), hidden=hidden)
         text = room_help(room, task.evaluate_examples, command=f"evaluate {task.name}")
         app.command(task.name, help=text)(verb)
@@ -316,7 +316,8 @@ def _show(report: Report, *, as_json: bool, plot: Path | None, strict: bool, det
             stdout_console().print(more)
     if plot is not None:
         report.plot(plot)
-    code = failure_list(failures, total=report.num_answered + len(failures))
+    total = report.num_answered + len(failures)
+    code = failure_list(failures, total=total, items=report.items)
     if failures and not report.num_answered:
         raise DataError(f"no video of {report.data} can be read, so nothing was measured")
     return code if strict else 0

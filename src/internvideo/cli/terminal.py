@@ -92,12 +92,13 @@ def note_line(message: str) -> None:
     print(f"note: {_one_line(message)}", file=sys.stderr)
 
 
-def failure_list(failures: list[tuple[str, str]], *, total: int) -> int:
+def failure_list(failures: list[tuple[str, str]], *, total: int, items: str = "videos") -> int:
     """List the inputs that failed on stderr; return the exit code.
 
     Args:
         failures: (input, reason); the failure of a single input is an error of the command.
         total: number of inputs.
+        items: what they are.
 
     Returns:
         0 without failures, 2 where the only input failed, else 1.
@@ -106,7 +107,7 @@ def failure_list(failures: list[tuple[str, str]], *, total: int) -> int:
         return 0
     if total == 1:
         return error_line(failures[0][1])
-    print(f"{len(failures)} of {total} videos could not be used:", file=sys.stderr)
+    print(f"{len(failures)} of {total} {items} could not be used:", file=sys.stderr)
     for name, reason in failures:
         reason = _one_line(reason)
         print(f"  {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)

@@ -135,7 +135,10 @@ def write_world(
             progress(len(lines), num_clips)
     actions = ACTIONS if layout.key_frames else world.class_names
     classes = [action_template(action) for action in actions] if layout.templates else actions
-    data = Collection(directory=directory, videos=videos, classes=classes, layout=layout)
+    data = Collection(
+        directory=directory, videos=videos, classes=classes, layout=layout,
+        objects=world.style.objects,
+    )  # fmt: skip
     truth = data.write_text("truth.jsonl", lines)
     written = form.load().write(data)
     return WrittenWorld(
@@ -177,10 +180,13 @@ def _write_part(
         scene = clip.truth
         seconds = scene.num_frames / encoding.fps
         split = job.split_of(index)
-        relative = layout.place(layout.video, index, scene.action, split=split, seconds=seconds)
+        shown = clip.frames[: round(layout.shown * scene.num_frames)]
+        relative = layout.place(
+            layout.video, index, scene.action, split=split, seconds=seconds, frame=len(shown) - 1
+        )
         video = job.directory / relative
         video.parent.mkdir(parents=True, exist_ok=True)
-        _write_video(video, clip.frames, encoding)
+        _write_video(video, shown, encoding)
         if layout.frames is not None:
             _write_frames(job, index, scene.action, clip.frames)
         moments = None

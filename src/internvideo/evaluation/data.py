@@ -8,7 +8,9 @@ from pathlib import Path
 
 from internvideo.data.build import ListKind, open_list
 from internvideo.data.clip_list import ClipList
+from internvideo.data.feature_videos import read_videos
 from internvideo.data.samples import EvaluationSource
+from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.data.world import EVALUATION_SEED, WorldSource
 from internvideo.errors import ConfigError
 from internvideo.formats.detect import detect_kind
@@ -16,7 +18,7 @@ from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.sources import is_url
 from internvideo.world import World
 
-__all__ = ["AnnotatedData", "open_videos"]
+__all__ = ["AnnotatedData", "open_untrimmed", "open_videos"]
 
 _WORLD = "world"
 _WORLD_CLIPS = 600
@@ -147,6 +149,26 @@ def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSourc
     )
     _warn_of_root(source.clips, given=data.root is not None)
     return source
+
+
+def open_untrimmed(data: AnnotatedData, *, kind: str) -> UntrimmedSource:
+    """Open annotated videos as they are; what cannot be used is in `annotated.bad_lines`.
+
+    Args:
+        data: a file.
+        kind: its format, where the user names none.
+
+    Raises:
+        DataError: the file cannot be used.
+        ConfigError: the world, which has to be written first, or an option that there is not.
+    """
+    if data.is_world:
+        raise ConfigError(f"write the world first: internvideo world --format {kind} --out FOLDER")
+    if data.labels is not None or data.first_label is not None:
+        raise ConfigError(f"--labels and --first-label do not go with {data.path}; leave them out")
+    return UntrimmedSource(
+        read_videos(Path(data.path), kind=data.format or kind, root=data.root, split=data.split)
+    )
 
 
 def _warn_of_root(clips: ClipList, *, given: bool) -> None:

@@ -152,6 +152,8 @@ class Report(Drawn):
     """Headings of the table."""
     align: ClassVar[Literal["left", "right"]] = "right"
     """Of the columns after the first: left where they hold sentences."""
+    items: ClassVar[str] = "videos"
+    """What is answered, or fails."""
 
     failures: tuple[tuple[str, str], ...] = ()
     protocol: str = ""

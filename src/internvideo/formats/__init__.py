@@ -34,7 +34,8 @@ class Layout:
         video: path of a video below the folder; `{index}` is its number, `{split}` its split,
             `{snake}` and `{camel}` are its class as `move_left` and `MoveLeft`; `{movie}` is the
             number of a film of sixty videos, and `{span}` the time of the video in it, as LSMDC
-            writes it; `{seconds}` is the length of the video in whole seconds.
+            writes it; `{seconds}` is the length of the video in whole seconds, `{frame}` the number
+            of its last frame, from 0.
         frames: likewise the path of a frame as an image, `{frame}` being its number from 1; None
             has no images.
         captions: sentences a video; where it has several moments, each has one.
@@ -44,6 +45,7 @@ class Layout:
             is then the length of the longest.
         key_frames: whether there are boxes, with what is done in them, once a second; the classes
             are then all actions of the world.
+        shown: share of the frames of a clip that are in its file; the others are to be foreseen.
         templates: whether classes are called by templates such as "[Something] moves left".
         youtube_ids: whether videos have ids as YouTube gives them, in place of numbers.
     """
@@ -57,6 +59,7 @@ class Layout:
     moment_seconds: int | None = None
     untrimmed: bool = False
     key_frames: bool = False
+    shown: float = 1.0
     templates: bool = False
     youtube_ids: bool = False
 
@@ -95,7 +98,7 @@ class Format:
         name: what `kind` of a recipe and `--format` call it.
         description: which files these are.
         annotates: what the files say of a video: "labels", "captions", "segments", "boxes",
-            "questions" or "choices".
+            "hands", "contacts", "questions" or "choices".
         options: what `read` takes beside the file and the folder of the videos; None: not read.
         layout: how a written data set is laid out; None: not written.
         module: its file in this package; by default its name.
@@ -267,6 +270,32 @@ FORMATS: tuple[Format, ...] = (
             splits=("train", "val"),
             shares=(0.8, 0.2),
             video="clips/{index:07d}.mp4",
+            key_frames=True,
+        ),
+    ),
+    Format(
+        name="ego4d-fhp",
+        description="Ego4D Future Hand Prediction: where the hands are after a clip",
+        annotates=("hands",),
+        options=(),
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.8, 0.2),
+            video="cropped_clips/{index}_{frame}.mp4",
+            shown=0.5,
+        ),
+    ),
+    Format(
+        name="ego4d-sta",
+        description="Ego4D Short-Term Anticipation: objects that will be touched, how and when",
+        annotates=("contacts",),
+        options=(),
+        layout=Layout(
+            splits=("train", "val"),
+            shares=(0.8, 0.2),
+            video="world{index:06d}.mp4",
+            untrimmed=True,
+            moment_seconds=20,
             key_frames=True,
         ),
     ),

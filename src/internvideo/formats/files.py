@@ -272,12 +272,14 @@ class Collection:
         videos: the videos, with paths below it.
         classes: names of the labels.
         layout: how the folder is laid out.
+        objects: names of what is acted on, by their numbers.
     """
 
     directory: Path
     videos: Sequence[VideoAnnotation]
     classes: Sequence[str]
     layout: Layout
+    objects: Sequence[str] = ()
 
     def of(self, split: str) -> list[VideoAnnotation]:
         """Return the videos of a split."""

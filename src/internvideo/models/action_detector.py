@@ -27,7 +27,14 @@ from internvideo.models import vit
 from internvideo.models.layers import init_module
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
-__all__ = ["SIZES", "ActionDetector", "ActionDetectorConfig", "roi_align"]
+__all__ = [
+    "SIZES",
+    "ActionDetector",
+    "ActionDetectorConfig",
+    "box_example",
+    "roi_align",
+    "time_mean",
+]
 
 _MAP_SHRINK = 3  # kernel of the relation head's second convolution, which has no padding
 
@@ -87,6 +94,25 @@ def roi_align(
     align = torchvision.ops.roi_align  # pyright: ignore[reportUnknownMemberType]
     sampled = align(maps.float(), rois.float(), size, 1.0 / stride, -1, aligned)
     return sampled.to(maps.dtype)
+
+
+def time_mean(encoder: VideoViT, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d h w"]:
+    """Return the tokens of whole clips, averaged over time; what no patch covers is cut off."""
+    patch = encoder.config.patch_size
+    rows, columns = (side // patch * patch for side in video.shape[-2:])
+    volume = encoder.forward_features(video[..., :rows, :columns]).volume()
+    return volume.mean(dim=1).permute(0, 3, 1, 2)
+
+
+def box_example(encoder: VideoViT, batch: int) -> tuple[Tensor, Tensor]:
+    """Return random clips, and as many boxes, two on each of the first clips."""
+    (video,) = VideoViT.example_inputs(encoder, batch)
+    rows, columns = encoder.config.frame_size
+    corner = torch.rand(batch, 2) * 0.4
+    ends = corner + 0.3 + 0.3 * torch.rand(batch, 2)
+    sides = torch.cat([corner, ends], dim=1) * torch.tensor([columns, rows] * 2)
+    clips = torch.arange(batch) // 2
+    return video, torch.cat([clips[:, None].float(), sides], dim=1)
 
 
 class RelationBlock(nn.Module):
@@ -182,13 +208,6 @@ class ActionDetector(VideoViT):
             else:
                 init_module(module, linear=self.linear_init)
 
-    def feature_map(self, video: Float[Tensor, "b c t y x"]) -> Float[Tensor, "b d h w"]:
-        """Return the tokens of whole clips, averaged over time; what no patch covers is cut off."""
-        patch = self.config.patch_size
-        rows, columns = (side // patch * patch for side in video.shape[-2:])
-        volume = self.forward_features(video[..., :rows, :columns]).volume()
-        return volume.mean(dim=1).permute(0, 3, 1, 2)
-
     def box_features(
         self, maps: Float[Tensor, "b d h w"], rois: Float[Tensor, "n 5"]
     ) -> Float[Tensor, "n d"]:
@@ -206,7 +225,7 @@ class ActionDetector(VideoViT):
             video: normalised clips; a clip may have no boxes.
             rois: number of the clip, then left, top, right and bottom in its pixels.
         """
-        maps = self.feature_map(video)
+        maps = time_mean(self, video)
         boxes = self.box_features(maps, rois)
         if isinstance(self.head, RelationHead):
             return self.head(boxes, maps, rois[:, 0])
@@ -218,13 +237,7 @@ class ActionDetector(VideoViT):
 
     def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Return random clips, and as many boxes, two on each of the first clips."""
-        (video,) = super().example_inputs(batch)
-        rows, columns = self.config.frame_size
-        corner = torch.rand(batch, 2) * 0.4
-        ends = corner + 0.3 + 0.3 * torch.rand(batch, 2)
-        sides = torch.cat([corner, ends], dim=1) * torch.tensor([columns, rows] * 2)
-        clips = torch.arange(batch) // 2
-        return video, torch.cat([clips[:, None].float(), sides], dim=1)
+        return box_example(self, batch)
 
 
 def _size(name: str, head: Literal["linear", "acar"] = "linear") -> ActionDetectorConfig:

@@ -21,11 +21,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from internvideo.models.action_detector import roi_align
+from internvideo.models import vit
+from internvideo.models.action_detector import box_example, roi_align, time_mean
 from internvideo.models.layers import init_module
 from internvideo.models.vit import VideoViT, VideoViTConfig
 
-__all__ = ["ContactAnticipator", "ContactAnticipatorConfig", "box_embedding"]
+__all__ = ["SIZES", "ContactAnticipator", "ContactAnticipatorConfig", "box_embedding"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +70,7 @@ class _BoxHead(nn.Module):
 class ContactAnticipator(VideoViT):
     """Tells verbs and times to contact of boxes; call it with normalised clips and boxes."""
 
+    capabilities = frozenset({"features", "embed", "contacts"})
     config: ContactAnticipatorConfig
     linear_init = partial(nn.init.trunc_normal_, std=0.02)
 
@@ -98,12 +100,28 @@ class ContactAnticipator(VideoViT):
             rois: number of the clip, then left, top, right and bottom in its pixels.
         """
         config = self.config
-        volume = self.forward_features(video).volume()
-        maps = volume.mean(dim=1).permute(0, 3, 1, 2)
-        bins = roi_align(maps, rois, size=config.roi_size, stride=config.roi_stride, aligned=True)
+        bins = roi_align(
+            time_mean(self, video),
+            rois,
+            size=config.roi_size,
+            stride=config.roi_stride,
+            aligned=True,
+        )
         boxes = bins.amax(dim=(2, 3))
         placed = boxes
         if config.ttc_box_embedding:
             placed = boxes + box_embedding(rois[:, 1:], config.width).to(boxes.dtype)
         head = self.ROIHEAD
         return head.verb_projection(boxes), F.softplus(head.ttc_projection(placed))
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Return random clips, and as many boxes, two on each of the first clips."""
+        return box_example(self, batch)
+
+
+SIZES: dict[str, ContactAnticipatorConfig] = {
+    name: ContactAnticipatorConfig(width=size.width, depth=size.depth, num_heads=size.num_heads)
+    for name, size in vit.SIZES.items()
+    if name in ("B", "L")
+}
+"""The published size L, for the 74 verbs of Ego4D, and B."""

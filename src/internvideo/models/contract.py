@@ -12,6 +12,7 @@
     video-moments  likewise in its frames; `config.num_classes` classes
     answers      `QuestionReader`: `forward(video, question)` gives logits over named answers
     boxes        `BoxDetector`: `forward(video, boxes)` gives logits of what is done in each box
+    contacts     `ContactAnticipator`: `forward(video, boxes)` gives logits of verbs and seconds
     unknown      `OpenSetModel`: tells whether a video shows none of its classes
     objects      finds objects in pictures: `DINO`; `config.num_classes` classes
     navigation   a part of an agent that follows instructions: `NavigationPolicy`, its senses
@@ -75,6 +76,7 @@ Capability = Literal[
     "video-moments",
     "boxes",
     "navigation",
+    "contacts",
     "objects",
     "spans",
     "unknown",
@@ -418,7 +420,7 @@ def has(model: object, capability: Literal["answers"]) -> TypeIs[QuestionReader]
 @overload
 def has(model: object, capability: Literal["boxes"]) -> TypeIs[BoxDetector]: ...
 @overload
-def has(model: object, capability: Literal["spans", "objects"]) -> bool: ...
+def has(model: object, capability: Literal["spans", "objects", "contacts"]) -> bool: ...
 def has(model: object, capability: Capability) -> bool:
     """Tell whether a model declares a capability; one that declares nothing has none."""
     return capability in getattr(model, "capabilities", ())
@@ -428,6 +430,8 @@ def num_classes_of(model: object) -> int | None:
     """Return how many classes of its own a model has; None where it has none."""
     declared: frozenset[str] = getattr(model, "capabilities", frozenset())
     named = declared & {"classes", "moments", "video-moments", "boxes", "objects"}
+    if "contacts" in declared:
+        return model.config.num_verbs  # type: ignore[attr-defined]
     return model.config.num_classes if named else None  # type: ignore[attr-defined]
 
 

@@ -30,7 +30,7 @@ from internvideo.models.layers import (
     drop_path_rates,
     init_module,
 )
-from internvideo.models.uniformer_pyramid import in_windows, out_of_windows
+from internvideo.models.uniformer_blocks import in_windows, out_of_windows
 
 __all__ = ["Swin", "SwinConfig"]
 

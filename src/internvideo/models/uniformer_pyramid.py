@@ -15,30 +15,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from internvideo.models.layers import (
-    DropPath,
-    Mlp,
-    attention,
-    checkpointable,
-    drop_path_rates,
-    init_module,
+from internvideo.models.layers import drop_path_rates, init_module
+from internvideo.models.uniformer_blocks import (
+    NORM_EPS,
+    AttentionBlock,
+    ConvBlock,
+    UniFormerBlock,
 )
 
-__all__ = [
-    "HeadsAttention",
-    "UniFormerPyramid",
-    "UniFormerPyramidConfig",
-    "in_windows",
-    "out_of_windows",
-]
+__all__ = ["UniFormerPyramid", "UniFormerPyramidConfig"]
 
-_NORM_EPS = 1e-6
 _GLOBAL_EVERY = 4
 
 
@@ -73,23 +62,6 @@ class UniFormerPyramidConfig:
                 raise ValueError(f"width {width} is no multiple of head_dim {self.head_dim}")
 
 
-def in_windows(x: Float[Tensor, "b y x d"], size: int) -> Float[Tensor, "w n d"]:
-    """Cut a map, padded with zeros at the bottom and right, into windows."""
-    _, height, width, _ = x.shape
-    x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
-    return rearrange(x, "b (m i) (n j) d -> (b m n) (i j) d", i=size, j=size)
-
-
-def out_of_windows(
-    windows: Float[Tensor, "w n d"], size: int, shape: tuple[int, int], *, padded: bool = False
-) -> Float[Tensor, "b y x d"]:
-    """Put a map of that height and width together again, with its padding or without."""
-    height, width = shape
-    rows, columns = -(-height // size), -(-width // size)
-    x = rearrange(windows, "(b m n) (i j) d -> b (m i) (n j) d", m=rows, n=columns, i=size, j=size)
-    return x if padded else x[:, :height, :width]
-
-
 class _Patches(nn.Module):
     def __init__(self, channels: int, width: int, size: int) -> None:
         super().__init__()
@@ -102,93 +74,6 @@ class _Patches(nn.Module):
 
 def _normed(x: Float[Tensor, "b d y x"], norm: nn.LayerNorm) -> Float[Tensor, "b d y x"]:
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
-
-
-class _ConvMlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv2d(width, hidden, 1)
-        self.fc2 = nn.Conv2d(hidden, width, 1)
-
-    def forward(self, x: Float[Tensor, "b d y x"]) -> Float[Tensor, "b d y x"]:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
-class _Block(nn.Module):
-    """What both kinds of block share: depth-wise positions, drop path, layer scale."""
-
-    activation_checkpointing = False
-
-    def __init__(self, width: int, *, scale_shape: tuple[int, ...] | None, drop: float) -> None:
-        super().__init__()
-        self.pos_embed = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.drop_path = DropPath(drop)
-        self.gamma_1 = None if scale_shape is None else nn.Parameter(torch.ones(scale_shape))
-        self.gamma_2 = None if scale_shape is None else nn.Parameter(torch.ones(scale_shape))
-
-    def branch(self, x: Tensor, gamma: Tensor | None) -> Tensor:
-        return self.drop_path(x if gamma is None else gamma * x)
-
-
-class _ConvBlock(_Block):
-    def __init__(self, config: UniFormerPyramidConfig, width: int, drop: float) -> None:
-        shape = (1, width, 1, 1) if config.layer_scale else None
-        super().__init__(width, scale_shape=shape, drop=drop)
-        self.norm1 = nn.BatchNorm2d(width)
-        self.conv1 = nn.Conv2d(width, width, 1)
-        self.conv2 = nn.Conv2d(width, width, 1)
-        self.attn = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.norm2 = nn.BatchNorm2d(width)
-        self.mlp = _ConvMlp(width, int(width * config.mlp_ratio))
-
-    @checkpointable
-    def forward(self, x: Float[Tensor, "b d y x"]) -> Float[Tensor, "b d y x"]:
-        x = x + self.pos_embed(x)
-        mixed = self.conv2(self.attn(self.conv1(self.norm1(x))))
-        x = x + self.branch(mixed, self.gamma_1)
-        return x + self.branch(self.mlp(self.norm2(x)), self.gamma_2)
-
-
-class HeadsAttention(nn.Module):
-    """Attention over all tokens, in heads of a given width."""
-
-    def __init__(self, width: int, head_dim: int) -> None:
-        super().__init__()
-        self.head_dim = head_dim
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Return the tokens, mixed."""
-        qkv = rearrange(self.qkv(x), "b n (k h e) -> k b h n e", k=3, e=self.head_dim)
-        return self.proj(rearrange(attention(*qkv.unbind(0)), "b h n e -> b n (h e)"))
-
-
-class _AttentionBlock(_Block):
-    """Attention over the whole map, or, given a window size, within windows."""
-
-    def __init__(
-        self, config: UniFormerPyramidConfig, width: int, drop: float, window: int | None
-    ) -> None:
-        super().__init__(width, scale_shape=(width,) if config.layer_scale else None, drop=drop)
-        self.window = window
-        self.norm1 = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.attn = HeadsAttention(width, config.head_dim)
-        self.norm2 = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.mlp = Mlp(width, int(width * config.mlp_ratio))
-
-    @checkpointable
-    def forward(self, x: Float[Tensor, "b d y x"]) -> Float[Tensor, "b d y x"]:
-        x = (x + self.pos_embed(x)).permute(0, 2, 3, 1)
-        shape = (x.shape[1], x.shape[2])
-        if self.window is None:
-            mixed = self.attn(self.norm1(x).flatten(1, 2)).unflatten(1, shape)
-        else:
-            windows = in_windows(self.norm1(x), self.window)
-            mixed = out_of_windows(self.attn(windows), self.window, shape)
-        x = x + self.branch(mixed, self.gamma_1)
-        x = x + self.branch(self.mlp(self.norm2(x)), self.gamma_2)
-        return x.permute(0, 3, 1, 2).contiguous()
 
 
 class UniFormerPyramid(nn.Module):
@@ -206,22 +91,26 @@ class UniFormerPyramid(nn.Module):
             self.add_module(f"patch_embed{stage}", patches)
             blocks = [self._block(stage, place, next(rates)) for place in range(depth)]
             self.add_module(f"blocks{stage}", nn.ModuleList(blocks))
-            self.add_module(f"norm{stage}", nn.LayerNorm(width, eps=_NORM_EPS))
+            self.add_module(f"norm{stage}", nn.LayerNorm(width, eps=NORM_EPS))
             channels = width
         self.reset_parameters()
 
     def _block(self, stage: int, place: int, rate: float) -> nn.Module:
         config, width = self.config, self.config.widths[stage - 1]
+        hidden = int(width * config.mlp_ratio)
         if stage < 3:
-            return _ConvBlock(config, width, rate)
+            return ConvBlock(2, width, hidden, drop=rate, scaled=config.layer_scale)
         is_hybrid = config.third_stage == "hybrid" and (place + 1) % _GLOBAL_EVERY != 0
         windowed = stage == 3 and (is_hybrid or config.third_stage == "windows")
-        return _AttentionBlock(config, width, rate, config.window_size if windowed else None)
+        return AttentionBlock(
+            2, width, hidden, config.head_dim, drop=rate, scaled=config.layer_scale,
+            window=config.window_size if windowed else None,
+        )  # fmt: skip
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
         for module in self.modules():
-            if isinstance(module, _Block) and module.gamma_1 is not None:
+            if isinstance(module, UniFormerBlock) and module.gamma_1 is not None:
                 nn.init.ones_(module.gamma_1)
                 nn.init.ones_(module.gamma_2)  # type: ignore[arg-type]
             init_module(module, linear=lambda weight: nn.init.trunc_normal_(weight, std=0.02))

@@ -9,25 +9,17 @@ Source: Li et al. (2022), UniFormer, arXiv 2201.04676.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from internvideo.models.layers import (
-    DropPath,
-    Mlp,
-    checkpointable,
-    drop_path_rates,
-    init_module,
-)
-from internvideo.models.uniformer_pyramid import HeadsAttention
+from internvideo.models.contract import VideoEncoder, VideoFeatures
+from internvideo.models.layers import drop_path_rates, init_module
+from internvideo.models.uniformer_blocks import AttentionBlock, ConvBlock
 
-__all__ = ["UniFormerVideo", "UniFormerVideoConfig"]
-
-_NORM_EPS = 1e-6
+__all__ = ["SIZES", "UniFormerVideo", "UniFormerVideoConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +27,8 @@ class UniFormerVideoConfig:
     """Shape of the network; the defaults are UniFormer-B for hands.
 
     Attributes:
+        image_size: side of the clips that it is made for; it takes any multiples of 32 pixels.
+        num_frames: of them; it takes any even number.
         num_classes: outputs.
         widths: channels of each stage.
         depths: blocks of each stage.
@@ -43,6 +37,8 @@ class UniFormerVideoConfig:
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
     """
 
+    image_size: int = 320
+    num_frames: int = 8
     num_classes: int = 20
     widths: tuple[int, int, int, int] = (64, 128, 320, 512)
     depths: tuple[int, int, int, int] = (5, 8, 20, 7)
@@ -70,60 +66,17 @@ class _Patches(nn.Module):
         return x.permute(0, 4, 1, 2, 3).contiguous()
 
 
-class _ConvMlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv3d(width, hidden, 1)
-        self.fc2 = nn.Conv3d(hidden, width, 1)
+class UniFormerVideo(VideoEncoder, nn.Module):
+    """Numbers for a clip: its normalised last map, averaged, through a linear layer.
 
-    def forward(self, x: Float[Tensor, "b d t y x"]) -> Float[Tensor, "b d t y x"]:
-        return self.fc2(F.gelu(self.fc1(x)))
+    Example:
+        >>> import torch
+        >>> config = UniFormerVideoConfig(widths=(4, 4, 8, 8), depths=(1, 1, 1, 1), head_dim=4)
+        >>> UniFormerVideo(config)(torch.randn(2, 3, 4, 32, 64)).shape
+        torch.Size([2, 20])
+    """
 
-
-class _ConvBlock(nn.Module):
-    activation_checkpointing = False
-
-    def __init__(self, config: UniFormerVideoConfig, width: int, drop: float) -> None:
-        super().__init__()
-        self.pos_embed = nn.Conv3d(width, width, 3, padding=1, groups=width)
-        self.norm1 = nn.BatchNorm3d(width)
-        self.conv1 = nn.Conv3d(width, width, 1)
-        self.conv2 = nn.Conv3d(width, width, 1)
-        self.attn = nn.Conv3d(width, width, 5, padding=2, groups=width)
-        self.drop_path = DropPath(drop)
-        self.norm2 = nn.BatchNorm3d(width)
-        self.mlp = _ConvMlp(width, int(width * config.mlp_ratio))
-
-    @checkpointable
-    def forward(self, x: Float[Tensor, "b d t y x"]) -> Float[Tensor, "b d t y x"]:
-        x = x + self.pos_embed(x)
-        x = x + self.drop_path(self.conv2(self.attn(self.conv1(self.norm1(x)))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
-class _AttentionBlock(nn.Module):
-    activation_checkpointing = False
-
-    def __init__(self, config: UniFormerVideoConfig, width: int, drop: float) -> None:
-        super().__init__()
-        self.pos_embed = nn.Conv3d(width, width, 3, padding=1, groups=width)
-        self.norm1 = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.attn = HeadsAttention(width, config.head_dim)
-        self.drop_path = DropPath(drop)
-        self.norm2 = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.mlp = Mlp(width, int(width * config.mlp_ratio))
-
-    @checkpointable
-    def forward(self, x: Float[Tensor, "b d t y x"]) -> Float[Tensor, "b d t y x"]:
-        x = x + self.pos_embed(x)
-        shape, x = x.shape[2:], x.flatten(2).transpose(1, 2)
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x.transpose(1, 2).unflatten(2, shape).contiguous()
-
-
-class UniFormerVideo(nn.Module):
-    """Numbers for a clip: its normalised last map, averaged, through a linear layer."""
+    capabilities = frozenset({"features", "embed", "classes"})
 
     def __init__(self, config: UniFormerVideoConfig) -> None:
         super().__init__()
@@ -134,13 +87,18 @@ class UniFormerVideo(nn.Module):
             zip(config.widths, config.depths, strict=True), start=1
         ):
             self.add_module(f"patch_embed{stage}", _Patches(channels, width, first=stage == 1))
-            kind = _ConvBlock if stage < 3 else _AttentionBlock
-            blocks = [kind(config, width, next(rates)) for _ in range(depth)]
+            blocks = [self._block(stage, width, next(rates)) for _ in range(depth)]
             self.add_module(f"blocks{stage}", nn.ModuleList(blocks))
             channels = width
         self.norm = nn.BatchNorm3d(channels)
         self.head = nn.Linear(channels, config.num_classes)
         self.reset_parameters()
+
+    def _block(self, stage: int, width: int, rate: float) -> nn.Module:
+        hidden = int(width * self.config.mlp_ratio)
+        if stage < 3:
+            return ConvBlock(3, width, hidden, drop=rate)
+        return AttentionBlock(3, width, hidden, self.config.head_dim, drop=rate)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
@@ -154,15 +112,54 @@ class UniFormerVideo(nn.Module):
         for stage in range(1, 5):
             yield from self.get_submodule(f"blocks{stage}").children()
 
-    def feature_map(self, video: Float[Tensor, "b 3 t y x"]) -> Float[Tensor, "b d s r q"]:
-        """Return the last map: half of the frames, rows and columns of 32 pixels."""
-        x = video
+    def forward_features(
+        self, video: Float[Tensor, "b 3 t y x"], *, layers: Sequence[int] = ()
+    ) -> VideoFeatures:
+        """Encode clips; a token is two frames and 32 x 32 pixels.
+
+        Args:
+            video: normalised pixels.
+            layers: blocks whose outputs are wanted, counted over the stages; each stage has a width
+                and a grid of its own.
+
+        Raises:
+            IndexError: a block that there is not.
+        """
+        wanted = [range(sum(self.config.depths))[number] for number in layers]
+        x, found = self._map(video, wanted)
+        return VideoFeatures(
+            tokens=x.flatten(2).transpose(1, 2),
+            grid=(x.shape[2], x.shape[3], x.shape[4]),
+            hidden=tuple(found[number] for number in wanted),
+        )
+
+    def _map(
+        self, video: Float[Tensor, "b 3 t y x"], wanted: Sequence[int] = ()
+    ) -> tuple[Float[Tensor, "b d s r q"], dict[int, Tensor]]:
+        """Return the normalised last map, and the tokens after some blocks."""
+        x, number = video, 0
+        found: dict[int, Tensor] = {}
         for stage in range(1, 5):
             x = self.get_submodule(f"patch_embed{stage}")(x)
             for block in self.get_submodule(f"blocks{stage}").children():
                 x = block(x)
-        return self.norm(x)
+                if number in wanted:
+                    found[number] = x.flatten(2).transpose(1, 2)
+                number += 1
+        return self.norm(x), found
+
+    def pooled(self, video: Float[Tensor, "b 3 t y x"]) -> Float[Tensor, "b d"]:
+        """Return the mean of the tokens: what the head sees.
+
+        It is not taken over `tokens`: of one clip, on the CPU, PyTorch 2.14 gives a wrong gradient
+        of a batch norm whose output has its channels last (fixture `ego4d-fhp`).
+        """
+        return self._map(video)[0].mean(dim=(2, 3, 4))
 
     def forward(self, video: Float[Tensor, "b 3 t y x"]) -> Float[Tensor, "b k"]:
         """Return the outputs for normalised clips."""
-        return self.head(self.feature_map(video).mean(dim=(2, 3, 4)))
+        return self.head(self.pooled(video))
+
+
+SIZES: dict[str, UniFormerVideoConfig] = {"B": UniFormerVideoConfig()}
+"""The published size, for hands; `dataclasses.replace` makes others."""

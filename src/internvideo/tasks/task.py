@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = [
+    "NO_CLASSES",
     "PLOT",
     "AnswerFile",
     "Calibrate",
@@ -113,6 +114,10 @@ PLOT = AnswerFile(
     lambda answer, path: answer.plot(path),
     check_picture,
 )
+
+
+NO_CLASSES = ("labels", "first_label", "num_clips", "seed", "num_events", "classes")
+"""Options of an evaluation on files whose classes, if any, are numbers of their own."""
 
 
 class Clips(Protocol):
@@ -199,6 +204,7 @@ class Task:
             no model is asked. Its further parameters are among those of `evaluate`.
         predict: model, videos → an answer each, in order, or the VideoError of one that cannot be
             read; an answer has `to_json`, and as a table `__rich__`. Further parameters as above.
+        without: options that all evaluations share, and this one does not have.
         evaluate_examples: command lines.
         predict_examples: likewise.
         default_model: what `predict` asks where no model is named.
@@ -215,6 +221,7 @@ class Task:
     evaluate: Callable[..., Report] | None = None
     score: Callable[..., Report] | None = None
     predict: Callable[..., Iterator[Any]] | None = None
+    without: tuple[str, ...] = ()
     evaluate_examples: tuple[str, ...] = ()
     predict_examples: tuple[str, ...] = ()
     default_model: str | None = None

@@ -433,6 +433,23 @@ _OPEN_SET = dataclasses.replace(
     _KINETICS, num_frames=32, sampling="loop", frame_stride=2, num_clips=1, num_crops=1,
     resize_rule="short-side-nearest", crop_rounding="steps",
 )  # fmt: skip
+_STA = Preprocessing(
+    num_frames=16, sampling="center", frame_stride=2, resize_size=256, mean=(0.45, 0.45, 0.45),
+    std=(0.225, 0.225, 0.225),
+)  # fmt: skip
+_AVA = Preprocessing(
+    num_frames=16, sampling="center", frame_stride=4, resize_size=256,
+    mean=(122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
+    std=(57.375 / 255, 57.375 / 255, 57.375 / 255),
+)  # fmt: skip
+_FEATURES = Preprocessing(
+    num_frames=16, sampling="dense", resize_rule="squash", resize_dtype="float",
+    mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
+)  # fmt: skip
+_NANO = Preprocessing(
+    num_frames=16, sampling="middle", resize_rule="squash", resize_size=32, crop_size=32,
+    antialias=True, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
+)  # fmt: skip
 PRESETS: dict[str, Preprocessing] = {
     "videomae-kinetics": _KINETICS,
     "videomae-ssv2": dataclasses.replace(_KINETICS, sampling="sparse", frame_stride=1, num_clips=2),
@@ -456,15 +473,13 @@ PRESETS: dict[str, Preprocessing] = {
     ),
     "retrieval": _RETRIEVAL,
     "retrieval-whole-second": dataclasses.replace(_RETRIEVAL, sampling="whole-second"),
-    # around key frames, of whole pictures; crops are for training
-    "ava": Preprocessing(
-        num_frames=16,
-        sampling="center",
-        frame_stride=4,
-        resize_size=256,
-        mean=(122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
-        std=(57.375 / 255, 57.375 / 255, 57.375 / 255),
+    # around key frames, or up to them (ego4d-sta), of whole pictures; crops are for training
+    "ava": _AVA,
+    # of a clip of two seconds that ends where the hands are asked for
+    "ego4d-fhp": Preprocessing(
+        num_frames=8, sampling="sparse", num_clips=2, resize_size=320, crop_size=320
     ),
+    "ego4d-sta": _STA,
     # pictures of any shape, the short side of which it is; they are padded, not cropped
     "ego4d-scod": Preprocessing(num_frames=1, resize_size=800, crop_size=800),
     "offline-objects": Preprocessing(
@@ -477,24 +492,8 @@ PRESETS: dict[str, Preprocessing] = {
         mean=(127 / 255, 127 / 255, 127 / 255),
         std=(128 / 255, 128 / 255, 128 / 255),
     ),
-    "tal-features": Preprocessing(
-        num_frames=16,
-        sampling="dense",
-        resize_rule="squash",
-        resize_dtype="float",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-    ),
+    "tal-features": _FEATURES,
     "interaction": dataclasses.replace(_KINETICS, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-    "nano": Preprocessing(
-        num_frames=16,
-        sampling="middle",
-        resize_rule="squash",
-        resize_size=32,
-        crop_size=32,
-        antialias=True,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    ),
+    "nano": _NANO,
 }
 """The published protocols by name, and that of the small models of this library."""

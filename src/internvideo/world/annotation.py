@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from internvideo.annotations import ActorBox, Segment, Track, VideoAnnotation
+from internvideo.annotations import ActorBox, NextContact, Segment, Track, VideoAnnotation
 from internvideo.world.actions import ACTIONS, action_named
 from internvideo.world.choices import draw_choice
 from internvideo.world.clip import World
@@ -57,7 +57,8 @@ def annotate(
         captions: sentences about it.
         moments: a sentence about each of its events; none leaves these without.
         choices: draw its multiple-choice question, too.
-        key_frames: say once a second where every object is and which of `ACTIONS` it performs.
+        key_frames: say once a second where every object is and which of `ACTIONS` it performs; the
+            end of an action is what an acting object will come to, its contact.
 
     Raises:
         ConfigError: the world has too few actions, colours or objects for such a question.
@@ -96,6 +97,7 @@ def annotate(
         questions=() if world.untrimmed else tuple(world.questions(scene)),
         choices=(draw_choice(world, scene),) if choices else (),
         boxes=tuple(_key_boxes(scene, fps)) if key_frames else (),
+        contacts=tuple(_contacts(world, scene, fps, scale)) if key_frames else (),
         size=(scene.size * scale, scene.size * scale),
     )
 
@@ -121,6 +123,27 @@ def _key_boxes(scene: Scene, fps: float) -> Iterator[ActorBox]:
                 labels=tuple(sorted(labels or {still})),
                 actor=number,
             )
+
+
+def _contacts(world: World, scene: Scene, fps: float, scale: int) -> Iterator[NextContact]:
+    """Yield the acting objects at each whole second, and when their actions will be over."""
+    found = [actor.boxes(scene.size) for actor in scene.actors]
+    for second in range(1, int(scene.num_frames / fps)):
+        frame = round(second * fps)
+        for event in scene.events:
+            if not event.start < frame < event.end:
+                continue
+            for number in event.actors:
+                boxes, visible = found[number]
+                if visible[frame]:
+                    left, top, right, bottom = (boxes[frame] * scale).tolist()
+                    yield NextContact(
+                        time=frame / fps,
+                        box=(left, top, right, bottom),
+                        noun=world.style.objects.index(scene.actors[number].name),
+                        verb=ACTIONS.index(event.action),
+                        seconds=(event.end - frame) / fps,
+                    )
 
 
 def action_template(action: str) -> str:

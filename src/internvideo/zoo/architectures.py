@@ -15,6 +15,7 @@ from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import (
     action_detection,
     actionformer,
+    anticipation,
     dino,
     external,
     interaction,
@@ -23,6 +24,7 @@ from internvideo.zoo.kinds import (
     object_words,
     open_set,
     umt_multimodal,
+    uniformer,
     uniformerv2,
     unmasked_teacher,
     viclip,
@@ -35,6 +37,7 @@ __all__ = ["ARCHITECTURES", "find_architecture", "kind_of"]
 ARCHITECTURES: tuple[Architecture, ...] = (
     videomae.PRETRAINING,
     action_detection.DETECTOR,
+    anticipation.ANTICIPATOR,
     unmasked_teacher.PRETRAINING,
     unmasked_teacher.CLASSIFIER,
     videomae.CLASSIFIER,
@@ -58,6 +61,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     navigation.WAYPOINTS,
     navigation.DEPTH,
     interaction.INTERACTION,
+    uniformer.UNIFORMER,
     *external.EXTERNAL,
 )
 """All architectures that the zoo can build, the most specific first."""

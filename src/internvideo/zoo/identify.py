@@ -462,8 +462,6 @@ def _grouped(lines: Mapping[str, str], limit: int) -> str:
 # which must match the name of a tensor.
 _PLANNED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Unmasked Teacher that answers", (r"vision_encoder\.encoder\.blocks", r"text_decoder\.")),
-    ("an Ego4D short-term anticipation detector on VideoMAE", (r"ROIHEAD\.",)),
-    ("UniFormer (version 1)", (r"(?<!backbone\.)blocks1\.\d+\.", r"blocks4\.\d+\.")),
 )
 
 

@@ -4,6 +4,7 @@
 |--------------------|-----------------------------------------|-----------------------------------|
 | on a `VideoViT`    | any other on a `VideoViT`               | a learnt table of positions       |
 |                    | an image transformer (timm, MAE, DINO)  | patch kernel, biases, positions   |
+| `UniFormerVideo`   | another one, UniFormer of pictures      | convolutions, spread over time    |
 | on a `UniFormerV2` | another one, InternVideo-MM, image CLIP | patch kernel, positions in space  |
 """
 
@@ -23,6 +24,7 @@ from internvideo.models.classifier import remap_head
 from internvideo.models.clip_init import inflate_patch_kernel, resize_spatial_positions
 from internvideo.models.contract import Classifier, has
 from internvideo.models.positions import resample_positions, sinusoid_table
+from internvideo.models.uniformer_video import UniFormerVideo
 from internvideo.models.uniformerv2 import UniFormerV2
 from internvideo.models.vit import VideoViT, VideoViTConfig
 from internvideo.zoo.architecture import Architecture
@@ -48,6 +50,7 @@ NEW_IN_UNIFORMER = (
 # What an encoder begins with in the models that have it, and a tensor that tells it is there.
 _VIT_PREFIXES, _VIT_TENSOR = ("", "encoder.", "vision_encoder.encoder."), "patch_embed.proj.weight"
 _UNIFORMER_PREFIXES, _UNIFORMER_TENSOR = ("", "visual.", "vision_encoder."), "class_embedding"
+_BOX_HEADS = ("head.", "ROIHEAD.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +87,7 @@ def load_encoder_weights(
 
     Args:
         model: a `VideoMAE`, `VideoViT`, `VideoClassifier`, a `ViCLIP` on a `VideoViT`, a
-            `UniFormerV2` or a classifier or two-tower model on it.
+            `UniFormerV2` or a classifier or two-tower model on it, a `UniFormerVideo`.
         source: as for `load_model`.
         card: as for `load_model`.
         head_rows: which outputs of the file's head become the outputs of the model's.
@@ -99,11 +102,15 @@ def load_encoder_weights(
     state = {n: t.float() if t.is_floating_point() else t for n, t in weights.state.items()}
     origin: dict[str, str] | None = None
     if weights.architecture is None:
-        if isinstance(encoder, UniFormerV2):
-            raise CheckpointError(f"{source}: UniFormerV2 starts from a CLIP, not from timm's ViT")
+        if not isinstance(encoder, VideoViT):
+            raise CheckpointError(
+                f"{source}: a {type(encoder).__name__} does not start from timm's ViT"
+            )
         state, origin = video_state(state, encoder)
     if isinstance(encoder, UniFormerV2):
         prefix, given, fresh = _uniformer_part(state, encoder, source)
+    elif isinstance(encoder, UniFormerVideo):
+        prefix, given, fresh = "", _spread_over_time(state, encoder), ()
     else:
         prefix, given, fresh = _vit_part(state, weights.config, encoder, source)
     head: HeadRule = "none"
@@ -111,7 +118,7 @@ def load_encoder_weights(
         head = _prepare_head(encoder, given, head_rows)
         parts = ("head.", "fc_norm.", "transformer.proj.")
         fresh += tuple(n for n in encoder.state_dict() if n.startswith(parts) and n not in given)
-    if has(encoder, "boxes"):
+    if has(encoder, "boxes") or has(encoder, "contacts"):
         head, new = _prepare_boxes(encoder, given)
         fresh += new
     load_weights(encoder, given, source, fresh=fresh, what="the encoder")
@@ -155,11 +162,23 @@ def load_weights(
     return Transferred(loaded=len(taken), left=left, fresh=tuple(fresh))
 
 
-def _encoder_of(model: nn.Module) -> VideoViT | UniFormerV2:
+def _encoder_of(model: nn.Module) -> VideoViT | UniFormerV2 | UniFormerVideo:
     for module in model.modules():
-        if isinstance(module, VideoViT | UniFormerV2):
+        if isinstance(module, VideoViT | UniFormerV2 | UniFormerVideo):
             return module
     raise CheckpointError(f"a {type(model).__name__} like this has no VideoViT encoder")
+
+
+def _spread_over_time(state: Mapping[str, Tensor], encoder: UniFormerVideo) -> dict[str, Tensor]:
+    """Return the tensors of a UniFormer; kernels of a picture's are the same at every time."""
+    own = encoder.state_dict()
+
+    def fitted(name: str, tensor: Tensor) -> Tensor:
+        if name not in own or own[name].ndim != 5 or tensor.ndim != 4:
+            return tensor
+        return inflate_patch_kernel(tensor, own[name].shape[2], mode="average")
+
+    return {name: fitted(name, tensor) for name, tensor in state.items()}
 
 
 def _part(
@@ -236,10 +255,12 @@ def _prepare_boxes(model: nn.Module, given: dict[str, Tensor]) -> tuple[HeadRule
 
     Its norm of the mean token is another one; that of the tokens starts anew, as published.
     """
-    own = {n: t.shape for n, t in model.state_dict().items() if n.startswith(("head.", "norm."))}
-    heads = {name: shape for name, shape in own.items() if name.startswith("head.")}
+    own = {
+        n: t.shape for n, t in model.state_dict().items() if n.startswith((*_BOX_HEADS, "norm."))
+    }
+    heads = {name: shape for name, shape in own.items() if name.startswith(_BOX_HEADS)}
     kept = all(name in given and given[name].shape == shape for name, shape in heads.items())
-    for name in [name for name in given if name.startswith("head.") and not kept]:
+    for name in [name for name in given if name.startswith(_BOX_HEADS) and not kept]:
         del given[name]
     return "kept" if kept else "fresh", tuple(name for name in own if name not in given)
 

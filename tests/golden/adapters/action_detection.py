@@ -22,7 +22,12 @@ from internvideo.data.key_windows import (
     stretched_window,
 )
 from internvideo.formats import box_rows
-from internvideo.models.action_detector import ActionDetector, ActionDetectorConfig, roi_align
+from internvideo.models.action_detector import (
+    ActionDetector,
+    ActionDetectorConfig,
+    roi_align,
+    time_mean,
+)
 from internvideo.tasks.action_detection import boxes as box_ops
 from internvideo.tasks.action_detection.losses import box_loss
 from internvideo.tasks.action_detection.metric import frame_ap
@@ -296,7 +301,7 @@ def network(case: Case) -> None:
     model.eval()
     with torch.no_grad():
         rois = torch.cat([clips, grown], dim=1)
-        maps = model.feature_map(video)
+        maps = time_mean(model, video)
         case.assert_close(maps, "output.eval.feature_map", **forward)
         bins = roi_align(maps, rois, size=model.config.roi_size, stride=model.config.roi_stride)
         case.assert_close(bins, "output.eval.roi_align", **forward)

@@ -6,19 +6,20 @@ import numpy as np
 import torch
 
 from golden.case import Case
+from internvideo.annotations import VideoAnnotation
+from internvideo.formats.ego4d_fhp import records
 from internvideo.models.uniformer_video import UniFormerVideo, UniFormerVideoConfig
 from internvideo.tasks.hand_prediction.losses import hand_loss
-from internvideo.tasks.hand_prediction.metric import displacements
-from internvideo.tasks.hand_prediction.reading import HandClip, hand_clips
+from internvideo.tasks.hand_prediction.metric import displacements, targets_of
 
 
 def metrics(case: Case) -> None:
     clips = {
-        each.name: each
-        for each in hand_clips(case.meta["annotations"]["clips"])
-        if isinstance(each, HandClip)
+        each.id: each
+        for each in records(case.meta["annotations"]["clips"], "annotations")
+        if isinstance(each, VideoAnnotation)
     }
-    targets = np.stack([clips[name].hands.reshape(20) for name in case.meta["keys"]])
+    targets = np.stack([targets_of(clips[name]) for name in case.meta["keys"]])
     case.assert_close(torch.from_numpy(targets), "output.targets")
     views = case.tensors["input.predictions"].numpy() / case.meta["config"].get("num_clips", 1)
     measured = displacements(views, targets)
@@ -40,7 +41,8 @@ def network(case: Case) -> None:
     ).eval()
     model.load_state_dict(case.group("state."), strict=True)
     video, mask = case.tensors["input.video"], case.tensors["input.mask"]
-    case.assert_close(model.feature_map(video), "output.features")
+    features = model.forward_features(video).volume().permute(0, 4, 1, 2, 3)
+    case.assert_close(features, "output.features")
     logits = model(video)
     case.assert_close(logits, "output.logits")
     case.assert_close(logits * mask, "output.masked")

@@ -18,8 +18,9 @@ GOOD = {
 @pytest.fixture
 def files(tmp_path):
     true, found = tmp_path / "fho_sta_val.json", tmp_path / "answers.json"
-    entries = [{"uid": uid, "objects": [GOOD]} for uid in "ab"]
-    true.write_text(json.dumps({"annotations": entries}))
+    entries = [{"uid": u, "video_id": "v", "frame": 3, "objects": [GOOD]} for u in "ab"]
+    info = {"video_metadata": {"v": {"frame_width": 64, "frame_height": 64, "fps": 8.0}}}
+    true.write_text(json.dumps({"info": info, "annotations": entries}))
     answer = {**GOOD, "time_to_contact": 2.0, "score": 0.5}
     found.write_text(json.dumps({"results": {"a": [answer]}}))
     return ["--predictions", str(found), "-d", str(true)]
@@ -40,7 +41,7 @@ def test_a_submission_is_scored_and_silent_pictures_are_listed(files, capsys):
 
 def test_what_cannot_be_asked_is_refused_in_a_line(files, capsys):
     assert run([*LINE, "viclip-nano", *files[2:]]) == 2
-    assert "measures no model" in capsys.readouterr().err
+    assert "does not anticipate contacts" in capsys.readouterr().err
     Path(files[1]).write_text(json.dumps({"results": {}}))
     assert run([*LINE, *files]) == 2
     assert "no usable detections" in capsys.readouterr().err

@@ -38,7 +38,7 @@ def test_a_submission_is_scored_and_silent_entries_are_listed(files, capsys):
 
 def test_what_cannot_be_asked_is_refused_in_a_line(files, capsys):
     assert run([*LINE, "viclip-nano", *files[2:]]) == 2
-    assert "measures no model" in capsys.readouterr().err
+    assert "does not predict hands" in capsys.readouterr().err
     assert run([*LINE, *files, "--root", "here"]) == 2
     assert "--root does not matter" in capsys.readouterr().err
     Path(files[1]).write_text(json.dumps({"9_9": [1] * 20}))

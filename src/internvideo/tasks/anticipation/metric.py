@@ -17,6 +17,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from internvideo.annotations import NextContact
+
 __all__ = ["HEADLINE", "Contacts", "Part", "Picture", "average_precision", "headline", "overlaps"]
 
 Part = Literal["noun", "verb", "ttc"]
@@ -49,6 +51,16 @@ class Contacts:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @classmethod
+    def of(cls, given: Sequence[NextContact]) -> Contacts:
+        """Return objects as arrays; an unknown verb is -1, an unknown time NaN."""
+        return cls(
+            np.reshape(np.array([each.box for each in given], dtype=float), (-1, 4)),
+            np.array([each.noun for each in given], dtype=int),
+            np.array([-1 if each.verb is None else each.verb for each in given], dtype=int),
+            np.array([np.nan if each.seconds is None else each.seconds for each in given]),
+        )
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Picture:
@@ -57,6 +69,12 @@ class Picture:
     true: Contacts
     found: Contacts
     scores: Float[np.ndarray, " m"]
+
+    @classmethod
+    def of(cls, true: Sequence[NextContact], found: Sequence[NextContact]) -> Picture:
+        """Return a picture of annotated and detected objects."""
+        scores = np.array([each.score for each in found], dtype=float)
+        return cls(Contacts.of(true), Contacts.of(found), scores)
 
 
 def overlaps(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from internvideo.evaluation.report import Report
 
@@ -18,6 +18,8 @@ class AnticipationReport(Report):
 
     Attributes:
         measured: mean average precisions over nouns in percent, by the names of `metric.HEADLINE`.
+        baseline: the same of the most frequent verb and the median time in the same boxes; None
+            where the boxes belong to the answers.
         top_k: of them.
         every_box: whether true boxes of pictures without any detection count.
         num_pictures: annotated pictures.
@@ -26,7 +28,11 @@ class AnticipationReport(Report):
         num_true_silent: those in pictures without any detection.
     """
 
+    items: ClassVar[str] = "entries"
+    columns: ClassVar[tuple[str, ...]] = ("measure", "result", "usual verb and time")
+
     measured: Mapping[str, float]
+    baseline: Mapping[str, float] | None = None
     top_k: int
     every_box: bool
     num_pictures: int
@@ -49,6 +55,7 @@ class AnticipationReport(Report):
         counts = ("num_pictures", "num_pictures_found", "num_true", "num_true_silent")
         return {
             **self.metrics(),
+            "baseline": None if self.baseline is None else dict(self.baseline),
             "top_k": self.top_k,
             "every_box": self.every_box,
             **{name: getattr(self, name) for name in counts},
@@ -59,10 +66,11 @@ class AnticipationReport(Report):
         words = {"all": "noun + verb + time to contact", "noun+verb": "noun + verb"}
         words |= {"noun": "noun", "noun+ttc": "noun + time to contact"}
         for name, value in self.metrics().items():
-            yield f"top-{self.top_k} mAP, {words[name]}", f"{value:.2f} %"
+            other = "" if self.baseline is None else f"{self.baseline[name]:.2f} %"
+            yield f"top-{self.top_k} mAP, {words[name]}", f"{value:.2f} %", other
         yield ()
-        yield "pictures with a detection", f"{self.num_pictures_found} of {self.num_pictures}"
-        yield "true boxes", str(self.num_true)
+        yield "pictures with a detection", f"{self.num_pictures_found} of {self.num_pictures}", ""
+        yield "true boxes", str(self.num_true), ""
 
     def notes(self) -> Sequence[str]:
         """Say what became of the true boxes of pictures without any detection."""

@@ -12,7 +12,21 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["displacements", "distances"]
+from internvideo.annotations import VideoAnnotation
+from internvideo.formats.ego4d_fhp import KEY_FRAMES
+
+__all__ = ["NUM_COORDINATES", "displacements", "distances", "targets_of"]
+
+NUM_COORDINATES = 4 * len(KEY_FRAMES)
+"""Two hands of two coordinates in each key frame."""
+
+
+def targets_of(video: VideoAnnotation) -> Float[np.ndarray, " 20"]:
+    """Return the annotated hands of a clip in pixels; zeros where there is none."""
+    hands = np.zeros((len(KEY_FRAMES), 2, 2))
+    for each in video.hands:
+        hands[each.key_frame, each.hand] = each.point
+    return np.reshape(hands, NUM_COORDINATES)
 
 
 def distances(

@@ -11,6 +11,7 @@ from internvideo.models.dino import DINOConfig
 from internvideo.models.swin import SwinConfig
 from internvideo.models.uniformer_pyramid import UniFormerPyramidConfig
 from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.kinds.uniformer import pyramid_fields
 from internvideo.zoo.layouts import Layout, OnlyTheirs
 from internvideo.zoo.shapes import Shapes, depth_of, most_common, required, with_fields
 
@@ -58,21 +59,9 @@ def _infer(shapes: Shapes, base: DINOConfig | None) -> DINOConfig:
 
 def _uniformer(shapes: Shapes, base: Any) -> UniFormerPyramidConfig:
     usual = base if isinstance(base, UniFormerPyramidConfig) else UniFormerPyramidConfig()
-    stages = range(1, 5)
-    widths = tuple(
-        required(shapes, rf"backbone\.patch_embed{n}\.proj\.weight", 0, "width of a stage")
-        for n in stages
-    )
-    hidden = required(shapes, r"backbone\.blocks4\.\d+\.mlp\.fc1\.weight", 0, "width of the MLPs")
-    fields: dict[str, Any] = {
-        "widths": widths,
-        "depths": tuple(depth_of(shapes, rf"backbone\.blocks{n}") for n in stages),
-        "mlp_ratio": hidden / widths[-1],
-        "layer_scale": most_common(shapes, r"backbone\.blocks4\.\d+\.gamma_1", 0) is not None,
-    }
-    if any(width % usual.head_dim for width in widths[2:]):
-        fields["head_dim"] = next(n for n in (32, 16, 8, 4, 2, 1) if not any(w % n for w in widths))
-    return with_fields(usual, fields)
+    scale = most_common(shapes, r"backbone\.blocks4\.\d+\.gamma_1", 0)
+    fields = pyramid_fields(shapes, usual, r"backbone\.")
+    return with_fields(usual, {**fields, "layer_scale": scale is not None})
 
 
 def _swin(shapes: Shapes, base: Any) -> SwinConfig:

@@ -38,6 +38,7 @@ __all__ = [
     "classifier_traits",
     "unseen_of_vit",
     "vit_fields",
+    "vit_traits",
 ]
 
 
@@ -170,23 +171,24 @@ def _unseen_of_encoder(shapes: Shapes) -> tuple[str, ...]:
     return tuple(f"encoder.{name}" for name in unseen_of_vit(below(shapes, "encoder.")))
 
 
-def _vit_traits(config: Any) -> dict[str, Any]:
+def vit_traits(config: Any) -> dict[str, Any]:
+    """Return the values that tell two video transformers apart."""
     names = ("width", "depth", "patch_size", "tubelet_size", "num_channels", "mlp_hidden")
     return {name: getattr(config, name) for name in names}
 
 
 def classifier_traits(config: Any) -> dict[str, Any]:
     """Return the values that tell two fine-tuned video transformers apart."""
-    return {**_vit_traits(config), "num_classes": config.num_classes}
+    return {**vit_traits(config), "num_classes": config.num_classes}
 
 
 def _probe_traits(config: Any) -> dict[str, Any]:
-    return {**_vit_traits(config.encoder), "num_classes": config.num_classes, "head": config.head}
+    return {**vit_traits(config.encoder), "num_classes": config.num_classes, "head": config.head}
 
 
 def _videomae_traits(config: Any) -> dict[str, Any]:
     names = ("decoder_width", "decoder_depth")
-    return {**_vit_traits(config.encoder), **{name: getattr(config, name) for name in names}}
+    return {**vit_traits(config.encoder), **{name: getattr(config, name) for name in names}}
 
 
 TINY = vit.VideoViTConfig(image_size=16, num_frames=4, patch_size=8, width=16, depth=2, num_heads=2)
@@ -255,7 +257,7 @@ ENCODER = Architecture(
     tables={"official": SAME_NAMES, "hf": HF_VIDEOMAE_ENCODER},
     unseen=unseen_of_vit,
     infer=_infer_encoder,
-    traits=_vit_traits,
+    traits=vit_traits,
     preset="videomae-validation",
 )
 
