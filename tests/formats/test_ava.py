@@ -72,6 +72,23 @@ def test_a_line_with_a_missing_field_is_named(tmp_path, line, named):
     assert [each.line for each in bad] == [6]
 
 
+@pytest.mark.parametrize(
+    ("first", "named"),
+    [("video,time,x1,y1,x2,y2,action,person", "timestamp is 'time'"),
+     ("other,1001,1.2,0.1,1.6,0.2,1,0", "outside the picture")],
+    ids=["header", "outside"],
+)  # fmt: skip
+def test_a_first_line_that_cannot_be_used_does_not_hide_the_format(tmp_path, first, named):
+    path = _file(tmp_path, "ava_val.csv", f"{first}\n{CSV}")
+    assert detect_kind(path) == "ava"
+    records = list(ava.read(path, tmp_path).records)
+    (bad,) = [each for each in records if isinstance(each, BadLine)]
+    assert named in bad.message
+    assert [each.id for each in records if isinstance(each, VideoAnnotation)] == [
+        "abcDEF12345", "other"
+    ]  # fmt: skip
+
+
 def test_scores_are_required_where_they_count(tmp_path):
     path = _file(tmp_path, "result.csv", "m,0902,0.1,0.1,0.2,0.3,1\n")
     assert math.isnan(box_rows.read_rows(path).values[0])
