@@ -27,6 +27,7 @@ from internvideo.cli import (
     models,
     recipes,
     reconstruct,
+    reproduce,
     search,
     train,
 )
@@ -136,6 +137,7 @@ for _name, _verb in {
     "world": create.world,
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
+    "reproduce": reproduce.reproduce,
     "demo": create.demo,
     "doctor": _doctor,
 }.items():

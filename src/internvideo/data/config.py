@@ -14,6 +14,7 @@ from internvideo.config import Fraction, Positive, config_class, config_from_dic
 from internvideo.data.clip_sampling import ClipSampling, SamplingConfig
 from internvideo.data.features import FeatureFiles
 from internvideo.data.samples import EvaluationSource
+from internvideo.errors import ConfigError
 from internvideo.formats import ASKING, READABLE
 from internvideo.formats.columns import CaptionColumns
 from internvideo.video import Preprocessing
@@ -22,6 +23,7 @@ __all__ = [
     "BoxData",
     "CaptionColumns",
     "CaptionData",
+    "ClipFileData",
     "Data",
     "FeatureData",
     "ListData",
@@ -157,6 +159,25 @@ class ShardData:
             cache=self.cache,
             first_label=self.first_label,
         )
+
+
+@config_class
+class ClipFileData:
+    """Clips that were decoded before, all in one file, see `data.clip_file`."""
+
+    kind: Literal["clip-file"]
+    annotations: Path = Field(description="the .safetensors file")
+    start: NonNegativeInt = 0
+    num_clips: PositiveInt | None = Field(default=None, description="None: all from `start` on")
+
+    def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
+        """Map the file."""
+        del protocol
+        from internvideo.data.clip_file import ClipFile
+
+        if sampling is not None:
+            raise ConfigError("sampling: the frames of the clips in a clip-file are chosen already")
+        return ClipFile(self.annotations, start=self.start, num_clips=self.num_clips)
 
 
 @config_class
@@ -365,6 +386,7 @@ Data: TypeAlias = Annotated[
     | ShardData
     | MSRVTTData
     | BoxData
+    | ClipFileData
     | FeatureData
     | UntrimmedData
     | MixData,

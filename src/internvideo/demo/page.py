@@ -14,9 +14,10 @@ from internvideo.demo.recognition import Picture, Recognition
 from internvideo.demo.report import MEASURES, ActionRow, Rate, WorldReport
 from internvideo.evaluation.classification import Classification
 
-__all__ = ["PageContent", "ShownVideo", "recognition_section", "render_page"]
+__all__ = ["STYLE", "PageContent", "ShownVideo", "recognition_section", "render_page"]
 
-_STYLE = Path(__file__).with_name("page.css")
+STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+"""The look of the pages that the library writes, light and dark."""
 _ANSWERS = 4
 _ID = re.compile(r'<h2 id="([a-z]+)"')
 
@@ -104,7 +105,7 @@ def render_page(content: PageContent) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>internvideo: what {escape(content.report.model)} sees</title>
 <style>
-{_STYLE.read_text(encoding="utf-8")}</style>
+{STYLE}</style>
 </head>
 <body>
 <header>
