@@ -137,6 +137,8 @@ def _versions() -> dict[str, str]:
 def _hardware() -> dict[str, str]:
     import torch
 
+    from internvideo.train.distribution import bf16_units
+
     gpus = [
         f"{torch.cuda.get_device_name(i)} "
         f"({torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB)"
@@ -147,6 +149,9 @@ def _hardware() -> dict[str, str]:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return {
         "cpu": f"{available or os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "bfloat16": f"{units} units"
+        if (units := bf16_units())
+        else "no units on this CPU; mixed precision runs as 32-true",
         "threads": f"torch uses {torch.get_num_threads()}, "
         f"OMP_NUM_THREADS is {os.environ.get('OMP_NUM_THREADS', 'not set')}",
         "gpu": ", ".join(gpus) or "none found; the CPU is used",

@@ -90,6 +90,33 @@ def test_a_folder_of_classes_is_trained_on_without_a_recipe(tmp_path, capsys):
     assert "--data FOLDER" in capsys.readouterr().err
 
 
+def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, capsys):
+    assert train(tmp_path / "run", "--dry-run") == 0
+    out = capsys.readouterr().out
+    for text in (
+        "VideoMAE of",
+        "8 to train on",
+        "a step:        4 clips",
+        "steps:         2",
+        "GiB",
+    ):
+        assert text in out
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("preprocessing.no_such=1", "no_such"),
+        ("data={kind: kinetics, annotations: none.csv}", "none.csv"),
+        ("optim.lr_scales={zebra: 2}", "zebra"),
+    ],
+)
+def test_the_recipe_is_checked_before_weights_are_read(tmp_path, capsys, override, message):
+    assert train(tmp_path / "run", "init=no-such-model", override) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_data_split_writes_lists(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / "v" / name).mkdir(parents=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import os
 from functools import partialmethod
 
 import pytest
@@ -8,8 +10,15 @@ from torch import nn
 
 from internvideo.errors import ConfigError
 from internvideo.models.layers import DropPath
+from internvideo.train import distribution
 from internvideo.train.config import RuntimeConfig
-from internvideo.train.distribution import build_fabric, compile_blocks, gathered, local
+from internvideo.train.distribution import (
+    build_fabric,
+    compile_blocks,
+    gathered,
+    local,
+    usable_workers,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +26,6 @@ from internvideo.train.distribution import build_fabric, compile_blocks, gathere
     [
         ({"strategy": "fsdp"}, r"strategy=fsdp needs several processes.*torchrun"),
         ({"strategy": "ddp"}, r"strategy=ddp needs several processes"),
-        ({"precision": "16-mixed", "accelerator": "cpu"}, r"16-mixed needs a GPU"),
     ],
 )
 def test_what_cannot_run_here_is_refused(changes, message):
@@ -70,3 +78,31 @@ def test_every_block_of_a_deep_model_is_compiled(monkeypatch):
             block(torch.ones(2))
     assert len(compiled) == 12
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    ("asked", "units", "taken"),
+    [
+        ("bf16-mixed", None, "32-true"),
+        ("bf16-mixed", "amx", "bf16-mixed"),
+        ("16-mixed", "amx", "32-true"),
+        ("32-true", None, "32-true"),
+    ],
+)
+def test_a_cpu_takes_the_precision_that_it_has_units_for(monkeypatch, caplog, asked, units, taken):
+    monkeypatch.setattr(distribution, "bf16_units", lambda: units)
+    runtime = RuntimeConfig(precision=asked, accelerator="cpu")
+    with caplog.at_level(logging.INFO, "internvideo"):
+        assert build_fabric(runtime)._precision.precision == taken
+    assert (f"{taken} in place of {asked}" in caplog.text) == (asked != taken)
+
+
+def test_no_more_workers_than_cores(monkeypatch, caplog):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
+    with caplog.at_level(logging.INFO, "internvideo"):
+        assert usable_workers(RuntimeConfig(num_workers=3)) == 3
+        assert not caplog.text
+        assert usable_workers(RuntimeConfig(num_workers=10)) == 4
+    assert "4 data workers in place of 10" in caplog.text
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert usable_workers(RuntimeConfig(num_workers=10)) == 1

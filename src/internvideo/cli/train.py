@@ -41,6 +41,13 @@ def train(
         bool,
         typer.Option("--extend", help="Go on with the run in --out to a longer schedule."),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Build all, read a clip, print sizes, steps and memory; no training.",
+        ),
+    ] = False,
 ) -> None:
     """Train what a recipe says, or continue after a stop.
 
@@ -55,6 +62,9 @@ def train(
     The same command goes on after a stop, whatever stopped it, also where the data were moved. With
     --extend and a larger schedule.epochs a run, finished or not, goes on for longer: the learning
     rate then follows the longer schedule, so that of a finished run jumps back up.
+
+    Before the first step all of the recipe is checked, and that the memory will do. Where the
+    recipe asks for more than this machine has (bfloat16, workers), a line says what is taken.
 
     On SIGTERM, and on the first Ctrl-C, the step is finished, saved, and the exit code is 143 or
     130.
@@ -71,6 +81,7 @@ def train(
       internvideo recipes
       internvideo train --data my_folder/ --out runs/mine
       internvideo train world_viclip-nano --out runs/viclip
+      internvideo train my.yaml --dry-run
       internvideo train my.yaml optim.lr=1e-4 schedule.epochs=2
       internvideo train my.yaml --out runs/my --extend schedule.epochs=3
       torchrun --nproc_per_node=8 -m internvideo train k400_videomae-b runtime.strategy=fsdp
@@ -86,10 +97,16 @@ def train(
         raise ConfigError("give a recipe (`internvideo recipes` lists ours), or --data FOLDER")
     resolved = load_recipe(recipe, overrides)
     directory = output_folder(out or Path("runs") / resolved.name)
-    from internvideo.recipe.run import run_recipe
+    from internvideo.recipe.run import prepare_run, run_recipe
     from internvideo.train.stop import PreemptedError
 
     first = os.environ.get("RANK", "0") == "0"
+    if dry_run:
+        from internvideo.recipe.preview import describe_run
+
+        for name, value in describe_run(prepare_run(resolved, directory)).items():
+            print(f"{name + ':':15}{value}")
+        return
     try:
         model = run_recipe(resolved, directory, extend=extend)
     except PreemptedError as stop:

@@ -7,8 +7,9 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,13 +22,14 @@ from torch import Tensor, nn
 
 from internvideo.data.identity import clip_identity
 from internvideo.data.questions import QuestionSource
-from internvideo.errors import CheckpointError, ConfigError, DataError, VideoError
+from internvideo.errors import CheckpointError, ConfigError, DataError, VideoError, require
 from internvideo.evaluation.engine import EvalLoop, joined_processes
 from internvideo.evaluation.report import Report
 from internvideo.files import write_whole
 from internvideo.models.contract import has, num_classes_of
 from internvideo.pipeline import VideoModel, load
 from internvideo.recipe.building import (
+    build_augmentation,
     build_preprocessing,
     build_source,
     build_task,
@@ -36,12 +38,14 @@ from internvideo.recipe.building import (
     with_feature_origin,
 )
 from internvideo.recipe.loading import load_recipe
+from internvideo.recipe.preview import check_memory
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
 from internvideo.tasks.task import Calibrate, Measure, Objective, Task
 from internvideo.train.checkpoint import has_checkpoint, newest_readable, only_run
-from internvideo.train.distribution import build_fabric
+from internvideo.train.distribution import build_fabric, usable_workers
 from internvideo.train.loop import Evaluation, Plan, train
+from internvideo.train.optim import build_optimizer
 from internvideo.train.settings import RunSettings
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
 
     from internvideo.data.samples import ClipSource, EvaluationSource
 
-__all__ = ["evaluate_recipe", "run_recipe"]
+__all__ = ["RunParts", "evaluate_recipe", "prepare_run", "run_recipe"]
 
 _LOG = logging.getLogger(__name__)
 _TRIALS = 3  # videos of the evaluation that are tried before the training
@@ -77,19 +81,83 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         PreemptedError: SIGTERM or SIGINT; the same call goes on.
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
+    parts = prepare_run(recipe, directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with only_run(directory) if parts.fabric.is_global_zero else nullcontext():
+        return _run(
+            parts.recipe,
+            parts.objective,
+            parts.task,
+            parts.source,
+            parts.evaluated,
+            directory,
+            parts.fabric,
+            note=partial(_note_recipe, parts.written, directory, extend=extend),
+            extend=extend,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What a run is made of, all of it checked.
+
+    Attributes:
+        recipe: as it is carried out here.
+        written: as `recipe.yaml` has it, for any machine.
+        fabric: device, precision, processes.
+        objective: of the task.
+        task: with its weights, on the CPU.
+        source: the training clips.
+        evaluated: the clips that the run is measured on.
+    """
+
+    recipe: Recipe
+    written: Recipe
+    fabric: Fabric
+    objective: Objective[Any]
+    task: Any
+    source: EvaluationSource
+    evaluated: EvaluationSource | None
+
+
+def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
+    """Build and check everything that a run needs; weights are read when all else is known good.
+
+    Args:
+        recipe: the resolved recipe.
+        directory: of the run, which may be there to go on; nothing is written.
+
+    Raises:
+        InternVideoError: a recipe, data or weights that cannot be used, or too little memory.
+    """
+    if recipe.runtime.wandb_project is not None:
+        require("wandb", extra="wandb")
     fabric = build_fabric(recipe.runtime)
-    recipe = with_described_model(with_feature_origin(with_external_encoder(recipe)))
-    objective = find_objective(recipe.task)
-    with _with_start(recipe, has_checkpoint(directory) and objective.clips is None) as started:
-        task: Any = build_task(started)
+    written = with_described_model(with_feature_origin(with_external_encoder(recipe)))
+    objective = find_objective(written.task)
+    workers = {"num_workers": usable_workers(written.runtime)}
+    recipe = written.model_copy(update={"runtime": written.runtime.model_copy(update=workers)})
+    build_augmentation(recipe)
+    with torch.device("meta"):  # no memory, no file
+        draft: Any = build_task(recipe, with_weights=False)
+    build_optimizer(draft, recipe.optim, lr=recipe.optim.lr)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
     if objective.labelled:
         for clips in (source, evaluated):
             if clips is not None:
-                clips.check_labels(task.model.config.num_classes)
-    directory.mkdir(parents=True, exist_ok=True)
-    with only_run(directory) if fabric.is_global_zero else nullcontext():
-        return _run(recipe, objective, task, source, evaluated, directory, fabric, extend=extend)
+                clips.check_labels(draft.model.config.num_classes)
+    resumed = has_checkpoint(directory) and objective.clips is None
+    with _with_start(recipe, resumed) as started:
+        task: Any = build_task(started)
+    return RunParts(
+        recipe=recipe,
+        written=written,
+        fabric=fabric,
+        objective=objective,
+        task=task,
+        source=source,
+        evaluated=evaluated,
+    )
 
 
 def _run(
@@ -101,6 +169,7 @@ def _run(
     directory: Path,
     fabric: Fabric,
     *,
+    note: Callable[[], None],
     extend: bool,
 ) -> Path:
     """Train, measure and save."""
@@ -118,6 +187,7 @@ def _run(
         clips = objective.clips(
             task, source, directory, num_workers=recipe.runtime.num_workers, fabric=fabric
         )
+    check_memory(recipe, task, clips, fabric)
     evaluation = None
     if evaluated is not None and objective.measure is not None:
         evaluation = _evaluation(recipe, objective.measure, evaluated, directory, saver, fabric)
@@ -128,7 +198,7 @@ def _run(
         directory,
         fabric=fabric,
         evaluation=evaluation,
-        on_start=partial(_note_recipe, recipe, directory, extend=extend),
+        on_start=note,
     )
     if fabric.is_global_zero:
         saver.save(weights, directory / "model")

@@ -116,6 +116,7 @@ class RuntimeConfig(StrictModel):
         "accelerator",
         "strategy",
         "activation_checkpointing",
+        "check_memory",
         "wandb_project",
     )
 
@@ -147,5 +148,8 @@ class RuntimeConfig(StrictModel):
     compile: bool = Field(default=False, description="`torch.compile`, block by block")
     activation_checkpointing: bool = Field(
         default=False, description="recompute the blocks in the backward pass: less memory"
+    )
+    check_memory: bool = Field(
+        default=True, description="refuse a step that would not fit before the first one"
     )
     wandb_project: str | None = Field(default=None, description="also log to Weights & Biases")

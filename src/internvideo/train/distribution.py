@@ -6,7 +6,9 @@ is one more. Models know nothing of it.
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +24,17 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.distributed.fsdp import FSDPModule
 
-__all__ = ["build_fabric", "compile_blocks", "gathered", "local"]
+__all__ = [
+    "bf16_units",
+    "build_fabric",
+    "compile_blocks",
+    "gathered",
+    "local",
+    "usable_precision",
+    "usable_workers",
+]
+
+_LOG = logging.getLogger(__name__)
 
 _VARIANTS = 8  # of one block, the number that PyTorch allows by default
 
@@ -51,21 +63,68 @@ def build_fabric(runtime: RuntimeConfig) -> Fabric:
             "runtime.accelerator=gpu, but PyTorch finds no GPU here (see `internvideo doctor`); "
             "auto takes what there is"
         )
-    if runtime.precision == "16-mixed" and (runtime.accelerator == "cpu" or not cuda):
-        raise ConfigError(
-            "runtime.precision=16-mixed needs a GPU; choose bf16-mixed or 32-true on a CPU"
-        )
+    precision: Any = usable_precision(runtime)
+    if precision != runtime.precision and os.environ.get("RANK", "0") == "0":
+        wanting = "GPU" if runtime.precision == "16-mixed" else "bfloat16 unit in this CPU"
+        _LOG.info("no %s: %s in place of %s", wanting, precision, runtime.precision)
     fabric = Fabric(
         accelerator=runtime.accelerator,
         devices=local_size,
         num_nodes=world_size // local_size,
         strategy=_strategy(runtime, world_size),
-        precision=runtime.precision,
+        precision=precision,
         plugins=LightningEnvironment() if world_size == 1 else None,  # not several of SLURM or MPI
     )
     fabric.launch()
     fabric.seed_everything(runtime.seed, workers=False, verbose=False)
     return fabric
+
+
+def usable_precision(runtime: RuntimeConfig) -> str:
+    """Return the precision of a recipe, or 32-true on a CPU that would be slower by the other.
+
+    A CPU without units for bfloat16 takes 15 times as long for it, and none has a scaler for
+    float16.
+    """
+    mixed = runtime.precision != "32-true" and _on_cpu(runtime)
+    if mixed and (runtime.precision == "16-mixed" or bf16_units() is None):
+        return "32-true"
+    return runtime.precision
+
+
+def _on_cpu(runtime: RuntimeConfig) -> bool:
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return runtime.accelerator == "cpu" or not gpu
+
+
+def bf16_units() -> str | None:
+    """Return which units for bfloat16 this CPU has, such as "amx"; None where it has none."""
+    known: dict[str, Any] = {
+        "amx": getattr(torch.cpu, "_is_amx_tile_supported", None),
+        "avx512_bf16": getattr(torch.cpu, "_is_avx512_bf16_supported", None),
+    }
+    if platform.machine() in ("aarch64", "arm64"):
+        known = {"bf16": getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)}
+    return next((name for name, has in known.items() if has is not None and has()), None)
+
+
+def usable_workers(runtime: RuntimeConfig) -> int:
+    """Return the data workers of a process: those of the recipe, but no more than it has cores.
+
+    A log line says so where they are fewer.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    most = max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    if runtime.num_workers <= most:
+        return runtime.num_workers
+    if os.environ.get("RANK", "0") == "0":
+        _LOG.info(
+            "%d data workers in place of %d: so many cores are there for a process",
+            most,
+            runtime.num_workers,
+        )
+    return most
 
 
 def compile_blocks(model: nn.Module) -> None:
