@@ -12,6 +12,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from internvideo.models.deformable_attention import deformable_attention
 from internvideo.models.dino import DINO
 from internvideo.models.swin import Swin, SwinConfig
+from internvideo.models.vit_pyramid import VideoViTPyramid, VideoViTPyramidConfig
 from internvideo.zoo.kinds.dino import DINO as KIND
 from internvideo.zoo.kinds.dino import OFFICIAL
 
@@ -110,3 +111,17 @@ def test_the_copy_that_averaging_leaves_in_a_file_is_left_out():
     ours = OFFICIAL.to_ours(file)
     assert ours.keys() == state.keys()
     assert all(ours[name] is state[name] for name in state)
+
+
+@torch.no_grad()
+def test_a_video_transformer_makes_maps_of_pictures_of_any_size():
+    config = VideoViTPyramidConfig(image_size=64, num_frames=4, width=32, depth=1, num_heads=2)
+    backbone = VideoViTPyramid(config).eval()
+    picture = torch.randn(2, 3, 70, 100)
+    maps = backbone(picture)
+    assert [tuple(each.shape[1:]) for each in maps] == [
+        (8, 20, 28), (16, 10, 14), (32, 5, 7), (32, 3, 4),
+    ]  # fmt: skip
+    clip = F.pad(picture, (0, 12, 0, 10))[:, :, None].repeat(1, 1, config.tubelet_size, 1, 1)
+    tokens = backbone.norms[2](backbone.encoder(clip).tokens)
+    torch.testing.assert_close(maps[2].flatten(2).transpose(1, 2), tokens)

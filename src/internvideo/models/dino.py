@@ -29,6 +29,7 @@ from internvideo.models.deformable_attention import DeformableAttention
 from internvideo.models.dino_transformer import DINOConfig, Pixels, Transformer, mlp, waves
 from internvideo.models.swin import Swin, SwinConfig
 from internvideo.models.uniformer_pyramid import UniFormerPyramid
+from internvideo.models.vit_pyramid import VideoViTPyramid, VideoViTPyramidConfig
 
 __all__ = [
     "DINO",
@@ -215,10 +216,13 @@ class DINO(nn.Module):
     def __init__(self, config: DINOConfig) -> None:
         super().__init__()
         self.config = config
-        backbone = config.backbone
-        self.backbone = Swin(backbone) if isinstance(backbone, SwinConfig) else (
-            UniFormerPyramid(backbone)
-        )  # fmt: skip
+        match config.backbone:
+            case SwinConfig() as backbone:
+                self.backbone = Swin(backbone)
+            case VideoViTPyramidConfig() as backbone:
+                self.backbone = VideoViTPyramid(backbone)
+            case backbone:
+                self.backbone = UniFormerPyramid(backbone)
         self.neck = _Neck(config)
         self.bbox_head = _Head(config)
         self._reset_head()
@@ -252,7 +256,8 @@ class DINO(nn.Module):
             nn.init.zeros_(boxes[-1].weight)
 
     def reset_buffers(self) -> None:
-        """The tables are part of the state."""
+        """Make the tables of a backbone that are no part of the state."""
+        self.backbone.reset_buffers()
 
     def block_modules(self) -> Iterator[nn.Module]:
         """Yield the blocks of the backbone, the encoder and the decoder."""

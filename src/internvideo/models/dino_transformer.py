@@ -20,6 +20,7 @@ from internvideo.models.deformable_attention import DeformableAttention, MapSize
 from internvideo.models.layers import checkpointable
 from internvideo.models.swin import SwinConfig
 from internvideo.models.uniformer_pyramid import UniFormerPyramidConfig
+from internvideo.models.vit_pyramid import VideoViTPyramidConfig
 
 __all__ = ["DINOConfig", "Pixels", "Transformer", "mlp", "waves"]
 
@@ -46,8 +47,8 @@ class DINOConfig:
         position_temperature: of the positions of pixels.
     """
 
-    backbone: Annotated[UniFormerPyramidConfig | SwinConfig, ByKind()] = field(
-        default_factory=UniFormerPyramidConfig
+    backbone: Annotated[UniFormerPyramidConfig | SwinConfig | VideoViTPyramidConfig, ByKind()] = (
+        field(default_factory=UniFormerPyramidConfig)
     )
     num_classes: int = 1
     width: int = 256

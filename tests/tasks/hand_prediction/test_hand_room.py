@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from internvideo.annotations import HandPoint, VideoAnnotation
 from internvideo.cli.application import run
@@ -21,7 +22,7 @@ from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
 from internvideo.tasks.hand_prediction.evaluate import evaluate, open_clips, score
 from internvideo.tasks.hand_prediction.predict import predict
-from internvideo.tasks.hand_prediction.task import HandPrediction
+from internvideo.tasks.hand_prediction.task import HandPrediction, annotated_clips
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.world import World
@@ -101,6 +102,19 @@ def test_what_does_not_fit_hands_is_refused(model):
                                     "head.bias": (7,)}, other.config)  # fmt: skip
     with pytest.raises(ConfigError, match=r"num_classes is 7; .* 20 numbers"):
         HandPrediction(other, PROTOCOL)
+
+
+def test_a_model_can_begin_with_the_mean_hands(folder):
+    source = UntrimmedSource(read_videos(folder / "fho_hands_train.json"))
+    network = UniFormerVideo(UNIFORMER.tiny["hands"])
+    for given in (False, True):
+        before = network.head.bias.clone()
+        task = HandPrediction(network, PROTOCOL, start_at_mean=given)
+        annotated_clips(task, source, folder, num_workers=0, fabric=Fabric(accelerator="cpu"))
+        assert torch.equal(network.head.bias, before) is not given
+    first = [(*p.point,) for v in source.annotated.videos for p in v.hands if not p.key_frame]
+    where = network.head.bias.reshape(5, 2, 2)[0].detach()
+    assert min(x for x, _ in first) <= where[0, 0] <= where[1, 0] <= max(x for x, _ in first)
 
 
 def test_hands_are_predicted_after_a_part_of_a_video(folder, model, tmp_path):

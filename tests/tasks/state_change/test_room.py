@@ -17,6 +17,7 @@ from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.models.dino import DINO
 from internvideo.recipe import load_recipe
+from internvideo.recipe.building import build_task
 from internvideo.recipe.run import run_recipe
 from internvideo.tasks.state_change.evaluate import evaluate, open_pictures, score
 from internvideo.tasks.state_change.pictures import padded
@@ -26,6 +27,7 @@ from internvideo.video import Video, write_video
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo.hub import LoadedModel, Record
 from internvideo.zoo.kinds.dino import DINO as KIND
+from internvideo.zoo.load import load_model
 from tasks.state_change.key_frames import SIZE, write_pictures
 
 CONFIG = replace(KIND.tiny["uniformer"], num_classes=1)
@@ -187,3 +189,18 @@ def test_a_recipe_trains_saves_and_measures(pictures, tmp_path):
     run_recipe(load_recipe(path), directory=tmp_path / "run")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["num_true"] == 5
+
+
+def test_the_encoder_of_a_videomae_becomes_the_backbone():
+    known = load_model("videomae-nano").model
+    names = ("image_size", "num_frames", "patch_size", "tubelet_size", "width", "depth")
+    shape = {name: getattr(known.config, name) for name in (*names, "num_heads", "positions")}
+    stem = {"channels": [16, 32, 32], "strides": [2, 2, 1]}
+    backbone = {"kind": "VideoViTPyramid", **shape, "stem": stem}
+    recipe = load_recipe(
+        "world_dino-nano", [f"model.backbone={json.dumps(backbone)}", "init=videomae-nano"]
+    )
+    detector = build_task(recipe).model
+    for name, tensor in detector.backbone.encoder.state_dict().items():
+        assert torch.equal(tensor, known.state_dict()[name]), name
+    assert detector(*detector.example_inputs(1)).boxes.isfinite().all()

@@ -19,7 +19,12 @@ from internvideo.evaluation.engine import EvalLoop
 from internvideo.evaluation.report import interval_over_groups
 from internvideo.formats.ego4d_fhp import read_answers, write_answers
 from internvideo.tasks.hand_prediction.finding import HandFinder
-from internvideo.tasks.hand_prediction.metric import displacements, distances, targets_of
+from internvideo.tasks.hand_prediction.metric import (
+    displacements,
+    distances,
+    mean_hands,
+    targets_of,
+)
 from internvideo.tasks.hand_prediction.report import HandReport
 from internvideo.tasks.task import Option
 from internvideo.video.preprocessing import Preprocessing
@@ -140,7 +145,10 @@ def _report(
         raise DataError(f"{annotated.file} has no hands in the {len(videos)} answered entries")
     distance, shown = distances(given, targets)
     groups = np.array([video.id.rpartition("_")[0] for video in videos])
-    baselines = {"mean_place": _mean_place(targets), "at_rest": _at_rest(targets)}
+    baselines = {
+        "mean_place": np.broadcast_to(mean_hands(targets), targets.shape),
+        "at_rest": _at_rest(targets),
+    }
     return HandReport(
         measured=measured,
         intervals={name: _interval(name, distance, shown, groups) for name in measured},
@@ -152,14 +160,6 @@ def _report(
         num_hands=int(shown.sum()),
         failures=tuple((annotated.file.name, line.message) for line in annotated.bad_lines),
     )
-
-
-def _mean_place(targets: Float[np.ndarray, "n 20"]) -> Float[np.ndarray, "n 20"]:
-    """Return the mean place of each hand at each key frame, over those that are annotated."""
-    points = np.reshape(targets, (len(targets), -1, 2))
-    shown = (points != 0).any(axis=-1, keepdims=True)
-    mean = (points * shown).sum(axis=0) / np.maximum(shown.sum(axis=0), 1)
-    return np.broadcast_to(np.reshape(mean, -1), targets.shape)
 
 
 def _at_rest(targets: Float[np.ndarray, "n 20"]) -> Float[np.ndarray, "n 20"]:

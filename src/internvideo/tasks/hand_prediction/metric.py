@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from internvideo.annotations import VideoAnnotation
 from internvideo.formats.ego4d_fhp import KEY_FRAMES
 
-__all__ = ["NUM_COORDINATES", "displacements", "distances", "targets_of"]
+__all__ = ["NUM_COORDINATES", "displacements", "distances", "mean_hands", "targets_of"]
 
 NUM_COORDINATES = 4 * len(KEY_FRAMES)
 """Two hands of two coordinates in each key frame."""
@@ -27,6 +27,13 @@ def targets_of(video: VideoAnnotation) -> Float[np.ndarray, " 20"]:
     for each in video.hands:
         hands[each.key_frame, each.hand] = each.point
     return np.reshape(hands, NUM_COORDINATES)
+
+
+def mean_hands(targets: Float[np.ndarray, "n 20"]) -> Float[np.ndarray, " 20"]:
+    """Return the mean place of each hand at each key frame, over the clips that show it."""
+    points = np.reshape(targets, (len(targets), -1, 2))
+    shown = (points != 0).any(axis=-1, keepdims=True)
+    return np.reshape(points.sum(axis=0) / np.maximum(shown.sum(axis=0), 1), -1)
 
 
 def distances(

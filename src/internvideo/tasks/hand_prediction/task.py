@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
+from pydantic import Field
 from torch import Tensor
 
 from internvideo.config import config_class
@@ -21,7 +23,7 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.uniformer_video import UniFormerVideo
 from internvideo.tasks.hand_prediction.losses import hand_loss
-from internvideo.tasks.hand_prediction.metric import NUM_COORDINATES, targets_of
+from internvideo.tasks.hand_prediction.metric import NUM_COORDINATES, mean_hands, targets_of
 from internvideo.tasks.parts import Parts
 from internvideo.train.task import TrainableTask
 from internvideo.video.augment import Augmentation
@@ -40,6 +42,10 @@ class HandPredictionConfig:
     """Where both hands will be at five key frames after a clip."""
 
     kind: Literal["hand-prediction"] = "hand-prediction"
+    start_at_mean: bool = Field(
+        default=False,
+        description="begin with the mean place of each hand in the training clips, not with 0, 0",
+    )
 
 
 class HandPrediction(TrainableTask[UniFormerVideo]):
@@ -50,6 +56,8 @@ class HandPrediction(TrainableTask[UniFormerVideo]):
         model: UniFormerVideo,
         preprocessing: Preprocessing,
         augmentation: Augmentation | None = None,
+        *,
+        start_at_mean: bool = False,
     ) -> None:
         super().__init__()
         if model.config.num_classes != NUM_COORDINATES:
@@ -60,6 +68,7 @@ class HandPrediction(TrainableTask[UniFormerVideo]):
         if augmentation is not None and augmentation.flip_probability:
             raise ConfigError("hands have sides: augmentation.flip_probability must be 0")
         self.model = model
+        self.start_at_mean = start_at_mean
         self.preprocessing = preprocessing
         self.input = TrainingInput(preprocessing, augmentation)
 
@@ -96,11 +105,12 @@ def build(config: HandPredictionConfig, parts: Parts) -> HandPrediction:
         ConfigError: the recipe does not fit hands.
         CheckpointError: the weights cannot be read, or are of another shape.
     """
-    del config
     parts.refuse("init_labels")
     model: Any = parts.build_model()
     parts.start_encoder(model)
-    return HandPrediction(model, parts.preprocessing, parts.augmentation)
+    return HandPrediction(
+        model, parts.preprocessing, parts.augmentation, start_at_mean=config.start_at_mean
+    )
 
 
 def annotated_clips(
@@ -113,13 +123,19 @@ def annotated_clips(
 ) -> UntrimmedSource:
     """Check that the clips are annotated; one without hands teaches nothing, and is kept.
 
+    Where the task asks for it, its model begins with their mean hands.
+
     Raises:
         DataError: no clip has any.
         ConfigError: the data are no annotated videos.
     """
-    del task, directory, num_workers, fabric
+    del directory, num_workers, fabric
     if not isinstance(source, UntrimmedSource):
         raise ConfigError(_KIND)
     if not any(video.hands for video in source.annotated.videos):
         raise DataError(f"{source.annotated.file} has no hands in {len(source)} clips")
+    if task.start_at_mean:
+        targets = np.stack([targets_of(video) for video in source.annotated.videos])
+        with torch.no_grad():
+            task.model.head.bias.copy_(from_numpy(mean_hands(targets)))
     return source

@@ -23,6 +23,7 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import as_list
 from internvideo.formats.ego4d_scod import key_time
 from internvideo.models.dino import DINO
+from internvideo.models.vit_pyramid import VideoViTPyramid
 from internvideo.tasks.parts import Parts
 from internvideo.tasks.state_change.denoising import DenoisingConfig, noisy_queries
 from internvideo.tasks.state_change.losses import LossWeights, TrueBoxes, detection_losses, total
@@ -148,7 +149,10 @@ class StateChange(TrainableTask[DINO]):
 
 
 def build(config: StateChangeConfig, parts: Parts) -> StateChange:
-    """Build the task of a recipe; its detector starts from `init`, another DINO, if there is one.
+    """Build the task of a recipe.
+
+    Its detector starts from `init`, another DINO; a backbone that is a `VideoViT` also from any
+    video encoder that `transfer` takes.
 
     Raises:
         CheckpointError: the weights cannot be read, or are of another shape. Other classes are
@@ -157,7 +161,12 @@ def build(config: StateChangeConfig, parts: Parts) -> StateChange:
     parts.refuse("augmentation", "init_labels")
     model = parts.build_model()
     if parts.init is not None:
-        given, own = dict(read_weights(parts.init).state), model.state_dict()
+        of_videos = isinstance(model.backbone, VideoViTPyramid)
+        start = read_weights(parts.init, as_start=of_videos)
+        if of_videos and (start.architecture is None or start.architecture.model is not DINO):
+            parts.start_encoder(model)
+            return StateChange(model, config, parts.preprocessing)
+        given, own = dict(start.state), model.state_dict()
         fresh = [
             name
             for name in own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import isqrt
 from typing import Any
 
@@ -10,10 +10,19 @@ from internvideo.models import dino
 from internvideo.models.dino import DINOConfig
 from internvideo.models.swin import SwinConfig
 from internvideo.models.uniformer_pyramid import UniFormerPyramidConfig
+from internvideo.models.vit_pyramid import VideoViTPyramidConfig
 from internvideo.zoo.architecture import Architecture
+from internvideo.zoo.kinds import videomae
 from internvideo.zoo.kinds.uniformer import pyramid_fields
 from internvideo.zoo.layouts import Layout, OnlyTheirs
-from internvideo.zoo.shapes import Shapes, depth_of, most_common, required, with_fields
+from internvideo.zoo.shapes import (
+    Shapes,
+    below,
+    depth_of,
+    most_common,
+    required,
+    with_fields,
+)
 
 __all__ = ["DINO"]
 
@@ -22,12 +31,13 @@ OFFICIAL = Layout((OnlyTheirs("ema_{rest}"),))
 
 _HEAD = r"bbox_head\.transformer"
 _SWIN = "backbone.patch_embed.projection.weight"
+_VIT = "backbone.encoder.patch_embed.proj.weight"
 
 
 def _infer(shapes: Shapes, base: DINOConfig | None) -> DINOConfig:
-    is_swin = _SWIN in shapes
-    base = base or dino.SIZES["swin-l" if is_swin else "uniformer-l"]
-    backbone = (_swin if is_swin else _uniformer)(shapes, base.backbone)
+    base = base or dino.SIZES["swin-l" if _SWIN in shapes else "uniformer-l"]
+    read = _swin if _SWIN in shapes else _vit if _VIT in shapes else _uniformer
+    backbone = read(shapes, base.backbone)
     points = required(
         shapes, rf"{_HEAD}\.encoder\..*\.attention_weights\.bias", 0, "points of attention"
     )
@@ -85,6 +95,14 @@ def _swin(shapes: Shapes, base: Any) -> SwinConfig:
     return with_fields(usual, fields)
 
 
+def _vit(shapes: Shapes, base: Any) -> VideoViTPyramidConfig:
+    usual = base if isinstance(base, VideoViTPyramidConfig) else None
+    encoder = videomae.ENCODER.infer(below(shapes, "backbone.encoder."), usual)
+    return VideoViTPyramidConfig(
+        **{part.name: getattr(encoder, part.name) for part in fields(encoder)}
+    )
+
+
 def _traits(config: DINOConfig) -> dict[str, Any]:
     backbone = config.backbone
     return {
@@ -98,8 +116,11 @@ def _traits(config: DINOConfig) -> dict[str, Any]:
 
 
 def _unseen(shapes: Shapes) -> tuple[str, ...]:
-    others = () if _SWIN in shapes else ("backbone.head_dim", "backbone.third_stage",
-                                         "backbone.window_size")  # fmt: skip
+    others: tuple[str, ...] = ("backbone.head_dim", "backbone.third_stage", "backbone.window_size")
+    if _SWIN in shapes:
+        others = ()
+    elif _VIT in shapes:
+        others = ("backbone.num_heads", "backbone.image_size", "backbone.positions")
     return ("num_heads", "norm_groups", "position_temperature", *others)
 
 
@@ -133,6 +154,12 @@ DINO = Architecture(
             _TINY,
             backbone=SwinConfig(
                 width=16, depths=(2, 1, 2, 1), num_heads=(1, 2, 2, 4), window_size=4
+            ),
+        ),
+        "vit": replace(
+            _TINY,
+            backbone=VideoViTPyramidConfig(
+                image_size=64, num_frames=4, patch_size=16, width=32, depth=1, num_heads=2
             ),
         ),
     },
