@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import tiny
 from internvideo.cli import application
 from internvideo.cli.application import run
 from internvideo.cli.labels import read_labels
+from internvideo.cli.terminal import command_help
 from internvideo.errors import DataError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import SIZES as viclip_sizes  # noqa: N811
@@ -581,3 +583,13 @@ def test_a_terminal_without_utf_8_spells_out_what_it_cannot_show():
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u2192" in done.stdout
+
+
+def test_long_examples_of_the_help_go_on_as_a_shell_reads_them():
+    line = 'internvideo classify world/ -l "something grows" -l "something shrinks" -m viclip-nano'
+    text = command_help(f"Say it.\n\nExamples:\n  {line}\n  internvideo doctor")
+    examples = text.split("Examples:\n")[1].splitlines()
+    assert max(map(len, examples)) <= 76
+    assert len(examples) == 3
+    assert shlex.split("\n".join(examples[:2]).replace("\\\n", "")) == shlex.split(line)
+    assert examples[2] == "  internvideo doctor"

@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,12 @@ def test_a_format_has_what_its_record_says(form):
         assert list(inspect.signature(module.write).parameters) == ["data"]
         assert len(form.layout.shares) == len(form.layout.splits)
         assert sum(form.layout.shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_a_format_that_is_read_has_documentation(name):
+    pages = Path(__file__).parents[2].joinpath("docs").glob("*.md")
+    assert any(f"`{name}`" in page.read_text(encoding="utf-8") for page in pages)
 
 
 def test_names_are_unique_and_a_wrong_one_is_told():

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 
+_EXAMPLE_WIDTH = 76  # help is indented by two
 _WIDE = 120  # columns of a terminal that has room for all there is to tell
 
 
@@ -66,9 +67,30 @@ class DefaultVerb(TyperGroup):
 
 
 def command_help(docstring: str) -> str:
-    """Return a docstring as the help of a command; the lines of its examples stay as they are."""
+    """Return a docstring as the help of a command; the lines of its examples stay as they are.
+
+    Those too long for a terminal of 80 columns go on in a further line, as a shell reads it.
+    """
+    lines = [
+        _folded(line) if line.startswith(("  internvideo ", "  torchrun ")) else line
+        for line in inspect.cleandoc(docstring).splitlines()
+    ]
     # Click folds paragraphs, except one that starts with a backspace character.
-    return re.sub(r"(?m)^(Examples?|Start here):$", "\b\n\\g<0>", inspect.cleandoc(docstring))
+    return re.sub(r"(?m)^(Examples?|Start here):$", "\b\n\\g<0>", "\n".join(lines))
+
+
+def _folded(line: str) -> str:
+    """Return a command in lines that end in a backslash; words in quotes stay whole."""
+    word = r"""(?:"[^"]*"|'[^']*'|\S)+"""
+    words = re.findall(rf"-\S+ (?!-){word}|{word}", line)  # an option stays with its value
+    lines, start = [], "  "
+    while words:
+        taken = start + words.pop(0)
+        while words and len(taken) + 1 + len(words[0]) <= _EXAMPLE_WIDTH - 2 * (len(words) > 1):
+            taken += f" {words.pop(0)}"
+        lines.append(taken)
+        start = "    "
+    return " \\\n".join(lines)
 
 
 def counted(number: int, noun: str) -> str:

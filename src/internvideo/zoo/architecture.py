@@ -34,7 +34,7 @@ class Architecture:
         sizes: configurations by size name.
         tiny: miniature configurations by name, one for each way that the model is built; they
             run in milliseconds, for tests, documentation and checks of a device.
-        tables: layouts of files (`zoo.tables`), by name; the first is the usual one.
+        tables: layouts of files (`zoo.tables`), by name; "official" is that of the released files.
         infer: reads the configuration off the shapes of a state dictionary of ours. What shapes do
             not tell (number of heads, rule of the positions) comes from the given base, or else
             from the size of that width.
