@@ -110,8 +110,9 @@ def test_a_killed_run_goes_on_with_the_same_command_and_ends_the_same(uninterrup
 
 def test_a_run_leaves_its_recipe_its_curves_and_a_model_that_knows_its_classes(uninterrupted):
     assert load_recipe(uninterrupted / "recipe.yaml").data.num_clips == 24
-    for name in ("curves.png", "log.csv", "last.ckpt", "previous.ckpt", "predictions.jsonl"):
+    for name in ("curves.png", "log.csv", "last.ckpt", "predictions.jsonl"):
         assert (uninterrupted / name).stat().st_size > 0
+    assert not (uninterrupted / "previous.ckpt").exists(), "a finished run needs the last one only"
     model = iv.load(uninterrupted / "model")
     assert model.loaded.labels == ACTIONS
     hidden = {path.name for path in uninterrupted.iterdir() if path.name.startswith(".")}

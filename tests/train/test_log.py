@@ -108,6 +108,33 @@ def test_weights_and_biases_is_optional_and_goes_on_with_the_same_run(tmp_path, 
     assert begun[0]["project"] == "p"
 
 
+def test_mlflow_goes_on_with_the_same_run(tmp_path, monkeypatch):
+    begun, logged, ended = [], [], []
+
+    def start_run(**options):
+        begun.append(options)
+        return SimpleNamespace(info=SimpleNamespace(run_id="r1"))
+
+    module = SimpleNamespace(
+        set_experiment=lambda name: begun.append(name),
+        start_run=start_run,
+        log_metrics=lambda values, step: logged.append((step, values)),
+        end_run=lambda status: ended.append(status),
+        exceptions=SimpleNamespace(MlflowException=OSError),
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    with RunLog(tmp_path, total_steps=3, start_step=0, mlflow_experiment="e") as log:
+        log.log(1, {"loss": 3.0})
+    with (
+        pytest.raises(RuntimeError),
+        RunLog(tmp_path, total_steps=3, start_step=1, mlflow_experiment="e") as log,
+    ):
+        raise RuntimeError
+    assert begun == ["e", {"run_name": tmp_path.name}, "e", {"run_id": "r1"}]
+    assert logged == [(1, {"loss": 3.0})]
+    assert ended == ["FINISHED", "FAILED"]
+
+
 def test_a_disk_that_is_full_on_resuming_does_not_cost_the_log(tmp_path, monkeypatch):
     with RunLog(tmp_path, total_steps=10, start_step=0) as log:
         log.log(2, {"loss": 3.0})

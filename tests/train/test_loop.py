@@ -115,6 +115,22 @@ def test_the_best_weights_are_kept_by_the_first_metric(tmp_path):
     assert torch.load(tmp_path / "last.ckpt")["best"] == ["top1", 0.5, 12]
 
 
+def test_a_run_ends_when_nothing_gets_better_and_stays_ended(tmp_path, caplog):
+    scores = iter([0.1, 0.5, 0.5, 0.4, 0.9])
+    kept = []
+    evaluation = Evaluation(
+        measure=lambda model: {"top1": next(scores)}, keep=lambda weights: kept.append(1)
+    )
+    plan = toy_plan(schedule={"epochs": 5, "patience": 2})
+    for _ in range(2):
+        with caplog.at_level(logging.INFO, "internvideo"):
+            toy_run(tmp_path, plan=plan, evaluation=evaluation)
+        assert "ends at step 24 of 30" in caplog.text
+        caplog.clear()
+    assert len(kept) == 3, "of equals the longest trained"
+    assert next(scores) == 0.9
+
+
 def test_the_last_epoch_is_measured_whatever_the_interval(tmp_path):
     evaluation = Evaluation(measure=weight_sum, every_epochs=2)
     toy_run(tmp_path, plan=toy_plan(schedule={"epochs": 3}), evaluation=evaluation)

@@ -9,7 +9,13 @@ from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.videomae import VideoMAE, VideoMAEConfig
 from internvideo.models.vit import ConvStemConfig, VideoViTConfig
 from internvideo.train.config import OptimConfig
-from internvideo.train.optim import build_optimizer, layer_numbers, parameter_groups, scaled_lr
+from internvideo.train.optim import (
+    build_optimizer,
+    freeze_,
+    layer_numbers,
+    parameter_groups,
+    scaled_lr,
+)
 
 
 class Model(nn.Module):
@@ -153,3 +159,18 @@ def test_without_bias_correction_the_first_step_is_that_of_the_averages(fused):
         torch.testing.assert_close(model.weight.detach(), before)
     again = build_optimizer(model, config, lr=0.1)
     again.load_state_dict(state)
+
+
+def test_frozen_names_are_not_trained():
+    task = nn.ModuleDict(
+        {"model": nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 2)})}
+    )
+    freeze_(task, ("body.",))
+    assert {name for name, p in task.named_parameters() if p.requires_grad} == {
+        "model.head.weight",
+        "model.head.bias",
+    }
+    with pytest.raises(ConfigError, match=r"begins with 'zebra'; the model has body, head"):
+        freeze_(task, ("zebra",))
+    with pytest.raises(ConfigError, match="nothing to train"):
+        freeze_(task, ("body", "head"))

@@ -28,6 +28,7 @@ from internvideo.cli import (
     recipes,
     reconstruct,
     reproduce,
+    runs,
     search,
     train,
 )
@@ -136,6 +137,7 @@ for _name, _verb in {
     "search": search.search,
     "world": create.world,
     "train": train.train,
+    "runs": runs.runs,
     "reconstruct": reconstruct.reconstruct,
     "reproduce": reproduce.reproduce,
     "demo": create.demo,

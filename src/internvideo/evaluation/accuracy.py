@@ -44,6 +44,7 @@ class VideoPrediction:
         best: the likeliest classes, best first.
         probabilities: theirs, averaged over the views.
         num_views: how many views were averaged.
+        likelihood: probability of the true class; None where it was not kept.
         scores: of all classes; kept on disk, and in memory only where a report needs them.
     """
 
@@ -54,6 +55,7 @@ class VideoPrediction:
     best: tuple[int, ...]
     probabilities: tuple[float, ...]
     num_views: int
+    likelihood: float | None = None
     scores: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
@@ -86,6 +88,7 @@ class VideoPrediction:
             best=tuple(ranked[:_BEST]),
             probabilities=tuple(round(probability[each], _DIGITS) for each in ranked[:_BEST]),
             num_views=len(video.views),
+            likelihood=round(probability[label], _DIGITS),
             scores=tuple(round(each, _DIGITS) for each in as_list(scores)),
         )
 
@@ -110,6 +113,7 @@ class VideoPrediction:
                 best=tuple(values["best"]),
                 probabilities=tuple(values["probabilities"]),
                 num_views=int(values["num_views"]),
+                likelihood=values.get("likelihood"),
                 scores=tuple(values["scores"]) if with_scores else (),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -207,13 +211,19 @@ class RecognitionReport(Report):
         return tuple((self.labels[true], self.labels[best], count) for (true, best), count in rows)
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers alone, for a training log; the failures are one of them."""
-        return {
-            "top1": self.top1,
-            "top5": self.top5,
-            "mean_class_accuracy": self.mean_class_accuracy,
-            "num_failed": float(len(self.failures)),
-        }
+        """Return the numbers alone, for a training log; the failures are one of them.
+
+        `loss` is the cross-entropy of the averaged probabilities, without label smoothing.
+        """
+        values = {"top1": self.top1, "top5": self.top5}
+        if len(self.labels) <= _BEST:  # always 100 %
+            del values["top5"]
+        values["mean_class_accuracy"] = self.mean_class_accuracy
+        likelihoods = [each.likelihood for each in self.predictions]
+        known = [each for each in likelihoods if each is not None]
+        if known and len(known) == len(likelihoods):
+            values["loss"] = -float(np.mean(np.log(np.maximum(known, 10.0**-_DIGITS))))
+        return {**values, "num_failed": float(len(self.failures))}
 
     def numbers(self) -> dict[str, Any]:
         """Return the numbers, one entry per class, and the mistakes, as plain data."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from internvideo.data.samples import ClipSource
@@ -10,20 +11,44 @@ from internvideo.errors import DataError
 from internvideo.train.data import ClipDataset, collate
 from internvideo.train.distribution import usable_precision
 from internvideo.train.memory import MemoryNeed, free_memory, memory_need
-from internvideo.train.optim import scaled_lr
+from internvideo.train.optim import describe_lr, scaled_lr
 from internvideo.train.schedules import Schedule
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor
 
-    from internvideo.recipe.run import RunParts
+    from internvideo.data.samples import EvaluationSource
     from internvideo.recipe.schema import Recipe
+    from internvideo.tasks.task import Objective
 
-__all__ = ["check_memory", "describe_run"]
+__all__ = ["RunParts", "check_memory", "describe_run"]
 
 _GIB = 2**30
 _SMALL = 20_000_000  # weights; a step of a smaller model is not looked at before
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What a run is made of, all of it checked.
+
+    Attributes:
+        recipe: as it is carried out here.
+        written: as `recipe.yaml` has it, for any machine.
+        fabric: device, precision, processes.
+        objective: of the task.
+        task: with its weights, on the CPU.
+        source: the training clips.
+        evaluated: the clips that the run is measured on.
+    """
+
+    recipe: Recipe
+    written: Recipe
+    fabric: Fabric
+    objective: Objective[Any]
+    task: Any
+    source: EvaluationSource
+    evaluated: EvaluationSource | None
 
 
 def check_memory(recipe: Recipe, task: Any, clips: ClipSource, fabric: Fabric) -> None:
@@ -77,24 +102,13 @@ def describe_run(parts: RunParts) -> dict[str, str]:
         f"{fabric.world_size} processes)",
         "steps": f"{schedule.total_steps}, {schedule.steps_per_epoch} an epoch, "
         f"{schedule.warmup_steps} of warm-up",
-        "learning rate": rate_of(recipe, batch),
+        "rate": describe_lr(recipe.optim, global_batch_size=batch),
         "machine": f"{fabric.device}, {usable_precision(runtime)}, {runtime.num_workers} workers",
         "memory": f"{need} of {'?' if free is None else f'{free / _GIB:.2f}'} GiB free",
     }
     if runtime.check_memory:
         need.check(free, runtime)
     return facts
-
-
-def rate_of(recipe: Recipe, batch: int) -> str:
-    """Return the peak learning rate in words, and how it comes out of the recipe's."""
-    lr = scaled_lr(recipe.optim, global_batch_size=batch)
-    if recipe.optim.lr_batch_size is None:
-        return f"{lr:.3g} at its peak"
-    return (
-        f"{lr:.3g} at its peak: {recipe.optim.lr:.3g} for {recipe.optim.lr_batch_size} videos a "
-        f"step, {batch} here"
-    )
 
 
 def _one_clip(recipe: Recipe, task: Any, clips: ClipSource) -> dict[str, Tensor]:

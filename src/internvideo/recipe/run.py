@@ -9,7 +9,6 @@ import platform
 import shutil
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -37,15 +36,16 @@ from internvideo.recipe.building import (
     with_external_encoder,
     with_feature_origin,
 )
+from internvideo.recipe.disk import refuse_trimmed, trim_run
 from internvideo.recipe.loading import load_recipe
-from internvideo.recipe.preview import check_memory
+from internvideo.recipe.preview import RunParts, check_memory
 from internvideo.recipe.schema import Recipe
 from internvideo.tasks.registry import all_architectures, find_objective
 from internvideo.tasks.task import Calibrate, Measure, Objective, Task
 from internvideo.train.checkpoint import has_checkpoint, newest_readable, only_run
 from internvideo.train.distribution import build_fabric, usable_workers
 from internvideo.train.loop import Evaluation, Plan, train
-from internvideo.train.optim import build_optimizer
+from internvideo.train.optim import build_optimizer, freeze_
 from internvideo.train.settings import RunSettings
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from internvideo.data.samples import ClipSource, EvaluationSource
 
-__all__ = ["RunParts", "evaluate_recipe", "prepare_run", "run_recipe"]
+__all__ = ["evaluate_recipe", "prepare_run", "run_recipe"]
 
 _LOG = logging.getLogger(__name__)
 _TRIALS = 3  # videos of the evaluation that are tried before the training
@@ -97,29 +97,6 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunParts:
-    """What a run is made of, all of it checked.
-
-    Attributes:
-        recipe: as it is carried out here.
-        written: as `recipe.yaml` has it, for any machine.
-        fabric: device, precision, processes.
-        objective: of the task.
-        task: with its weights, on the CPU.
-        source: the training clips.
-        evaluated: the clips that the run is measured on.
-    """
-
-    recipe: Recipe
-    written: Recipe
-    fabric: Fabric
-    objective: Objective[Any]
-    task: Any
-    source: EvaluationSource
-    evaluated: EvaluationSource | None
-
-
 def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
     """Build and check everything that a run needs; weights are read when all else is known good.
 
@@ -130,8 +107,11 @@ def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
     Raises:
         InternVideoError: a recipe, data or weights that cannot be used, or too little memory.
     """
+    refuse_trimmed(directory)
     if recipe.runtime.wandb_project is not None:
         require("wandb", extra="wandb")
+    if recipe.runtime.mlflow_experiment is not None:
+        require("mlflow", extra="mlflow")
     fabric = build_fabric(recipe.runtime)
     written = with_described_model(with_feature_origin(with_external_encoder(recipe)))
     objective = find_objective(written.task)
@@ -140,6 +120,7 @@ def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
     build_augmentation(recipe)
     with torch.device("meta"):  # no memory, no file
         draft: Any = build_task(recipe, with_weights=False)
+    freeze_(draft, recipe.optim.freeze)
     build_optimizer(draft, recipe.optim, lr=recipe.optim.lr)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
     if objective.labelled:
@@ -149,6 +130,7 @@ def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
     resumed = has_checkpoint(directory) and objective.clips is None
     with _with_start(recipe, resumed) as started:
         task: Any = build_task(started)
+    freeze_(task, recipe.optim.freeze)
     return RunParts(
         recipe=recipe,
         written=written,
@@ -187,6 +169,7 @@ def _run(
         clips = objective.clips(
             task, source, directory, num_workers=recipe.runtime.num_workers, fabric=fabric
         )
+    clips = task.over(clips)
     check_memory(recipe, task, clips, fabric)
     evaluation = None
     if evaluated is not None and objective.measure is not None:
@@ -209,6 +192,8 @@ def _run(
         assert evaluated is not None
         assert objective.measure is not None
         _final_report(recipe, objective.measure, evaluated, directory, fabric)
+    if fabric.is_global_zero:
+        trim_run(directory, keep_state=recipe.runtime.keep_state)
     return directory / "model"
 
 

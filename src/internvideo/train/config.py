@@ -39,6 +39,9 @@ class OptimConfig(StrictModel):
         description="beginning of a parameter's name in the model → its lr over `lr`; the first "
         "that fits counts",
     )
+    freeze: tuple[str, ...] = Field(
+        default=(), description="beginnings of names in the model whose parameters stay as they are"
+    )
     decayed: Literal["matrices", "all-but-biases"] = Field(
         default="matrices",
         description="what weight decay shrinks; as in BertAdam's recipes, norms and tables too",
@@ -76,6 +79,10 @@ class ScheduleConfig(StrictModel):
     )
     steps: PositiveInt | None = Field(
         default=None, description="length in optimiser steps, in place of epochs"
+    )
+    patience: PositiveInt | None = Field(
+        default=None,
+        description="evaluations in a row without a better one after which a run ends; None: never",
     )
     warmup_epochs: NonNegative = Field(default=0.05, description="length of the rise from 0")
     warmup_steps: NonNegativeInt | None = Field(
@@ -117,6 +124,8 @@ class RuntimeConfig(StrictModel):
         "strategy",
         "activation_checkpointing",
         "check_memory",
+        "mlflow_experiment",
+        "keep_state",
         "wandb_project",
     )
 
@@ -149,7 +158,12 @@ class RuntimeConfig(StrictModel):
     activation_checkpointing: bool = Field(
         default=False, description="recompute the blocks in the backward pass: less memory"
     )
+    keep_state: bool = Field(
+        default=True,
+        description="keep what a finished run needs to go on to a longer schedule (--extend)",
+    )
     check_memory: bool = Field(
         default=True, description="refuse a step that would not fit before the first one"
     )
+    mlflow_experiment: str | None = Field(default=None, description="also log to MLflow")
     wandb_project: str | None = Field(default=None, description="also log to Weights & Biases")

@@ -10,20 +10,17 @@ progress bar and `curves.png` show the same numbers. Another place for them is o
 from __future__ import annotations
 
 import csv
-import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from internvideo.errors import ConfigError, require
 from internvideo.files import JsonLinesWriter, read_json_lines, replace_json_lines
+from internvideo.train.progress import TrainingProgress, describe
 
 __all__ = ["Logger", "RunLog", "describe", "draw_curves", "read_log"]
-
-_SLOW_DATA = 0.2
 
 
 class Logger(Protocol):
@@ -45,8 +42,10 @@ class RunLog(AbstractContextManager["RunLog"]):
         directory: the run directory.
         total_steps: length of the run, for the progress bar.
         start_step: where this process begins; later records of an earlier attempt are dropped.
+        steps_per_epoch: to show the epoch; None leaves it out.
         active: whether this process is the one that writes.
         wandb_project: also log there; needs the package `wandb`.
+        mlflow_experiment: also log there; needs the package `mlflow`.
 
     Raises:
         MissingExtraError: `wandb_project` is given and the package is not installed.
@@ -59,16 +58,20 @@ class RunLog(AbstractContextManager["RunLog"]):
         *,
         total_steps: int,
         start_step: int,
+        steps_per_epoch: int | None = None,
         active: bool = True,
         wandb_project: str | None = None,
+        mlflow_experiment: str | None = None,
     ) -> None:
         self.path = directory / "log.jsonl"
         self.active = active
         self.total_steps = total_steps
         self.start_step = start_step
+        self.steps_per_epoch = steps_per_epoch
         self.wandb_project = wandb_project
+        self.mlflow_experiment = mlflow_experiment
         self._loggers: list[Logger] = []
-        self._progress: _Progress | None = None
+        self._progress: TrainingProgress | None = None
 
     def __enter__(self) -> RunLog:
         if not self.active:
@@ -78,11 +81,15 @@ class RunLog(AbstractContextManager["RunLog"]):
         remote: list[Logger] = []
         if self.wandb_project is not None:
             remote.append(_WeightsAndBiases(directory, self.wandb_project))
+        if self.mlflow_experiment is not None:
+            remote.append(_MLflow(directory, self.mlflow_experiment))
         with suppress(ImportError):
             remote.append(_TensorBoard(directory / "tensorboard", first_step=first_step))
         replace_json_lines(self.path, kept)
         local = [_JsonLines(self.path), _Table(self.path.with_suffix(".csv"), kept)]
-        self._progress = _Progress(directory.name, self.start_step, self.total_steps)
+        self._progress = TrainingProgress(
+            self.start_step, self.total_steps, steps_per_epoch=self.steps_per_epoch
+        )
         self._loggers = [*local, *remote, self._progress]
         return self
 
@@ -202,72 +209,32 @@ class _WeightsAndBiases:
         self._run.finish(exit_code=int(failed))
 
 
-class _Progress:
-    """A progress bar on a terminal, elsewhere a line for each record."""
+class _MLflow:
+    """A run in an experiment, the same one whenever training in the directory is resumed.
 
-    def __init__(self, name: str, start_step: int, total_steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+    Where it goes to is MLflow's MLFLOW_TRACKING_URI.
+    """
 
-        self.start_step = start_step
-        self.total_steps = total_steps
-        self._began = time.perf_counter()
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(name, total=total_steps, completed=start_step, facts="")
-
-    def advance(self, step: int) -> None:
-        self._bar.update(self._task, completed=step)
+    def __init__(self, directory: Path, experiment: str) -> None:
+        mlflow = require("mlflow", extra="mlflow")
+        identity = directory / "mlflow-id.txt"
+        try:
+            mlflow.set_experiment(experiment)
+            if identity.exists():
+                run = mlflow.start_run(run_id=identity.read_text(encoding="utf-8"))
+            else:
+                run = mlflow.start_run(run_name=directory.name)
+                identity.write_text(run.info.run_id, encoding="utf-8")
+        except mlflow.exceptions.MlflowException as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError(f"runtime.mlflow_experiment={experiment}: {reason}") from None
+        self._mlflow = mlflow
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        facts = describe(numbers)
-        self._bar.update(self._task, facts=facts)
-        if self._bar.disable:
-            elapsed = time.perf_counter() - self._began
-            left = elapsed / max(step - self.start_step, 1) * (self.total_steps - step)
-            self._bar.console.print(
-                f"step {step}/{self.total_steps}  {facts}  ETA {timedelta(seconds=round(left))}",
-                highlight=False,
-                soft_wrap=True,
-            )
+        self._mlflow.log_metrics(dict(numbers), step=step)
 
     def close(self, *, failed: bool) -> None:
-        self._bar.stop()
-
-
-def describe(numbers: Mapping[str, float]) -> str:
-    """Return the numbers of a record as one readable line: what was learnt, then the machine."""
-    machine = {
-        "clips_per_s": "{:.3g} clips/s",
-        "data_wait_ms": "waited {:.0f} ms a step",
-        "data_wait": "",
-        "memory_gib": "{:.2f} GiB",
-        "skipped": "{:.0f} videos skipped" if numbers.get("skipped") else "",
-    }
-    parts = [f"{name} {value:.4g}" for name, value in numbers.items() if name not in machine]
-    parts += [machine[name].format(value) for name, value in numbers.items() if machine.get(name)]
-    if numbers.get("data_wait", 0.0) > _SLOW_DATA:
-        parts.append(
-            f"data loading is the bottleneck ({numbers['data_wait']:.0%} of the time): "
-            "raise runtime.num_workers"
-        )
-    return "  ".join(parts)
+        self._mlflow.end_run(status="FAILED" if failed else "FINISHED")
 
 
 # --- curves -----------------------------------------------------------------------------------

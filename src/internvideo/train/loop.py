@@ -29,7 +29,7 @@ from internvideo.train.data import (
 from internvideo.train.distribution import compile_blocks, gathered
 from internvideo.train.log import RunLog
 from internvideo.train.meter import Meter, SkipList
-from internvideo.train.optim import WeightAverage, build_optimizer, scaled_lr
+from internvideo.train.optim import WeightAverage, build_optimizer, describe_lr, scaled_lr
 from internvideo.train.schedules import Schedule
 from internvideo.train.settings import RunSettings, way_on
 from internvideo.train.state import Best, TrainState, full_weights
@@ -130,14 +130,25 @@ def train(
         directory,
         total_steps=total_steps,
         start_step=first_step,
+        steps_per_epoch=schedule.steps_per_epoch,
         active=fabric.is_global_zero,
         wandb_project=runtime.wandb_project,
+        mlflow_experiment=runtime.mlflow_experiment,
     )
     with logger, workers_end_on_error(), StopSignal(fabric, directory) as stop:
         if state.unmeasured:
             _measure(run, evaluation, logger, fabric)
             state.save(directory)  # so that it is measured and logged once, if the run stops again
         for step in range(first_step, total_steps):
+            if evaluation is not None and _is_enough(state, plan, evaluation, schedule):
+                if fabric.is_global_zero:
+                    _LOG.info(
+                        "no better evaluation in %d: the run ends at step %d of %d",
+                        plan.schedule.patience,
+                        step,
+                        total_steps,
+                    )
+                break
             lr = schedule.apply_(run.optimizer, step)
             batches = meter.fetch(run.batches, runtime.accumulate)
             per_epoch = schedule.steps_per_epoch
@@ -223,6 +234,8 @@ def _set_up(
     optimizer = cast(  # Fabric makes a subclass of the class of the optimizer
         "Optimizer", fabric.setup_optimizers(build_optimizer(task, plan.optim, lr=lr))
     )
+    if plan.optim.lr_batch_size is not None and fabric.is_global_zero:
+        _LOG.info(describe_lr(plan.optim, global_batch_size=sampler.global_batch_size))
     schedule = Schedule(plan.optim, plan.schedule, lr=lr, steps_per_epoch=sampler.steps_per_epoch)
     sampler.total_steps = schedule.total_steps
     meter = Meter(fabric)
@@ -301,6 +314,14 @@ def _check_length(
         )
 
 
+def _is_enough(state: TrainState, plan: Plan, evaluation: Evaluation, schedule: Schedule) -> bool:
+    """Return whether so many evaluations brought nothing better that the run may end."""
+    if plan.schedule.patience is None or state.best is None:
+        return False
+    apart = evaluation.every_epochs * schedule.steps_per_epoch
+    return state.step // apart - state.best.step // apart >= plan.schedule.patience
+
+
 def _measure(run: _Run, evaluation: Evaluation | None, logger: RunLog, fabric: Fabric) -> None:
     """Evaluate the averaged weights, and keep them if they are the best so far."""
     state = run.state
@@ -312,8 +333,10 @@ def _measure(run: _Run, evaluation: Evaluation | None, logger: RunLog, fabric: F
             metrics = evaluation.measure(state.task.model)
         run.objective.train()
         metric, value = next(iter(metrics.items()))
-        if state.best is None or value > state.best.value:
+        before = state.best
+        if before is None or value > before.value:
             state.best = Best(metric, value, state.step)
+        if before is None or value >= before.value:  # of equals the longest trained is kept
             weights = full_weights(state.task)
             if fabric.is_global_zero and evaluation.keep is not None:
                 evaluation.keep(weights)

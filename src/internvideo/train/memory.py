@@ -134,7 +134,7 @@ class _WithoutValues(TorchFunctionMode):
             return 0
         if func is torch.Tensor.nonzero:
             return torch.zeros(0, args[0].ndim, dtype=torch.int64)
-        if func is torch.Tensor.tolist:
+        if func is torch.Tensor.tolist:  # pyright: ignore[reportUnknownMemberType]  # of torch
             known = not isinstance(args[0], FakeTensor)
             values: Any = args[0].numpy() if known else np.zeros(args[0].shape, dtype=int)
             return values.tolist()

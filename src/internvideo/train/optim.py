@@ -19,6 +19,8 @@ __all__ = [
     "UNDECAYED_NAMES",
     "WeightAverage",
     "build_optimizer",
+    "describe_lr",
+    "freeze_",
     "layer_numbers",
     "parameter_groups",
     "scaled_lr",
@@ -163,6 +165,35 @@ def scaled_lr(config: OptimConfig, *, global_batch_size: int) -> float:
     if config.lr_batch_size is None:
         return config.lr
     return config.lr * global_batch_size / config.lr_batch_size
+
+
+def freeze_(task: nn.Module, beginnings: Collection[str]) -> None:
+    """Let parameters whose names in the model begin so stay as they are.
+
+    Raises:
+        ConfigError: a beginning of no name, or nothing is left to train.
+    """
+    named = {name.removeprefix("model."): p for name, p in task.named_parameters()}
+    for start in beginnings:
+        found = [parameter for name, parameter in named.items() if name.startswith(start)]
+        if not found:
+            parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in named))
+            raise ConfigError(
+                f"optim.freeze: no parameter's name begins with {start!r}; the model has {parts}"
+            )
+        for parameter in found:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in named.values()):
+        raise ConfigError("optim.freeze leaves nothing to train")
+
+
+def describe_lr(config: OptimConfig, *, global_batch_size: int) -> str:
+    """Return the peak learning rate in words, and how it comes out of the recipe's."""
+    told = f"learning rate {scaled_lr(config, global_batch_size=global_batch_size):.3g} at its peak"
+    if config.lr_batch_size is None:
+        return told
+    chosen = f"{config.lr:.3g} for {config.lr_batch_size} videos a step"
+    return f"{told}: {chosen}, {global_batch_size} here"
 
 
 def build_optimizer(task: nn.Module, config: OptimConfig, *, lr: float) -> torch.optim.Optimizer:

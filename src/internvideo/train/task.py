@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from internvideo.data.samples import Sample
+from internvideo.data.samples import ClipSource, Sample
 
 __all__ = ["LossModule", "Progress", "TrainableTask"]
 
@@ -54,6 +54,10 @@ class TrainableTask(nn.Module, ABC, Generic[Model]):
         Raises:
             DataError: the sample cannot be used for this task; it ends the run.
         """
+
+    def over(self, source: ClipSource) -> ClipSource:
+        """Return the clips as this task draws them, which may learn of their classes here."""
+        return source
 
     @abstractmethod
     def training_loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -152,3 +152,43 @@ def test_mixup_prob_zero_is_no_mixing():
     assert not task.config.mixes
     batch = collated(task, [sample(label=i % 3, seed=i) for i in range(4)])
     assert task.training_loss(batch).keys() == {"loss", "top1"}
+
+
+class Listed:
+    """Clips of which only the labels matter."""
+
+    labels = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def label(self, index: int) -> int:
+        return self.labels[index]
+
+    def key(self, index: int) -> str:
+        return str(index)
+
+
+def test_the_loss_of_rare_classes_is_weighed_by_their_number():
+    task = make(mixup_prob=0, balance="loss", label_smoothing=0.0)
+    plain = make(mixup_prob=0, label_smoothing=0.0)
+    plain.load_state_dict(task.state_dict())
+    source = Listed()
+    assert task.over(source) is source
+    expected = torch.tensor([10 / 3 / 8, 10 / 3, 10 / 3])
+    assert torch.allclose(task._weights[:3], expected)
+    rare = collated(task, [sample(1), sample(1, seed=1)])
+    assert torch.allclose(task.training_loss(rare)["loss"], plain.training_loss(rare)["loss"])
+    mixed = collated(task, [sample(0), sample(1, seed=1)])
+    assert not torch.allclose(task.training_loss(mixed)["loss"], plain.training_loss(mixed)["loss"])
+
+
+def test_the_sampler_draws_all_classes_alike():
+    clips = make(balance="sampler").over(Listed())
+    orders = [clips.order(np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert orders[0].tolist() == orders[1].tolist() != orders[2].tolist()
+    for order in orders:
+        counts = np.bincount([Listed.labels[index] for index in order])
+        assert counts.sum() == len(clips) == 10
+        assert set(counts.tolist()) == {3, 4}
+    assert clips.key(3) == "3"

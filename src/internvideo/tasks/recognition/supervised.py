@@ -9,7 +9,7 @@ stand next to each other in the batch, and a clip is mixed with its mirror image
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from internvideo.config import Fraction, NonNegative, config_class
-from internvideo.data.samples import Sample, class_label
+from internvideo.data.balanced import BalancedClips
+from internvideo.data.samples import ClipSource, Sample, class_label
 from internvideo.errors import ConfigError
 from internvideo.evaluation.arrays import from_numpy
 from internvideo.models.classifier import VideoClassifier
@@ -33,6 +34,9 @@ from internvideo.video.training_input import TrainingInput
 from internvideo.zoo.labels import k710_rows
 from internvideo.zoo.load import load_model
 from internvideo.zoo.transfer import load_encoder_weights
+
+if TYPE_CHECKING:
+    from internvideo.data.samples import EvaluationSource
 
 __all__ = ["SupervisedConfig", "SupervisedRecognition", "build"]
 
@@ -54,6 +58,11 @@ class SupervisedConfig:
         default=0.5, description="share of cutmix where both are allowed"
     )
     repeats: PositiveInt = Field(default=1, description="augmented copies of one decoded clip")
+    balance: Literal["none", "loss", "sampler"] = Field(
+        default="none",
+        description="of rare classes: weigh their loss by one over their number, or draw their "
+        "clips as often as those of others",
+    )
 
     @property
     def mixes(self) -> bool:
@@ -79,6 +88,27 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
         self.preprocessing = preprocessing
         self.config = config
         self.input = TrainingInput(preprocessing, augmentation)
+        self._weights: Tensor | None = None  # of the classes, in the loss
+
+    def over(self, source: ClipSource) -> ClipSource:
+        """Return the clips, with `balance: sampler` in an order that has all classes alike."""
+        if self.config.balance == "none":
+            return source
+        labelled = cast("EvaluationSource", source)  # as every source of a recipe is
+        found = [labelled.label(index) for index in range(len(source))]
+        labels = [label for label in found if label is not None]
+        if len(labels) < len(found):
+            raise ConfigError(f"task.balance={self.config.balance} needs a class for each clip")
+        if self.config.balance == "sampler":
+            return BalancedClips(source, labels)
+        counts = torch.bincount(torch.tensor(labels), minlength=self.model.config.num_classes)
+        present = counts.count_nonzero()
+        self._weights = len(labels) / (present * counts.clamp(min=1))
+        return source
+
+    def _loss(self, logits: Float[Tensor, "b k"], target: Tensor, smoothing: float) -> Tensor:
+        weights = None if self._weights is None else self._weights.to(logits.device)
+        return F.cross_entropy(logits, target, weights, label_smoothing=smoothing)
 
     def prepare(self, sample: Sample, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Return `repeats` copies: `video` "t s s c", `label`, and what was drawn for each.
@@ -100,7 +130,7 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
         logits = self.model(video).float()
         hits = logits.detach().argmax(dim=1) == labels
         return {
-            "loss": F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing),
+            "loss": self._loss(logits, labels, self.config.label_smoothing),
             "top1": hits.float().mean(),
         }
 
@@ -121,7 +151,7 @@ class SupervisedRecognition(TrainableTask[VideoClassifier | UniFormerV2Classifie
         targets = mix_labels(
             labels, self.model.config.num_classes, drawn, smoothing=self.config.label_smoothing
         )
-        return F.cross_entropy(self.model(mix_clips(video, drawn)).float(), targets)
+        return self._loss(self.model(mix_clips(video, drawn)).float(), targets, 0.0)
 
 
 def build(config: SupervisedConfig, parts: Parts) -> SupervisedRecognition:
