@@ -22,10 +22,13 @@ from internvideo.formats import FORMATS, WRITABLE
 from internvideo.formats.ego4d_nlq import split_query_id
 from internvideo.formats.ego4d_sta import write_results
 from internvideo.recipe import list_recipes
+from internvideo.simulator.embedded import EmbeddedBackend
 from internvideo.tasks.hand_prediction.metric import targets_of
+from internvideo.tasks.navigation.episodes import follow, write_episodes, write_leader_board
 from internvideo.tasks.registry import find_task
 from internvideo.world import ACTIONS, HELD_OUT_ACTIONS, World, action_template
 from internvideo.zoo import list_models, load_model, save_pretrained
+from tasks.navigation.small_agent import small_episodes
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "real"
@@ -56,7 +59,8 @@ def test_the_page_is_made_of_the_table():
 def test_what_a_row_names_is_there(group, row):
     assert find_task(group["verb"]).evaluate or find_task(group["verb"]).score
     assert row["recipe"] in list_recipes()
-    assert set(row["reader"].split(", ")) <= {each.name for each in FORMATS}
+    readers = {each.name for each in FORMATS} | {"r2r-ce"}  # episodes, which are no videos
+    assert set(row["reader"].split(", ")) <= readers
     model = row["evaluate"].split()[0]
     assert model in list_models() or model.startswith("runs/")
 
@@ -206,6 +210,19 @@ def submission(verb: str, found: AnnotatedVideos, late: float, path: Path) -> Pa
     return path
 
 
+def write_walks(folder: Path) -> None:
+    """Write episodes, and what two would hand in: who walks as is told, and who stays."""
+    backend, walked, stayed = EmbeddedBackend(), {}, {}
+    for each in small_episodes():
+        backend.load(each.scene_id)
+        truth = follow(backend, each)
+        walked[each.episode_id] = [(place, 0.0) for place in truth.locations]
+        stayed[each.episode_id] = walked[each.episode_id][:1]
+    write_episodes(folder / "val_unseen.json.gz", small_episodes())
+    write_leader_board(folder / "walked.json", walked, small_episodes())
+    write_leader_board(folder / "stayed.json", stayed, small_episodes())
+
+
 EMBEDDED = {
     "zero-shot": ("viclip-nano", ("top1",), 25),
     "retrieval": ("viclip-nano", ("text_to_video", "plain", "R1"), 40),
@@ -245,6 +262,13 @@ SAMPLES = {
 @pytest.mark.parametrize(("verb", "sample"), [*reversed(SAMPLES.values())])
 def test_a_row_is_measured_on_the_world(verb, sample, written, classifier, tmp_path, capsys):
     line = sample["evaluate"]
+    if verb == "navigation":
+        write_walks(tmp_path)
+        for handed, success in (("walked.json", 100), ("stayed.json", 0)):
+            report = measured(f"{verb} --predictions {tmp_path / handed} {line}", tmp_path, capsys)
+            assert report["SR"] == success
+            assert report["num_episodes"] == len(small_episodes())
+        return
     if "unknown" in sample:
         folder, others = written(sample["written"], _KNOWN), written(sample["unknown"], _UNKNOWN)
         known, _, unknown = line.partition(" --unknown ")

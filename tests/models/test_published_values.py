@@ -240,6 +240,7 @@ PUBLISHED: dict[str, Published | dict[str, Published]] = {
         drop_paths={"clip_encoder.model.vision_encoder.transformer.resblocks": 0.1},
         numbers={"feature_drop_rate": 0.4, "attention_drop_rate": 0.1, "max_steps": 50},
     ),
+    "navigation/navigator": Published(epsilons={".*": 1e-12}, dropouts={".*": 0.0}),
     "navigation/waypoints": Published(
         epsilons={".*": 1e-12}, dropouts={r".*attention\.self.*": 0.1, ".*": 0.3}
     ),
@@ -276,6 +277,7 @@ EMBEDDED = {
         epsilons={r"visual\.encoder\.(blocks.*|norm)": 1e-6, ".*": 1e-5},
         numbers={"logit_scale_init": math.log(1 / 0.07)},
     ),
+    "navigator-nano": Published(epsilons={".*": 1e-12}, dropouts={".*": 0.0}),
     "moments-nano": actionformer(0.1, max_length=256, positions=False),
     "internvideo-nano": Published(
         epsilons={r"(masked|multimodal)\.stem\..*": 1e-5, ".*": 1e-6},

@@ -25,6 +25,7 @@ from internvideo.cli import (
     extract,
     index,
     models,
+    navigate,
     recipes,
     reconstruct,
     reproduce,
@@ -140,6 +141,7 @@ for _name, _verb in {
     "runs": runs.runs,
     "reconstruct": reconstruct.reconstruct,
     "reproduce": reproduce.reproduce,
+    "navigate": navigate.navigate,
     "demo": create.demo,
     "doctor": _doctor,
 }.items():

@@ -17,6 +17,7 @@ from internvideo.tasks import (
     masked,
     moment_queries,
     multiple_choice,
+    navigation,
     open_set,
     question_answering,
     recognition,
@@ -50,6 +51,7 @@ TASKS: tuple[Task, ...] = (
     action_detection.TASK,
     hand_prediction.TASK,
     anticipation.TASK,
+    navigation.TASK,
     interaction.interaction_task(recognition.evaluate.measure),
 )
 

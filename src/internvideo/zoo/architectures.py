@@ -57,6 +57,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     actionformer.ACTIONFORMER,
     vslnet.VSLNET,
     dino.DINO,
+    navigation.NAVIGATOR,
     navigation.POLICY,
     navigation.WAYPOINTS,
     navigation.DEPTH,

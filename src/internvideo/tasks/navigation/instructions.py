@@ -57,6 +57,7 @@ def make_episodes(
     *,
     seed: int = 0,
     lengths: tuple[float, float] = LENGTHS,
+    brief: bool = False,
 ) -> list[Episode]:
     """Draw episodes that lead through a door at least; the same seed draws the same ones.
 
@@ -65,6 +66,8 @@ def make_episodes(
         per_scene: how many in each.
         seed: of the draws.
         lengths: least and greatest length of the way in metres.
+        brief: tell the ways in few words, always the same: "Left to the blue studio, straight to
+            the red gym, right to the white mat."
 
     Raises:
         DataError: a scene that is no house from a seed, or has no way of such a length.
@@ -81,7 +84,7 @@ def make_episodes(
         for _ in range(200 * per_scene):
             if len(episodes) == wanted:
                 break
-            made = _draw(backend, house, scene_id, lengths, rng, len(episodes) + 1)
+            made = _draw(backend, house, scene_id, lengths, rng, len(episodes) + 1, brief)
             if made is not None:
                 episodes.append(made)
         if len(episodes) < wanted:
@@ -98,6 +101,7 @@ def _draw(
     lengths: tuple[float, float],
     rng: np.random.Generator,
     number: int,
+    brief: bool,
 ) -> Episode | None:
     piece = house.furniture[int(rng.integers(len(house.furniture)))]
     x, z = piece.centre
@@ -130,7 +134,7 @@ def _draw(
         scene_id=scene_id,
         start_position=vector(start),
         start_rotation=start_rotation(yaw),
-        instruction=_tell(backend, house, points, passed, yaw, piece, rng),
+        instruction=_tell(backend, house, points, passed, yaw, piece, rng, brief),
         goal=vector(goal),
         reference_path=tuple(vector(point) for point in points),
         geodesic_distance=length,
@@ -170,13 +174,14 @@ def _tell(
     yaw: float,
     piece: Furniture,
     rng: np.random.Generator,
+    brief: bool,
 ) -> str:
     """Return the instruction: a sentence for each door, and one for the end."""
 
     def pick(choices: tuple[str, ...]) -> str:
         return choices[int(rng.integers(len(choices)))]
 
-    heading, sentences = yaw, list[str]()
+    heading, sentences, legs = yaw, list[str](), list[str]()
     room = house.room_at(points[0][0], points[0][2])
     for number, (entered, _) in enumerate(passed):
         out, onto = _headings(backend, points[number], points[number + 1])
@@ -184,12 +189,14 @@ def _tell(
         words = pick((_ON if number else _FIRST)[turn])
         leave = pick(_LEAVE).format(old=house.rooms[room].name, new=house.rooms[entered].name)
         sentences.append(f"{words} and {leave}.")
+        legs.append(f"{turn} to the {house.rooms[entered].name}")
         room, heading = entered, onto
     turn = _turn(heading, _headings(backend, points[-2], points[-1])[0])
+    legs.append(f"{turn} to the {piece.colour} {piece.name}")
     if turn != "straight":
         sentences.append(f"{pick(_ON[turn])}.")
     sentences.append(pick(_STOP).format(thing=f"{piece.colour} {piece.name}"))
-    return " ".join(sentences)
+    return ", ".join(legs).capitalize() + "." if brief else " ".join(sentences)
 
 
 def _headings(backend: EmbeddedBackend, start: Position, end: Position) -> tuple[float, float]:

@@ -1,13 +1,14 @@
-"""Navigation: the policy of the agent, the predictor of its waypoints, its depth encoder."""
+"""Navigation: policies, the predictor of waypoints, the depth encoder, and whole small agents."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from internvideo.models import classifier, depth_resnet, navigation, waypoints
+from internvideo.models import classifier, depth_resnet, navigation, navigator, waypoints
 from internvideo.models.depth_resnet import DepthResNet, DepthResNetConfig
 from internvideo.models.navigation import EncodersConfig, NavigationPolicy, NavigationPolicyConfig
+from internvideo.models.navigator import Navigator, NavigatorConfig
 from internvideo.models.waypoints import WaypointPredictor, WaypointPredictorConfig
 from internvideo.zoo.architecture import Architecture
 from internvideo.zoo.kinds import viclip, videomae
@@ -23,7 +24,7 @@ from internvideo.zoo.shapes import (
 )
 from internvideo.zoo.tables import OPENAI_CLIP
 
-__all__ = ["DEPTH", "POLICY", "WAYPOINTS"]
+__all__ = ["DEPTH", "NAVIGATOR", "POLICY", "WAYPOINTS"]
 
 _DEPTH_ENCODER, _VIDEO, _CLIP = (
     "depth_encoder.visual_encoder.",
@@ -125,6 +126,20 @@ def _infer_policy(shapes: Shapes, base: Any) -> NavigationPolicyConfig:
     return with_fields(base, fields)
 
 
+def _infer_navigator(shapes: Shapes, base: Any) -> NavigatorConfig:
+    base = base or navigator.SIZES["nano"]
+    convolutions = below(shapes, "sight.layers.")
+    channels = tuple(
+        required(convolutions, rf"{layer}\.0\.weight", 0, "channels of the eyes")
+        for layer in range(sum(name.endswith(".0.weight") for name in convolutions))
+    )
+    places = required(shapes, r"sight\.out\.weight", 1, "size of what the eyes see")
+    side = round((places / channels[-1]) ** 0.5) << len(channels)
+    policy = _infer_policy(below(shapes, "policy."), base.policy)
+    fields = {"channels": channels, "image_size": side, "policy": policy}
+    return with_fields(base, fields)
+
+
 def _released(size: str) -> NavigationPolicyConfig:
     config = navigation.RELEASED[size]
     video = classifier.SIZES["B" if size == "base" else "L"]
@@ -174,6 +189,27 @@ POLICY = Architecture(
     traits=_policy_traits,
     preset="videomae-kinetics",
     unseen=lambda _: ("num_heads", "view_order", "image_width"),
+)
+
+NAVIGATOR = Architecture(
+    id="navigation/navigator",
+    model=Navigator,
+    config=NavigatorConfig,
+    sizes=navigator.SIZES,
+    tiny={
+        "own": NavigatorConfig(
+            policy=replace(_TINY, vocab_size=5, video_width=16, image_width=0, depth_width=16),
+            vocabulary=("go", "left", "stop"),
+            image_size=16,
+            depth_size=16,
+            channels=(8, 8),
+        )
+    },
+    tables={"official": Layout()},
+    infer=_infer_navigator,
+    traits=lambda config: {"width": config.policy.width, "channels": config.channels},
+    preset="nano",
+    unseen=lambda _: ("num_heads", "vocabulary", "depth_size", "most"),
 )
 
 WAYPOINTS = Architecture(
