@@ -313,6 +313,17 @@ def test_embeddings_can_train_something_on_top(viclip, clip):
     assert all(parameter.grad is None for parameter in viclip.model.parameters())
 
 
+@pytest.mark.parametrize("bad", [5, None])
+def test_what_is_no_video_is_told(viclip, bad):
+    with pytest.raises(VideoError, match=r"a video is a path.*got (int|NoneType)"):
+        viclip.embed_video(bad)
+
+
+def test_a_list_of_frames_has_to_be_stacked(viclip):
+    with pytest.raises(VideoError, match=r"np\.stack"):
+        viclip.embed_video(list(torch.zeros(4, 16, 16, 3, dtype=torch.uint8)))
+
+
 def test_many_videos_good_and_bad_keep_their_order(viclip, clip, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"not a video at all")

@@ -33,6 +33,7 @@ class FramesInMemory:
             raise VideoError(
                 "frames must be a uint8 tensor (time, height, width, 3), got "
                 f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+                + ("; stack a list of frames: np.stack(frames)" if tensor.ndim == 3 else "")
             )
         if not len(tensor):
             raise VideoError("frames are empty: a video needs at least one")

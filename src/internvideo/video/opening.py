@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias, cast
 
@@ -69,9 +69,18 @@ def name_of(video: AnyVideo) -> str:
 
 
 def as_list(videos: AnyVideo | Sequence[AnyVideo]) -> list[AnyVideo]:
-    """Return one video or several as a list; five-dimensional frames are several clips."""
+    """Return one video or several as a list; five-dimensional frames are several clips.
+
+    Raises:
+        VideoError: what is given is neither.
+    """
     if isinstance(videos, Tensor | np.ndarray):
         return list(videos) if videos.ndim == 5 else [videos]
     if isinstance(videos, str | bytes | os.PathLike | Video):
         return [cast(AnyVideo, videos)]
+    if not isinstance(videos, Iterable):
+        raise VideoError(
+            "a video is a path, a URL, bytes, a Video, or uint8 frames (time, height, width, 3); "
+            f"got {type(videos).__name__}"
+        )
     return list(cast("Sequence[AnyVideo]", videos))
