@@ -35,7 +35,8 @@ def describe_tower(source: str, num_classes: int) -> dict[str, Any]:
         raise ConfigError(f"{source} came without an input protocol; save it with one")
     if type(config) not in TowerConfig.kinds():
         known = ", ".join(sorted(config_kind(kind) for kind in TowerConfig.kinds()))
-        kind = config_kind(type(config))
+        shape: type[Any] = type(config)
+        kind = config_kind(shape)
         raise ConfigError(f"{source} is of kind {kind}; an encoder must be one of {known}")
     tower = TowerConfig(
         encoder=config,
