@@ -35,8 +35,7 @@ def describe_tower(source: str, num_classes: int) -> dict[str, Any]:
         raise ConfigError(f"{source} came without an input protocol; save it with one")
     if type(config) not in TowerConfig.kinds():
         known = ", ".join(sorted(config_kind(kind) for kind in TowerConfig.kinds()))
-        shape: type[Any] = type(config)
-        kind = config_kind(shape)
+        kind = config_kind(config.__class__)
         raise ConfigError(f"{source} is of kind {kind}; an encoder must be one of {known}")
     tower = TowerConfig(
         encoder=config,
