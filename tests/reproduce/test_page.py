@@ -91,3 +91,13 @@ def test_the_numbers_are_plain_data():
     assert world["claims"][0]["comparisons"][0]["differences"] == [60.0, 60.0]
     assert people["skipped"] == "no such folder"
     assert found["cpu_seconds"] == 3.0
+
+
+def test_the_tables_are_markdown_too():
+    lines = _report().to_markdown().splitlines()
+    assert (
+        "| a | accuracy | ours 81.5 ± 0.7 | theirs 21.5 ± 0.7 | +60.0 | +60.0 … +60.0 | holds |"
+        in lines
+    )
+    assert "- (c) <c> & so on. **not measured**" in lines
+    assert "Skipped: no such folder." in lines

@@ -22,6 +22,12 @@ def reproduce(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.")] = Path(
         "reproduce"
     ),
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with fir_activitynet.json and the videos in fir/: real people too."
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Processes of one thread; by default one a core."),
@@ -39,10 +45,11 @@ def reproduce(
     Examples:
       internvideo reproduce --budget small
       internvideo reproduce --budget tiny --out smoke
+      internvideo reproduce --real videos/
     """
     output_folder(out)
     from internvideo.reproduce import reproduce as run
 
-    report = run(out, budget=budget, jobs=jobs)
+    report = run(out, budget=budget, jobs=jobs, real=real)
     stdout_console().print(report)
     print(f"open {out / 'index.html'} in a browser; the numbers are in {out / 'report.json'}")

@@ -26,6 +26,9 @@ class Budget:
         target_epochs: passes over them.
         probe_clips: that linear probes are fitted on.
         test: clips that nothing is trained on.
+        people_videos: real videos, two thirds of which are trained on.
+        people_windows_epochs: passes of masked pretraining over the windows of these.
+        people_epochs: passes over the labelled segments of these.
         width: of the encoders.
         depth: of the encoders.
         channels: of their stem.
@@ -43,6 +46,9 @@ class Budget:
     target_epochs: int
     probe_clips: int
     test: int
+    people_videos: int
+    people_windows_epochs: int
+    people_epochs: int
     width: int = 128
     depth: int = 4
     channels: tuple[int, int, int] = (16, 32, 32)
@@ -68,6 +74,9 @@ BUDGETS = {
             target_epochs=12,
             probe_clips=1_500,
             test=1_000,
+            people_videos=21,
+            people_windows_epochs=2,
+            people_epochs=20,
         ),
         Budget(
             name="tiny",
@@ -81,6 +90,9 @@ BUDGETS = {
             target_epochs=1,
             probe_clips=96,
             test=64,
+            people_videos=3,
+            people_windows_epochs=1,
+            people_epochs=1,
             width=16,
             depth=2,
             channels=(4, 4, 4),

@@ -19,6 +19,7 @@ from internvideo.errors import ConfigError
 from internvideo.world import ACTIONS, COLORS
 
 __all__ = [
+    "PEOPLE_CLAIMS",
     "WORLD_CLAIMS",
     "Claim",
     "Comparison",
@@ -412,3 +413,62 @@ WORLD_CLAIMS = (
     ),
 )
 """The claims that are tested on the world, in the order of the report."""
+
+
+def _people(title: str, start: str) -> Quantity:
+    return Quantity(title=title, step=f"people-{start}-actions")
+
+
+_PEOPLE_BEST = (
+    _joined("masked alone", "masked accuracy", "people-interaction"),
+    _joined("multimodal alone", "multimodal accuracy", "people-interaction"),
+)
+_PEOPLE_AVERAGE = (
+    _joined("average of logits", "average of logits accuracy", "people-interaction"),
+    _joined("average of probabilities", "average of probabilities accuracy", "people-interaction"),
+)
+_PEOPLE_INTERACTION = _joined("interaction", "interaction accuracy", "people-interaction")
+
+PEOPLE_CLAIMS = (
+    Claim(
+        letter="a",
+        statement="Masked pretraining is better than training from scratch.",
+        tested="The masked-pretrained network of the world goes on with windows of the training "
+        "videos, without labels; then it and a network of random weights are fine-tuned on their "
+        "labelled segments.",
+        comparisons=(
+            Comparison(
+                measure="accuracy, 9 actions",
+                better=(_people("masked pretraining, fine-tuned", "masked"),),
+                worse=(_people("from random weights", "scratch"),),
+            ),
+        ),
+        beside=(("accuracy, 9 actions", _people("contrastive (world), fine-tuned", "contrast")),),
+    ),
+    Claim(
+        letter="d",
+        statement="Model interaction is better than the best single model, which is better than "
+        "the average of both.",
+        tested="As on the world: both fine-tuned encoders are frozen, and cross-model attention "
+        "between them learns on the same segments.",
+        comparisons=(
+            Comparison(
+                measure="interaction over the best single model",
+                better=(_PEOPLE_INTERACTION,),
+                worse=_PEOPLE_BEST,
+            ),
+            Comparison(
+                measure="interaction over the average",
+                better=(_PEOPLE_INTERACTION,),
+                worse=_PEOPLE_AVERAGE,
+            ),
+            Comparison(
+                measure="best single model over the average",
+                better=_PEOPLE_BEST,
+                worse=_PEOPLE_AVERAGE,
+            ),
+        ),
+        beside=tuple(("accuracy, 9 actions", each) for each in (*_PEOPLE_BEST, *_PEOPLE_AVERAGE)),
+    ),
+)
+"""The claims that are tested on real people."""

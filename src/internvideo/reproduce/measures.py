@@ -68,7 +68,10 @@ def action_scores(
     """
     found = {"accuracy": percent(scores.argmax(dim=1) == labels)}
     reversal = torch.tensor(
-        [names.index(back) if (back := reversal_of(name)) in names else -1 for name in names]
+        [
+            names.index(back) if name in ACTIONS and (back := reversal_of(name)) in names else -1
+            for name in names
+        ]
     )[labels]
     paired = reversal >= 0
     if paired.any():

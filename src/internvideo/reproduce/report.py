@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["ClaimsReport", "Section"]
 
 
+_HEADINGS = ("claim", "measure", "higher?", "than", "difference", "95 %", "verdict")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """The claims as tested on some data.
@@ -77,12 +80,33 @@ class ClaimsReport:
             ],
         }
 
+    def to_markdown(self) -> str:
+        """Return the tables as Markdown, for a page of documentation."""
+        lines = [
+            f"`{self.command}`, {len(self.budget.seeds)} seeds; {self.machine}; "
+            f"{self.cpu_seconds / 60:.0f} minutes of one core in all. In percent, mean ± standard "
+            "deviation over the seeds; differences with their 95 % interval.",
+        ]
+        for section in self.sections:
+            lines += ["", f"### {section.title}", ""]
+            if section.skipped:
+                lines.append(f"Skipped: {section.skipped}.")
+                continue
+            lines += [_line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
+            lines += [_line(row) for finding in section.findings for row in rows_of(finding)]
+            lines.append("")
+            lines += [
+                f"- ({finding.claim.letter}) {finding.claim.statement} **{finding.verdict}**"
+                for finding in section.findings
+            ]
+        return "\n".join(lines) + "\n"
+
     def __rich__(self) -> Table:
         from rich.markup import escape
         from rich.table import Table
 
         table = Table(title=f"claims, budget {self.budget.name}, {len(self.budget.seeds)} seeds")
-        for heading in ("claim", "measure", "higher?", "than", "difference", "95 %", "verdict"):
+        for heading in _HEADINGS:
             table.add_column(heading, overflow="fold")
         for section in self.sections:
             table.add_section()
@@ -92,6 +116,10 @@ class ClaimsReport:
                 for row in rows_of(finding):
                     table.add_row(*map(escape, row))
         return table
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def rows_of(finding: Finding) -> list[tuple[str, ...]]:

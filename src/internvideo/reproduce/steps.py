@@ -13,10 +13,12 @@ leaves what every training leaves; `result.json` appears when the step is done.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from internvideo.reproduce.budget import Budget
@@ -26,6 +28,9 @@ __all__ = ["TARGET_ACTIONS", "Step", "fingerprints", "plan"]
 
 TARGET_ACTIONS = ACTIONS[:14]
 """The label set of the target data set; that of the union is `ACTIONS`."""
+
+PEOPLE_CLASSES = 9
+"""Actions of the real videos."""
 
 _WORLDS = 8_000_000  # no recipe trains on these
 
@@ -59,9 +64,18 @@ def fingerprints(steps: list[Step]) -> dict[str, str]:
     return found
 
 
-def plan(budget: Budget) -> list[Step]:
-    """Return the steps of the world's part of the study; needs come before those who need them."""
-    return [step for seed in budget.seeds for step in _Seed(budget, seed).steps()]
+def plan(budget: Budget, people: Path | None = None) -> list[Step]:
+    """Return the steps of the study; needs come before those who need them.
+
+    Args:
+        budget: its numbers.
+        people: folder of real videos, where the claims are tested on them too.
+    """
+    seeds = [_Seed(budget, seed) for seed in budget.seeds]
+    steps = [step for seed in seeds for step in seed.steps()]
+    if people is not None:
+        steps += [step for seed in seeds for step in seed.people(people)]
+    return steps
 
 
 class _Seed:
@@ -124,29 +138,73 @@ class _Seed:
         yield self._interaction()
         yield from self._downstream()
 
-    def _interaction(self) -> Step:
-        """Let the two post-pretrained classifiers look at each other, on the same labels."""
+    def people(self, folder: Path) -> Iterator[Step]:
+        """Test some of the claims on real videos."""
         budget = self.budget
-        step = self._training(
-            "interaction",
-            "world_internvideo-nano",
-            {
-                "task.masked": f"{self.name('masked-actions')}/model",
-                "task.multimodal": f"{self.name('contrast-actions')}/model",
-                "model.stages": budget.depth,
-                "evaluation": None,
-                "data.num_clips": budget.labels,
-                "schedule.epochs": budget.label_epochs,
-                "schedule.warmup_epochs": budget.label_epochs / 10,
-                "runtime.batch_size": 32,
+        clips = Step(
+            name=self.name("people-clips"),
+            work="cut",
+            options={
+                "folder": str(folder.resolve()),
+                "seed": self.seed,
+                "num_videos": budget.people_videos,
             },
+            cost=100 * budget.people_videos,
+        )
+        yield clips
+        adapted = self._training(
+            "people-masked",
+            "world_videomae-nano",
+            {
+                "data.annotations": f"{clips.name}/windows.safetensors",
+                "schedule.epochs": budget.people_windows_epochs,
+                **self._encoder("model.encoder"),
+            },
+            cost=100 * budget.people_videos * budget.people_windows_epochs,
+            start="masked",
+        )
+        yield dataclasses.replace(adapted, needs=(*adapted.needs, clips.name))
+        for start, rate in (("scratch", 0.016), ("people-masked", 0.008), ("contrast", 0.008)):
+            name = f"people-{start.removeprefix('people-')}-actions"
+            yield self._recognition(name, "people", start, rate)
+        yield self._interaction(people=True)
+
+    def _interaction(self, *, people: bool = False) -> Step:
+        """Let the two post-pretrained classifiers look at each other, on the same labels."""
+        budget, prefix = self.budget, "people-" if people else ""
+        towers = [self.name(f"{prefix}{start}-actions") for start in ("masked", "contrast")]
+        epochs = budget.people_epochs if people else budget.label_epochs
+        overrides: dict[str, Any] = {
+            "task.masked": f"{towers[0]}/model",
+            "task.multimodal": f"{towers[1]}/model",
+            "model.stages": budget.depth,
+            "evaluation": None,
+            "data.num_clips": budget.labels,
+            "schedule.epochs": epochs,
+            "schedule.warmup_epochs": epochs / 10,
+            "runtime.batch_size": 32,
+        }
+        needs, test = towers, self.clips("test")
+        if people:
+            folder = self.name("people-clips")
+            needs, test = [*towers, folder], f"{folder}/test.safetensors"
+            overrides |= {
+                "data.annotations": f"{folder}/train.safetensors",
+                "data.num_clips": None,
+                "model.num_classes": PEOPLE_CLASSES,
+                "runtime.batch_size": 16,
+            }
+        step = self._training(
+            f"{prefix}interaction",
+            "world_internvideo-nano",
+            overrides,
             cost=budget.labels * budget.label_epochs / 2,
         )
         return Step(
             name=step.name,
             work="interact",
-            options={**step.options, "test": self.clips("test")},
-            needs=(*step.needs, self.name("masked-actions"), self.name("contrast-actions")),
+            options={**step.options, "test": test},
+            needs=(*step.needs, *needs),
             cost=step.cost,
         )
 
@@ -252,18 +310,28 @@ class _Seed:
 
     def _recognition(self, name: str, data: str, start: str, rate: float) -> Step:
         """Fine-tune a classifier on labelled clips, and measure it."""
-        budget, target = self.budget, data == "target"
-        count = budget.target_labels if target else budget.labels
-        epochs = budget.target_epochs if target else budget.label_epochs
+        budget, needs = self.budget, [self.name("clips")]
+        file, test = self.clips("train"), self.clips("test")
+        count, epochs, classes = budget.labels, budget.label_epochs, len(ACTIONS)
+        batch = 32
+        if data == "target":
+            file, test = self.clips("target"), self.clips("target-test")
+            count, epochs = budget.target_labels, budget.target_epochs
+            classes = len(TARGET_ACTIONS)
+        elif data == "people":
+            folder = self.name("people-clips")
+            needs, batch = [folder], 16
+            file, test = f"{folder}/train.safetensors", f"{folder}/test.safetensors"
+            count, epochs, classes = None, budget.people_epochs, PEOPLE_CLASSES
         overrides: dict[str, Any] = {
             "evaluation": None,
-            "data.annotations": self.clips("target" if target else "train"),
+            "data.annotations": file,
             "data.num_clips": count,
-            "model.num_classes": len(TARGET_ACTIONS if target else ACTIONS),
+            "model.num_classes": classes,
             "optim.lr": rate,
             "schedule.epochs": epochs,
             "schedule.warmup_epochs": epochs / 10,
-            "runtime.batch_size": 32,
+            "runtime.batch_size": batch,
             **self._encoder("model"),
         }
         if start == "scratch":
@@ -274,15 +342,14 @@ class _Seed:
             name,
             "world_videomae-nano_actions",
             overrides,
-            cost=count * epochs,
+            cost=(count or 200) * epochs,
             start="" if start == "scratch" else start,
         )
-        test = self.clips("target-test" if target else "test")
         return Step(
             name=step.name,
             work="recognise",
             options={**step.options, "test": test},
-            needs=step.needs,
+            needs=tuple(dict.fromkeys([*needs, *step.needs])),
             cost=step.cost,
         )
 

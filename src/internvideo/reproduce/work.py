@@ -25,6 +25,7 @@ from internvideo.reproduce.measures import (
     settle_batch_norm,
     summary,
 )
+from internvideo.reproduce.people import cut_people
 from internvideo.tasks.zero_shot.classifier import ZeroShotClassifier
 from internvideo.video.preprocessing import PRESETS, Preprocessing
 from internvideo.world import COLORS, CaptionMix, Encoding, World, action_prompts, color_prompts
@@ -61,6 +62,12 @@ def paint(directory: Path, options: Mapping[str, Any]) -> dict[str, float]:
             for clip in [world[number]]
         )
         write_clips(path, clips, class_names=world.class_names, fps=float(Encoding().fps))
+    return {}
+
+
+def cut(directory: Path, options: Mapping[str, Any]) -> dict[str, float]:
+    """Cut real videos into clips at the size of the encoders."""
+    cut_people(directory, options, _PROTOCOL)
     return {}
 
 
@@ -200,6 +207,7 @@ def _load(directory: Path) -> VideoModel:
 
 WORKS: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, float]]] = {
     "paint": paint,
+    "cut": cut,
     "train": train,
     "recognise": recognise,
     "zero-shot": zero_shot,
