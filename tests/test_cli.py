@@ -152,7 +152,14 @@ def test_plots_of_one_and_of_several_videos(call, models, media, tmp_path):
 
 def test_unknown_words_are_a_warning(call, models, media):
     code, _, err = call(
-        "classify", media / "good/first.mp4", "-l", "a zebra", "-m", models / "viclip"
+        "classify",
+        media / "good/first.mp4",
+        "-l",
+        "a zebra",
+        "-l",
+        "a star",
+        "-m",
+        models / "viclip",
     )
     assert code == 0
     [line] = err.splitlines()

@@ -80,7 +80,7 @@ def test_a_list_with_its_results_in_a_folder(call, models, world, tmp_path):
 
 
 def test_folders_with_labels_and_templates_in_chinese(call, models, world, tmp_path):
-    (tmp_path / "zh.json").write_text('{"跳跃": "跳跃", "grow": "变大"}', encoding="utf-8")
+    (tmp_path / "zh.json").write_text('{"跳跃": "跳跃", "grow": "变大 grow"}', encoding="utf-8")
     (tmp_path / "zh.txt").write_text("一段{}的视频\n", encoding="utf-8")
     code, out, _ = call(
         "evaluate", "zero-shot", models / "viclip", "-d", world / "folders", "-l",

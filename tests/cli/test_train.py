@@ -28,7 +28,7 @@ def test_train_says_where_the_model_is(tmp_path, capsys):
     assert train(tmp_path / "run") == 0
     out, err = capsys.readouterr()
     assert out == f"the model is in {tmp_path / 'run' / 'model'}\n"
-    assert "step 2/2  loss" in err
+    assert "step 2/2  epoch 1/1  loss" in err
     assert "ETA 0:00:00" in err
 
 

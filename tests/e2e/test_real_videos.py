@@ -12,6 +12,7 @@ import tiny
 from internvideo.cli.application import run
 from internvideo.pipeline import load
 
+LABELS = ("-l", "a red star", "-l", "a blue arrow")
 FOLDER = Path(__file__).parents[2].parent / "shared" / "videos"
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"needs the sample videos in {FOLDER}")
@@ -32,7 +33,7 @@ def test_all_of_them_embed(folder):
 
 
 def test_all_of_them_classify_from_the_command_line(folder, capsys):
-    code = run(["classify", str(FOLDER), "-l", "a red star", "-m", str(folder), "--json"])
+    code = run(["classify", str(FOLDER), *LABELS, "-m", str(folder), "--json"])
     captured = capsys.readouterr()
     assert code == 0
     answered = [Path(json.loads(line)["video"]).name for line in captured.out.splitlines()]

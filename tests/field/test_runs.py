@@ -255,7 +255,7 @@ def test_what_cannot_be_extended(folder, monkeypatch):
     stop("runs/a", monkeypatch)
     with pytest.raises(ConfigError, match=r"steps, \d are fewer.*init=runs/a"):
         run("runs/a", "schedule.epochs=1", extend=True)
-    with pytest.raises(ConfigError, match=r"optim.lr was left out, is 0.5; undo.*init=runs/a"):
+    with pytest.raises(ConfigError, match=r"optim.lr was 0.001, is 0.5; undo.*init=runs/a"):
         run("runs/a", *LONGER, "optim.lr=0.5", extend=True)
     with pytest.raises(ConfigError, match=r"4 videos a step.*init=runs/a"):
         run("runs/a", "runtime.batch_size=8")

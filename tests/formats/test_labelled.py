@@ -60,7 +60,7 @@ def test_folders_without_videos(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     with pytest.raises(DataError, match=r"expected .*/CLASS/VIDEO"):
         read_list("class-folders", tmp_path)
-    with pytest.raises(DataError, match="holds the videos; leave out elsewhere"):
+    with pytest.raises(DataError, match="holds the videos; leave out the root elsewhere"):
         read_list("class-folders", tmp_path, root="elsewhere")
 
 

@@ -89,6 +89,7 @@ def test_published_view_counts():
         "retrieval-whole-second": (12, 1, 1),
         "offline-objects": (8, 1, 3),
         "tal-features": (16, 1, 1),
+        "interaction": (16, 5, 3),
         "nano": (16, 1, 1),
         "open-set": (32, 1, 1),
         "ava": (16, 1, 1),
