@@ -38,8 +38,12 @@ FIRST = {kind.model: name for name, (kind, _) in reversed(MINIATURES.items())}
 SLOW_TO_TRACE = {
     "actionformer",
     "dino/detector",
+    "internvideo",
     "internvideo-mm",
     "internvideo-mm/question-answering",
+    "navigation/depth",
+    "navigation/navigator",
+    "navigation/policy",
     "unmasked-teacher/multimodal",
     "vslnet",
 }
@@ -50,7 +54,13 @@ every_miniature = pytest.mark.parametrize(("kind", "config"), MINIATURES.values(
 every_encoder = pytest.mark.parametrize(("kind", "config"), ENCODERS.values(), ids=ENCODERS)
 every_size = pytest.mark.parametrize(("kind", "config"), PUBLISHED.values(), ids=PUBLISHED)
 every_class = pytest.mark.parametrize(
-    ("kind", "config"), [MINIATURES[name] for name in FIRST.values()], ids=list(FIRST.values())
+    ("kind", "config"),
+    [
+        pytest.param(
+            *MINIATURES[name], id=name, marks=[] if name in IN_SECONDS else pytest.mark.slow
+        )
+        for name in FIRST.values()
+    ],
 )
 every_build = pytest.mark.parametrize(
     ("kind", "config"),
