@@ -38,6 +38,7 @@ from internvideo.config import config_from_dict, config_to_dict
 from internvideo.models.classifier import VideoClassifier, VideoClassifierConfig
 from internvideo.models.videomae import VideoMAE
 from internvideo.models.vit import VideoViT
+from internvideo.reproduce.measures import fit_linear, settle_batch_norm
 from internvideo.train.optim import layer_numbers, parameter_groups
 from internvideo.train.schedules import warmup_cosine
 from internvideo.video.preprocessing import Preprocessing
@@ -224,11 +225,13 @@ class Laboratory:
         video, labels = self.clips.labelled(run.seed, run.labels)
         if run.arm == "random-probe":
             encoder = VideoViT(self.encoder.config)
-            settle_batch_norm(encoder, self.preprocessing.normalize(video[:300]))
+            first = self.preprocessing.normalize(video[:300])
+            settle_batch_norm(encoder, lambda: encoder(first))
         known = self._features(encoder, video)
         mean, deviation = known.mean(dim=0), known.std(dim=0) + 1e-4
         heads = [
-            fit_linear((known - mean) / deviation, labels, decay) for decay in (0.1, 0.01, 1e-3)
+            fit_linear((known - mean) / deviation, labels, len(ACTIONS), decay, max_iter=100)
+            for decay in (0.1, 0.01, 1e-3)
         ]
         scores = {}
         for stage in ("tune", "test"):
@@ -271,34 +274,6 @@ def _batches(run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
     for _ in range(run.epochs):
         order = torch.from_numpy(rng.permutation(run.labels))
         yield from order[: run.labels // BATCH_SIZE * BATCH_SIZE].split(BATCH_SIZE)
-
-
-@torch.no_grad()
-def settle_batch_norm(model: nn.Module, video: Float[Tensor, "b c t y x"]) -> None:
-    """Give batch normalisation the statistics of these clips, as training would."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None
-    model.train()(video)
-
-
-def fit_linear(
-    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], decay: float
-) -> nn.Linear:
-    """Return the linear classifier of least cross-entropy plus a penalty on its weights."""
-    head = nn.Linear(features.shape[1], len(ACTIONS))
-    nn.init.zeros_(head.weight)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(head(features), labels) + decay / 2 * head.weight.square().sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)  # type: ignore[arg-type]
-    return head.requires_grad_(False)
 
 
 def measure(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> Score:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +45,19 @@ class VideoAnswer:
     def empty_table(self) -> Table:
         """Return a table with the video above and the model and protocol below."""
         return captioned_table(self.video, self.made_by())
+
+    def filled_table(
+        self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str]
+    ) -> Table:
+        """Return the table with these rows, their cells as plain text; `left` stand to the left."""
+        from rich.markup import escape
+
+        table = self.empty_table()
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading in left else "right")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        return table
 
     def made_by(self) -> str:
         """Return the model and the protocol in words."""

@@ -164,10 +164,14 @@ class Navigator(nn.Module):
         """Return instructions as numbers, padded with 0; words that it never learnt are left out.
 
         Raises:
-            DataError: one has no word that it knows, or more than the policy reads.
+            DataError: one is empty, has no word that it knows, or more than the policy reads.
         """
         limit, rows = self.config.policy.max_positions, list[Tensor]()
         for instruction in instructions:
+            if not instruction.strip():
+                raise DataError(
+                    'the instruction is empty; say where to go: "Left to the blue bed."'
+                )
             words = [self._places[word] for word in words_of(instruction) if word in self._places]
             if not words:
                 raise DataError(

@@ -19,6 +19,7 @@ from internvideo.world import ACTIONS, reversal_of
 __all__ = [
     "LinearProbe",
     "action_scores",
+    "fit_linear",
     "labels_of",
     "outputs",
     "percent",
@@ -106,12 +107,12 @@ class LinearProbe:
         count = int(labels.max()) + 1
         hits: Mapping[float, float] = {
             decay: percent(
-                _fit(known[~held], labels[~held], count, decay)(known[held]).argmax(dim=1)
+                fit_linear(known[~held], labels[~held], count, decay)(known[held]).argmax(dim=1)
                 == labels[held]
             )
             for decay in _DECAYS
         }
-        self.head = _fit(known, labels, count, max(hits, key=lambda decay: hits[decay]))
+        self.head = fit_linear(known, labels, count, max(hits, key=lambda decay: hits[decay]))
 
     def __call__(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the scores of the classes."""
@@ -121,13 +122,29 @@ class LinearProbe:
         return (features - self.mean) / self.deviation
 
 
-def _fit(
-    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], count: int, decay: float
+def fit_linear(
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    count: int,
+    decay: float,
+    *,
+    max_iter: int = 60,
 ) -> nn.Linear:
+    """Return the linear classifier of least cross-entropy plus a penalty on its weights.
+
+    Args:
+        features: of about unit variance.
+        labels: their classes.
+        count: of the classes.
+        decay: of the penalty.
+        max_iter: steps of L-BFGS.
+    """
     head = nn.Linear(features.shape[1], count)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=60, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        head.parameters(), max_iter=max_iter, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Tensor:
         optimizer.zero_grad()

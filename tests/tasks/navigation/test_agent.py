@@ -29,8 +29,8 @@ def test_instructions_become_ids_and_words_that_were_never_learnt_are_left_out()
     known, padded = agent.ids(["Left to the RED bed.", "left, please!"])
     assert known.tolist() == agent.ids(["left to the red shiny bed ."])[0].tolist()
     assert padded.count_nonzero() == 3  # the start, "left" and the comma
-    for wrong in ("", "  ", "Prends la porte"):
-        with pytest.raises(DataError, match="no word"):
+    for wrong, message in (("", "is empty"), ("  ", "is empty"), ("Prends la porte", "no word")):
+        with pytest.raises(DataError, match=message):
             agent.ids([wrong])
     with pytest.raises(DataError, match="at most 39"):
         agent.ids(["left " * 40])

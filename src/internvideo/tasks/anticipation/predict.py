@@ -88,14 +88,7 @@ class ContactAnswer(VideoAnswer, Drawn):
         return figure
 
     def __rich__(self) -> Table:
-        from rich.markup import escape
-
-        table = self.empty_table()
-        for heading in self.headings:
-            table.add_column(heading, justify="right" if heading == "contact in" else "left")
-        for row in self._rows():
-            table.add_row(*map(escape, row))
-        return table
+        return self.filled_table(self.headings, self._rows(), left=("object", "verb"))
 
 
 def predict(

@@ -84,12 +84,11 @@ class HandAnswer(VideoAnswer, Drawn):
         return figure
 
     def __rich__(self) -> Table:
-        table = self.empty_table()
-        for heading in ("key frame", *(f"{hand} hand" for hand in _HANDS)):
-            table.add_column(heading, justify="left" if heading == "key frame" else "right")
-        for name, row in zip(KEY_FRAMES, self.places, strict=True):
-            table.add_row(name, *map(_shown, row))
-        return table
+        headings = ("key frame", *(f"{hand} hand" for hand in _HANDS))
+        rows = (
+            (name, *map(_shown, row)) for name, row in zip(KEY_FRAMES, self.places, strict=True)
+        )
+        return self.filled_table(headings, rows, left=("key frame",))
 
 
 def _shown(point: Float[np.ndarray, " 2"]) -> str:

@@ -161,7 +161,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
         content = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except (OSError, EOFError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (EOFError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON, gzipped or not: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected an object, as in the files of R2R-CE")

@@ -71,14 +71,7 @@ class ObjectAnswer(VideoAnswer):
         ]
 
     def __rich__(self) -> Table:
-        from rich.markup import escape
-
-        table = self.empty_table()
-        for heading in self.headings:
-            table.add_column(heading, justify="left" if heading == "object" else "right")
-        for row in self._rows():
-            table.add_row(*map(escape, row))
-        return table
+        return self.filled_table(self.headings, self._rows(), left=("object",))
 
 
 def predict(
