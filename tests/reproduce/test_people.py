@@ -10,6 +10,7 @@ from internvideo.reproduce.budget import find_budget
 from internvideo.reproduce.claims import PEOPLE_CLAIMS
 from internvideo.reproduce.people import ANNOTATIONS, VIDEOS, cut_people, missing_people
 from internvideo.reproduce.steps import plan
+from internvideo.reproduce.study import reproduce
 from internvideo.video.preprocessing import PRESETS
 from internvideo.video.writer import write_video
 
@@ -72,3 +73,9 @@ def test_every_quantity_of_people_has_a_step(tmp_path):
         for comparison in claim.comparisons:
             for quantity in (*comparison.better, *comparison.worse):
                 assert f"seed-1/{quantity.step}" in names
+
+
+def test_a_folder_without_the_videos_is_refused_before_anything_is_done(tmp_path):
+    with pytest.raises(DataError, match=r"no fir_activitynet.json and no fir; leave out --real"):
+        reproduce(tmp_path / "study", budget="tiny", real=tmp_path)
+    assert not (tmp_path / "study").exists()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from internvideo.errors import DataError
 from internvideo.files import write_whole
 from internvideo.reproduce.budget import find_budget
 from internvideo.reproduce.claims import PEOPLE_CLAIMS, WORLD_CLAIMS, judge
@@ -43,11 +44,14 @@ def reproduce(
     Raises:
         UnknownNameError: no such budget.
         ConfigError: another process works in the directory, or it holds another study.
+        DataError: the folder of real videos lacks something.
         InternVideoError: a step failed; its log is named.
     """
     chosen, directory = find_budget(budget), Path(out)
     people = None if real is None else Path(real)
     lacking = missing_people(people)
+    if lacking and people is not None:  # asked for: not to be found missing after half an hour
+        raise DataError(f"{lacking}; leave out --real, or name a folder that has them")
     steps = plan(chosen, None if lacking else people)
     found = carry_out(steps, directory, jobs=jobs or _cores())
     report = ClaimsReport(
