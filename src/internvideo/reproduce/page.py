@@ -15,11 +15,12 @@ __all__ = ["render"]
 
 _MARKS = {"holds": "✓", "does not hold": "✗", "not shown": "?", "not measured": "…"}
 _CLASSES = {"holds": "right", "does not hold": "wrong"}
-_WIDTH, _ROW, _PAD, _FOOT = 640, 46, 16, 30
+_WIDTH, _ROW, _PAD, _FOOT = 640, 46, 28, 30
 _CSS = """
 .verdict.open { color: var(--mark); }
 .claims th, .claims td { text-align: left; vertical-align: top; white-space: normal; }
-.claims td.number { white-space: nowrap; text-align: right; }
+.claims .pair { display: flex; justify-content: space-between; gap: 16px; }
+.claims .number { white-space: nowrap; }
 .claims .verdict { margin: 0; white-space: nowrap; }
 .arms th:first-child { min-width: 180px; }
 .plot { width: 100%; max-width: 760px; height: auto; }
@@ -35,9 +36,7 @@ summary { cursor: pointer; font-weight: 600; }
 @media (max-width: 600px) {
   .claims thead { display: none; }
   .claims tr { display: block; padding: 10px 0; border-bottom: 1px solid var(--line); }
-  .claims th, .claims td, .claims td.number {
-    display: block; border: 0; padding: 2px 0; text-align: left;
-  }
+  .claims th, .claims td { display: block; border: 0; padding: 2px 0; }
   .plot text { font-size: 20px; }
 }
 """
@@ -97,19 +96,22 @@ def _section(section: Section, number: int) -> str:
     )
     return f"""{head}
 <table class="claims"><caption>The claims and their verdicts</caption>
-<thead><tr><th scope="col">claim</th><th scope="col">what was compared</th>
-<th scope="col">difference</th><th scope="col">verdict</th></tr></thead>
+<thead><tr><th scope="col">claim</th><th scope="col">what was compared, and the difference</th>
+<th scope="col">verdict</th></tr></thead>
 <tbody>{rows}</tbody></table>
 {claims}</section>"""
 
 
 def _summary_row(finding: Finding) -> str:
-    compared = "<br>".join(escape(each.comparison.measure) for each in finding.outcomes)
-    numbers = "<br>".join(_difference(each) for each in finding.outcomes)
+    compared = "".join(
+        f"<div class='pair'><span>{escape(each.comparison.measure)}</span>"
+        f"<span class='number'>{_difference(each)}</span></div>"
+        for each in finding.outcomes
+    )
     claim = finding.claim
     return (
         f"<tr><th scope='row'>({claim.letter}) {escape(claim.statement)}</th><td>{compared}</td>"
-        f"<td class='number'>{numbers}</td><td>{_verdict(finding.verdict)}</td></tr>"
+        f"<td>{_verdict(finding.verdict)}</td></tr>"
     )
 
 
