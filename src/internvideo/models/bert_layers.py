@@ -92,7 +92,7 @@ class BertProjections(nn.Module):
         self,
         x: Float[Tensor, "b l d"],
         source: Float[Tensor, "b n k"],
-        mask: Float[Tensor, "b 1 1 n"] | None,
+        mask: Float[Tensor, "#b 1 #l n"] | None,
     ) -> Float[Tensor, "b l d"]:
         """Attend to the source; heads side by side."""
         q, k, v = (
@@ -133,7 +133,7 @@ class BertAttention(nn.Module):
         self,
         x: Float[Tensor, "b l d"],
         source: Float[Tensor, "b n k"],
-        mask: Float[Tensor, "b 1 1 n"] | None = None,
+        mask: Float[Tensor, "#b 1 #l n"] | None = None,
     ) -> Float[Tensor, "b l d"]:
         """Attend to the source, and add that to `x`."""
         return self.output(self.self(x, source, mask), x)
@@ -167,7 +167,7 @@ class BertLayer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b l d"],
-        mask: Float[Tensor, "b 1 1 l"],
+        mask: Float[Tensor, "#b 1 #l l"],
         vision: Float[Tensor, "b n k"] | None = None,
     ) -> Float[Tensor, "b l d"]:
         """Return the text tokens after the layer; an upper layer needs the video tokens."""
