@@ -10,6 +10,8 @@ VIDEO  ?=
 LABELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without its compiled files every process that a test starts would compile the package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test slow shapes lint format bench clean
 

@@ -390,7 +390,7 @@ def assert_compiles(model: Any) -> None:
         torch.testing.assert_close(one, other)
 
 
-@every_build
+@every_class
 def test_exports_with_a_dynamic_batch(kind, config):
     model = Numbers(build(kind, config))
     batch = torch.export.Dim("batch", min=2, max=64)

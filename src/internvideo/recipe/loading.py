@@ -8,7 +8,8 @@ else one below the current directory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from copy import deepcopy
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ __all__ = ["Layer", "find_recipe", "list_recipes", "load_recipe", "read_layers"]
 
 _PACKAGED = Path(__file__).parents[1] / "recipes"
 _CHECKOUT = Path(__file__).parents[3] / "recipes"
+# That of libyaml is nearly ten times as fast; PyYAML comes without it on some platforms.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DATASETS = "_datasets.yaml"
 _PATHS = frozenset(  # keys of `data` whose values are files, folders or addresses
     {
@@ -55,9 +58,14 @@ def list_recipes() -> dict[str, Path]:
 
     A file whose name begins with an underscore is only the base of others.
     """
+    return dict(_listed(_root()))
+
+
+@cache
+def _listed(root: Path) -> dict[str, Path]:
     found = [
         (path.parent, f"{dataset}_{rest}", path)
-        for path in _root().rglob("[!_]*.yaml")
+        for path in root.rglob("[!_]*.yaml")
         for datasets, _, rest in [path.stem.partition("_")]
         for dataset in datasets.split("+")
     ]
@@ -189,13 +197,18 @@ def _placed(value: Any, folder: Path) -> Any:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not a YAML file: {reason}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no recipe (expected keys such as task, model, data)")
     return data
+
+
+@cache
+def _datasets(path: Path) -> dict[str, Any]:
+    return _mapping(path)
 
 
 def _expanded(layer: Layer, base: Mapping[str, Any], path: Path) -> list[Layer]:
@@ -210,13 +223,14 @@ def _expanded(layer: Layer, base: Mapping[str, Any], path: Path) -> list[Layer]:
     if not isinstance(data.get("data"), dict) or "dataset" not in data["data"]:
         return [layer]
     own = {key: value for key, value in data["data"].items() if key != "dataset"}
-    name, known = data["data"]["dataset"], _mapping(_root() / _DATASETS)
+    name, known = data["data"]["dataset"], _datasets(_root() / _DATASETS)
     if name not in known:
         raise ConfigError(
             f"{path}: data.dataset {name!r} is not one of: {', '.join(known)}."
             f"{did_you_mean(str(name), known)}"
         )
-    about, filled = known[name], {"data": known[name]["train"]}
+    about = deepcopy(known[name])
+    filled = {"data": about["train"]}
     if merged(dict(base), data).get("evaluation") is not None:
         filled["evaluation"] = {"data": about["val"]}
         if "num_classes" in about:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -48,16 +48,7 @@ __all__ = [
 _Value = TypeVar("_Value")
 
 # What trainers and wrappers put in front of the names of a model.
-_PREFIXES = (
-    "module.",
-    "model.",
-    "videomae.",
-    "encoder.",
-    "backbone.",
-    "clip.",
-    "net.",
-    "_forward_module.",
-)
+_PREFIXES = ("module", "model", "videomae", "encoder", "backbone", "clip", "net", "_forward_module")
 _ANYWHERE = ("_orig_mod.", "_checkpoint_wrapped_module.")
 _MAX_PREFIXES = 3
 _MIN_SCORE = 0.5
@@ -369,8 +360,16 @@ def _stripped(
     """
     known = _known_generics(architecture, layout)
     plain = {name: _without_wrappers(name) for name in names}
-    for chain_of in (_chain, _any_chain):
-        chains = Counter(chain for n in plain.values() if (chain := chain_of(n, known)) is not None)
+    alike: dict[str, list[list[str]]] = defaultdict(list)  # blocks differ in a number only
+    for name in plain.values():
+        alike[_generic(name)].append(name.split("."))
+    for depth_of in (_num_wrappers, _num_attributes):
+        chains = Counter(
+            tuple(f"{part}." for part in parts[:depth])
+            for generic, members in alike.items()
+            if (depth := depth_of(generic, known)) is not None
+            for parts in members
+        )
         if chains:
             break
     best = chains.most_common(1)[0][0] if chains else ()
@@ -379,24 +378,23 @@ def _stripped(
     return (*best, *sorted(found)), {old: new.removeprefix(prefix) for old, new in plain.items()}
 
 
-def _chain(name: str, known: frozenset[str]) -> tuple[str, ...] | None:
-    """Return the wrappers before a known name, or None when no known name is behind them."""
-    chain: tuple[str, ...] = ()
-    while _generic(name) not in known:
-        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
-        if prefix is None or len(chain) == _MAX_PREFIXES:
-            return None
-        chain, name = (*chain, prefix), name.removeprefix(prefix)
-    return chain
-
-
-def _any_chain(name: str, known: frozenset[str]) -> tuple[str, ...] | None:
-    """Return the attributes before a known name of several parts, or None."""
-    parts = name.split(".")
-    for start in range(1, min(len(parts) - 1, _MAX_PREFIXES + 1)):
-        if _generic(".".join(parts[start:])) in known:
-            return tuple(f"{part}." for part in parts[:start])
+def _num_wrappers(generic: str, known: frozenset[str]) -> int | None:
+    """Return how many wrappers stand before a known name, or None when none is behind them."""
+    for depth in range(_MAX_PREFIXES + 1):
+        if generic in known:
+            return depth
+        prefix, dot, rest = generic.partition(".")
+        if not dot or prefix not in _PREFIXES:
+            break
+        generic = rest
     return None
+
+
+def _num_attributes(generic: str, known: frozenset[str]) -> int | None:
+    """Return how many attributes stand before a known name of several parts, or None."""
+    parts = generic.split(".")
+    depths = range(1, min(len(parts) - 1, _MAX_PREFIXES + 1))
+    return next((depth for depth in depths if ".".join(parts[depth:]) in known), None)
 
 
 def _without_wrappers(name: str) -> str:
