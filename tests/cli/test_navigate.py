@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from internvideo.cli.navigate import find_episode
+from internvideo.errors import ConfigError, DataError
+from internvideo.simulator.episodes import write_episodes
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import save_pretrained
 from tasks.navigation.small_agent import HOUSES, small_agent, small_episodes
@@ -51,3 +55,29 @@ def test_bad_input_is_named(agent, tmp_path, call, options, said):
     code, told, errors = call("navigate", "-m", agent, "-o", tmp_path / "walk", *options)
     assert code == 2
     assert said in (told + errors).replace("\n", " ")
+
+
+def test_a_user_says_where_and_what(tmp_path):
+    own = find_episode(None, scene="rooms/3.json")
+    assert own.goal is not None
+    assert find_episode(None, seed=3) == own
+    assert find_episode("left to the bed", seed=3).goal is None
+    placed = find_episode("left", scene=HOUSES[0], start=own.start_position[::2], heading=90)
+    assert placed.start_yaw == pytest.approx(np.pi / 2)
+    path = tmp_path / "val.json.gz"
+    write_episodes(path, small_episodes())
+    assert find_episode(None, episodes=path, episode="2").instruction == (
+        small_episodes()[2].instruction
+    )
+    wrong = (
+        ({"episodes": path, "episode": "99"}, DataError),
+        ({"episodes": path, "scene": "rooms/3.json"}, ConfigError),
+        ({"episode": "1"}, ConfigError),
+        ({"heading": 3.0}, ConfigError),
+        ({"start": (1.0, 1.0)}, ConfigError),
+        ({"scene": "nowhere.glb"}, ConfigError),
+        ({"scene": "rooms/x.json"}, DataError),
+    )
+    for options, error in wrong:
+        with pytest.raises(error):
+            find_episode(None, **options)

@@ -23,8 +23,9 @@ from internvideo.formats.ego4d_nlq import split_query_id
 from internvideo.formats.ego4d_sta import write_results
 from internvideo.recipe import list_recipes
 from internvideo.simulator.embedded import EmbeddedBackend
+from internvideo.simulator.episodes import write_episodes, write_leader_board
+from internvideo.simulator.moves import follow
 from internvideo.tasks.hand_prediction.metric import targets_of
-from internvideo.tasks.navigation.episodes import follow, write_episodes, write_leader_board
 from internvideo.tasks.registry import find_task
 from internvideo.world import ACTIONS, HELD_OUT_ACTIONS, World, action_template
 from internvideo.zoo import list_models, load_model, save_pretrained

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from internvideo.cli.options import Card, Device
 from internvideo.cli.terminal import output_folder
+from internvideo.errors import ConfigError, DataError
 
-__all__ = ["navigate"]
+if TYPE_CHECKING:
+    from internvideo.simulator.episodes import Episode
+
+__all__ = ["find_episode", "navigate"]
+
+_HOUSE = 7_000_001  # as in reports: no agent of the package has learnt in it
 
 
 def navigate(
@@ -64,7 +72,7 @@ def navigate(
       internvideo navigate -e val_unseen.json.gz --episode 12 --scenes scene_datasets
     """
     from internvideo.pipeline import load
-    from internvideo.tasks.navigation.journey import HOUSE, find_episode, go
+    from internvideo.tasks.navigation.journey import go
 
     output_folder(out)
     if seed is not None and (scene or episodes):
@@ -73,7 +81,7 @@ def navigate(
         )
     told = find_episode(
         instruction, episodes=episodes, episode=episode, scene=scene,
-        seed=HOUSE if seed is None else seed, start=_place(start), heading=heading, scenes=scenes,
+        seed=_HOUSE if seed is None else seed, start=_place(start), heading=heading, scenes=scenes,
     )  # fmt: skip
     loaded = load(model, device=device, card=card).loaded
     journey = go(loaded, told, backend=backend, scenes=scenes, max_steps=max_steps)
@@ -92,3 +100,78 @@ def _place(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise typer.BadParameter(f"--start is {text!r}; expected X,Z such as 3.5,2") from None
     return x, z
+
+
+def find_episode(
+    instruction: str | None,
+    *,
+    episodes: Path | None = None,
+    episode: str | None = None,
+    scene: str | None = None,
+    seed: int = _HOUSE,
+    start: tuple[float, float] | None = None,
+    heading: float | None = None,
+    scenes: str = "",
+) -> Episode:
+    """Return what a user asks to be walked.
+
+    Args:
+        instruction: None takes that of the episode, or of one that is drawn in the scene.
+        episodes: a file of R2R-CE or RxR-CE.
+        episode: its number there; None is the first.
+        scene: such as `rooms/7.json`, or the file of a mesh; None is the house of the seed.
+        seed: of that house, or of the start in a mesh.
+        start: x and z in metres; None draws one, in a procedural house with an episode, whose goal
+            belongs to its own instruction.
+        heading: degrees to the left of −z at the start.
+        scenes: the folder below which scenes lie that are files.
+
+    Raises:
+        DataError: no such episode or scene.
+        ConfigError: options that exclude each other.
+    """
+    import numpy as np
+
+    from internvideo.simulator.episodes import Episode, read_episodes, start_rotation, vector
+    from internvideo.simulator.instructions import make_episodes
+    from internvideo.simulator.opening import open_backend
+
+    if episodes is not None:
+        if scene is not None or start is not None or heading is not None:
+            raise ConfigError("--episodes says scene, start and heading itself; leave these out")
+        known = {each.episode_id: each for each in read_episodes(episodes).episodes}
+        found = known.get(episode) if episode is not None else next(iter(known.values()))
+        if found is None:
+            raise DataError(f"{episodes} has no episode {episode!r} among its {len(known)}")
+        return found if instruction is None else _retold(found, instruction)
+    if episode is not None:
+        raise ConfigError("--episode is a number in a file; give the file by --episodes")
+    scene = scene or f"rooms/{seed}.json"
+    if start is None and scene.startswith("rooms/"):
+        if heading is not None:
+            raise ConfigError("--heading goes with --start X,Z")
+        found = make_episodes([scene], 1, brief=True)[0]
+        return found if instruction is None else _retold(found, instruction)
+    if instruction is None:
+        raise ConfigError("where is the agent to go? give --instruction")
+    backend = open_backend("rooms", scenes=scenes)
+    backend.load(scene)
+    if start is None:
+        place = backend.random_point(np.random.default_rng(seed))
+    else:
+        place = np.array([start[0], 0.0, start[1]])
+        place[1] = backend.snap(place)[1]
+    return Episode(
+        episode_id="1",
+        scene_id=scene,
+        start_position=vector(place),
+        start_rotation=start_rotation(math.radians(heading or 0.0)),
+        instruction=instruction,
+    )
+
+
+def _retold(episode: Episode, instruction: str) -> Episode:
+    """Return an episode with other words, of whose goal nothing is known."""
+    if instruction == episode.instruction:
+        return episode
+    return replace(episode, instruction=instruction, goal=None, reference_path=())

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import DataError, VideoError
-from internvideo.evaluation.predictions import Answered, PredictionFile
+from internvideo.evaluation.predictions import Answered, JsonAnswers, PredictionFile
 from internvideo.train.config import RuntimeConfig
 from internvideo.train.distribution import build_fabric
 from internvideo.video.preprocessing import Preprocessing
@@ -276,7 +276,12 @@ class EvalLoop:
     progress: Callable[[int, int], None] | None = None
 
     def run(
-        self, answerer: Answerer[A], source: EvaluationSource, store: Store[A] | None = None
+        self,
+        answerer: Answerer[A],
+        source: EvaluationSource,
+        store: Store[A] | None = None,
+        *,
+        file: str = "predictions.jsonl",
     ) -> list[Answered[A]]:
         """Return what the model answers for each video of a source, in its order.
 
@@ -286,7 +291,8 @@ class EvalLoop:
         Args:
             answerer: asks the model, whose training mode is restored at the end.
             source: the videos.
-            store: keeps the answers; by default, `predictions.jsonl` in the directory.
+            store: keeps the answers; by default, `file` in the directory.
+            file: its name.
 
         Raises:
             DataError: there are no videos.
@@ -294,38 +300,66 @@ class EvalLoop:
         """
         if not len(source):
             raise DataError("there are no videos to evaluate: the list is empty")
-        fabric = self.fabric
-        rank, world_size = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
         if store is None:
-            path = self.directory and self.directory / "predictions.jsonl"
-            header = {} if path is None else evaluation_identity(answerer, source)
-            store = PredictionFile(path, header, answerer, rank=rank)
-        finished = frozenset[int]().union(*gathered(store.finished, fabric))
-        left = [index for index in range(len(source)) if index not in finished][rank::world_size]
-        done, total = len(store.finished), len(store.finished) + len(left)
-        asked = answers(
-            answerer,
-            left,
-            partial(_read, source, answerer.protocol),
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            fabric=fabric,
-        )
-        with _evaluation_mode(answerer.network):
-            for video, found in asked:
+            header = {} if self.directory is None else evaluation_identity(answerer, source)
+            store = self.prediction_file(file, header, answerer)
+
+        def ask(left: list[int]) -> Iterator[Answered[A]]:
+            for video, found in answers(
+                answerer,
+                left,
+                partial(_read, source, answerer.protocol),
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+                fabric=self.fabric,
+            ):
                 name, index = source.key(video.index), video.index
                 if isinstance(found, VideoError):
-                    store.add(Answered(index, name, error=str(found)))
+                    yield Answered(index, name, error=str(found))
                 else:
-                    store.add(Answered(index, name, found))
-                done += 1
-                if self.progress is not None:
-                    self.progress(done, total)
+                    yield Answered(index, name, found)
+
+        with _evaluation_mode(answerer.network):
+            return self.collect(len(source), store, ask)
+
+    def prediction_file(
+        self, name: str, header: dict[str, Any], answerer: JsonAnswers[A]
+    ) -> PredictionFile[A]:
+        """Return this process's part of a file of answers in the directory."""
+        path = self.directory and self.directory / name
+        return PredictionFile(path, header, answerer, rank=self._place[0])
+
+    def collect(
+        self,
+        count: int,
+        store: Store[A],
+        ask: Callable[[list[int]], Iterable[Answered[A]]],
+    ) -> list[Answered[A]]:
+        """Return the answers to questions 0 to `count`, from the store and from all processes.
+
+        Args:
+            count: how many there are.
+            store: keeps the answers.
+            ask: is given the numbers that are left to this process.
+        """
+        rank, size = self._place
+        finished = frozenset[int]().union(*gathered(store.finished, self.fabric))
+        left = [index for index in range(count) if index not in finished][rank::size]
+        total = len(store.finished) + len(left)
+        for done, answered in enumerate(ask(left), start=total - len(left) + 1):
+            store.add(answered)
+            if self.progress is not None:
+                self.progress(done, total)
         store.close()
-        ordered = _in_order(gathered(store.kept, fabric))
+        ordered = _in_order(gathered(store.kept, self.fabric))
         if rank == 0:
             store.complete(ordered)
         return ordered
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """The number of this process, and of how many."""
+        return (self.fabric.global_rank, self.fabric.world_size) if self.fabric else (0, 1)
 
     def write(self, report: Report) -> None:
         """Write `report.json` to the directory, if there is one, from the first process."""

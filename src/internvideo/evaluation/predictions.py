@@ -21,7 +21,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from internvideo.errors import ConfigError
 from internvideo.files import JsonLinesWriter, json_text, read_json_lines, replacing
 
-__all__ = ["Answered", "PredictionFile", "differing", "read_header", "read_predictions"]
+__all__ = [
+    "Answered",
+    "JsonAnswers",
+    "PredictionFile",
+    "differing",
+    "read_header",
+    "read_predictions",
+]
 
 _HEADER = "evaluation"
 
@@ -45,11 +52,16 @@ class Answered(Generic[A]):
     error: str = ""
 
 
-class _Json(Protocol[A]):
+class JsonAnswers(Protocol[A]):
     """The part of an answerer that makes its answers json and back."""
 
-    def to_json(self, answer: A) -> dict[str, Any]: ...
-    def from_json(self, line: dict[str, Any]) -> A: ...
+    def to_json(self, answer: A, /) -> dict[str, Any]:
+        """Return an answer as plain data."""
+        ...
+
+    def from_json(self, line: dict[str, Any], /) -> A:
+        """Return the answer of a line."""
+        ...
 
 
 class PredictionFile(Generic[A]):
@@ -69,7 +81,12 @@ class PredictionFile(Generic[A]):
     """
 
     def __init__(
-        self, path: Path | None, evaluation: Mapping[str, Any], answers: _Json[A], *, rank: int = 0
+        self,
+        path: Path | None,
+        evaluation: Mapping[str, Any],
+        answers: JsonAnswers[A],
+        *,
+        rank: int = 0,
     ) -> None:
         self.path = path
         self.evaluation = dict(evaluation)

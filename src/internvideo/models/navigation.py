@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from internvideo.models.classifier import VideoClassifier
 from internvideo.models.contract import Capability
-from internvideo.models.depth_resnet import DepthResNet, DepthResNetConfig
+from internvideo.models.depth_resnet import DepthResNet
 from internvideo.models.navigation_layers import (
     CANDIDATE,
     GEOMETRY,
@@ -65,22 +66,6 @@ RELEASED = {
 """The released policies, without their encoders."""
 
 
-class _NextAction(nn.Module):
-    def __init__(self, config: NavigationPolicyConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.net = nn.Sequential(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.LayerNorm(width, eps=config.bert.norm_eps),
-            nn.Dropout(config.drop_rate),
-            nn.Linear(width, 1),
-        )
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
-        return self.net(x)[..., 0]
-
-
 class _Transformer(nn.Module):
     def __init__(self, config: NavigationPolicyConfig) -> None:
         super().__init__()
@@ -88,27 +73,22 @@ class _Transformer(nn.Module):
         self.img_embeddings = ObservedTokens(config)
         self.hist_embeddings = RememberedStep(config)
         self.encoder = CrossEncoder(config)
-        self.next_action = _NextAction(config)
-
-
-class _Critic(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.state2value = nn.Sequential(
-            nn.Linear(width, _VALUE_WIDTH), nn.ReLU(), nn.Dropout(0.5), nn.Linear(_VALUE_WIDTH, 1)
+        width = config.width
+        net = nn.Sequential(
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.LayerNorm(width, eps=config.bert.norm_eps),
+            nn.Dropout(config.drop_rate),
+            nn.Linear(width, 1),
         )
+        self.next_action = nn.ModuleDict({"net": net})
 
 
-class _DepthEncoder(nn.Module):
-    def __init__(self, config: DepthResNetConfig) -> None:
-        super().__init__()
-        self.visual_encoder = DepthResNet(config)
-
-
-class _Wrapped(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
+def _critic(width: int) -> nn.ModuleDict:
+    layers = (
+        nn.Linear(width, _VALUE_WIDTH), nn.ReLU(), nn.Dropout(0.5), nn.Linear(_VALUE_WIDTH, 1)
+    )  # fmt: skip
+    return nn.ModuleDict({"state2value": nn.Sequential(*layers)})
 
 
 class NavigationPolicy(nn.Module):
@@ -131,11 +111,13 @@ class NavigationPolicy(nn.Module):
         self.rgb_embedding_projection = nn.Linear(config.video_width + config.image_width, width)
         self.drop_seen = nn.Dropout(config.feature_drop_rate)
         self.rgb_projection = nn.Linear(width, width)
-        self.critic = _Critic(width) if config.critic else None
+        self.critic = _critic(width) if config.critic else None
         if config.encoders is not None:
-            self.depth_encoder = _DepthEncoder(config.encoders.depth)
-            self.rgb_encoder = _Wrapped(VideoClassifier(config.encoders.video))
-            self.clip_encoder = _Wrapped(ViCLIP(config.encoders.image))
+            self.depth_encoder = nn.ModuleDict(
+                {"visual_encoder": DepthResNet(config.encoders.depth)}
+            )
+            self.rgb_encoder = nn.ModuleDict({"model": VideoClassifier(config.encoders.video)})
+            self.clip_encoder = nn.ModuleDict({"model": ViCLIP(config.encoders.image)})
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -161,11 +143,10 @@ class NavigationPolicy(nn.Module):
         yield from self.vln_bert.encoder.layer
         yield from self.vln_bert.encoder.x_layers
 
-    def _encoders(self) -> Iterator[DepthResNet | VideoClassifier | ViCLIP]:
+    def _encoders(self) -> Iterator[Any]:
         if self.config.encoders is not None:
-            yield self.depth_encoder.visual_encoder
-            yield self.rgb_encoder.model  # type: ignore[misc]
-            yield self.clip_encoder.model  # type: ignore[misc]
+            for encoder in (self.depth_encoder, self.rgb_encoder, self.clip_encoder):
+                yield from encoder.values()
 
     def _own_modules(self) -> Iterator[nn.Module]:
         for name, child in self.named_children():
@@ -241,7 +222,7 @@ class NavigationPolicy(nn.Module):
         """
         if self.critic is None:
             raise ValueError("the policy has no critic; build it with critic=True")
-        return self.critic.state2value(state)[:, 0]
+        return self.critic["state2value"](state)[:, 0]
 
     def forward(
         self,
@@ -303,7 +284,7 @@ class NavigationPolicy(nn.Module):
         return text, sight
 
     def _score(self, text: Tensor, observed: Tensor) -> Float[Tensor, "b n"]:
-        return self.vln_bert.next_action(observed * text[:, :1])
+        return self.vln_bert.next_action["net"](observed * text[:, :1])[..., 0]
 
     def _embed(
         self, text: Tensor, text_mask: Tensor, history: Tensor, now: Observation

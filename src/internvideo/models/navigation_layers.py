@@ -243,12 +243,6 @@ class ObservedTokens(nn.Module):
         return self.dropout(self.layer_norm(x + segment + self.nav_type_embedding(now.kinds)))
 
 
-class _Panorama(nn.Module):
-    def __init__(self, config: BertConfig, depth: int) -> None:
-        super().__init__()
-        self.layer = nn.ModuleList(BertLayer(config, fusion=False) for _ in range(depth))
-
-
 class RememberedStep(nn.Module):
     """The token of a step that is over: what was ahead, what was around, where it went."""
 
@@ -264,7 +258,8 @@ class RememberedStep(nn.Module):
         self.dropout = nn.Dropout(config.drop_rate)
         _linear_norm(self, "pano_img", config.width, bert)
         _linear_norm(self, "pano_ang", GEOMETRY, bert)
-        self.pano_encoder = _Panorama(bert, config.panorama_depth)
+        layers = nn.ModuleList(BertLayer(bert, fusion=False) for _ in range(config.panorama_depth))
+        self.pano_encoder = nn.ModuleDict({"layer": layers})
 
     def begin(self) -> Float[Tensor, "1 d"]:
         """Return the token of a history without steps."""
@@ -284,7 +279,7 @@ class RememberedStep(nn.Module):
         directions = view_angles(around.device).to(around.dtype)
         around = self.dropout(around + _projected(self, "pano_ang", directions))
         nothing_hidden = around.new_zeros(1, 1, 1, NUM_VIEWS)
-        for layer in self.pano_encoder.layer:
+        for layer in self.pano_encoder["layer"].children():
             around = layer(around, nothing_hidden)
         return self.dropout(self.layer_norm(x + around.mean(dim=1)))
 

@@ -121,30 +121,6 @@ class Waypoints:
         return self.angles / NUM_ANGLES * 2 * math.pi
 
 
-class _Layers(nn.Module):
-    def __init__(self, config: WaypointPredictorConfig) -> None:
-        super().__init__()
-        bert = BertConfig(
-            width=config.width,
-            depth=config.depth,
-            num_heads=config.num_heads,
-            mlp_hidden=config.mlp_hidden,
-            fusion_layer=config.depth,
-            drop_rate=config.drop_rate,
-            attention_drop_rate=config.attention_drop_rate,
-        )
-        self.layer = nn.ModuleList(BertLayer(bert, fusion=False) for _ in range(config.depth))
-
-
-class _Named(nn.Module):
-    """A child under a name of the released file."""
-
-    def __init__(self, **children: nn.Module) -> None:
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
-
-
 class WaypointPredictor(nn.Module):
     """Heat map of the places around an agent that can be walked to.
 
@@ -162,7 +138,18 @@ class WaypointPredictor(nn.Module):
         self.visual_fc_depth = nn.Sequential(
             nn.Flatten(2), nn.Linear(config.depth_features, width), nn.ReLU()
         )
-        self.waypoint_TRM = _Named(bert=_Named(encoder=_Layers(config)))
+        bert = BertConfig(
+            width=width,
+            depth=config.depth,
+            num_heads=config.num_heads,
+            mlp_hidden=config.mlp_hidden,
+            fusion_layer=config.depth,
+            drop_rate=config.drop_rate,
+            attention_drop_rate=config.attention_drop_rate,
+        )
+        layers = nn.ModuleList(BertLayer(bert, fusion=False) for _ in range(config.depth))
+        encoder = nn.ModuleDict({"layer": layers})
+        self.waypoint_TRM = nn.ModuleDict({"bert": nn.ModuleDict({"encoder": encoder})})
         self.drop = nn.Dropout(config.drop_rate)
         self.vis_classifier = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _PER_VIEW * NUM_DISTANCES)

@@ -4,12 +4,10 @@ Scenes are called `rooms/SEED.json`, which no file stands behind, or are files t
 (`.glb`, `.ply`, `.obj`), of any number of storeys.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from internvideo.errors import DataError, require
 from internvideo.simulator.backend import BODY, Panorama, Position, Sensors, scene_path
 from internvideo.simulator.grid import CELL, CLIMB, Grid
 from internvideo.simulator.houses import House, house_of
-from internvideo.simulator.rendering import Caster, Surface, panorama
+from internvideo.simulator.rendering import Caster, Surface, normals_of, panorama
 
 __all__ = ["EmbeddedBackend", "Scene"]
 
@@ -32,11 +30,13 @@ _GREY = (128, 128, 128)
 _ENDINGS = (".glb", ".gltf", ".ply", ".obj", ".off", ".stl")
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class Scene:
     """A scene that is open: its surface, its floor, and its plan where it was made from a seed."""
 
-    def __init__(self, caster: Caster, grid: Grid, house: House | None = None) -> None:
-        self.caster, self.grid, self.house = caster, grid, house
+    caster: Caster
+    grid: Grid
+    house: House | None = None
 
 
 class EmbeddedBackend:
@@ -181,26 +181,15 @@ def _surface(meshes: list[Any]) -> Surface:
     )
 
 
-def _crosses(triangles: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, "f 3"]:
-    return np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-
-
 def _level_area(vertices: Float[np.ndarray, "v 3"], faces: Any, up: int) -> float:
-    cross = np.abs(_crosses(vertices[faces]))
-    area = np.linalg.norm(cross, axis=1)
-    return float(area[cross[:, up] > 0.95 * area].sum())
-
-
-def _facing_up(triangles: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, " f"]:
-    """Return how far up triangles face: 1 floors, 0 walls, −1 ceilings."""
-    cross = _crosses(triangles)
-    return cross[:, 1] / np.maximum(np.linalg.norm(cross, axis=1), 1e-12)
+    facing, areas = normals_of(vertices[faces])
+    return float(areas[np.abs(facing[:, up]) > 0.95].sum())
 
 
 def _floors(caster: Caster, surface: Surface, radius: float) -> Grid:
     """Find every storey: what is level, with room for a body above, and nothing in the way."""
     trimesh: Any = require("trimesh", extra="navigation")
-    facing = _facing_up(surface.vertices[surface.faces])
+    facing = normals_of(surface.vertices[surface.faces])[0][:, 1]  # 1 floors, 0 walls, −1 ceilings
     level = facing > _LEVEL
     if not level.any():
         raise ValueError("it has no level floor; y must point up")

@@ -6,9 +6,6 @@ most 2.8 % longer than a straight line where that is free. All distances to a pl
 run of Dijkstra's algorithm and are kept.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import itertools

@@ -4,9 +4,6 @@ A house is one storey with its floor at y = 0, from (0, 0) to (side, side) in x 
 a colour of its walls, which together with its kind names it ("the blue kitchen").
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import re
@@ -128,7 +125,6 @@ class Furniture:
 class House:
     """Rooms, the doors between them and what stands in them."""
 
-    scene: str
     side: float
     rooms: tuple[Room, ...]
     doors: tuple[Door, ...]
@@ -219,7 +215,6 @@ def house_of(scene: str) -> House:
 def build_house(seed: int, *, side: int | None = None) -> House:
     """Return the house of a seed; its side is drawn from 8 to 16 metres where none is given."""
     generator = np.random.default_rng((seed, side or 0))
-    scene = f"rooms/{seed}.json" if side is None else f"rooms/{seed}-{side}m.json"
     length = float(side or generator.integers(8, 17))
     areas = _split((0.0, 0.0, length, length), generator)
     colours = _cycle(list(PALETTE)[:10], len(areas), generator)
@@ -227,7 +222,7 @@ def build_house(seed: int, *, side: int | None = None) -> House:
     rooms = tuple(Room(*each) for each in zip(kinds, colours, areas, strict=True))
     doors = _doors(areas, generator)
     floors = tuple(int(each) for each in generator.integers(0, len(_FLOORS), len(rooms)))
-    return House(scene, length, rooms, doors, _furnish(rooms, doors, generator), floors)
+    return House(length, rooms, doors, _furnish(rooms, doors, generator), floors)
 
 
 def _cycle(names: list[str], count: int, generator: np.random.Generator) -> list[str]:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from internvideo.errors import require
 from internvideo.simulator.backend import VIEWS, Panorama, Position, Sensors
 
-__all__ = ["Caster", "Surface", "panorama"]
+__all__ = ["Caster", "Surface", "normals_of", "panorama"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Caster:
         self._scene = scenes.EmbreeScene()
         corners = surface.vertices.astype(np.float32)
         self._mesh = meshes.TriangleMesh(self._scene, corners, surface.faces.astype(np.int32))
-        self._normals = _unit_normals(corners[surface.faces])
+        self._normals = normals_of(corners[surface.faces])[0]
         self._corners = corners[surface.faces[:, 0]]
 
     def cast(
@@ -101,9 +101,13 @@ class Caster:
         return tuple(np.append(each, 0).astype(np.float32) for each in turned)
 
 
-def _unit_normals(triangles: Float32[np.ndarray, "f 3 3"]) -> Float32[np.ndarray, "f 3"]:
+def normals_of(
+    triangles: Float[np.ndarray, "f 3 3"],
+) -> tuple[Float[np.ndarray, "f 3"], Float[np.ndarray, "f 1"]]:
+    """Return where triangles face, and twice their areas."""
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    areas = np.linalg.norm(normals, axis=1, keepdims=True)
+    return normals / np.maximum(areas, 1e-12), areas
 
 
 def _texels(

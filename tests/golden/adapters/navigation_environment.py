@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from golden.case import Case
-from internvideo.tasks.navigation.metrics import average, densify, dtw, measure
-from internvideo.tasks.navigation.moves import PathTeacher, goal_teacher, walk
+from internvideo.simulator.metrics import average, densify, dtw, measure
+from internvideo.simulator.moves import PathTeacher, goal_teacher, walk
 
 
 def metrics(case: Case) -> None:

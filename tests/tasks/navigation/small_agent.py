@@ -9,8 +9,8 @@ import torch
 
 from internvideo.models.navigator import Navigator
 from internvideo.recipe import load_recipe
-from internvideo.tasks.navigation.episodes import Episode
-from internvideo.tasks.navigation.instructions import make_episodes
+from internvideo.simulator.episodes import Episode
+from internvideo.simulator.instructions import make_episodes
 from internvideo.zoo.kinds.navigation import NAVIGATOR
 
 HOUSES = ("rooms/3-9m.json", "rooms/4-9m.json")

@@ -6,24 +6,23 @@ import json
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.simulator.backend import Sensors
+from internvideo.simulator.episodes import write_episodes
 from internvideo.tasks.navigation import evaluate as room
-from internvideo.tasks.navigation.episodes import write_episodes
 from internvideo.tasks.navigation.evaluate import evaluate, score
 from internvideo.tasks.navigation.houses_source import EpisodeSource, open_episodes
-from internvideo.tasks.navigation.journey import find_episode, go
+from internvideo.tasks.navigation.journey import go
 from internvideo.tasks.navigation.report import NavigationReport, Walked
 from internvideo.tasks.navigation.walkers import RandomWalker, StraightWalker
 from internvideo.video.preprocessing import PRESETS
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.hub import LoadedModel
-from tasks.navigation.small_agent import HOUSES, small_agent, small_episodes
+from tasks.navigation.small_agent import small_agent, small_episodes
 
 pytest.importorskip("embreex")
 
@@ -157,29 +156,3 @@ def test_a_walk_becomes_map_video_plot_and_json(agent, tmp_path):
     assert "success" in walk.outcome
     free = replace(small_episodes()[0], instruction="right to the bed", goal=None)
     assert "the goal is not known" in go(agent, free, max_steps=2).outcome
-
-
-def test_a_user_says_where_and_what(tmp_path):
-    own = find_episode(None, scene="rooms/3.json")
-    assert own.goal is not None
-    assert find_episode(None, seed=3) == own
-    assert find_episode("left to the bed", seed=3).goal is None
-    placed = find_episode("left", scene=HOUSES[0], start=own.start_position[::2], heading=90)
-    assert placed.start_yaw == pytest.approx(np.pi / 2)
-    path = tmp_path / "val.json.gz"
-    write_episodes(path, small_episodes())
-    assert find_episode(None, episodes=path, episode="2").instruction == (
-        small_episodes()[2].instruction
-    )
-    wrong = (
-        ({"episodes": path, "episode": "99"}, DataError),
-        ({"episodes": path, "scene": "rooms/3.json"}, ConfigError),
-        ({"episode": "1"}, ConfigError),
-        ({"heading": 3.0}, ConfigError),
-        ({"start": (1.0, 1.0)}, ConfigError),
-        ({"scene": "nowhere.glb"}, ConfigError),
-        ({"scene": "rooms/x.json"}, DataError),
-    )
-    for options, error in wrong:
-        with pytest.raises(error):
-            find_episode(None, **options)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -17,27 +17,25 @@ import numpy as np
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
-from internvideo.evaluation.engine import EvalLoop, gathered
-from internvideo.evaluation.predictions import Answered, PredictionFile
+from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.predictions import Answered
 from internvideo.formats.files import read_json
 from internvideo.models.navigator import Navigator
-from internvideo.simulator.backend import Sensors
+from internvideo.simulator.episodes import write_leader_board
+from internvideo.simulator.metrics import measure as measure_walk
 from internvideo.simulator.opening import open_backend
-from internvideo.tasks.navigation.episodes import Episode, write_leader_board
+from internvideo.simulator.pool import Walker, make_environment, run_episodes
 from internvideo.tasks.navigation.houses_source import (
     EpisodeSource,
     episodes_of_world,
     open_episodes,
 )
-from internvideo.tasks.navigation.metrics import densify
-from internvideo.tasks.navigation.metrics import measure as measure_walk
-from internvideo.tasks.navigation.pool import run_episodes
 from internvideo.tasks.navigation.report import NavigationReport, Walked
-from internvideo.tasks.navigation.walkers import BASELINES, PolicyWalker, Walker, sensors_of
+from internvideo.tasks.navigation.walkers import BASELINES, PolicyWalker, sensors_of
 from internvideo.tasks.task import Option
 from internvideo.zoo.hub import LoadedModel, weights_sha256
 
-__all__ = ["agent_of", "evaluate", "make_environment", "measure", "score"]
+__all__ = ["agent_of", "evaluate", "measure", "score"]
 
 _MAX_STEPS = 25
 _MISLED = "told otherwise"
@@ -57,32 +55,11 @@ def agent_of(model: LoadedModel) -> Navigator:
     return model.model.eval()
 
 
-def make_environment(episodes: Sequence[Episode], sensors: Sensors, **options: Any) -> Any:
-    """Make the environment; importable by name, as processes need it.
+class _Walks:
+    """How walks are kept."""
 
-    Raises:
-        MissingExtraError: gymnasium is not installed.
-    """
-    from internvideo.errors import require
-
-    require("gymnasium", extra="navigation")
-    from internvideo.tasks.navigation.environment import NavigationEnv
-
-    return NavigationEnv(episodes, sensors=sensors, **options)
-
-
-@dataclass(frozen=True)
-class _Protocol:
-    """How walks are kept, and what must be the same for an evaluation to resume."""
-
-    name: str
-    max_steps: int
-
-    def to_json(self, answer: Walked) -> dict[str, Any]:
-        return answer.to_dict()
-
-    def from_json(self, line: dict[str, Any]) -> Walked:
-        return Walked.from_dict(line)
+    to_json = staticmethod(Walked.to_dict)
+    from_json = staticmethod(Walked.from_dict)
 
 
 def evaluate(
@@ -131,7 +108,9 @@ def evaluate(
         ways += [(name, kind(agent.config.most), told, {}) for name, kind in BASELINES.items()]
         ways += [(_MISLED, PolicyWalker(agent), of_others, own_weights)]
     walked = {
-        name: _walk_all(walker, name, episodes, words, make, loop, max_steps, identity=identity)
+        name: _walk_all(
+            walker, name, episodes, words, make, loop, identity={**identity, "max_steps": max_steps}
+        )
         for name, walker, words, identity in ways
     }
     own = walked.pop("")
@@ -161,57 +140,36 @@ def _walk_all(
     instructions: Sequence[str],
     make: Callable[..., Any],
     loop: EvalLoop,
-    max_steps: int,
     *,
     identity: dict[str, Any],
 ) -> list[Answered[Walked]]:
     """Walk the episodes that are not in the file yet; return all."""
     if not len(episodes):
         raise DataError("there are no episodes to walk: the list is empty")
-    fabric = loop.fabric
-    rank, size = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
-    file = f"predictions{'-' * bool(name)}{name.replace(' ', '-')}.jsonl"
     header = {
-        **identity, "max_steps": max_steps, "num_videos": len(episodes),
+        **identity, "num_videos": len(episodes),
         "first_video": episodes.key(0), "last_video": episodes.key(len(episodes) - 1),
     }  # fmt: skip
-    protocol = _Protocol(name, max_steps)
-    path = loop.directory and loop.directory / file
-    store = PredictionFile[Walked](path, header, protocol, rank=rank)
-    finished = frozenset[int]().union(*gathered(store.finished, fabric))
-    left = [n for n in range(len(episodes)) if n not in finished][rank::size]
+    file = f"predictions{'-' * bool(name)}{name.replace(' ', '-')}.jsonl"
     # An episode is known to the pool by its place: files may give two the same number.
-    placed = [
-        replace(episodes.episodes[n], episode_id=str(n), instruction=instructions[n]) for n in left
-    ]
-    done, total = len(store.finished), len(store.finished) + len(left)
-    ready = partial(make, placed[:1], truth=_truth_by_place(episodes)) if placed else make
-    for each in run_episodes(ready, placed, walker, workers=max(1, loop.num_workers)):
-        place = int(each.episode.episode_id)
-        episode, key = episodes.episodes[place], episodes.key(place)
-        if each.failure is not None:
-            store.add(Answered(place, key, error=each.failure))
-        else:
-            store.add(Answered(place, key, Walked.of(episode, each.info)))
-        done += 1
-        if loop.progress is not None:
-            loop.progress(done, total)
-    store.close()
-    merged: dict[int, Answered[Walked]] = {}
-    for part in gathered(store.kept, fabric):
-        merged |= {n: each for n, each in part.items() if n not in merged or merged[n].error}
-    ordered = [merged[n] for n in sorted(merged)]
-    if rank == 0:
-        store.complete(ordered)
-    return ordered
-
-
-def _truth_by_place(episodes: EpisodeSource) -> dict[str, Any]:
-    return {
+    truth = {
         str(place): episodes.truth[each.episode_id]
         for place, each in enumerate(episodes.episodes)
         if each.episode_id in episodes.truth
     }
+
+    def ask(left: list[int]) -> Iterator[Answered[Walked]]:
+        placed = [
+            replace(episodes.episodes[n], episode_id=str(n), instruction=instructions[n])
+            for n in left
+        ]
+        ready = partial(make, placed[:1], truth=truth)
+        for each in run_episodes(ready, placed, walker, workers=max(1, loop.num_workers)):
+            place = int(each.episode.episode_id)
+            walked = None if each.failure else Walked.of(episodes.episodes[place], each.info)
+            yield Answered(place, episodes.key(place), walked, each.failure or "")
+
+    return loop.collect(len(episodes), loop.prediction_file(file, header, _Walks()), ask)
 
 
 def measure(
@@ -253,10 +211,7 @@ def score(data: AnnotatedData, predictions: Path) -> NavigationReport:
         backend.load(episode.scene_id)
         goal = np.array(episode.goal)
         distances = [backend.geodesic(point, goal) for point in path]
-        reference = episodes.truth.get(episode.episode_id)
-        reference = (
-            densify(np.array(episode.reference_path)) if reference is None else reference.locations
-        )
+        reference = episode.dense_reference(episodes.truth)
         moved = [path[0], *(b for a, b in itertools.pairwise(path) if (a != b).any())]
         values = measure_walk(
             path=np.stack(moved), distances=distances, stopped=stopped, reference=reference

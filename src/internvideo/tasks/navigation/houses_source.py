@@ -16,8 +16,8 @@ from internvideo.data.samples import ClipViews, EvaluationSource, Sample
 from internvideo.data.world import WorldSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
-from internvideo.tasks.navigation.episodes import Episode, read_episodes, read_truth
-from internvideo.tasks.navigation.instructions import make_episodes
+from internvideo.simulator.episodes import Episode, read_episodes, read_truth
+from internvideo.simulator.instructions import make_episodes
 from internvideo.video import Preprocessing
 
 __all__ = ["EpisodeSource", "episodes_of_world", "open_episodes"]

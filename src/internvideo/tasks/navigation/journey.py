@@ -6,34 +6,30 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR, Drawn
 from internvideo.files import write_whole
 from internvideo.simulator.backend import Backend, Sensors
-from internvideo.simulator.opening import open_backend
-from internvideo.tasks.navigation.drawing import draw_map
-from internvideo.tasks.navigation.episodes import Episode, read_episodes, start_rotation
-from internvideo.tasks.navigation.evaluate import agent_of, make_environment
-from internvideo.tasks.navigation.instructions import make_episodes
+from internvideo.simulator.drawing import draw_map
+from internvideo.simulator.episodes import Episode
+from internvideo.simulator.pool import make_environment
+from internvideo.tasks.navigation.evaluate import agent_of
 from internvideo.tasks.navigation.report import Walked
 from internvideo.tasks.navigation.walkers import PolicyWalker, sensors_of
 from internvideo.video.writer import write_video
 from internvideo.zoo.hub import LoadedModel
 
-__all__ = ["HOUSE", "Journey", "find_episode", "go"]
+__all__ = ["Journey", "go"]
 
 _SIDE = 320  # of the video, in pixels
 _FPS = 4.0
-HOUSE = 7_000_001  # as in reports: no agent of the package has learnt in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,75 +110,6 @@ class Journey(Drawn):
         axes.set_xticks(list(numbers))
         axes.legend()
         return figure
-
-
-def find_episode(
-    instruction: str | None,
-    *,
-    episodes: Path | None = None,
-    episode: str | None = None,
-    scene: str | None = None,
-    seed: int = HOUSE,
-    start: tuple[float, float] | None = None,
-    heading: float | None = None,
-    scenes: str = "",
-) -> Episode:
-    """Return what a user asks to be walked.
-
-    Args:
-        instruction: None takes that of the episode, or of one that is drawn in the scene.
-        episodes: a file of R2R-CE or RxR-CE.
-        episode: its number there; None is the first.
-        scene: such as `rooms/7.json`, or the file of a mesh; None is the house of the seed.
-        seed: of that house, or of the start in a mesh.
-        start: x and z in metres; None draws one, in a procedural house with an episode, whose goal
-            belongs to its own instruction.
-        heading: degrees to the left of −z at the start.
-        scenes: the folder below which scenes lie that are files.
-
-    Raises:
-        DataError: no such episode or scene.
-        ConfigError: options that exclude each other.
-    """
-    if episodes is not None:
-        if scene is not None or start is not None or heading is not None:
-            raise ConfigError("--episodes says scene, start and heading itself; leave these out")
-        known = {each.episode_id: each for each in read_episodes(episodes).episodes}
-        found = known.get(episode) if episode is not None else next(iter(known.values()))
-        if found is None:
-            raise DataError(f"{episodes} has no episode {episode!r} among its {len(known)}")
-        return found if instruction is None else _retold(found, instruction)
-    if episode is not None:
-        raise ConfigError("--episode is a number in a file; give the file by --episodes")
-    scene = scene or f"rooms/{seed}.json"
-    if start is None and scene.startswith("rooms/"):
-        if heading is not None:
-            raise ConfigError("--heading goes with --start X,Z")
-        found = make_episodes([scene], 1, brief=True)[0]
-        return found if instruction is None else _retold(found, instruction)
-    if instruction is None:
-        raise ConfigError("where is the agent to go? give --instruction")
-    backend = open_backend("rooms", scenes=scenes)
-    backend.load(scene)
-    if start is None:
-        place = backend.random_point(np.random.default_rng(seed))
-    else:
-        place = np.array([start[0], 0.0, start[1]])
-        place[1] = backend.snap(place)[1]
-    return Episode(
-        episode_id="1",
-        scene_id=scene,
-        start_position=(float(place[0]), float(place[1]), float(place[2])),
-        start_rotation=start_rotation(math.radians(heading or 0.0)),
-        instruction=instruction,
-    )
-
-
-def _retold(episode: Episode, instruction: str) -> Episode:
-    """Return an episode with other words, of whose goal nothing is known."""
-    if instruction == episode.instruction:
-        return episode
-    return replace(episode, instruction=instruction, goal=None, reference_path=())
 
 
 def go(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE
+from internvideo.simulator.metrics import SUCCESS_DISTANCE
 
 __all__ = ["Outcome", "actor_critic_loss", "imitation_loss", "rewards"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from internvideo.evaluation.report import Report, interval_over_groups
-from internvideo.tasks.navigation.episodes import Episode
-from internvideo.tasks.navigation.metrics import average
+from internvideo.simulator.episodes import Episode
+from internvideo.simulator.metrics import average
 
 __all__ = ["NavigationReport", "Walked"]
 

@@ -33,14 +33,13 @@ from internvideo.models.navigator import Navigator, words_of
 from internvideo.models.waypoints import Waypoints
 from internvideo.simulator.backend import Position, Sensors
 from internvideo.simulator.embedded import EmbeddedBackend
+from internvideo.simulator.episodes import Episode, read_episodes, write_episodes
 from internvideo.simulator.houses import PALETTE
-from internvideo.tasks.navigation.candidates import open_waypoints
-from internvideo.tasks.navigation.episodes import Episode, read_episodes, write_episodes
+from internvideo.simulator.metrics import SUCCESS_DISTANCE, densify, dtw, ndtw
+from internvideo.simulator.moves import goal_teacher, walk
 from internvideo.tasks.navigation.houses_source import EpisodeSource, episodes_of_world
 from internvideo.tasks.navigation.losses import Outcome, actor_critic_loss, imitation_loss, rewards
-from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE, densify, dtw
-from internvideo.tasks.navigation.moves import goal_teacher, walk
-from internvideo.tasks.navigation.walkers import sensors_of
+from internvideo.tasks.navigation.walkers import sensors_of, waypoints_of
 from internvideo.tasks.parts import Parts
 from internvideo.train.task import TrainableTask
 from internvideo.zoo.load import load_model
@@ -118,8 +117,7 @@ class _Agent:
     def measure_fidelity(self) -> None:
         """Set nDTW of the path so far."""
         reference = densify(np.array(self.episode.reference_path))
-        cost = dtw(np.stack(self.path), reference, radius=1)
-        self.fidelity = math.exp(-cost / (len(reference) * SUCCESS_DISTANCE))
+        self.fidelity = ndtw(dtw(np.stack(self.path), reference, radius=1), len(reference))
 
 
 class Navigation(TrainableTask[Navigator]):
@@ -155,8 +153,7 @@ class Navigation(TrainableTask[Navigator]):
         for step in range(config.max_steps):
             here, moving = torch.tensor(walking, device=device), [agents[n] for n in walking]
             observations = [agent.look(sensors) for agent in moving]
-            depth = torch.from_numpy(np.stack([seen["depth"][..., 0] for seen in observations]))
-            places = open_waypoints(depth * sensors.far, most=self.model.config.most)
+            places = waypoints_of(observations, self.model.config.most)
             ways = [_pairs(each) for each in places]
             seen, distances = self.model.look(observations)
             now = observe(seen, distances, places)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,27 +21,21 @@ from internvideo.models.navigation import observe
 from internvideo.models.navigator import Navigator
 from internvideo.models.waypoints import Waypoints
 from internvideo.simulator.backend import Sensors
-from internvideo.tasks.navigation.candidates import open_waypoints
+from internvideo.simulator.candidates import open_waypoints
 
-__all__ = ["BASELINES", "PolicyWalker", "RandomWalker", "StraightWalker", "Walker", "sensors_of"]
+__all__ = [
+    "BASELINES",
+    "PolicyWalker",
+    "RandomWalker",
+    "StraightWalker",
+    "sensors_of",
+    "waypoints_of",
+]
 
 _STOP = {"stop": 1, "angle": 0.0, "distance": 0.0}
-_FAR = 10.0
 _STRAIGHT_WAY = 9.0
 
 Seen = Mapping[str, Any]
-
-
-class Walker(Protocol):
-    """Acts in several episodes at once, each in a slot (`pool.Agent`)."""
-
-    def begin(self, slot: int) -> None:
-        """Forget what was in a slot: a new episode begins there."""
-        ...
-
-    def act(self, observations: Mapping[int, Seen]) -> Mapping[int, dict[str, Any]]:
-        """Return an action of the environment for the observation of each slot."""
-        ...
 
 
 def sensors_of(agent: Navigator) -> Sensors:
@@ -58,9 +52,10 @@ def _go(places: Waypoints, choice: int) -> dict[str, Any]:
     return {"stop": 0, "angle": angle, "distance": float(places.metres[choice])}
 
 
-def _waypoints(observations: Sequence[Seen], most: int) -> list[Waypoints]:
+def waypoints_of(observations: Sequence[Seen], most: int) -> list[Waypoints]:
+    """Return where agents can go by the depth that they see."""
     depth = torch.from_numpy(np.stack([seen["depth"][..., 0] for seen in observations]))
-    return open_waypoints(depth * _FAR, most=most)
+    return open_waypoints(depth * Sensors().far, most=most)
 
 
 class PolicyWalker:
@@ -93,7 +88,7 @@ class PolicyWalker:
         return {slot: self._choose(slot, seen) for slot, seen in observations.items()}
 
     def _choose(self, slot: int, observed: Seen) -> dict[str, Any]:
-        (places,) = _waypoints([observed], self.agent.config.most)
+        (places,) = waypoints_of([observed], self.agent.config.most)
         seen, depth = self.agent.look([observed])
         past = self._past[slot]
         now = observe(seen, depth, [places])
@@ -110,52 +105,53 @@ class PolicyWalker:
         return _go(places, choice)
 
 
-class RandomWalker:
+class _Unreading:
+    """Chooses among the waypoints without a look at its instruction.
+
+    Args:
+        most: waypoints at once.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._past: dict[int, Any] = {}
+
+    def begin(self, slot: int) -> None:
+        """Forget what was in a slot."""
+        self._past.pop(slot, None)
+
+    def act(self, observations: Mapping[int, Seen]) -> Mapping[int, dict[str, Any]]:
+        """Return an action for each slot."""
+        return {
+            slot: self._choose(slot, seen, *waypoints_of([seen], self._most))
+            for slot, seen in observations.items()
+        }
+
+    def _choose(self, slot: int, seen: Seen, places: Waypoints) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class RandomWalker(_Unreading):
     """Takes every waypoint, and to stop, for equally good; the same episode is walked alike."""
 
-    def __init__(self, most: int = 8) -> None:
-        self._most = most
-        self._draws: dict[int, np.random.Generator] = {}
-
-    def begin(self, slot: int) -> None:
-        """Forget what was in a slot."""
-        self._draws.pop(slot, None)
-
-    def act(self, observations: Mapping[int, Seen]) -> Mapping[int, dict[str, Any]]:
-        """Return an action for each slot."""
-        actions: dict[int, dict[str, Any]] = {}
-        for slot, seen in observations.items():
-            if slot not in self._draws:
-                text = f"{seen['instruction']} {np.asarray(seen['position']).round(3).tolist()}"
-                number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-                self._draws[slot] = np.random.default_rng(number)
-            (places,) = _waypoints([seen], self._most)
-            actions[slot] = _go(places, int(self._draws[slot].integers(len(places.angles) + 1)))
-        return actions
+    def _choose(self, slot: int, seen: Seen, places: Waypoints) -> dict[str, Any]:
+        if slot not in self._past:
+            text = f"{seen['instruction']} {np.asarray(seen['position']).round(3).tolist()}"
+            number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+            self._past[slot] = np.random.default_rng(number)
+        return _go(places, int(self._past[slot].integers(len(places.angles) + 1)))
 
 
-class StraightWalker:
+class StraightWalker(_Unreading):
     """Goes where it can with the least turn, and stops after nine metres, the mean of R2R-CE."""
 
-    def __init__(self, most: int = 8) -> None:
-        self._most = most
-        self._walked: dict[int, float] = {}
-
-    def begin(self, slot: int) -> None:
-        """Forget what was in a slot."""
-        self._walked[slot] = 0.0
-
-    def act(self, observations: Mapping[int, Seen]) -> Mapping[int, dict[str, Any]]:
-        """Return an action for each slot."""
-        actions: dict[int, dict[str, Any]] = {}
-        for slot, seen in observations.items():
-            (places,) = _waypoints([seen], self._most)
-            choice = int(places.turns.cos().argmax())
-            if self._walked[slot] >= _STRAIGHT_WAY:
-                choice = len(places.angles)
-            actions[slot] = _go(places, choice)
-            self._walked[slot] += actions[slot]["distance"]
-        return actions
+    def _choose(self, slot: int, seen: Seen, places: Waypoints) -> dict[str, Any]:
+        walked = self._past.get(slot, 0.0)
+        if walked >= _STRAIGHT_WAY:
+            return _STOP
+        action = _go(places, int(places.turns.cos().argmax()))
+        self._past[slot] = walked + action["distance"]
+        return action
 
 
 BASELINES = {"random": RandomWalker, "straight ahead": StraightWalker}

@@ -25,8 +25,7 @@ from torch import Tensor
 from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import as_list, from_numpy
-from internvideo.evaluation.engine import Answerer, Batch, EvalLoop, evaluation_identity
-from internvideo.evaluation.predictions import PredictionFile
+from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
 from internvideo.models.contract import Matcher, TextTokens, has
 from internvideo.models.tokenizer import trim_padding
 from internvideo.tasks.retrieval.metrics import BothWays, Ranks
@@ -115,16 +114,8 @@ def reranked(
     ends = as_list(torch.bincount(video, minlength=len(source)).cumsum(0))
     by_video = [text[start:end] for start, end in pairwise([0, *ends])]
     matcher = _MatchScorer(model, protocol, texts, by_video)
-    directory, fabric = loop.directory, loop.fabric
-    store = PredictionFile(
-        directory and directory / _FILE,
-        {} if directory is None else evaluation_identity(matcher, source),
-        matcher,
-        rank=fabric.global_rank if fabric else 0,
-    )
-    answered = loop.run(matcher, source, store)
     logits: list[float] = []
-    for line in answered:
+    for line in loop.run(matcher, source, file=_FILE):
         if line.answer is None:
             raise DataError(f"a video cannot be read any more: {line.error}")
         logits += line.answer

@@ -12,18 +12,18 @@ import pytest
 
 from internvideo.errors import DataError
 from internvideo.simulator.embedded import EmbeddedBackend
-from internvideo.tasks.navigation.episodes import (
+from internvideo.simulator.environment import check_episode
+from internvideo.simulator.episodes import (
     Episode,
-    check_episode,
-    follow,
     read_episodes,
     read_truth,
     write_episodes,
     write_leader_board,
     write_truth,
 )
-from internvideo.tasks.navigation.instructions import make_episodes
-from internvideo.tasks.navigation.metrics import average, measure
+from internvideo.simulator.instructions import make_episodes
+from internvideo.simulator.metrics import average, measure
+from internvideo.simulator.moves import follow
 
 REAL = Path(__file__).parents[4] / "shared" / "real" / "vln" / "r2r-ce"
 

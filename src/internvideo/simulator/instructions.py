@@ -4,9 +4,6 @@ The path is the shortest one; what it passes is told in order: where to turn, wh
 which door, and beside what to stop.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import itertools
@@ -19,8 +16,8 @@ from jaxtyping import Float
 from internvideo.errors import DataError
 from internvideo.simulator.backend import Position
 from internvideo.simulator.embedded import EmbeddedBackend
+from internvideo.simulator.episodes import Episode, start_rotation, vector
 from internvideo.simulator.houses import Door, Furniture, House
-from internvideo.tasks.navigation.episodes import Episode, start_rotation, vector
 
 __all__ = ["make_episodes"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from internvideo.simulator.drawing import draw_map
 from internvideo.simulator.embedded import EmbeddedBackend
-from internvideo.tasks.navigation.drawing import draw_map
 from simulator.scans import write_two_storeys
 
 pytest.importorskip("embreex")

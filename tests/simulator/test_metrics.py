@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from internvideo.tasks.navigation.metrics import average, cls, densify, dtw, measure
+from internvideo.simulator.metrics import average, cls, densify, dtw, measure
 
 
 def plain_dtw(path, reference):

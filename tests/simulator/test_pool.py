@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from internvideo.simulator.backend import Sensors
-from internvideo.tasks.navigation.episodes import Episode
-from internvideo.tasks.navigation.pool import run_episodes
-from tasks.navigation.small_environment import SmallEnvironment
+from internvideo.simulator.episodes import Episode
+from internvideo.simulator.pool import run_episodes
+from simulator.small_environment import SmallEnvironment
 
 
 def episodes(*scenes: str) -> list[Episode]:
@@ -95,8 +95,8 @@ class StraightAhead(Counting):
 
 def test_houses_in_processes_measure_what_they_measure_here_though_one_crashes() -> None:
     pytest.importorskip("embreex")
-    from internvideo.tasks.navigation.environment import NavigationEnv
-    from internvideo.tasks.navigation.instructions import make_episodes
+    from internvideo.simulator.environment import NavigationEnv
+    from internvideo.simulator.instructions import make_episodes
 
     drawn = make_episodes(["rooms/3.json", "rooms/4.json"], 2)
     make = partial(NavigationEnv, drawn, sensors=Sensors(rgb=8, depth=8))

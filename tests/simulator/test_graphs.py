@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from internvideo.errors import DataError
-from internvideo.tasks.navigation.graphs import (
+from internvideo.simulator.graphs import (
     Graph,
     Route,
     measure_trajectories,

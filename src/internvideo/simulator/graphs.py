@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float
 from internvideo.errors import DataError, did_you_mean, require
 from internvideo.files import write_whole
 from internvideo.formats.files import read_json
-from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE, average, warp
+from internvideo.simulator.metrics import SUCCESS_DISTANCE, average, ndtw, warp
 
 __all__ = [
     "Candidate",
@@ -240,7 +240,7 @@ def measure_trajectories(
         shortest, success = float(to_goal[0]), float(to_goal[-1] < success_distance)
         passed = [name for at, name in enumerate(walk) if at == 0 or name != walk[at - 1]]
         cost = warp(graph.distances(passed, route.path))
-        ndtw = math.exp(-cost / (len(route.path) * success_distance))
+        likeness = ndtw(cost, len(route.path), success_distance)
         measured.append(
             {
                 "path_length": length,
@@ -248,8 +248,8 @@ def measure_trajectories(
                 "oracle_success": float(to_goal.min() < success_distance),
                 "success": success,
                 "spl": success * shortest / max(length, shortest, 1e-9),
-                "ndtw": ndtw,
-                "sdtw": success * ndtw,
+                "ndtw": likeness,
+                "sdtw": success * likeness,
             }
         )
     if not measured:

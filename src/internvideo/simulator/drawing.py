@@ -113,33 +113,14 @@ def _draw_rooms(picture: Image, house: House, scale: float) -> None:
         pen.rectangle([side * scale for side in room.area], PALETTE[room.colour])
     picture.paste(Image.blend(picture, tint, 0.25))
     pen = ImageDraw.Draw(picture)
-    small = ImageFont.load_default(11)
     for one in house.furniture:
         pen.rectangle([side * scale for side in one.area], PALETTE[one.colour], _INK)
-        pen.text(
-            _scaled(one.centre, scale),
-            one.name,
-            _INK,
-            small,
-            "mm",
-            stroke_width=2,
-            stroke_fill=_FREE,
-        )
-    font = ImageFont.load_default(14)
-    for room in house.rooms:
-        pen.text(
-            _scaled(room.centre, scale),
-            room.name,
-            _INK,
-            font,
-            "mm",
-            stroke_width=2,
-            stroke_fill=_FREE,
-        )
-
-
-def _scaled(place: tuple[float, float], scale: float) -> tuple[float, float]:
-    return place[0] * scale, place[1] * scale
+    for named, size in ((house.furniture, 11), (house.rooms, 14)):
+        font = ImageFont.load_default(size)
+        for one in named:
+            x, z = one.centre
+            middle = (x * scale, z * scale)
+            pen.text(middle, one.name, _INK, font, "mm", stroke_width=2, stroke_fill=_FREE)
 
 
 def _draw_arrow(pen: ImageDraw, path: list[tuple[float, float]]) -> None:

@@ -5,9 +5,6 @@
 It stands beside the `WaypointPredictor`, for agents whose depth is exact.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import math

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from internvideo.data.timed_pool import Worker, ready_workers
-from internvideo.tasks.navigation.episodes import Episode
+from internvideo.errors import require
+from internvideo.simulator.backend import Sensors
+from internvideo.simulator.episodes import Episode
 
-__all__ = ["Agent", "Finished", "run_episodes"]
+__all__ = ["Finished", "Walker", "make_environment", "run_episodes"]
 
 
-class Agent(Protocol):
+class Walker(Protocol):
     """Who walks; it serves several episodes at once, each in a slot."""
 
     def begin(self, slot: int) -> None:
@@ -46,7 +48,7 @@ class Finished:
 def run_episodes(
     make: Callable[[], Any],
     episodes: Sequence[Episode],
-    agent: Agent,
+    walker: Walker,
     *,
     workers: int = 2,
     tries: int = 3,
@@ -54,7 +56,7 @@ def run_episodes(
 ) -> Iterator[Finished]:
     """Yield what becomes of each episode, as they get done; none is left out.
 
-    Environments live in processes of their own, the agent here, where it answers all that wait at
+    Environments live in processes of their own, the walker here, where it answers all that wait at
     once. A process that dies or hangs is replaced and its episode begun again; one whose episode
     cannot be started, such as with an unknown scene, goes on with the next.
 
@@ -62,7 +64,7 @@ def run_episodes(
         make: makes an environment; importable by name, as processes need it. `reset` takes the
             episode as `options={"episode": episode}`.
         episodes: in order.
-        agent: who walks.
+        walker: who walks.
         workers: processes.
         tries: after so many crashes of its process an episode has failed.
         timeout: seconds for one action.
@@ -73,7 +75,7 @@ def run_episodes(
 
     def begin(slot: int) -> None:
         slots[slot] = waiting.popleft()
-        agent.begin(slot)
+        walker.begin(slot)
         team[slot].give(slot, ("reset", slots[slot][0]), timeout)
 
     try:
@@ -103,7 +105,7 @@ def run_episodes(
                 del slots[slot]
                 if waiting:
                     begin(slot)
-            for slot, action in agent.act(seen).items() if seen else ():
+            for slot, action in walker.act(seen).items() if seen else ():
                 team[slot].give(slot, ("step", action), timeout)
     finally:
         for worker in team.values():
@@ -132,3 +134,15 @@ class _Simulation:
         observation, _, terminated, truncated, info = self._environment.step(given)
         over = terminated or truncated
         return None if over else observation, over, info
+
+
+def make_environment(episodes: Sequence[Episode], sensors: Sensors, **options: Any) -> Any:
+    """Make a `NavigationEnv` in a process of its own, where this function is known by name.
+
+    Raises:
+        MissingExtraError: Gymnasium is not installed.
+    """
+    require("gymnasium", extra="navigation")
+    from internvideo.simulator.environment import NavigationEnv
+
+    return NavigationEnv(episodes, sensors=sensors, **options)

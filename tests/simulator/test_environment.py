@@ -13,10 +13,10 @@ import pytest
 from internvideo.errors import ConfigError, DataError
 from internvideo.simulator.backend import Sensors
 from internvideo.simulator.embedded import EmbeddedBackend
-from internvideo.tasks.navigation.environment import ENVIRONMENT_ID, History, NavigationEnv
-from internvideo.tasks.navigation.episodes import Episode, follow, start_rotation, write_episodes
-from internvideo.tasks.navigation.instructions import make_episodes
-from internvideo.tasks.navigation.moves import goal_teacher, walk
+from internvideo.simulator.environment import ENVIRONMENT_ID, History, NavigationEnv
+from internvideo.simulator.episodes import Episode, start_rotation, write_episodes
+from internvideo.simulator.instructions import make_episodes
+from internvideo.simulator.moves import follow, goal_teacher, walk
 from simulator.scans import write_two_storeys
 
 gymnasium = pytest.importorskip("gymnasium")

@@ -4,9 +4,6 @@ Definitions: Anderson et al. 2018 (SR, SPL), Ilharco et al. 2019 (nDTW, SDTW), J
 (CLS). Lengths are metres; distances to the goal are geodesic and come from the simulator or graph.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import math
@@ -15,7 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["SUCCESS_DISTANCE", "average", "cls", "densify", "dtw", "measure", "path_length", "warp"]
+__all__ = [
+    "SUCCESS_DISTANCE", "average", "cls", "densify", "dtw", "measure", "ndtw", "path_length",
+    "warp",
+]  # fmt: skip
 
 Path = Float[np.ndarray, "points 3"]
 SUCCESS_DISTANCE = 3.0
@@ -116,6 +116,11 @@ def _trace(
 # ---------------------------------------------------------------- an episode
 
 
+def ndtw(cost: float, count: int, success_distance: float = SUCCESS_DISTANCE) -> float:
+    """Return the likeness to a reference of `count` points, from the cost of warping onto it."""
+    return math.exp(-cost / (count * success_distance))
+
+
 def cls(path: Path, reference: Path, threshold: float = SUCCESS_DISTANCE) -> float:
     """Return the coverage of a reference weighted by length (Jain et al. 2019, equation 8)."""
     nearest = np.linalg.norm(reference[:, None] - path[None], axis=2).min(axis=1)
@@ -159,7 +164,7 @@ def measure(
     }
     if reference is not None:
         cost = dtw(path, reference, radius=radius)
-        values["ndtw"] = math.exp(-cost / (len(reference) * success_distance))
+        values["ndtw"] = ndtw(cost, len(reference), success_distance)
         values["sdtw"] = success * values["ndtw"]
         values["cls"] = cls(path, reference, success_distance)
     return values

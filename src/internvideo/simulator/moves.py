@@ -14,10 +14,13 @@ import numpy as np
 from jaxtyping import Float
 
 from internvideo.simulator.backend import Backend, Position
+from internvideo.simulator.episodes import Episode, Truth
+from internvideo.simulator.metrics import path_length
 
-__all__ = ["STEP", "PathTeacher", "Walk", "goal_teacher", "walk"]
+__all__ = ["STEP", "PathTeacher", "Walk", "follow", "goal_teacher", "walk"]
 
 STEP = 0.25
+STOP, FORWARD, LEFT, RIGHT = range(4)  # single steps, as the files number them
 STOP_WITHIN = 1.5  # metres from the goal at which teachers stop
 
 Candidate = tuple[float, float]  # angle to the left in radians, distance in metres
@@ -135,6 +138,36 @@ class PathTeacher:
         costs: list[float] = []
         for candidate in candidates:
             steps = np.stack([position, *walk(backend, position, yaw, *candidate).steps])
-            walked = float(np.linalg.norm(np.diff(steps, axis=0), axis=1).sum())
-            costs.append(walked + backend.geodesic(steps[-1], aim))
+            costs.append(path_length(steps) + backend.geodesic(steps[-1], aim))
         return int(np.argmin(costs))
+
+
+def follow(
+    backend: Backend, episode: Episode, *, turn_degrees: float = 15.0, within: float = 0.2
+) -> Truth:
+    """Walk an episode along its reference path in steps of 0.25 m, as the true walks are made.
+
+    Of the headings within reach the one is taken that needs the fewest turns and brings the next
+    point of the path nearer by as much as the best, give or take 2 cm.
+    """
+    position, yaw = np.array(episode.start_position), episode.start_yaw
+    turns = round(360 / turn_degrees)
+    order = sorted(range(-(turns // 2) + 1, turns // 2 + 1), key=abs)
+    locations, actions = [position], list[int]()
+    for point in episode.reference_path[1:]:
+        aim = np.array(point)
+        left = backend.geodesic(position, aim)
+        while left > within:
+            ends = [
+                backend.forward(position, yaw + math.radians(turn_degrees) * turn, STEP)[0]
+                for turn in order
+            ]
+            after = [backend.geodesic(end, aim) for end in ends]
+            chosen = next(i for i, each in enumerate(after) if each <= min(after) + 0.02)
+            if after[chosen] > left - 0.02:
+                break
+            position, left, turn = ends[chosen], after[chosen], order[chosen]
+            yaw += math.radians(turn_degrees) * turn
+            actions += [LEFT if turn > 0 else RIGHT] * abs(turn) + [FORWARD]
+            locations.append(position)
+    return Truth(np.stack(locations), (*actions, STOP))

@@ -4,9 +4,6 @@ Files are `SPLIT.json.gz` with episodes, and `SPLIT_gt.json.gz` with the true wa
 one for both data sets; RxR-CE says more about an instruction and has no vocabulary.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import gzip
@@ -22,17 +19,13 @@ from jaxtyping import Float
 
 from internvideo.errors import DataError
 from internvideo.files import json_text, write_whole
-from internvideo.simulator.backend import Backend, Position
-from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE
-from internvideo.tasks.navigation.moves import STEP
+from internvideo.simulator.backend import Position
+from internvideo.simulator.metrics import SUCCESS_DISTANCE, densify
 
 __all__ = [
-    "MAX_WORDS",
     "Episode",
     "EpisodeFile",
     "Truth",
-    "check_episode",
-    "follow",
     "read_episodes",
     "read_truth",
     "start_rotation",
@@ -41,9 +34,6 @@ __all__ = [
     "write_leader_board",
     "write_truth",
 ]
-
-MAX_WORDS = 512  # of an instruction; the longest of RxR-CE have some 400
-STOP, FORWARD, LEFT, RIGHT = range(4)
 
 Vector = tuple[float, float, float]
 
@@ -77,6 +67,12 @@ class Episode:
     trajectory_id: int | str = 0
     geodesic_distance: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def dense_reference(self, truth: Mapping[str, Truth]) -> Float[np.ndarray, "points 3"] | None:
+        """Return the path to be walked at 0.25 m: the true walk where it is known; None: secret."""
+        if self.episode_id in truth:
+            return truth[self.episode_id].locations
+        return densify(np.array(self.reference_path)) if self.reference_path else None
 
     @property
     def start_yaw(self) -> float:
@@ -293,68 +289,3 @@ def write_leader_board(
             number = int(episode.details["instruction_id"])
             lines.append(json_text({"instruction_id": number, "path": path_}) + "\n")
     write_whole(path, "".join(lines) if layout == "rxr" else json_text(entries))
-
-
-# ---------------------------------------------------------------- in a simulator
-
-
-def check_episode(backend: Backend, episode: Episode, *, max_words: int = MAX_WORDS) -> None:
-    """Open the scene of an episode, and say whether it can be walked there.
-
-    Raises:
-        DataError: an unknown scene, a start where nobody can stand, a goal that cannot be reached,
-            no instruction, or one that is too long.
-    """
-    name = f"episode {episode.episode_id}"
-    words = len(episode.instruction.split())
-    if not words:
-        raise DataError(f"{name}: the instruction is empty; expected at least a word")
-    if words > max_words:
-        raise DataError(f"{name}: the instruction has {words} words; expected at most {max_words}")
-    try:
-        backend.load(episode.scene_id)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
-    start = np.array(episode.start_position)
-    if not backend.is_navigable(start):
-        nearest = backend.snap(start).round(2).tolist()
-        raise DataError(
-            f"{name}: nobody can stand at its start {start.round(2).tolist()} in "
-            f"'{episode.scene_id}': a wall, or no floor; the nearest place is {nearest}"
-        )
-    if episode.goal is not None and math.isinf(backend.geodesic(start, np.array(episode.goal))):
-        raise DataError(
-            f"{name}: no way leads from its start to its goal "
-            f"{[round(each, 2) for each in episode.goal]} in '{episode.scene_id}'"
-        )
-
-
-def follow(
-    backend: Backend, episode: Episode, *, turn_degrees: float = 15.0, within: float = 0.2
-) -> Truth:
-    """Walk an episode along its reference path in steps of 0.25 m, as the true walks are made.
-
-    Of the headings within reach the one is taken that needs the fewest turns and brings the next
-    point of the path nearer by as much as the best, give or take 2 cm.
-    """
-    position, yaw = np.array(episode.start_position), episode.start_yaw
-    turns = round(360 / turn_degrees)
-    order = sorted(range(-(turns // 2) + 1, turns // 2 + 1), key=abs)
-    locations, actions = [position], list[int]()
-    for point in episode.reference_path[1:]:
-        aim = np.array(point)
-        left = backend.geodesic(position, aim)
-        while left > within:
-            ends = [
-                backend.forward(position, yaw + math.radians(turn_degrees) * turn, STEP)[0]
-                for turn in order
-            ]
-            after = [backend.geodesic(end, aim) for end in ends]
-            chosen = next(i for i, each in enumerate(after) if each <= min(after) + 0.02)
-            if after[chosen] > left - 0.02:
-                break
-            position, left, turn = ends[chosen], after[chosen], order[chosen]
-            yaw += math.radians(turn_degrees) * turn
-            actions += [LEFT if turn > 0 else RIGHT] * abs(turn) + [FORWARD]
-            locations.append(position)
-    return Truth(np.stack(locations), (*actions, STOP))

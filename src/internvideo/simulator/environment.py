@@ -6,7 +6,7 @@
         {"stop": 0, "angle": math.pi / 6, "distance": 1.5}
     )
 
-`gymnasium.make("internvideo.tasks.navigation.environment:VLNCE-Rooms-v0", episodes=...)` makes the
+`gymnasium.make("internvideo.simulator.environment:VLNCE-Rooms-v0", episodes=...)` makes the
 same, and functions that do so are what `gymnasium.vector.AsyncVectorEnv` wants. Give that
 `shared_memory=False`: from shared memory Gymnasium reads instructions once and never again.
 """
@@ -26,30 +26,17 @@ from gymnasium import spaces
 from jaxtyping import UInt8
 
 from internvideo.errors import ConfigError, DataError
-from internvideo.simulator.backend import (
-    VIEWS,
-    Backend,
-    Panorama,
-    Position,
-    Sensors,
-)
+from internvideo.simulator.backend import VIEWS, Backend, Panorama, Position, Sensors
+from internvideo.simulator.episodes import Episode, Truth, read_episodes
+from internvideo.simulator.metrics import SUCCESS_DISTANCE, measure
+from internvideo.simulator.moves import FORWARD, LEFT, STEP, STOP, walk
 from internvideo.simulator.opening import open_backend
-from internvideo.tasks.navigation.episodes import (
-    FORWARD,
-    LEFT,
-    MAX_WORDS,
-    STOP,
-    Episode,
-    check_episode,
-    read_episodes,
-)
-from internvideo.tasks.navigation.metrics import SUCCESS_DISTANCE, densify, measure
-from internvideo.tasks.navigation.moves import STEP, walk
 
-__all__ = ["ENVIRONMENT_ID", "History", "NavigationEnv"]
+__all__ = ["ENVIRONMENT_ID", "History", "NavigationEnv", "check_episode"]
 
 ENVIRONMENT_ID = "VLNCE-Rooms-v0"
 CONTROLS = ("waypoints", "steps")
+MAX_WORDS = 512  # of an instruction; the longest of RxR-CE have some 400
 _CHARACTERS = 4096  # in the space of instructions, which vectors of environments must share
 
 Pose = tuple[Position, float]
@@ -120,7 +107,7 @@ class NavigationEnv(gymnasium.Env[dict[str, Any], Any]):
         success_distance: metres from the goal.
         history: how many past states are seen; 0 has none, published agents see 16.
         max_words: of an instruction.
-        truth: true paths at 0.25 m by episode, for nDTW; else the reference paths, made dense.
+        truth: true walks by episode, for nDTW; else the reference paths, made dense.
 
     Raises:
         ConfigError: an unknown simulator or control, or no episodes.
@@ -143,7 +130,7 @@ class NavigationEnv(gymnasium.Env[dict[str, Any], Any]):
         success_distance: float = SUCCESS_DISTANCE,
         history: int = 0,
         max_words: int = MAX_WORDS,
-        truth: Mapping[str, Any] | None = None,
+        truth: Mapping[str, Truth] | None = None,
         render_mode: str | None = None,
     ) -> None:
         if control not in CONTROLS:
@@ -320,17 +307,44 @@ class NavigationEnv(gymnasium.Env[dict[str, Any], Any]):
     def _measure(self, stopped: bool) -> dict[str, float]:
         if self.episode.goal is None:
             return {}
-        known = self._truth.get(self.episode.episode_id)
-        reference = None if known is None else np.asarray(getattr(known, "locations", known))
-        if reference is None and self.episode.reference_path:
-            reference = densify(np.array(self.episode.reference_path))
         return measure(
             path=np.stack(self._path),
             distances=self._distances,
             stopped=stopped,
             collisions=self._collisions,
-            reference=reference,
+            reference=self.episode.dense_reference(self._truth),
             success_distance=self._success_distance,
+        )
+
+
+def check_episode(backend: Backend, episode: Episode, *, max_words: int = MAX_WORDS) -> None:
+    """Open the scene of an episode, and say whether it can be walked there.
+
+    Raises:
+        DataError: an unknown scene, a start where nobody can stand, a goal that cannot be reached,
+            no instruction, or one that is too long.
+    """
+    name = f"episode {episode.episode_id}"
+    words = len(episode.instruction.split())
+    if not words:
+        raise DataError(f"{name}: the instruction is empty; expected at least a word")
+    if words > max_words:
+        raise DataError(f"{name}: the instruction has {words} words; expected at most {max_words}")
+    try:
+        backend.load(episode.scene_id)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    start = np.array(episode.start_position)
+    if not backend.is_navigable(start):
+        nearest = backend.snap(start).round(2).tolist()
+        raise DataError(
+            f"{name}: nobody can stand at its start {start.round(2).tolist()} in "
+            f"'{episode.scene_id}': a wall, or no floor; the nearest place is {nearest}"
+        )
+    if episode.goal is not None and math.isinf(backend.geodesic(start, np.array(episode.goal))):
+        raise DataError(
+            f"{name}: no way leads from its start to its goal "
+            f"{[round(each, 2) for each in episode.goal]} in '{episode.scene_id}'"
         )
 
 
