@@ -33,8 +33,8 @@ import torch.nn.functional as F
 from harness import Row, grown_mib, measure, report
 from torch import Tensor
 
-from internvideo.tasks.retrieval.metrics import retrieval_ranks
-from internvideo.tasks.retrieval.similarity import Similarity
+from internvideo.evaluation.retrieval_ranks import retrieval_ranks
+from internvideo.evaluation.similarity import Similarity
 
 TEMPERATURE = 0.01
 KINDS = ("counts", "sorts")

@@ -7,4 +7,5 @@ answer        video, model, protocol, JSON, table of every answer about a user's
 videos        a user's videos, whole or window by window; data: annotated ones
 classification, timeline, accuracy   two answers and a report that several tasks share
 embedding, text, ranking             vectors of videos and sentences, and comparing them
+similarity, dual_softmax, retrieval_ranks   the same in tiles, for more than fit in a matrix
 """

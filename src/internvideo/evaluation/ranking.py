@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["best_ranks", "dual_softmax", "recall_percent", "retrieval_metrics", "top_k_accuracy"]
+__all__ = ["best_ranks", "dual_softmax", "recall_percent", "top_k_accuracy"]
 
 
 def best_ranks(scores: Float[Tensor, "q c"], positives: Bool[Tensor, "q c"]) -> Int[Tensor, "q"]:
@@ -44,28 +44,3 @@ def dual_softmax(scores: Float[Tensor, "q c"], *, temperature: float = 1.0) -> F
     for a single query. ViCLIP uses cosines at temperature 1, where the softmax is almost flat.
     """
     return scores * (scores / temperature).softmax(dim=0)
-
-
-def retrieval_metrics(
-    video_to_text: Float[Tensor, "v t"],
-    text_to_video: Float[Tensor, "t v"],
-    positives: Bool[Tensor, "v t"],
-) -> dict[str, float]:
-    """Return recalls at 1, 5, 10 in both directions, and their means, in percent to two decimals.
-
-    Keys as in the reference: `txt_*` finds texts for a video, `img_*` videos for a text. With
-    several positives the best one counts.
-    """
-    metrics: dict[str, float] = {}
-    means: list[float] = []
-    sides = (("txt", video_to_text, positives), ("img", text_to_video, positives.T))
-    for side, scores, wanted in sides:
-        ranks = best_ranks(scores, wanted)
-        recalls = [100 * float((ranks < k).double().mean()) for k in (1, 5, 10)]
-        metrics |= {
-            f"{side}_r{k}": round(value, 2) for k, value in zip((1, 5, 10), recalls, strict=True)
-        }
-        means.append(sum(recalls) / 3)
-        metrics[f"{side}_r_mean"] = round(means[-1], 2)
-    metrics["r_mean"] = round(sum(means) / 2, 2)
-    return metrics

@@ -9,9 +9,9 @@ import torch
 
 from golden.case import Case
 from internvideo.evaluation.ranking import dual_softmax
-from internvideo.tasks.retrieval.metrics import retrieval_ranks
+from internvideo.evaluation.retrieval_ranks import retrieval_ranks
+from internvideo.evaluation.similarity import Similarity
 from internvideo.tasks.retrieval.report import Standing
-from internvideo.tasks.retrieval.similarity import Similarity
 
 
 def check(case: Case, name: str, standing: Standing) -> None:

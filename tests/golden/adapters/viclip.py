@@ -188,6 +188,22 @@ def assert_frame_rule(entry: dict) -> None:
     assert (draws.max(0) == high - 1)[small].all()
 
 
+def retrieval_metrics(
+    video_to_text: torch.Tensor, text_to_video: torch.Tensor, positives: torch.Tensor
+) -> dict[str, float]:
+    """Name ranks as the reference does: `txt_*` finds texts for a video, `img_*` videos."""
+    metrics, means = {}, []
+    sides = (("txt", video_to_text, positives), ("img", text_to_video, positives.T))
+    for side, scores, wanted in sides:
+        ranks = ranking.best_ranks(scores, wanted)
+        recalls = [100 * float((ranks < k).double().mean()) for k in (1, 5, 10)]
+        for k, recall in zip((1, 5, 10), recalls, strict=True):
+            metrics[f"{side}_r{k}"] = round(recall, 2)
+        means.append(sum(recalls) / 3)
+        metrics[f"{side}_r_mean"] = round(means[-1], 2)
+    return {**metrics, "r_mean": round(sum(means) / 2, 2)}
+
+
 def viclip_zeroshot(case: Case) -> None:
     config, tensors = case.meta["config"], case.tensors
     owner = torch.arange(config["num_classes"]).repeat_interleave(config["num_prompts"])
@@ -209,8 +225,8 @@ def viclip_zeroshot(case: Case) -> None:
     for key, name in (("top1", "top1"), ("top5", "top5"), ("avg", "AVG")):
         assert reported[key] == results[name]
     positives = torch.nn.functional.one_hot(labels, config["num_classes"]).bool()
-    assert ranking.retrieval_metrics(scores, scores.T, positives) == results["act_rec"]
-    assert ranking.retrieval_metrics(*reranked, positives) == results["act_rec_dsl"]
+    assert retrieval_metrics(scores, scores.T, positives) == results["act_rec"]
+    assert retrieval_metrics(*reranked, positives) == results["act_rec_dsl"]
 
     video, text = (
         torch.nn.functional.normalize(tensors[f"input.ret_{side}"], dim=-1)
@@ -223,12 +239,12 @@ def viclip_zeroshot(case: Case) -> None:
     case.assert_close(reranked[0], "output.ret_v2t_dsl")
     case.assert_close(reranked[1], "output.ret_t2v_dsl")
     same = torch.eye(len(square), dtype=torch.bool)
-    assert ranking.retrieval_metrics(square, square.T, same) == results["retrieval_1to1"]
-    assert ranking.retrieval_metrics(*reranked, same) == results["retrieval_1to1_dsl"]
+    assert retrieval_metrics(square, square.T, same) == results["retrieval_1to1"]
+    assert retrieval_metrics(*reranked, same) == results["retrieval_1to1_dsl"]
     captions = torch.nn.functional.normalize(tensors["input.multi_text"], dim=-1)
     several = video @ captions.T
     owned = tensors["input.multi_owner"][None] == torch.arange(len(video))[:, None]
-    reported = ranking.retrieval_metrics(several, several.T, owned)
+    reported = retrieval_metrics(several, several.T, owned)
     assert reported == results["retrieval_multi_caption"]
 
     first_prompts = torch.nn.functional.normalize(texts[:: config["num_prompts"]], dim=-1)

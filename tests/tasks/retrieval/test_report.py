@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from internvideo.tasks.retrieval.metrics import Ranks
+from internvideo.evaluation.retrieval_ranks import Ranks
 from internvideo.tasks.retrieval.report import DSL, PLAIN, Miss, RetrievalReport, Standing
 
 RANKS = Ranks(ahead=torch.tensor([0, 0, 4, 11]), tied=torch.tensor([0, 1, 0, 0]), num_candidates=20)

@@ -3,7 +3,6 @@
 headers, frames    from the frames of a video to its score with a text
 losses, task       fine-tuning
 captions           which captions are searched with
-metrics            ranks of the true answers, without the matrix of all pairs
 rerank             a closer look at the best candidates, by a matching head
 evaluate, report   both, for a model and its annotated videos
 """

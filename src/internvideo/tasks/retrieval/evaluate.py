@@ -24,14 +24,15 @@ from internvideo.data.samples import EvaluationSource
 from internvideo.data.selection import Selection
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import as_list, from_numpy
+from internvideo.evaluation.dual_softmax import Side
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
 from internvideo.evaluation.predictions import Answered
+from internvideo.evaluation.retrieval_ranks import BothWays, Ties, retrieval_ranks
+from internvideo.evaluation.similarity import Similarity, best_candidates
 from internvideo.evaluation.text import embed_sentences, prompt_rule, warn_of_unknown_words
 from internvideo.models.contract import DualEncoder, has
 from internvideo.models.tokenizer import clean_caption
 from internvideo.tasks.retrieval.captions import CaptionedVideos, CaptionSubset, captioned_videos
-from internvideo.tasks.retrieval.dual_softmax import Side
-from internvideo.tasks.retrieval.metrics import BothWays, Ties, retrieval_ranks
 from internvideo.tasks.retrieval.report import (
     DIRECTIONS,
     DSL,
@@ -42,7 +43,6 @@ from internvideo.tasks.retrieval.report import (
     Standing,
 )
 from internvideo.tasks.retrieval.rerank import Candidates, reranked, reranking_depth
-from internvideo.tasks.retrieval.similarity import Similarity, best_candidates
 from internvideo.tasks.task import Option
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel

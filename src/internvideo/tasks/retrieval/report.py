@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from internvideo.evaluation.arrays import as_list
+from internvideo.evaluation.dual_softmax import Side
 from internvideo.evaluation.pictures import BAR_COLOR, LINE_COLOR
 from internvideo.evaluation.report import Report, Share
-from internvideo.tasks.retrieval.dual_softmax import Side
-from internvideo.tasks.retrieval.metrics import Ranks, Ties
+from internvideo.evaluation.retrieval_ranks import Ranks, Ties
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -26,9 +26,9 @@ from internvideo.data.samples import EvaluationSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import as_list, from_numpy
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
+from internvideo.evaluation.retrieval_ranks import BothWays, Ranks
 from internvideo.models.contract import Matcher, TextTokens, has
 from internvideo.models.tokenizer import trim_padding
-from internvideo.tasks.retrieval.metrics import BothWays, Ranks
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.zoo.hub import LoadedModel
 

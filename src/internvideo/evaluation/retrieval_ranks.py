@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from internvideo.tasks.retrieval.dual_softmax import DualSoftmax, Side
-from internvideo.tasks.retrieval.similarity import Scratch, Similarity, Tile, Tiles, without_nan
+from internvideo.evaluation.dual_softmax import DualSoftmax, Side
+from internvideo.evaluation.similarity import Scratch, Similarity, Tile, Tiles, without_nan
 
 __all__ = ["BothWays", "Ranks", "Ties", "retrieval_ranks"]
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from internvideo.evaluation import similarity
 from internvideo.evaluation.ranking import dual_softmax
-from internvideo.tasks.retrieval import similarity
-from internvideo.tasks.retrieval.metrics import Ranks, retrieval_ranks
-from internvideo.tasks.retrieval.similarity import Similarity, Tiles, best_candidates
+from internvideo.evaluation.retrieval_ranks import Ranks, retrieval_ranks
+from internvideo.evaluation.similarity import Similarity, Tiles, best_candidates
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from internvideo.tasks.retrieval.similarity import Scratch, Similarity, Tile, Tiles, without_nan
+from internvideo.evaluation.similarity import Scratch, Similarity, Tile, Tiles, without_nan
 
 __all__ = ["DualSoftmax", "Side", "Softmax"]
 
