@@ -14,7 +14,6 @@ from safetensors import safe_open
 
 import tiny
 from internvideo.cli import application
-from internvideo.cli.application import run
 from internvideo.cli.labels import read_labels
 from internvideo.cli.terminal import command_help
 from internvideo.errors import DataError
@@ -62,19 +61,6 @@ def media(tmp_path_factory) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return root
-
-
-@pytest.fixture
-def call(capsys):
-    """Run a command line in this process; return exit code, stdout and stderr."""
-
-    def run_line(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_line
 
 
 def one_error_line(stderr: str) -> str:

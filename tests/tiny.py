@@ -48,20 +48,31 @@ _ENCODER = {
 }
 
 
+def _text(words: tuple[str, ...]) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(words) + 4, context_length=32, width=32, depth=1, num_heads=2, embed_dim=16
+    )
+
+
+def _internvideo_mm(decoder_depth: int) -> InternVideoMMConfig:
+    words = vocabulary()
+    return InternVideoMMConfig(
+        vision=VideoViTConfig(**_ENCODER),
+        text=_text(words),
+        embed_dim=16,
+        decoder_depth=decoder_depth,
+        decoder_queries=4,
+        vocabulary=words,
+    )
+
+
 def save_viclip(directory: Path) -> Path:
     """Save a two-tower model that knows the words of the world."""
     words = vocabulary()
     torch.manual_seed(0)
     config = ViCLIPConfig(
         vision=VideoViTConfig(**_ENCODER),
-        text=CLIPTextConfig(
-            vocab_size=len(words) + 4,
-            context_length=32,
-            width=32,
-            depth=1,
-            num_heads=2,
-            embed_dim=16,
-        ),
+        text=_text(words),
         embed_dim=16,
         vocabulary=words,
         temp_init=0.1,
@@ -71,23 +82,8 @@ def save_viclip(directory: Path) -> Path:
 
 def save_internvideo_mm(directory: Path, *, decoder_depth: int = 1) -> Path:
     """Save a two-tower model with a caption decoder that knows the words of the world."""
-    words = vocabulary()
     torch.manual_seed(3)
-    config = InternVideoMMConfig(
-        vision=VideoViTConfig(**_ENCODER),
-        text=CLIPTextConfig(
-            vocab_size=len(words) + 4,
-            context_length=32,
-            width=32,
-            depth=1,
-            num_heads=2,
-            embed_dim=16,
-        ),
-        embed_dim=16,
-        decoder_depth=decoder_depth,
-        decoder_queries=4,
-        vocabulary=words,
-    )
+    config = _internvideo_mm(decoder_depth)
     return save_pretrained(InternVideoMM(config), directory, preprocessing=PROTOCOL)
 
 
@@ -124,24 +120,8 @@ def save_internvideo_qa(
     directory: Path, *, labels: tuple[str, ...] | None = ANSWERS, num_classes: int = len(ANSWERS)
 ) -> Path:
     """Save a model that answers questions, with the words and the answers of the world."""
-    words = vocabulary()
     torch.manual_seed(4)
-    towers = InternVideoMMConfig(
-        vision=VideoViTConfig(**_ENCODER),
-        text=CLIPTextConfig(
-            vocab_size=len(words) + 4,
-            context_length=32,
-            width=32,
-            depth=1,
-            num_heads=2,
-            embed_dim=16,
-        ),
-        embed_dim=16,
-        decoder_depth=1,
-        decoder_queries=4,
-        vocabulary=words,
-    )
-    model = InternVideoQA(InternVideoQAConfig(towers=towers, num_classes=num_classes))
+    model = InternVideoQA(InternVideoQAConfig(towers=_internvideo_mm(1), num_classes=num_classes))
     with torch.no_grad():  # answers that depend on clip and question
         for module in (model.vqa_classifier[1], model.vqa_classifier[5]):
             module.weight.mul_(10)

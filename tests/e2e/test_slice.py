@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from internvideo.cli.application import run
-
 MASKED = """
 name: tiny_videomae
 task: {kind: masked, mask: random, mask_ratio: 0.5}
@@ -36,17 +32,6 @@ data: {kind: world, num_clips: 32}
 schedule: {epochs: 1}
 runtime: {batch_size: 8, threads: 1, num_workers: 0, log_every: 1}
 """
-
-
-@pytest.fixture
-def call(capsys):
-    def run_line(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_line
 
 
 def test_masked_then_contrastive_then_the_model_answers(call, tmp_path):

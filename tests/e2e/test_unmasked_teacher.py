@@ -21,9 +21,9 @@ from internvideo.models.vit import VideoViTConfig
 from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
 from internvideo.tasks.unmasked_teacher.task import UnmaskedTeacherPretraining
-from internvideo.train.log import read_log
 from internvideo.train.stop import PreemptedError
 from internvideo.zoo import load_encoder_weights, save_pretrained
+from runs import assert_same_weights, learnt
 
 TEACHER = CLIPTeacherConfig(
     image_size=16, patch_size=4, width=16, depth=3, num_heads=2, embed_dim=8
@@ -42,7 +42,6 @@ optim: {lr: 0.01, ema_decay: 0.6}
 schedule: {epochs: 2}
 runtime: {batch_size: 4, num_workers: 0, log_every: 1, save_every: 1, threads: 1, accelerator: cpu}
 """
-MACHINE = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +62,6 @@ def uninterrupted(teacher, tmp_path_factory) -> Path:
     torch.manual_seed(99)  # a run seeds itself
     run_recipe(recipe(teacher, directory), directory / "whole")
     return directory / "whole"
-
-
-def learnt(directory: Path) -> list[dict]:
-    records = read_log(directory / "log.jsonl")
-    return [{k: v for k, v in record.items() if k not in MACHINE} for record in records]
-
-
-def assert_same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
 
 
 def test_neither_checkpoint_nor_model_holds_the_teacher(uninterrupted):
@@ -109,12 +97,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
     run_recipe(recipe(teacher, tmp_path), tmp_path / "run")
     assert len(steps) == 4
     assert learnt(tmp_path / "run") == learnt(uninterrupted)
-    assert_same_tensors(
-        *(
-            load_file(run / "model" / "model.safetensors")
-            for run in (uninterrupted, tmp_path / "run")
-        )
-    )
+    assert_same_weights(uninterrupted / "model", tmp_path / "run" / "model")
 
 
 def test_the_loss_falls_on_a_batch_that_is_seen_again_and_again(teacher, tmp_path):

@@ -16,9 +16,9 @@ from internvideo.errors import ConfigError
 from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
 from internvideo.train.checkpoint import load_state, save_state
-from internvideo.train.log import read_log
 from internvideo.train.stop import PreemptedError
 from internvideo.world import World
+from runs import assert_same_weights, learnt
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 RECIPE = """
@@ -87,15 +87,8 @@ def move(to: str) -> tuple[str, ...]:
     )
 
 
-def learnt(out: str) -> list[dict]:
-    machine = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}
-    records = read_log(Path(out) / "log.jsonl")
-    return [{k: v for k, v in record.items() if k not in machine} for record in records]
-
-
 def assert_same(one: str, other: str) -> None:
-    first, second = (load_file(Path(each) / "model/model.safetensors") for each in (one, other))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same_weights(f"{one}/model", f"{other}/model")
     assert learnt(one) == learnt(other)
 
 

@@ -18,6 +18,7 @@ from internvideo.recipe import load_recipe
 from internvideo.recipe.run import run_recipe
 from internvideo.train.log import read_log
 from internvideo.world import ACTIONS, World
+from runs import assert_same_weights, learnt
 
 TINY = [
     "data.num_clips=48",
@@ -49,25 +50,12 @@ schedule: {rule: videomae, epochs: 2, warmup_epochs: 0.5, min_lr: 1.0e-6}
 runtime: {batch_size: 2, accumulate: 2, num_workers: 1, log_every: 1, save_every: 2, threads: 1,
           accelerator: cpu}
 """
-MACHINE = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}
 
 
 def supervised(directory: Path, *overrides: str):
     path = directory / "recipe-given.yaml"
     path.write_text(SUPERVISED)
     return load_recipe(path, overrides)
-
-
-def learnt(directory: Path) -> list[dict]:
-    records = read_log(directory / "log.jsonl")
-    return [{k: v for k, v in record.items() if k not in MACHINE} for record in records]
-
-
-def assert_same_weights(expected: Path, actual: Path) -> None:
-    weights = [load_file(folder / "model.safetensors") for folder in (expected, actual)]
-    assert weights[0].keys() == weights[1].keys()
-    for name, tensor in weights[0].items():
-        assert torch.equal(tensor, weights[1][name]), name
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from internvideo.errors import ConfigError, DataError, InternVideoError
 from internvideo.train.log import read_log
 from internvideo.train.loop import Evaluation, train
 from internvideo.train.stop import PreemptedError
+from runs import assert_equal, learnt
 from train.toy import ToySource, ToyTask, toy_plan, toy_run
 
 
@@ -25,23 +26,8 @@ def _no_pictures(monkeypatch):
     monkeypatch.setattr("internvideo.train.log.draw_curves", lambda records, path: None)
 
 
-MACHINE = {"clips_per_s", "data_wait_ms", "data_wait", "memory_gib"}
-
-
-def learnt(directory):
-    """Return the records of a run without what depends on the machine."""
-    records = read_log(directory / "log.jsonl")
-    return [{k: v for k, v in record.items() if k not in MACHINE} for record in records]
-
-
 def weight_sum(model):
     return {"score": float(sum(p.sum() for p in model.parameters()))}
-
-
-def assert_equal(actual, expected):
-    assert actual.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(actual[name], tensor), name
 
 
 EVERYTHING = {

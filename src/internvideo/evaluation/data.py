@@ -8,17 +8,17 @@ from pathlib import Path
 
 from internvideo.data.build import ListKind, open_list
 from internvideo.data.clip_list import ClipList
-from internvideo.data.feature_videos import read_videos
+from internvideo.data.feature_videos import AnnotatedVideos, read_videos
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.data.world import EVALUATION_SEED, WorldSource
-from internvideo.errors import ConfigError
+from internvideo.errors import ConfigError, DataError
 from internvideo.formats.detect import detect_kind
 from internvideo.video.preprocessing import Preprocessing
 from internvideo.video.sources import is_url
 from internvideo.world import World
 
-__all__ = ["AnnotatedData", "open_untrimmed", "open_videos"]
+__all__ = ["AnnotatedData", "open_segments", "open_untrimmed", "open_videos"]
 
 _WORLD = "world"
 _WORLD_CLIPS = 600
@@ -95,11 +95,15 @@ class AnnotatedData:
         """
         if self.is_world:
             raise ConfigError("the world has no such annotations; give an annotation file")
-        for option in ("format", "root", "labels", "split", "first_label"):
+        self.refuse("format", "root", "labels", "split", "first_label")
+        return Path(self.path)
+
+    def refuse(self, *options: str) -> None:
+        """Refuse options that do not matter to these data; raises ConfigError."""
+        for option in options:
             if getattr(self, option) is not None:
                 name = option.replace("_", "-")
                 raise ConfigError(f"--{name} does not matter to {self.path}; leave it out")
-        return Path(self.path)
 
     def with_class_list(self, labels: Path | None) -> AnnotatedData:
         """Return the same videos with their format detected, and with classes from this file.
@@ -149,6 +153,35 @@ def open_videos(data: AnnotatedData, protocol: Preprocessing) -> EvaluationSourc
     )
     _warn_of_root(source.clips, given=data.root is not None)
     return source
+
+
+def open_segments(data: AnnotatedData, *, task: str, kind: str, expected: str) -> AnnotatedVideos:
+    """Read untrimmed videos and their segments with classes.
+
+    Args:
+        data: a file.
+        task: what the user asks for, in words.
+        kind: the format in which the world can be written for it.
+        expected: annotations of this task.
+
+    Raises:
+        DataError: the file cannot be used, or names no classes.
+        ConfigError: the world, which has to be written first, or an option that there is not.
+    """
+    if data.is_world:
+        raise ConfigError(f"write the world first: internvideo world --format {kind} --out FOLDER")
+    if data.first_label:
+        raise ConfigError(f"--first-label does not go with {task}; leave it out")
+    labels = None if data.labels is None else Path(data.labels)
+    videos = read_videos(
+        Path(data.path), kind=data.format, root=data.root, labels=labels, split=data.split
+    )
+    if not videos.class_names:
+        raise DataError(
+            f"{videos.file} names no classes; give them with --labels, or annotations such as "
+            f"{expected}"
+        )
+    return videos
 
 
 def open_untrimmed(data: AnnotatedData, *, kind: str) -> UntrimmedSource:

@@ -357,13 +357,18 @@ class EvalLoop:
         return ordered
 
     @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self._place[0] == 0
+
+    @property
     def _place(self) -> tuple[int, int]:
         """The number of this process, and of how many."""
         return (self.fabric.global_rank, self.fabric.world_size) if self.fabric else (0, 1)
 
     def write(self, report: Report) -> None:
         """Write `report.json` to the directory, if there is one, from the first process."""
-        if self.directory is not None and (self.fabric is None or self.fabric.is_global_zero):
+        if self.directory is not None and self.is_first:
             self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
 

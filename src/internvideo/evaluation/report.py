@@ -239,5 +239,9 @@ def answered_and_failures(
     answered: Sequence[Answered[A]],
 ) -> tuple[list[A], tuple[tuple[str, str], ...]]:
     """Return the answers alone, and (video, reason) of the videos that could not be read."""
-    good = [each.answer for each in answered if each.answer is not None]
-    return good, tuple((each.video, each.error) for each in answered if each.error)
+    return [each.answer for each in answered if each.answer is not None], failures_of(answered)
+
+
+def failures_of(answered: Sequence[Answered[Any]]) -> tuple[tuple[str, str], ...]:
+    """Return (video, reason) of the videos that could not be read."""
+    return tuple((each.video, each.error) for each in answered if each.error)

@@ -21,7 +21,6 @@ from internvideo.annotations import Annotations, Question
 from internvideo.errors import DataError
 from internvideo.formats.files import Collection, files_by_stem
 from internvideo.formats.questions import (
-    asked_rows,
     by_video,
     frequent_answers,
     numbered_answers,
@@ -58,7 +57,7 @@ def read(path: Path, root: Path | str) -> Annotations:
         kind = values.get("answer_type") or question_word(asked)
         return names.get(name, f"{name}.mp4"), question(values, number, kind=str(kind))
 
-    rows = asked_rows(open_table(path), parse)
+    rows = open_table(path).parsed(parse)
     return Annotations(records=by_video(rows), file=path, root=root, description="MSRVTT-QA")
 
 

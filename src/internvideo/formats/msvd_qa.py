@@ -17,7 +17,7 @@ from internvideo.annotations import Annotations, Question
 from internvideo.errors import DataError
 from internvideo.formats.files import Collection, files_by_stem, numbered_lines
 from internvideo.formats.msrvtt_qa import question_word
-from internvideo.formats.questions import asked_rows, by_video, frequent_answers, question
+from internvideo.formats.questions import by_video, frequent_answers, question
 from internvideo.formats.tables import open_table
 from internvideo.video.sources import is_url
 
@@ -51,7 +51,7 @@ def read(path: Path, root: Path | str) -> Annotations:
         place = names.get(clip) or names.get(name) or f"{clip}.avi"
         return place, question(values, number, kind=kind)
 
-    rows = asked_rows(open_table(path), parse)
+    rows = open_table(path).parsed(parse)
     return Annotations(records=by_video(rows), file=path, root=root, description="MSVD-QA")
 
 

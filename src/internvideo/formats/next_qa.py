@@ -14,7 +14,7 @@ from internvideo.annotations import Annotations, Choice
 from internvideo.errors import DataError
 from internvideo.formats.files import files_by_stem, read_json
 from internvideo.formats.multiple_choice import choice
-from internvideo.formats.questions import asked_rows, by_video
+from internvideo.formats.questions import by_video
 from internvideo.formats.tables import Table
 from internvideo.video.sources import is_url
 
@@ -63,5 +63,5 @@ def read(path: Path, root: Path | str) -> Annotations:
         }
         return names.get(video, f"{mapping.get(video, video)}.mp4"), choice(row, number)
 
-    rows = asked_rows(Table(path, "csv"), parse)
+    rows = Table(path, "csv").parsed(parse)
     return Annotations(records=by_video(rows), file=path, root=root, description="NExT-QA")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from internvideo.annotations import Annotations, BadLine, Choice, Question, VideoAnnotation
 from internvideo.errors import DataError
 from internvideo.formats.files import JSON_LIST, Collection, read_json, read_text
-from internvideo.formats.tables import Table, open_table
+from internvideo.formats.tables import open_table
 
 if TYPE_CHECKING:
     from internvideo.formats.detect import Glimpse
 
 __all__ = [
     "Asked",
-    "asked_rows",
     "by_video",
     "frequent_answers",
     "looks_like",
@@ -56,7 +55,7 @@ def read(path: Path, root: Path | str) -> Annotations:
         DataError: there is no such table.
     """
     table = open_table(path)
-    rows = asked_rows(table, lambda number, values: (_video(values), question(values, number)))
+    rows = table.parsed(lambda number, values: (_video(values), question(values, number)))
     return Annotations(
         records=by_video(rows), file=path, root=root, description=f"questions ({table.kind})"
     )
@@ -83,21 +82,6 @@ def question(values: dict[str, Any], line: int, *, kind: str | None = None) -> Q
             raise DataError(f"the {name} is {str(text)[:_SHOWN]!r}; expected words")
     told = values.get("kind") if kind is None else kind
     return Question(values["question"].strip(), str(answer).strip(), str(told or ""), line=line)
-
-
-def asked_rows(
-    table: Table, parse: Callable[[int, dict[str, Any]], tuple[str, Question | Choice]]
-) -> Iterator[Asked]:
-    """Yield what `parse` makes of each row of a table: a video and its question, or why not."""
-    for row in table.rows():
-        if isinstance(row, BadLine):
-            yield row
-            continue
-        number, values = row
-        try:
-            yield parse(number, values)
-        except DataError as error:
-            yield table.bad(number, str(error))
 
 
 def by_video(rows: Iterable[Asked]) -> list[VideoAnnotation | BadLine]:

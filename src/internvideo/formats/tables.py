@@ -9,18 +9,20 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
 from internvideo.annotations import BadLine
 from internvideo.errors import DataError, require
 from internvideo.formats.files import JSON_LIST, opened
 
 __all__ = ["Table", "TableRow", "json_line", "open_table", "table_kind", "text_lines"]
+
+T = TypeVar("T")
 
 TableRow: TypeAlias = "tuple[int, dict[str, Any]]"
 TableKind: TypeAlias = Literal["csv", "tsv", "jsonl", "json", "parquet", "sqlite"]
@@ -76,6 +78,18 @@ class Table:
                 return _parquet_rows(self)
             case "sqlite":
                 return _sqlite_rows(self)
+
+    def parsed(self, parse: Callable[[int, dict[str, Any]], T]) -> Iterator[T | BadLine]:
+        """Yield what `parse` makes of each row, or why it makes nothing of it (its DataError)."""
+        for row in self.rows():
+            if isinstance(row, BadLine):
+                yield row
+                continue
+            number, values = row
+            try:
+                yield parse(number, values)
+            except DataError as error:
+                yield self.bad(number, str(error))
 
     def where(self, number: int) -> str:
         """Return what a message calls a row."""

@@ -26,7 +26,6 @@ from internvideo.errors import DataError
 from internvideo.formats.files import Collection, files_by_stem
 from internvideo.formats.multiple_choice import choice
 from internvideo.formats.questions import (
-    asked_rows,
     by_video,
     frequent_answers,
     numbered_answers,
@@ -72,7 +71,7 @@ def read(path: Path, root: Path | str) -> Annotations:
         return video, choice(row, number)
 
     return Annotations(
-        records=by_video(asked_rows(table, parse)),
+        records=by_video(table.parsed(parse)),
         file=path,
         root=root,
         description="TGIF-QA",

@@ -8,11 +8,11 @@ description; several are a conversation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internvideo.annotations import Annotations, BadLine, Question, Segment, VideoAnnotation
+from internvideo.annotations import Annotations, Question, Segment, VideoAnnotation
 from internvideo.errors import ConfigError, DataError
 from internvideo.formats.files import Collection
 from internvideo.formats.tables import open_table
@@ -47,19 +47,11 @@ def read(path: Path, root: Path | str) -> Annotations:
     """
     table = open_table(path)
 
-    def records() -> Iterator[VideoAnnotation | BadLine]:
-        for row in table.rows():
-            if isinstance(row, BadLine):
-                yield row
-                continue
-            number, values = row
-            try:
-                yield _conversation(number, values)
-            except DataError as error:
-                yield table.bad(number, str(error))
-
     return Annotations(
-        records=records(), file=path, root=root, description="VideoChat conversations"
+        records=table.parsed(_conversation),
+        file=path,
+        root=root,
+        description="VideoChat conversations",
     )
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from einops import rearrange
 
+from golden.adapters.retrieval_models import evl_config
 from golden.case import Case
-from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.internvideo_mm import InternVideoMMConfig, context
+from internvideo.models.internvideo_mm import context
 from internvideo.models.internvideo_qa import (
     SIZES,
     InternVideoQA,
     InternVideoQAConfig,
     answer_loss,
 )
-from internvideo.models.uniformerv2 import UniFormerV2Config
 from internvideo.recipe import load_recipe
 from internvideo.tasks.question_answering.report import accuracies
 from internvideo.train.optim import parameter_groups
@@ -27,26 +27,8 @@ _READS = {"vtc_cap": True, "vtc": False}
 
 
 def model_of(config: dict[str, Any]) -> InternVideoQA:
-    towers = InternVideoMMConfig(
-        vision=UniFormerV2Config(
-            image_size=config["res"],
-            num_frames=config["T"],
-            patch_size=config["patch"],
-            width=config["vw"],
-            depth=config["vl"],
-            num_heads=config["vheads"],
-            global_layers=tuple(config["return_list"]),
-            global_heads=config["vheads"],
-        ),
-        text=CLIPTextConfig(
-            vocab_size=config["vocab"],
-            context_length=config["ctx"],
-            width=config["tw"],
-            depth=config["tl"],
-            num_heads=config["theads"],
-            embed_dim=config["ed"],
-        ),
-        embed_dim=config["ed"],
+    towers = replace(
+        evl_config(config),
         decoder_depth=config["cap_layers"] if _READS[config["qa_type"]] else 0,
         decoder_queries=config["n_queries"],
         decoder_heads=config["cap_heads"],

@@ -80,7 +80,7 @@ def evl_config(config: dict) -> InternVideoMMConfig:
             depth=config["vl"],
             num_heads=config["vheads"],
             global_layers=tuple(config["return_list"]),
-            global_heads=config["dec_heads"],
+            global_heads=config.get("dec_heads", config["vheads"]),
             global_drop_rate=0.0,
         ),
         text=text_config(config),

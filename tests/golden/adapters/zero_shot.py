@@ -10,12 +10,11 @@ import numpy as np
 import torch.nn.functional as F
 from einops import rearrange
 
+from golden.adapters.retrieval_models import evl_config
 from golden.case import Case
 from internvideo.data.build import detect_kind, read_list, read_multiple_choice
 from internvideo.data.questions import Answers, QuestionSource, read_questions
-from internvideo.models.clip_text import CLIPTextConfig
-from internvideo.models.internvideo_mm import InternVideoMM, InternVideoMMConfig
-from internvideo.models.uniformerv2 import UniFormerV2Config
+from internvideo.models.internvideo_mm import InternVideoMM
 from internvideo.tasks.multiple_choice.evaluate import choice_scores
 from internvideo.tasks.zero_shot.classifier import prompt_probabilities
 from internvideo.video.preprocessing import PRESETS
@@ -46,31 +45,7 @@ def zero_shot_and_choice(case: Case) -> None:
 
 def multiple_choice(case: Case) -> None:
     config, tensors = case.meta["config"], case.tensors
-    model = InternVideoMM(
-        InternVideoMMConfig(
-            vision=UniFormerV2Config(
-                image_size=config["res"],
-                num_frames=config["T"],
-                patch_size=config["patch"],
-                width=config["vw"],
-                depth=config["vl"],
-                num_heads=config["vheads"],
-                global_layers=tuple(config["return_list"]),
-                global_heads=config["vheads"],
-                global_drop_rate=0.0,
-            ),
-            text=CLIPTextConfig(
-                vocab_size=config["vocab"],
-                context_length=config["ctx"],
-                width=config["tw"],
-                depth=config["tl"],
-                num_heads=config["theads"],
-                embed_dim=config["ed"],
-            ),
-            embed_dim=config["ed"],
-            decoder_depth=0,
-        )
-    ).eval()
+    model = InternVideoMM(evl_config(config)).eval()
     model.load_state_dict(OFFICIAL.to_ours(case.group("state.")), strict=True)
     videos = model.encode_video(rearrange(tensors["input.video"], "b t c h w -> b c t h w"))
     ids = tensors["input.option_ids"]

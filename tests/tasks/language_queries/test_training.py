@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 
-from internvideo.cli.application import run
 from internvideo.config import merged, validate
 from internvideo.data.feature_videos import FeatureVideoSource, read_videos
 from internvideo.data.features import FeatureFiles
@@ -32,17 +31,6 @@ def trained(tmp_path_factory):
     toy.write(folder, num_clips=24, split="val", seed=2)
     run_recipe(recipe(folder), folder / "run")
     return folder
-
-
-@pytest.fixture
-def call(capsys):
-    def command(*arguments):
-        capsys.readouterr()
-        code = run([str(each) for each in arguments])
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return command
 
 
 def evaluated(folder, *more):

@@ -120,8 +120,7 @@ def evaluate(
     good = [each for each in answered if each.answer is not None]
     names = [asked.frames[each.index].name for each in good]
     rows = result_rows(names, answers)
-    first = loop.fabric is None or loop.fabric.is_global_zero
-    if result is not None and first:
+    if result is not None and loop.is_first:
         write_results(result, _lines(rows))
     out = frozenset[str]() if excluded is None else read_excluded(excluded)
     report = _report(source.annotated, rows, out, label_map, overlap=overlap)

@@ -16,6 +16,7 @@ from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData, open_untrimmed
 from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.report import failures_of
 from internvideo.formats.ego4d_sta import read_boxes, read_results, write_results
 from internvideo.tasks.anticipation.clips import ContactSource
 from internvideo.tasks.anticipation.finding import ContactFinder
@@ -85,7 +86,7 @@ def evaluate(
     finder = ContactFinder(model, asked, [_size(video) for video in annotated.videos])
     answered = loop.run(finder, source)
     found = {each.video: each.answer for each in answered if each.answer is not None}
-    if submission is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+    if submission is not None and loop.is_first:
         write_results(submission, found)
     report = _report(annotated, found, top_k=top_k, every_box=every_box)
     usual = _usual(annotated.videos)
@@ -100,7 +101,7 @@ def evaluate(
         failures=(
             *report.failures,
             *((str(boxes), fault) for fault in faults),
-            *((each.video, each.error) for each in answered if each.error),
+            *failures_of(answered),
         ),
         protocol=f"{finder.describe()}, {origin}; {report.protocol}",
         model=model.name,

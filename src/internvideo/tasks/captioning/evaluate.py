@@ -11,6 +11,7 @@ from internvideo.data.samples import EvaluationSource
 from internvideo.errors import DataError
 from internvideo.evaluation.data import AnnotatedData, open_videos
 from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.report import failures_of
 from internvideo.models.tokenizer import clean_caption
 from internvideo.tasks.captioning.predict import CaptionStyle, CaptionWriter
 from internvideo.tasks.captioning.report import CaptionedVideo, CaptioningReport, Fact
@@ -104,7 +105,7 @@ def evaluate(
     strategy = "beam" if num_beams > 1 else "greedy"
     writer = _Captions(model, style or CaptionStyle(strategy=strategy, num_beams=num_beams))
     answered = loop.run(writer, videos.source)
-    failures = tuple((each.video, each.error) for each in answered if each.error)
+    failures = failures_of(answered)
     if len(failures) == len(answered):
         raise DataError(f"no video could be read: {failures[0][1]}")
     return CaptioningReport(

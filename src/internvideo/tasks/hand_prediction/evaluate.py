@@ -16,7 +16,7 @@ from internvideo.data.untrimmed import UntrimmedSource
 from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData, open_untrimmed
 from internvideo.evaluation.engine import EvalLoop
-from internvideo.evaluation.report import interval_over_groups
+from internvideo.evaluation.report import failures_of, interval_over_groups
 from internvideo.formats.ego4d_fhp import read_answers, write_answers
 from internvideo.tasks.hand_prediction.finding import HandFinder
 from internvideo.tasks.hand_prediction.metric import (
@@ -87,10 +87,10 @@ def _measured(
 ) -> HandReport:
     answered = loop.run(finder, source)
     found = {each.video: each.answer for each in answered if each.answer is not None}
-    failures = tuple((each.video, each.error) for each in answered if each.error)
+    failures = failures_of(answered)
     if not found:
         raise DataError(f"no clip of {source.annotated.file} can be read: {failures[0][1]}")
-    if submission is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+    if submission is not None and loop.is_first:
         write_answers(submission, found)
     report = _report(source.annotated, found)
     return replace(

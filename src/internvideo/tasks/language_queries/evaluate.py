@@ -11,6 +11,7 @@ from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource
 from internvideo.data.samples import EvaluationSource
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.report import failures_of
 from internvideo.tasks.features import (
     FeatureName,
     FeatureRate,
@@ -104,12 +105,12 @@ def _measured(
         if each.answer is not None:
             queries = queries_of(source.annotated.videos[each.index])
             answers |= dict(zip(queries, each.answer, strict=True))
-    if submission is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+    if submission is not None and loop.is_first:
         write_submission(submission, answers.items())
     report = _report(source.annotated, answers)
     return replace(
         report,
-        failures=tuple((each.video, each.error) for each in answered if each.error),
+        failures=failures_of(answered),
         protocol=finder.describe(),
         model=model.name,
     )

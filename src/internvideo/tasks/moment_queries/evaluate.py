@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource, read_videos
-from internvideo.errors import ConfigError, DataError
-from internvideo.evaluation.data import AnnotatedData
+from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource
+from internvideo.errors import ConfigError
+from internvideo.evaluation.data import AnnotatedData, open_segments
 from internvideo.evaluation.engine import Answerer, EvalLoop
 from internvideo.evaluation.moment_finder import MomentFinder
-from internvideo.evaluation.report import answered_and_failures
+from internvideo.evaluation.report import failures_of
 from internvideo.evaluation.segment_protocol import own_numbers
 from internvideo.evaluation.segments import Segments
 from internvideo.models.contract import has, num_classes_of
@@ -50,20 +50,8 @@ def open_moments(data: AnnotatedData, protocol: Preprocessing | None = None) -> 
         ConfigError: an option that such data do not have.
     """
     del protocol
-    if data.is_world:
-        raise ConfigError("write the clips of the world first: internvideo world --format ego4d-mq")
-    if data.first_label:
-        raise ConfigError("--first-label does not go with moment queries; leave it out")
-    labels = None if data.labels is None else Path(data.labels)
-    videos = read_videos(
-        Path(data.path), kind=data.format, root=data.root, labels=labels, split=data.split
-    )
-    if not videos.class_names:
-        raise DataError(
-            f"{videos.file} names no classes of moments; expected annotations such as Ego4D's "
-            "moments_val.json"
-        )
-    return videos
+    expected = "Ego4D's moments_val.json"
+    return open_segments(data, task="moment queries", kind="ego4d-mq", expected=expected)
 
 
 def evaluate(
@@ -132,11 +120,11 @@ def evaluate(
         else:
             detected[each.index] = retrieved[each.index] = found
     answers = Answers.of(detected, retrieved)
-    _, failures = answered_and_failures(answered)
+    failures = failures_of(answered)
     remarks: list[str] = []
     if failures:
         remarks.append("the moments of clips that cannot be read count as missed")
-    if loop.directory is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+    if loop.directory is not None and loop.is_first:
         keys = [videos.key(place) for place in range(len(videos))]
         write_answers(loop.directory / _SUBMISSION, keys, answers, names)
         remarks.append(f"{loop.directory / _SUBMISSION} is what the challenge takes")

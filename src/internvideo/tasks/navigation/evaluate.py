@@ -19,6 +19,7 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
 from internvideo.evaluation.predictions import Answered
+from internvideo.evaluation.report import failures_of
 from internvideo.formats.files import read_json
 from internvideo.models.navigator import Navigator
 from internvideo.simulator.episodes import write_leader_board
@@ -114,7 +115,7 @@ def evaluate(
         for name, walker, words, identity in ways
     }
     own = walked.pop("")
-    if submission is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+    if submission is not None and loop.is_first:
         poses = {each.answer.episode_id: each.answer.poses for each in own if each.answer}
         walks = {name: [(np.array(p[:3]), p[3]) for p in row] for name, row in poses.items()}
         write_leader_board(
@@ -127,7 +128,7 @@ def evaluate(
             for name, rows in walked.items()
         },
         num_left_out=episodes.num_left_out,
-        failures=tuple((each.video, each.error) for each in own if each.error),
+        failures=failures_of(own),
         protocol=f"at most {max_steps} decisions, success within 3 m",
         model=model.name,
     )

@@ -125,10 +125,7 @@ def open_episodes(data: AnnotatedData, protocol: Preprocessing | None = None) ->
     del protocol
     if data.is_world:
         return EpisodeSource(episodes_of_world(data.world_source()))
-    for option in ("format", "labels", "split", "first_label"):
-        if getattr(data, option) is not None:
-            name = option.replace("_", "-")
-            raise ConfigError(f"--{name} does not matter to episodes; leave it out")
+    data.refuse("format", "labels", "split", "first_label")
     path = Path(data.path)
     found = read_episodes(path)
     for problem in found.problems[:1]:

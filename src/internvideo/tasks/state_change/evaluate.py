@@ -22,6 +22,7 @@ from internvideo.errors import ConfigError, DataError
 from internvideo.evaluation.arrays import as_list
 from internvideo.evaluation.data import AnnotatedData
 from internvideo.evaluation.engine import EvalLoop
+from internvideo.evaluation.report import failures_of
 from internvideo.files import replacing
 from internvideo.formats.ego4d_scod import pixel_box
 from internvideo.formats.files import read_json
@@ -89,11 +90,11 @@ def evaluate(
         )
     answered = loop.run(finder, pictures)
     found = {each.index: each.answer for each in answered if each.answer is not None}
-    if submission is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+    if submission is not None and loop.is_first:
         _write(submission, pictures.annotated.videos, found)
     return replace(
         _report(pictures, found),
-        failures=tuple((each.video, each.error) for each in answered if each.error),
+        failures=failures_of(answered),
         protocol=finder.describe(),
         model=model.name,
     )

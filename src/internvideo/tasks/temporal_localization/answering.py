@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource
 from internvideo.evaluation.engine import Answerer, EvalLoop
-from internvideo.evaluation.report import answered_and_failures
+from internvideo.evaluation.report import failures_of
 from internvideo.evaluation.segment_matching import SegmentTable
 from internvideo.evaluation.segment_protocol import own_numbers
 from internvideo.evaluation.segment_submission import write_submission
@@ -72,10 +72,10 @@ def measure_finder(
             parts[each.index] = fuse(each.answer, scores.of(each.video))
         elif each.answer is not None:
             parts[each.index] = _renumbered(each.answer, numbers)
-    _, failures = answered_and_failures(answered)
+    failures = failures_of(answered)
     if failures:
         remarks.append("the true segments of videos that cannot be read count as missed")
-    if loop.directory is not None and (loop.fabric is None or loop.fabric.is_global_zero):
+    if loop.directory is not None and loop.is_first:
         file = loop.directory / SUBMISSION
         keyed = ((source.key(place), part) for place, part in enumerate(parts))
         write_submission(file, keyed, videos.class_names or ())

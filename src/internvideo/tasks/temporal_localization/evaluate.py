@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource, read_videos
+from internvideo.data.feature_videos import AnnotatedVideos, FeatureVideoSource
 from internvideo.data.samples import EvaluationSource
 from internvideo.data.untrimmed import UntrimmedSource
-from internvideo.errors import ConfigError, DataError
-from internvideo.evaluation.data import AnnotatedData
+from internvideo.errors import ConfigError
+from internvideo.evaluation.data import AnnotatedData, open_segments
 from internvideo.evaluation.engine import Answerer, EvalLoop
 from internvideo.evaluation.moment_finder import MomentFinder
 from internvideo.evaluation.report import Report
@@ -69,25 +69,10 @@ def open_untrimmed(data: AnnotatedData, protocol: Preprocessing | None = None) -
         ConfigError: an option that such data do not have.
     """
     del protocol
-    if data.is_world:
-        raise ConfigError(
-            "write the untrimmed videos of the world first: internvideo world --format thumos14"
-        )
-    if data.first_label:
-        raise ConfigError("--first-label does not go with temporal localisation; leave it out")
-    videos = read_videos(
-        Path(data.path),
-        kind=data.format,
-        root=data.root,
-        labels=None if data.labels is None else Path(data.labels),
-        split=data.split,
-    )
-    if not videos.class_names:
-        raise DataError(
-            f"{videos.file} names no classes of segments; give them with --labels, or annotations "
-            "of actions such as those of ActivityNet or THUMOS14"
-        )
-    return videos
+    return open_segments(
+        data, task="temporal localisation", kind="thumos14",
+        expected="those of ActivityNet or THUMOS14",
+    )  # fmt: skip
 
 
 def evaluate(
