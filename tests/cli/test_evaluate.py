@@ -55,7 +55,7 @@ def test_numbers_equal_those_of_the_predictions_file(call, model, world, tmp_pat
         "evaluate", model, "--data", world / "test.csv", "--out", out, "--json",
         "--plot", out / "report.png",
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"note: wrote {out / 'report.png'}\n")
     report = json.loads(printed)
     assert json.loads((out / "report.json").read_text()) == report
     lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
@@ -150,6 +150,27 @@ def test_class_names_in_another_order_are_refused(call, world, tmp_path):
     code, _, err = call("evaluate", wrong, "-d", world / "test.csv", *labels)
     assert code == 2
     assert "--classes" in err
+
+
+def test_a_folder_of_classes_is_measured_by_the_names_of_its_folders(call, world, tmp_path):
+    names = (world / "labels.txt").read_text().splitlines()
+    model = classifier(tmp_path / "model", labels=tuple(names))
+    lines = [line.split() for line in (world / "test.csv").read_text().splitlines()]
+    for path, number in lines:
+        folder = tmp_path / "videos" / names[int(number)].replace(" ", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / Path(path).name).symlink_to(world / path)
+    code, of_folder, _ = call("evaluate", model, "-d", tmp_path / "videos", "--json")
+    assert code == 0
+    _, of_list, _ = call("evaluate", model, "-d", world / "test.csv", "--json")
+    told = [json.loads(each) for each in (of_folder, of_list)]
+    assert told[0]["classes"] == told[1]["classes"]
+    assert told[0]["top1"] == told[1]["top1"]
+    (tmp_path / "videos/juggling").mkdir()
+    (tmp_path / "videos/juggling/a.mp4").symlink_to(world / lines[0][0])
+    code, _, err = call("evaluate", model, "-d", tmp_path / "videos")
+    assert code == 2
+    assert f"'juggling' is none of the {NUM_CLASSES} classes" in err
 
 
 def test_a_list_of_too_few_class_names_is_refused(call, model, world, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -148,6 +149,23 @@ def test_a_clean_copy_lacks_the_bad_lines(folder, tmp_path):
     clips = read_list("msrvtt", tmp_path / "m/MSRVTT_data.json", split="train")
     with pytest.raises(ConfigError, match="only lists with one clip a line"):
         write_clean(clips, report, tmp_path / "clean.json")
+
+
+def test_of_a_folder_of_classes_a_list_without_the_bad_videos_is_written(tmp_path, capsys):
+    write_world(tmp_path / "w", 3, world=WORLD, splits=(1.0, 0.0, 0.0))
+    videos = sorted((tmp_path / "w/videos").iterdir())
+    for name, video in zip(("a dog", "b", "b"), videos, strict=True):
+        (tmp_path / "own" / name).mkdir(parents=True, exist_ok=True)
+        video.rename(tmp_path / "own" / name / video.name)
+    (tmp_path / "own/a dog/broken.mp4").write_text("no video")
+    clean = tmp_path / "lists/clean.csv"
+    arguments = ["data", "check", tmp_path / "own", "--every", "1", "--write-clean", clean]
+    assert run([*map(str, arguments)]) == 1
+    assert "clean.csv has the list without 1 line\n" in capsys.readouterr().err
+    clips = read_list("labelled", clean)
+    assert clips.class_names == ("a dog", "b")
+    assert list(clips.labels) == [0, 1, 1]
+    assert all(Path(clips.path(place)).is_file() for place in range(3))
 
 
 def test_all_bad_lines_are_told_and_left_out(folder, tmp_path, capsys):

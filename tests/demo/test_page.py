@@ -126,6 +126,12 @@ def test_the_page_can_be_read_aloud():
     assert picture["role"] == "img"
 
 
+def test_a_command_is_broken_between_its_words():
+    page = render_page(content(command="internvideo demo --num-clips 30"))
+    words = [f'<span class="word">{w}</span>' for w in ("internvideo", "demo", "--num-clips", "30")]
+    assert f"<pre><code>{' '.join(words)}</code></pre>" in page
+
+
 def test_the_contents_lead_to_every_section():
     reader = Reader.read(render_page(content()))
     listed = [attrs["href"][1:] for attrs in reader.named("a")[:-1]]

@@ -58,6 +58,7 @@ def test_another_recipe_may_be_the_base(tmp_path):
     recipe = load_recipe(own_recipe(videos, tmp_path / "run", base="k400_videomae-b"))
     assert (recipe.model["size"], recipe.model["num_classes"]) == ("B", 2)
     assert recipe.optim == load_recipe("k400_videomae-b").optim
+    assert (recipe.data.root, recipe.evaluation.data.root) == (None, None)  # not data/k400
     with pytest.raises(ConfigError, match="based on k400_videomae-b; give another --out"):
         own_recipe(videos, tmp_path / "run", base="world_videomae-nano_actions")
 

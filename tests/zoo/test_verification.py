@@ -292,6 +292,13 @@ def test_a_folder_of_this_library_is_compared_with_its_own_configuration(tmp_pat
     assert "vision_encoder.encoder.blocks.2" in answer.problems()
 
 
+def test_the_directory_of_a_run_stands_for_its_model(tmp_path):
+    save_pretrained(tiny.viclip_nano(), tmp_path / "run/model")
+    answer = verify(tmp_path / "run")
+    assert answer.ok
+    assert answer.source == str(tmp_path / "run/model")
+
+
 def test_the_embedded_models_verify():
     for card in find_cards(available=True):
         if card.directory is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from internvideo.cli.labels import read_labels
-from internvideo.cli.options import Device
+from internvideo.cli.options import Device, model_names
 from internvideo.cli.terminal import (
     failure_list,
     output_folder,
@@ -105,6 +105,7 @@ def demo(
         typer.Option(
             "--model",
             "-m",
+            autocompletion=model_names,
             help="Name, file, folder or hub id of the model that is measured and looks at your "
             "videos; by default viclip-nano is measured, and `auto` looks.",
         ),

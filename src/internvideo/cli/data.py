@@ -17,6 +17,7 @@ from internvideo.cli.metadata import filter_clips, stats
 from internvideo.cli.options import FirstLabel
 from internvideo.cli.terminal import (
     command_help,
+    counted,
     failure_list,
     note_line,
     output_file,
@@ -110,7 +111,8 @@ def check(
 
     All labels, duplicates and missing files are reported, with their lines; every n-th video is
     opened and decoded in three places. The exit code is 1 if anything is wrong. Ctrl-C prints what
-    was found until then.
+    was found until then. FILE may be a folder with a folder of videos for each class; its clean
+    list names the classes in words.
 
     Examples:
       internvideo data check train.csv --num-classes 400 --every 100
@@ -150,7 +152,7 @@ def check(
         raise typer.Exit(_INTERRUPTED)
     if clean is not None:
         removed = write_clean(clips, report, clean)
-        note_line(f"{clean} has the list without {removed} lines")
+        note_line(f"{clean} has the list without {counted(removed, 'line')}")
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -170,15 +172,13 @@ def _print_report(report: CheckReport) -> None:
     classes = f"{len(report.class_counts)} classes" if report.class_counts else "no labels"
     if report.class_counts:
         fewest, most = min(report.class_counts.values()), max(report.class_counts.values())
-        clips = "clip" if most == 1 else "clips"
-        classes += (
-            f" of {fewest} to {most} {clips}" if fewest != most else f" of {most} {clips} each"
-        )
+        each = counted(most, "clip")
+        classes += f" of {fewest} to {each}" if fewest != most else f" of {each} each"
     if report.num_captions:
-        classes += f", {report.num_captions} captions"
+        classes += f", {counted(report.num_captions, 'caption')}"
     if report.empty_classes:
         classes += f", {len(report.empty_classes)} without clips"
-    print(f"{report.file}: {report.description}; {report.num_clips} clips, {classes}")
+    print(f"{report.file}: {report.description}; {counted(report.num_clips, 'clip')}, {classes}")
     counts = ", ".join(f"{count} {kind}" for kind, count in report.counts().items())
     if report.problems:
         table = Table()

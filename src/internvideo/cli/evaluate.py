@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from internvideo.cli.options import Card, Device, FirstLabel
+from internvideo.cli.options import Card, Device, FirstLabel, model_names, recipe_names
 from internvideo.cli.terminal import (
     DefaultVerb,
     command_help,
@@ -43,6 +43,10 @@ Examples:
   internvideo evaluate multiple-choice viclip-l14 --data msrvtt_mc_test.jsonl
   torchrun --nproc-per-node 4 -m internvideo evaluate runs/mine -d test.csv --out results/
 """
+
+
+def _subjects(incomplete: str) -> list[str]:
+    return model_names(incomplete) + recipe_names(incomplete)
 
 
 class _OrRecognition(DefaultVerb):
@@ -81,7 +85,9 @@ def _runner(task: Task) -> Any:
         subject: Annotated[
             str | None,
             typer.Argument(
-                metavar="MODEL|RECIPE", help="Name, file, folder or hub id of a model; or a recipe."
+                metavar="MODEL|RECIPE",
+                help="Name, file, folder or hub id of a model; or a recipe.",
+                autocompletion=_subjects,
             ),
         ] = None,
         overrides: Annotated[
@@ -316,6 +322,7 @@ def _show(report: Report, *, as_json: bool, plot: Path | None, strict: bool, det
             stdout_console().print(more)
     if plot is not None:
         report.plot(plot)
+        note_line(f"wrote {plot}")
     total = report.num_answered + len(failures)
     code = failure_list(failures, total=total, items=report.items)
     if failures and not report.num_answered:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from internvideo.cli.options import Database, Device
+from internvideo.cli.options import Database, Device, model_names
 from internvideo.cli.terminal import (
     DefaultVerb,
     command_help,
@@ -51,6 +51,7 @@ def add(
         typer.Option(
             "--model",
             "-m",
+            autocompletion=model_names,
             help="That embeds the videos: name, file, folder or hub id; by default the one that "
             "made the library, and for a new one the best that this machine has.",
         ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from internvideo.cli.options import Card as CardOption
+from internvideo.cli.options import model_names
 from internvideo.cli.terminal import (
     DefaultVerb,
     command_help,
@@ -64,7 +65,12 @@ app = typer.Typer(
 
 
 def list_all(
-    pattern: Annotated[str, typer.Argument(help="Shell pattern of names, such as '*k400*'.")] = "*",
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            help="Shell pattern of names, such as '*k400*'.", autocompletion=model_names
+        ),
+    ] = "*",
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
     available: Annotated[
         bool, typer.Option("--available", help="Only models that are implemented.")
@@ -99,7 +105,11 @@ def list_all(
     )  # fmt: skip
 
 
-def show(name: Annotated[str, typer.Argument(help="Name or alias of a model.")]) -> None:
+def show(
+    name: Annotated[
+        str, typer.Argument(help="Name or alias of a model.", autocompletion=model_names)
+    ],
+) -> None:
     """Print what is known about one model: data, published results, input, links, licence.
 
     Example:
@@ -134,7 +144,9 @@ _Settings = Annotated[
 
 
 def verify_file(
-    file: Annotated[str, typer.Argument(help="A checkpoint, a folder, or a list of tensor names.")],
+    file: Annotated[
+        str, typer.Argument(help="A checkpoint, a folder, a run directory, or a list of names.")
+    ],
     settings: _Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
@@ -160,7 +172,10 @@ def verify_file(
 
 def download_weights(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Names or aliases of models.")
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="Names or aliases of models.", autocompletion=model_names
+        ),
     ],
 ) -> None:
     """Fetch the weights of models into the cache, and print where they are.
@@ -186,7 +201,10 @@ def download_weights(
 
 
 def convert_weights(
-    source: Annotated[str, typer.Argument(help="Name, file, folder or hub id of a model.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Name, file, folder or hub id of a model.", autocompletion=model_names),
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder; with --layout other than hf a .pth file.")
     ],
@@ -240,7 +258,10 @@ def convert_weights(
 
 
 def export_graph(
-    model: Annotated[str, typer.Argument(help="Name, file, folder or hub id of a model.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="Name, file, folder or hub id of a model.", autocompletion=model_names),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .onnx or .pt2.")],
     format: Annotated[
         Literal["onnx", "torch"] | None,
@@ -285,12 +306,22 @@ def _fields(settings: list[str] | None) -> dict[str, Any]:
 
 def average(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Folders, files or hub ids of models.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Names, folders, files or hub ids of models.",
+            autocompletion=model_names,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the averaged model.")],
     start: Annotated[
         str | None,
-        typer.Option("--start", "-s", help="The image CLIP that the training started from."),
+        typer.Option(
+            "--start",
+            "-s",
+            help="The image CLIP that the training started from.",
+            autocompletion=model_names,
+        ),
     ] = None,
     weight: Annotated[
         float,

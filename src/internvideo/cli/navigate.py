@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from internvideo.cli.options import Card, Device
+from internvideo.cli.options import Card, Device, model_names
 from internvideo.cli.terminal import output_folder
 from internvideo.errors import ConfigError, DataError
 
@@ -48,7 +48,13 @@ def navigate(
     ] = None,
     scenes: Annotated[str, typer.Option(help="Folder of the scenes that are files.")] = "",
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Name, file, folder or hub id of an agent.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name, file, folder or hub id of an agent.",
+            autocompletion=model_names,
+        ),
     ] = "navigator-nano",
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the map, video, plot and JSON.")

@@ -14,6 +14,7 @@ __all__ = [
     "JsonLines",
     "Model",
     "Videos",
+    "model_names",
     "recipe_names",
 ]
 
@@ -25,11 +26,28 @@ def recipe_names(incomplete: str) -> list[str]:
     return [name for name in list_recipes() if name.startswith(incomplete)]
 
 
+def model_names(incomplete: str) -> list[str]:
+    """Return the models of the zoo that a word may become; no weights and no torch are read."""
+    from internvideo.zoo.registry import all_cards
+
+    names = (name for card in all_cards() for name in (card.name, *card.aliases))
+    return [name for name in names if name.startswith(incomplete)]
+
+
 Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="Name, file, folder or hub id of the model.")
+    str,
+    typer.Option(
+        "--model", "-m", help="Name, file, folder or hub id of the model.",
+        autocompletion=model_names,
+    ),
+]  # fmt: skip
+Card = Annotated[
+    str | None,
+    typer.Option(
+        help="For a weight file: the released model that it is.", autocompletion=model_names
+    ),
 ]
-Card = Annotated[str | None, typer.Option(help="For a weight file: the released model that it is.")]
 FirstLabel = Annotated[
     int, typer.Option(min=0, max=1, help="What numbers of classes count from in the list.")
 ]

@@ -40,7 +40,10 @@ app = typer.Typer(
 
 def list_all(
     pattern: Annotated[
-        str, typer.Argument(help="Part of a name, or a pattern such as '*videomae*'.")
+        str,
+        typer.Argument(
+            help="Part of a name, or a pattern such as '*videomae*'.", autocompletion=recipe_names
+        ),
     ] = "*",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from internvideo.cli.options import Card, Device
+from internvideo.cli.options import Card, Device, model_names
 from internvideo.cli.terminal import output_file
 
 __all__ = ["reconstruct"]
@@ -26,7 +26,12 @@ def reconstruct(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A file or URL.")],
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Name, file, folder or hub id of a masked autoencoder."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name, file, folder or hub id of a masked autoencoder.",
+            autocompletion=model_names,
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write: .png (a grid) or .mp4.")

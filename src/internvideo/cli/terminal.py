@@ -57,9 +57,18 @@ class DefaultVerb(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default verb in front where the first word is no verb."""
+        if ctx.resilient_parsing and not args:  # the shell completes the first word
+            return super().parse_args(ctx, args)
         if not self.is_verb(args[0] if args else ""):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return what the first word may become: a verb, or what the default verb takes."""
+        verb = self.commands[self.default]
+        first = next((each for each in verb.params if each.param_type_name == "argument"), None)
+        more = first.shell_complete(ctx, incomplete) if first and incomplete[:1] != "-" else []
+        return [*super().shell_complete(ctx, incomplete), *more]
 
     def is_verb(self, word: str) -> bool:
         """Return whether a first word is meant as a verb, or asks for help."""

@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
@@ -16,6 +16,7 @@ import numpy as np
 from internvideo.data.clip_list import NO_LABEL, ClipEntry, ClipList
 from internvideo.data.clip_sampling import part_frames
 from internvideo.data.clips import entry_part, frame_files, open_entry
+from internvideo.data.split import relative_path
 from internvideo.data.timed_pool import map_with_timeout
 from internvideo.errors import ConfigError, VideoError
 from internvideo.formats.files import opened
@@ -281,10 +282,14 @@ def _look(question: tuple[ClipEntry, int]) -> tuple[ProblemKind, str] | None:
 def write_clean(clips: ClipList, report: CheckReport, path: Path) -> int:
     """Write the annotation file without the lines that have a problem; return their number.
 
+    Of a folder whose classes have names a list `path,label` is written, relative to itself.
+
     Raises:
         ConfigError: the annotations are not one clip a line.
     """
     source = Path(clips.file)
+    if source.is_dir() and clips.class_names is not None:
+        return _write_folder(clips, report, clips.class_names, path)
     if source.is_dir() or source.suffix.lower() in _NOT_BY_LINE or clips.copying == "none":
         raise ConfigError(
             f"cannot write a clean copy of {source}: only lists with one clip a line can be copied "
@@ -300,6 +305,17 @@ def write_clean(clips: ClipList, report: CheckReport, path: Path) -> int:
         records = _rows(file, source) if clips.copying == "rows" else enumerate(file, start=1)
         copy.writelines(text for number, text in records if number not in bad)
     return len(bad)
+
+
+def _write_folder(clips: ClipList, report: CheckReport, names: Sequence[str], path: Path) -> int:
+    bad = {(problem.line, problem.path) for problem in report.problems}
+    good = [each for each in clips if (each.line, each.path) not in bad and each.label is not None]
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("path", "label"))
+        for each in good:
+            rows.writerow((relative_path(each.path, path.parent), names[int(each.label or 0)]))
+    return len(clips) - len(good)
 
 
 def _rows(file: TextIO, path: Path) -> Iterator[tuple[int, str]]:

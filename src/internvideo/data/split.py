@@ -16,7 +16,7 @@ from internvideo.data.clip_list import ClipEntry, ClipList
 from internvideo.errors import ConfigError, DataError
 from internvideo.files import write_whole
 
-__all__ = ["SPLITS", "Lists", "unlisted", "write_lists"]
+__all__ = ["SPLITS", "Lists", "relative_path", "unlisted", "write_lists"]
 
 SPLITS = ("train", "val", "test")
 
@@ -81,7 +81,7 @@ def write_lists(
         for split in SPLITS
     }
     for split, entries in held.items():
-        lines = (f"{_relative(each.path, folder)} {each.label}\n" for each in entries)
+        lines = (f"{relative_path(each.path, folder)} {each.label}\n" for each in entries)
         write_whole(folder / f"{split}.csv", "".join(lines))
     write_whole(folder / "labels.txt", "".join(f"{name}\n" for name in names))
     measured = [split for split, share in (("val", val), ("test", test)) if share]
@@ -153,7 +153,8 @@ def _drawn(
     return [split_of[recording] for recording in recordings]
 
 
-def _relative(path: str, folder: Path) -> str:
+def relative_path(path: str, folder: Path) -> str:
+    """Return how a list in a folder names a file."""
     try:
         return Path(os.path.relpath(path, folder.resolve())).as_posix()
     except ValueError:  # another drive

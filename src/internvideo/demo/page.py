@@ -324,7 +324,7 @@ number a seed: {escape(gains)}.</p>
 <th scope="col">learning rate</th></tr>
 </thead><tbody>{rows}</tbody></table></div>
 <p class="legend">Measured beforehand on {escape(efficiency["machine"])} by
-<code>{escape(efficiency["command"])}</code>.</p>"""
+{_command(efficiency["command"])}.</p>"""
 
 
 def _spread(row: Mapping[str, Any]) -> str:
@@ -346,12 +346,18 @@ network has to say what moves there.</p>
 loading="lazy"></figure>"""
 
 
+def _command(line: str) -> str:
+    """Return a command line that is broken between its words, not at their hyphens."""
+    words = (f'<span class="word">{escape(word)}</span>' for word in line.split(" "))
+    return f"<code>{' '.join(words)}</code>"
+
+
 def _reproduce(content: PageContent) -> str:
     stages = "".join(
         f"<li>{escape(name)}: {seconds:.1f} s</li>" for name, seconds in content.seconds.items()
     )
     return f"""<section aria-labelledby="again"><h2 id="again">Make it again</h2>
-<pre><code>{escape(content.command)}</code></pre>
+<pre>{_command(content.command)}</pre>
 <p>Input of the model: {escape(content.report.protocol)}.</p>
 <p>All numbers are in <a href="report.json">report.json</a>. Time taken on
 {escape(content.machine)}:</p><ul>{stages}</ul></section>"""

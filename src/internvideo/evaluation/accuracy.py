@@ -170,6 +170,11 @@ class RecognitionReport(Report):
         return self.hits(5).percent
 
     @property
+    def says_top5(self) -> bool:
+        """Whether there are classes enough for the best five to say something."""
+        return len(self.labels) > _BEST
+
+    @property
     def top1_of_all(self) -> float:
         """Percentage over all videos of the list; one that cannot be read is a miss."""
         total = self.num_answered + len(self.failures)
@@ -216,7 +221,7 @@ class RecognitionReport(Report):
         `loss` is the cross-entropy of the averaged probabilities, without label smoothing.
         """
         values = {"top1": self.top1, "top5": self.top5}
-        if len(self.labels) <= _BEST:  # always 100 %
+        if not self.says_top5:  # always 100 %
             del values["top5"]
         values["mean_class_accuracy"] = self.mean_class_accuracy
         likelihoods = [each.likelihood for each in self.predictions]
@@ -251,7 +256,8 @@ class RecognitionReport(Report):
         top1 = self.hits()
         yield "top-1", str(top1)
         yield "  95 % interval", top1.range
-        yield "top-5", f"{self.top5:.2f} %"
+        if self.says_top5:
+            yield "top-5", f"{self.top5:.2f} %"
         yield "mean over the classes", f"{self.mean_class_accuracy:.2f} %"
         yield "chance", f"{self.chance:.2f} %"
         yield "videos", str(self.num_answered)
@@ -314,8 +320,9 @@ class RecognitionReport(Report):
         bars, picture = figure.subplots(1, 2, width_ratios=(6, height))
         _draw_classes(bars, rows, num_occurring=sum(row.total > 0 for row in self.classes))
         _draw_confusion(picture, self.confusion, self.labels)
+        top5 = f"top-5 {self.top5:.1f} %, " if self.says_top5 else ""
         figure.suptitle(
-            f"top-1 {self.top1:.1f} %, top-5 {self.top5:.1f} %, {self.num_answered} videos"
+            f"top-1 {self.top1:.1f} %, {top5}{self.num_answered} videos"
             + (f", {len(self.failures)} could not be read" if self.failures else "")
         )
         return figure

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache, reduce
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from internvideo.config import merged, validate
 from internvideo.errors import ConfigError, UnknownNameError, did_you_mean
-from internvideo.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from internvideo.recipe.schema import Recipe
 
 __all__ = ["Layer", "find_recipe", "list_recipes", "load_recipe", "read_layers"]
 
@@ -101,6 +103,8 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         UnknownNameError: no such recipe.
         ConfigError: broken YAML, unknown key, or invalid value.
     """
+    from internvideo.recipe.schema import Recipe  # which knows all tasks, and with them torch
+
     path, layers = read_layers(name, overrides)
     data = reduce(merged, (layer.data for layer in layers), {})
     # A new kind first: it takes away the keys of the old one.

@@ -19,6 +19,9 @@ __all__ = ["own_recipe"]
 _LOG = logging.getLogger(__name__)
 _STEPS = 200  # of a training, about
 _MAX_EPOCHS = 40
+_LIST = (  # without the root that a base may have
+    "{{kind: kinetics, annotations: lists/{}.csv, root: null, labels: lists/labels.txt}}"
+)
 _LINES = 20  # of the log, and saved states, about
 
 
@@ -112,9 +115,9 @@ def _text(start: _Start, lists: Lists, videos: Path, name: str) -> str:
         f"name: {dumps(name, ensure_ascii=False)}\n"
         f"description: {dumps(text, ensure_ascii=False)}\n"
         f"{start.keys}model: {{num_classes: {len(lists.classes)}}}\n"
-        "data: {kind: kinetics, annotations: lists/train.csv, labels: lists/labels.txt}\n"
+        f"data: {_LIST.format('train')}\n"
         "evaluation:\n"
-        "  data: {kind: kinetics, annotations: lists/val.csv, labels: lists/labels.txt}\n"
+        f"  data: {_LIST.format('val')}\n"
         f"  every_epochs: {every}\n"
         "  final_views: true\n"
         f"schedule: {{epochs: {epochs}, warmup_epochs: {min(epochs / 10, 5):g}}}\n"

@@ -301,9 +301,11 @@ def _evaluation_source(recipe: Recipe, objective: Objective[Any]) -> EvaluationS
             return source
         except VideoError as error:
             reason = str(error)
+    root = getattr(recipe.evaluation.data, "root", None)
+    below = "" if root is None else f" (evaluation.data.root is {root}; null: beside the list)"
     raise DataError(
-        f"no video of the evaluation can be read, {_TRIALS} were tried: {reason}; `internvideo "
-        "data check` looks at all"
+        f"no video of the evaluation can be read, {_TRIALS} were tried: {reason}{below}; "
+        "`internvideo data check` looks at all"
     )
 
 

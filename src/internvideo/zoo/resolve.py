@@ -35,6 +35,7 @@ __all__ = [
     "default_preprocessing",
     "fit_file",
     "look_up",
+    "model_of_run",
 ]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -66,7 +67,7 @@ def look_up(source: str | Path) -> Card | Path:
             unknown = error
     path = Path(text).expanduser()
     if path.exists():
-        return _model_of_run(path)
+        return model_of_run(path)
     is_path = path.is_absolute() or text.startswith(("./", "../", "~"))
     if path.parts[0] == _RUNS:
         run = Path(*path.parts[:2])
@@ -83,7 +84,7 @@ def look_up(source: str | Path) -> Card | Path:
     raise unknown
 
 
-def _model_of_run(path: Path) -> Path:
+def model_of_run(path: Path) -> Path:
     """Return the model folder in the directory of a training run; any other path as it is."""
     if path.is_dir() and not (path / "config.json").exists():
         for name in ("best", "model"):

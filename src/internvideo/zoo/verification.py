@@ -22,7 +22,7 @@ from internvideo.zoo.checkpoint import read_checkpoint
 from internvideo.zoo.foreign import ForeignConfig, read_foreign
 from internvideo.zoo.hub import read_config
 from internvideo.zoo.identify import Fit, block_of, fit_config, fit_to, guess_planned, recognise
-from internvideo.zoo.resolve import candidates
+from internvideo.zoo.resolve import candidates, model_of_run
 from internvideo.zoo.shapes import Shapes, merge_fields
 from internvideo.zoo.weight_files import WEIGHT_FILES, is_saved_model, weight_files
 
@@ -127,7 +127,8 @@ def verify(
     """Tell which model a checkpoint or a key list is.
 
     Args:
-        source: path of a checkpoint, a folder or a key list; or a mapping name → shape.
+        source: path of a checkpoint, a folder, the directory of a run or a key list; or a mapping
+            name → shape.
         architecture: compare with this one instead of the nearest.
         config: fields of the configuration that shapes do not tell, as for `load_model`.
         architectures: those that the file can be of.
@@ -198,7 +199,9 @@ def _read(
     if isinstance(source, Mapping):
         shapes = {name: tuple(shape) for name, shape in source.items()}
         return "the given list", shapes, "", None, None
-    path = Path(source).expanduser()
+    given = Path(source).expanduser()
+    path = model_of_run(given)
+    source = source if path == given else path
     if _is_text(path):
         return str(source), read_key_list(path), "", None, None
     file = read_checkpoint(path)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -51,9 +52,10 @@ def test_json_has_the_numbers_and_the_sentences():
 
 
 def test_the_table_has_them_too():
-    text = shown(REPORT)
+    text = shown(replace(REPORT, labels=(*REPORT.labels, "e", "f")))
     assert "75.00 %" in text
     assert "87.50 %" in text
+    assert "top-5" not in shown(REPORT)  # always 100 % of so few classes
     assert "sentences: zh.txt" in text
     assert "打篮球 → [swim]" in text
 

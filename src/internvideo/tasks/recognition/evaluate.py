@@ -6,13 +6,15 @@ source ──► logits of all views of a video ──► mean ──► predict
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 
+from internvideo.data.clips import VideoListSource
 from internvideo.data.samples import EvaluationSource
-from internvideo.errors import ConfigError
+from internvideo.errors import ConfigError, did_you_mean
 from internvideo.evaluation.accuracy import RecognitionReport, VideoPrediction
 from internvideo.evaluation.engine import Answerer, Batch, EvalLoop
 from internvideo.evaluation.report import answered_and_failures
@@ -74,6 +76,7 @@ def evaluate(
     """Measure a classifier on annotated videos.
 
     The answers of all views of a video are averaged. The protocol is printed with the numbers.
+    The folders of a folder of classes are those of the model by their names, in any order.
     Videos that cannot be read are listed; top-1 leaves them out, and a second number counts them as
     misses.
 
@@ -82,10 +85,9 @@ def evaluate(
         ConfigError: the model is not a classifier, its classes are in another order than those of
             the data, or the folder belongs to another evaluation.
     """
-    names = _class_names(model, source)
-    source.check_labels(len(names))
+    names, label = _classes(model, source)
     protocol = model.protocol if views == "all" else center_view(model.protocol)
-    answered = loop.run(ClassPredictor(model.model, protocol, source.label), source)
+    answered = loop.run(ClassPredictor(model.model, protocol, label), source)
     predictions, failures = answered_and_failures(answered)
     return RecognitionReport(
         labels=names,
@@ -101,6 +103,39 @@ def measure(
 ) -> RecognitionReport:
     """Measure a classifier in a training run: quickly on the way, with all views at the end."""
     return evaluate(model, source, loop=loop, views="center" if quick else "all")
+
+
+def _classes(
+    model: LoadedModel, source: EvaluationSource
+) -> tuple[tuple[str, ...], Callable[[int], int | None]]:
+    """Return the names of a model's classes, and what tells that of a clip."""
+    if model.labels is None or source.class_names is None or not _are_folders(source):
+        names = _class_names(model, source)
+        source.check_labels(len(names))
+        return names, source.label
+    exact = {name: place for place, name in enumerate(model.labels)}
+    places = {letters_of(name): place for name, place in exact.items()} | exact
+    folders = [name if name in exact else letters_of(name) for name in source.class_names]
+    if unknown := [
+        name for name, found in zip(source.class_names, folders, strict=True) if found not in places
+    ]:
+        raise ConfigError(
+            f"the folder {unknown[0]!r} is none of the {len(model.labels)} classes of "
+            f"{model.name}.{did_you_mean(unknown[0], model.labels, count=1)}"
+        )
+    source.check_labels(len(source.class_names))
+    numbers = [places[folder] for folder in folders]
+
+    def label(index: int) -> int | None:
+        number = source.label(index)
+        return None if number is None else numbers[number]
+
+    return model.labels, label
+
+
+def _are_folders(source: EvaluationSource) -> bool:
+    """Tell whether classes are folders of videos, whose numbers say nothing."""
+    return isinstance(source, VideoListSource) and Path(source.clips.file).is_dir()
 
 
 def _class_names(model: LoadedModel, source: EvaluationSource) -> tuple[str, ...]:

@@ -56,10 +56,13 @@ class ZeroShotReport(RecognitionReport):
         """Yield the rows of the table."""
         yield from super().rows()
         yield ()
-        yield "mean of top-1 and top-5", f"{self.average:.2f} %"
-        names = {"top1": "top-1", "top5": "top-5", "avg": "their mean"}
+        names = {"top1": "top-1"}
+        if self.says_top5:
+            yield "mean of top-1 and top-5", f"{self.average:.2f} %"
+            names |= {"top5": "top-5", "avg": "their mean"}
         for name, value in self.dual_softmax.items():
-            yield f"{names[name]} after dual softmax over all videos", f"{value:.2f} %"
+            if name in names:
+                yield f"{names[name]} after dual softmax over all videos", f"{value:.2f} %"
         yield f"sentences: {self.templates}", str(len(self.sentences))
         for group in self.equal_labels:
             yield f"the same to this model: {', '.join(group)}", f"{len(group)} labels"
