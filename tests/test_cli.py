@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from safetensors import safe_open
 
 import tiny
-from internvideo.cli import application
+from internvideo.cli import application, terminal
 from internvideo.cli.labels import read_labels
-from internvideo.cli.terminal import command_help
+from internvideo.cli.terminal import ProgressBar, command_help
 from internvideo.errors import DataError
 from internvideo.models.clip_text import CLIPTextConfig
 from internvideo.models.viclip import SIZES as viclip_sizes  # noqa: N811
@@ -523,6 +525,14 @@ def test_every_verb_shows_an_example(call, verb):
     assert "Example" in out
 
 
+@pytest.mark.parametrize("group", ["", "data", "models", "recipes", "index", "evaluate", "predict"])
+def test_lists_of_verbs_have_whole_sentences(call, group):
+    text = call(*group.split(), "--help")[1]
+    verbs = " ".join(text.partition("Commands:")[2].split())
+    assert verbs.endswith(".")
+    assert "..." not in verbs
+
+
 def test_without_a_verb_help_is_shown(call):
     code, out, err = call()
     assert (code, err) == (0, "")
@@ -586,3 +596,20 @@ def test_long_examples_of_the_help_go_on_as_a_shell_reads_them():
     assert len(examples) == 3
     assert shlex.split("\n".join(examples[:2]).replace("\\\n", "")) == shlex.split(line)
     assert examples[2] == "  internvideo doctor"
+
+
+def test_the_remaining_time_does_not_believe_a_burst(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    bars = Progress(console=Console(quiet=True))
+    bar = ProgressBar(bars, "embedding")
+
+    def left(seconds: float, done: int, *stage: str) -> str:
+        now[0] = seconds
+        bar.stage(*stage, done, 60) if stage else bar(done, 60)
+        return bars.tasks[0].fields["left"]
+
+    assert [left(30.0, 1), left(30.01, 2)] == ["0:29:30", "0:14:30"]  # a batch of two a half minute
+    assert left(60.0, 4) == "0:14:00"
+    assert left(100.0, 40, "resumed") == ""
+    assert left(110.0, 41, "resumed") == "0:01:35"  # 39 were there before

@@ -17,7 +17,10 @@ def test_step_epoch_and_remaining_time_are_seen_at_any_width(width):
     line = progress.line().plain
     assert len(line) < width
     assert line.startswith("step 1011/1400  epoch 8/10  ETA 0:00:0")
-    assert line.endswith("…")
+    shown = [part for part in line.split("  ")[2:] if part not in ("…", "")]
+    assert line.endswith("  …")
+    facts = ["loss 1.611", "grad_norm 10.52", "lr 3.125e-05", "0.549 clips/s"]
+    assert shown[1:] == facts[: len(shown) - 1]  # after the remaining time; none is cut
 
 
 def test_a_terminal_keeps_some_lines_and_all_evaluations(monkeypatch, capsys):
@@ -29,10 +32,12 @@ def test_a_terminal_keeps_some_lines_and_all_evaluations(monkeypatch, capsys):
         progress.advance(step)
         progress.log(step, NUMBERS)
         if step % 50 == 0:
-            progress.log(step, {"val_top1": 50.0, "val_num_failed": 0.0})
+            long = {"val_mean_class_accuracy": 50.0, "val_loss": 0.0123, "val_top5": 99.5}
+            progress.log(step, {"val_top1": 50.0, "val_num_failed": 0.0, **long})
     progress.close(failed=False)
     shown = capsys.readouterr().err
     assert shown.count("val_top1 50") == 2
+    assert shown.count("val_top5 99.5") == 2  # in a second line
     assert "videos failed" not in shown
     assert 20 <= shown.count("  loss 1.611") <= 60  # 20 kept lines, and the moving one
 

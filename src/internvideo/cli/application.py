@@ -35,8 +35,10 @@ from internvideo.cli import (
 )
 from internvideo.cli.terminal import (
     SignalledError,
+    add_verb,
     command_help,
     error_line,
+    first_sentence,
     note_line,
     stdout_console,
     warning_line,
@@ -57,7 +59,7 @@ class _Deferred(TyperCommand):
     """A command that is made on use, because that loads the tasks, and with them torch."""
 
     def __init__(self, name: str, help_line: str, build: Callable[[], Any]) -> None:
-        super().__init__(name, help=help_line)
+        super().__init__(name, help=help_line, short_help=help_line)
         self._build = build
 
     def make_context(
@@ -145,11 +147,18 @@ for _name, _verb in {
     "demo": create.demo,
     "doctor": _doctor,
 }.items():
-    app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
-app.add_typer(index.app, name="index")
-app.add_typer(data.app, name="data")
-app.add_typer(models.app, name="models")
-app.add_typer(recipes.app, name="recipes")
+    add_verb(app, _name, _verb)
+for _name, _group_of_verbs in {
+    "index": index.app,
+    "data": data.app,
+    "models": models.app,
+    "recipes": recipes.app,
+}.items():
+    app.add_typer(
+        _group_of_verbs,
+        name=_name,
+        short_help=first_sentence(str(_group_of_verbs.info.help)),
+    )
 
 _HELP = """Say what is in a video; train and extend the models that do.
 

@@ -26,7 +26,10 @@ def classify(
     labels: Annotated[
         list[str] | None,
         typer.Option(
-            "--labels", "-l", help="A label; repeat it. A file, or @FILE, gives one label a line."
+            "--labels",
+            "-l",
+            metavar="LABEL",
+            help="A label; repeat it. A file, or @FILE, gives one label a line.",
         ),
     ] = None,
     model: Model = _TWO_TOWERS,

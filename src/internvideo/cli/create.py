@@ -94,11 +94,14 @@ def world(
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("demo"),
     video: Annotated[
-        list[str] | None, typer.Option("--video", "-v", help="Also classify this video; repeat it.")
+        list[str] | None,
+        typer.Option("--video", "-v", metavar="VIDEO", help="Also classify this video; repeat it."),
     ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--labels", "-l", help="Labels for your videos, as in `classify`."),
+        typer.Option(
+            "--labels", "-l", metavar="LABEL", help="Labels for your videos, as in `classify`."
+        ),
     ] = None,
     model: Annotated[
         str | None,

@@ -16,6 +16,7 @@ import typer
 from internvideo.cli.metadata import filter_clips, stats
 from internvideo.cli.options import FirstLabel
 from internvideo.cli.terminal import (
+    add_verb,
     command_help,
     counted,
     failure_list,
@@ -77,6 +78,7 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
+        metavar="NAME=COLUMN",
         help="For captions: which column says what, such as caption=text, start=begin, "
         "'file={YoutubeID}.mp4' or preset=webvid; repeat it.",
     ),
@@ -334,7 +336,7 @@ def words(
         Path, typer.Argument(metavar="VECTORS", help="A word and its numbers on each line.")
     ],
     annotations: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Annotation files with sentences.")
+        list[Path], typer.Argument(metavar="FILE", help="Annotation files with sentences.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
     fmt: Format = None,
@@ -403,4 +405,4 @@ for _name, _verb in {
     "filter": filter_clips,
     "stats": stats,
 }.items():
-    app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
+    add_verb(app, _name, _verb)

@@ -28,7 +28,7 @@ __all__ = ["embed"]
 
 def embed(
     videos: Annotated[
-        list[str] | None, typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")
+        list[str] | None, typer.Argument(metavar="VIDEO", help="Files, folders, or URLs.")
     ] = None,
     out: Annotated[
         Path,
@@ -38,7 +38,12 @@ def embed(
     ] = Path("embeddings.npz"),
     text: Annotated[
         list[str] | None,
-        typer.Option("--text", "-t", help="Also embed this text; a file gives one text a line."),
+        typer.Option(
+            "--text",
+            "-t",
+            metavar="TEXT",
+            help="Also embed this text; a file gives one text a line.",
+        ),
     ] = None,
     window: Annotated[
         float | None, typer.Option(help="A vector for each window of so many seconds.")

@@ -15,6 +15,7 @@ import typer
 from internvideo.cli.options import Card, Device, FirstLabel, model_names, recipe_names
 from internvideo.cli.terminal import (
     DefaultVerb,
+    add_verb,
     command_help,
     failure_list,
     note_line,
@@ -74,9 +75,9 @@ def build_app() -> typer.Typer:
         hidden = task.without if task.score else (*task.without, "predictions")
         verb = make_verb(_runner(task), room, skip=("loop",), hidden=hidden)
         text = room_help(room, task.evaluate_examples, command=f"evaluate {task.name}")
-        app.command(task.name, help=text)(verb)
+        add_verb(app, task.name, verb, text=text)
         for alias in task.aliases:
-            app.command(alias, help=text, hidden=True)(verb)
+            add_verb(app, alias, verb, text=text, hidden=True)
     return app
 
 
@@ -92,7 +93,7 @@ def _runner(task: Task) -> Any:
         ] = None,
         overrides: Annotated[
             list[str] | None,
-            typer.Argument(metavar="[KEY=VALUE]...", help="Values of the recipe to replace."),
+            typer.Argument(metavar="KEY=VALUE", help="Values of the recipe to replace."),
         ] = None,
         checkpoint: Annotated[
             str | None,
@@ -126,9 +127,14 @@ def _runner(task: Task) -> Any:
         split: Annotated[str | None, typer.Option(help="For a --data of several splits.")] = None,
         first_label: FirstLabel = 0,
         num_clips: Annotated[
-            int | None, typer.Option("--num-clips", "-n", min=1, help="For --data world.")
+            int | None,
+            typer.Option(
+                "--num-clips", "-n", min=1, help="Clips of --data world, else 600; or episodes."
+            ),
         ] = None,
-        seed: Annotated[int | None, typer.Option(min=0, help="For --data world.")] = None,
+        seed: Annotated[
+            int | None, typer.Option(min=0, help="Another seed is another --data world.")
+        ] = None,
         num_events: Annotated[
             int | None, typer.Option(min=1, help="Actions in a clip of --data world.")
         ] = None,

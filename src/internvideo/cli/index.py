@@ -10,6 +10,7 @@ import typer
 from internvideo.cli.options import Database, Device, model_names
 from internvideo.cli.terminal import (
     DefaultVerb,
+    add_verb,
     command_help,
     counted,
     failure_list,
@@ -44,7 +45,7 @@ app = typer.Typer(
 
 
 def add(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, URLs.")],
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Files, folders, URLs.")],
     db: Database,
     model: Annotated[
         str | None,
@@ -133,7 +134,7 @@ def status(
 
 def delete(
     videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, URLs; gone or not.")
+        list[str], typer.Argument(metavar="VIDEO", help="Files, folders, URLs; gone or not.")
     ],
     db: Database,
 ) -> None:
@@ -167,4 +168,4 @@ def compact(db: Database) -> None:
 
 
 for _name, _verb in {"add": add, "status": status, "delete": delete, "compact": compact}.items():
-    app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
+    add_verb(app, _name, _verb)

@@ -27,13 +27,17 @@ def filter_clips(
         float | None, typer.Option(help="Least similarity of clip and caption.")
     ] = None,
     language: Annotated[
-        list[str] | None, typer.Option(help="Language of the video, such as en; repeat it.")
+        list[str] | None,
+        typer.Option(metavar="LANGUAGE", help="Language of the video, such as en; repeat it."),
     ] = None,
     min_duration: Annotated[float | None, typer.Option(min=0, help="Seconds at least.")] = None,
     max_duration: Annotated[float | None, typer.Option(min=0, help="Seconds at most.")] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(help="Another column, such as Type=Sports or views>=1000; repeat it."),
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Another column, such as Type=Sports or views>=1000; repeat it.",
+        ),
     ] = None,
     diverse: Annotated[
         int | None, typer.Option(min=1, help="Draw so many, weighing down videos of many clips.")

@@ -12,6 +12,7 @@ from internvideo.cli.options import Card as CardOption
 from internvideo.cli.options import model_names
 from internvideo.cli.terminal import (
     DefaultVerb,
+    add_verb,
     command_help,
     counted,
     error_line,
@@ -174,7 +175,7 @@ def download_weights(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="Names or aliases of models.", autocompletion=model_names
+            metavar="NAME", help="Names or aliases of models.", autocompletion=model_names
         ),
     ],
 ) -> None:
@@ -308,7 +309,7 @@ def average(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="Names, folders, files or hub ids of models.",
             autocompletion=model_names,
         ),
@@ -376,7 +377,7 @@ for _verb, _function in {
     "export": export_graph,
     "average": average,
 }.items():
-    app.command(_verb, help=command_help(_function.__doc__ or ""))(_function)
+    add_verb(app, _verb, _function)
 
 
 def _no_match(pattern: str) -> str:

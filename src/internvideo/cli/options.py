@@ -34,7 +34,7 @@ def model_names(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Files, folders, or URLs.")]
+Videos = Annotated[list[str], typer.Argument(metavar="VIDEO", help="Files, folders, or URLs.")]
 Model = Annotated[
     str,
     typer.Option(

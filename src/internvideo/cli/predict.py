@@ -9,7 +9,10 @@ import typer
 
 from internvideo.cli.classify import name_actions
 from internvideo.cli.options import Card, Device, JsonLines, Model
-from internvideo.cli.terminal import command_help
+from internvideo.cli.terminal import (
+    add_verb,
+    command_help,
+)
 from internvideo.cli.verbs import add_predict, answer_videos, make_verb, room_help
 
 if TYPE_CHECKING:
@@ -78,4 +81,4 @@ def _add_shortcut(app: typer.Typer, task: Task, shortcut: Shortcut) -> None:
 
     text = room_help(task.predict, shortcut.examples, command=f"predict {shortcut.name}")
     verb = make_verb(run, task.predict, skip=(shortcut.option,), files=task.files)
-    app.command(shortcut.name, help=text)(verb)
+    add_verb(app, shortcut.name, verb, text=text)

@@ -11,7 +11,12 @@ from typing import Annotated
 import typer
 
 from internvideo.cli.options import recipe_names
-from internvideo.cli.terminal import DefaultVerb, command_help, stdout_console
+from internvideo.cli.terminal import (
+    DefaultVerb,
+    add_verb,
+    command_help,
+    stdout_console,
+)
 from internvideo.errors import UnknownNameError
 
 __all__ = ["app"]
@@ -91,7 +96,7 @@ def show(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace, such as optim.lr=1e-4."),
+        typer.Argument(metavar="KEY=VALUE", help="Values to replace, such as optim.lr=1e-4."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
@@ -123,4 +128,4 @@ def show(
 
 
 for _name, _verb in {"list": list_all, "show": show}.items():
-    app.command(_name, help=command_help(_verb.__doc__ or ""))(_verb)
+    add_verb(app, _name, _verb)

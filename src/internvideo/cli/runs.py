@@ -21,7 +21,7 @@ _HEADS = ("run", "best", "at step", "loss", "val loss", "lr", "disk")
 
 def runs(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to look, and below it.")
+        Path, typer.Argument(metavar="DIR", help="Where to look, and below it.")
     ] = Path("runs"),
     plot: Annotated[Path | None, typer.Option(help="Draw their curves into this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,

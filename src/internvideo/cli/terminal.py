@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +17,7 @@ from typer.core import TyperGroup
 from internvideo.errors import ConfigError
 
 if TYPE_CHECKING:
+    import typer
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -23,10 +26,12 @@ __all__ = [
     "DefaultVerb",
     "ProgressBar",
     "SignalledError",
+    "add_verb",
     "command_help",
     "counted",
     "error_line",
     "failure_list",
+    "first_sentence",
     "folding_table",
     "note_line",
     "output_file",
@@ -39,6 +44,7 @@ __all__ = [
 
 
 _EXAMPLE_WIDTH = 76  # help is indented by two
+_TIMED = 1.0  # seconds of work that tell how long the rest takes
 _WIDE = 120  # columns of a terminal that has room for all there is to tell
 
 
@@ -73,6 +79,25 @@ class DefaultVerb(TyperGroup):
     def is_verb(self, word: str) -> bool:
         """Return whether a first word is meant as a verb, or asks for help."""
         return word in self.commands or word in ("-h", "--help")
+
+
+def add_verb(
+    app: typer.Typer,
+    name: str,
+    verb: Callable[..., Any],
+    *,
+    text: str | None = None,
+    hidden: bool = False,
+) -> None:
+    """Add a verb whose help is a text, by default its docstring; lists have the first sentence."""
+    text = command_help(verb.__doc__ or "") if text is None else text
+    app.command(name, help=text, short_help=first_sentence(text), hidden=hidden)(verb)
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a help in one line."""
+    paragraph = " ".join(text.strip().partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]
 
 
 def command_help(docstring: str) -> str:
@@ -216,19 +241,33 @@ def print_rows(
 
 
 class ProgressBar:
-    """A bar that moves when it is called with (done, total)."""
+    """A bar that moves when it is called with (done, total).
+
+    The time that remains follows from the whole time of a stage until now: items come in batches,
+    and the time between two of one batch says nothing.
+    """
 
     def __init__(self, bars: Progress, description: str) -> None:
         self._bars = bars
-        self._bar = bars.add_task(description, total=None)
+        self._bar = bars.add_task(description, total=None, left="")
+        self._stage, self._began = "", time.monotonic()
+        self._before: int | None = None  # what was done before the stage began
 
     def __call__(self, done: int, total: int) -> None:
         """Move the bar."""
-        self._bars.update(self._bar, completed=done, total=total)
+        if self._before is None:
+            self._before = max(done - 1, 0)
+        elapsed, fresh, left = time.monotonic() - self._began, done - self._before, ""
+        if elapsed >= _TIMED and fresh > 0:
+            left = str(timedelta(seconds=round(elapsed / fresh * (total - done))))
+        self._bars.update(self._bar, completed=done, total=total, left=left)
 
     def stage(self, description: str, done: int, total: int) -> None:
         """Move, and show the current stage."""
-        self._bars.update(self._bar, description=description, completed=done, total=total)
+        if description != self._stage:
+            self._stage, self._began, self._before = description, time.monotonic(), None
+        self._bars.update(self._bar, description=description)
+        self(done, total)
 
 
 @contextmanager
@@ -236,7 +275,6 @@ def progress_bar(description: str, *, unit: str = "") -> Iterator[ProgressBar]:
     """Show progress on stderr while the block runs; on anything but a terminal, nothing."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
 
     console = Console(stderr=True)
     columns = (
@@ -244,7 +282,7 @@ def progress_bar(description: str, *, unit: str = "") -> Iterator[ProgressBar]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
-        Remaining(),
+        TextColumn("{task.fields[left]}", style="progress.remaining"),
     )
     bars = Progress(*columns, console=console, transient=True)
     with bars if console.is_terminal else nullcontext():  # off a terminal it would print a blank

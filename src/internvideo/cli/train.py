@@ -26,7 +26,7 @@ def train(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace, such as optim.lr=1e-4."),
+        typer.Argument(metavar="KEY=VALUE", help="Values to replace, such as optim.lr=1e-4."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run directory; runs/RECIPE by default.")

@@ -19,7 +19,12 @@ from pydantic import TypeAdapter, ValidationError
 from internvideo.cli.answers import prepare_files, show_all
 from internvideo.cli.labels import read_labels
 from internvideo.cli.options import Card, Device, JsonLines, Model, Videos
-from internvideo.cli.terminal import command_help, note_line, warning_line
+from internvideo.cli.terminal import (
+    add_verb,
+    command_help,
+    note_line,
+    warning_line,
+)
 from internvideo.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -97,10 +102,14 @@ def _options_of(
         flags = [*(long or [spelling]), *(flag for flag in option.flags if flag not in long)]
         limits = tuple(each for each in extra if each is not option)
         check = _within(Annotated[(kind, *limits)]) if limits else None
-        info: Any = typer.Option(*flags, help=option.help, min=option.minimum, callback=check)
+        plain = _plain(kind)
+        one = name.rstrip("s").upper() if plain == list[str] | None else None
+        info: Any = typer.Option(
+            *flags, help=option.help, min=option.minimum, callback=check, metavar=one
+        )
         if option.is_argument:
             info = typer.Argument(metavar=name.upper(), help=option.help, callback=check)
-        annotation = Annotated[_plain(kind), info]
+        annotation = Annotated[plain, info]
         found[name] = (parameter.replace(annotation=annotation), option)
     return found
 
@@ -234,4 +243,4 @@ def add_predict(
 
     help_text = room_help(predict, task.predict_examples, command=f"{group}{name}")
     verb = make_verb(run, predict, files=task.files)
-    app.command(name, help=help_text, hidden=hidden)(verb)
+    add_verb(app, name, verb, text=help_text, hidden=hidden)

@@ -64,7 +64,8 @@ class TrainingProgress:
             return
         if measured or step - self._kept >= self.total_steps / _KEPT_LINES:
             self._kept = self._kept if measured else step
-            self._live.console.print(self._cut(f"{self._place()}  {facts}"))
+            lines = self._lines(f"{self._place()}  {facts}")
+            self._live.console.print(*(lines if measured else lines[:1]), sep="\n")
 
     def close(self, *, failed: bool) -> None:
         """Leave the line as it is."""
@@ -73,7 +74,7 @@ class TrainingProgress:
 
     def line(self) -> Text:
         """Return the moving line."""
-        return self._cut(f"{self._place()}  ETA {self._left()}  {self._facts}")
+        return self._lines(f"{self._place()}  ETA {self._left()}  {self._facts}")[0]
 
     def _place(self) -> str:
         place = f"step {self._step}/{self.total_steps}"
@@ -88,12 +89,19 @@ class TrainingProgress:
         rest = self.total_steps - self._step
         return timedelta(seconds=round(elapsed / max(self._step - self.start_step, 1) * rest))
 
-    def _cut(self, text: str) -> Text:
+    def _lines(self, text: str) -> list[Text]:
+        """Return a text in lines that fit, and end in "…" but for the last; no number is cut."""
         from rich.text import Text
 
-        line = Text(text, no_wrap=True, overflow="ellipsis")
-        line.truncate(self._console.width - 1, overflow="ellipsis")
-        return line
+        first, *parts = text.split("  ")
+        lines, room = [first], self._console.width - len("  …") - 1
+        for part in parts:
+            if len(lines[-1]) + 2 + len(part) <= room:
+                lines[-1] += f"  {part}"
+            else:
+                lines.append(part)
+        dotted = [f"{line}  …" for line in lines[:-1]]
+        return [Text(line, no_wrap=True, overflow="ellipsis") for line in (*dotted, lines[-1])]
 
 
 def describe(numbers: Mapping[str, float]) -> str:
