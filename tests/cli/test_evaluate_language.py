@@ -66,7 +66,7 @@ def test_a_list_with_its_results_in_a_folder(call, models, world, tmp_path):
     )  # fmt: skip
     code, printed, _ = call(*line, "--plot", out / "plot.png")
     assert code == 0
-    for told in ("top-1", "chance", "after dual softmax", "recognised", "95 % interval"):
+    for told in ("top-1", "chance", "after dual softmax", "percent", "95 % interval"):
         assert told in printed
     report = json.loads((out / "report.json").read_text())
     assert len(report["sentences"]) == 1

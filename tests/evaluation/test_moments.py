@@ -36,7 +36,10 @@ def test_table_summary_and_json_say_what_happens_when(found):
     text = console.export_text()
     assert all(part in text for part in ("0:00.5", "0:02.0", "move/left", "0.90"))
     assert found.summary() == ("3", "move/left at 0:00.5", "0.90")
-    assert replace(found, moments=()).summary() == ("0", "", "")
+    nothing = replace(found, moments=())
+    assert nothing.summary() == ("0", "", "")
+    console.print(nothing)
+    assert "nothing was found" in console.export_text()
     read = json.loads(found.to_json())
     assert read["moments"][1] == {"start": 1.0, "end": 1.5, "label": "blink", "score": 0.4}
 

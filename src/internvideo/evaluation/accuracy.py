@@ -293,7 +293,7 @@ class RecognitionReport(Report):
         hidden = 0 if most is None else max(len(rows) - most, 0)
         table = Table(caption=f"and {hidden} easier class{'es' * (hidden > 1)}" if hidden else None)
         table.add_column("class", overflow="fold")
-        for heading in ("recognised", "videos", "percent", "95 % interval"):
+        for heading in ("right", "percent", "95 % interval"):
             table.add_column(heading, justify="right")
         table.add_column("taken most often for", overflow="fold")
         for number, row in rows[: len(rows) - hidden]:
@@ -301,8 +301,7 @@ class RecognitionReport(Report):
             mistaken = answered[number].most_common(1)[0] if number in answered else None
             table.add_row(
                 escape(row.name),
-                str(row.correct),
-                str(row.total),
+                f"{row.correct} of {row.total}",
                 f"{row.percent:.1f}",
                 f"{low:.1f} … {high:.1f}",
                 escape(f"{self.labels[mistaken[0]]} ({mistaken[1]})") if mistaken else "",

@@ -93,6 +93,8 @@ class Moments(VideoAnswer, Drawn):
         for each in self.moments:
             label = escape(each.label)
             table.add_row(clock(each.start), clock(each.end), label, f"{each.score:.2f}")
+        if not self.moments:
+            table.add_row("", "", "nothing was found", "")
         return table
 
     def draw(self) -> Any:

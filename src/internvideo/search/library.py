@@ -93,6 +93,8 @@ class LibraryStatus:
         from rich.table import Table
 
         table = Table(title=escape(self.uri), show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in self.to_dict().items():
             if name in ("library", "preprocessing"):
                 continue

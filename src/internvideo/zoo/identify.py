@@ -88,7 +88,7 @@ class Comparison:
         near = difflib.get_close_matches(self.names.get(name, name), self.missing, n=1, cutoff=0.7)
         return near[0] if near else ""
 
-    def explain(self, *, limit: int = 6) -> str:
+    def explain(self, *, limit: int = 3) -> str:
         """Return what does not fit, grouped by block, with the nearest known names."""
         unexpected = {
             name: f"{name} (nearest: {near})" if (near := self.nearest(name)) else name
