@@ -126,3 +126,16 @@ def test_data_split_writes_lists(tmp_path, capsys):
     assert "2 classes, videos: 6 in train.csv, 2 in val.csv, 2 in test.csv" in (
         capsys.readouterr().out
     )
+
+
+def test_the_root_that_a_base_left_is_told_where_no_video_is_there(tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4 1\n")
+    (tmp_path / "mine.yaml").write_text(
+        "base: k400_videomae-b\n"
+        "data: {annotations: list.csv}\n"
+        "model: {size: null, num_classes: 2, image_size: 32, width: 32, depth: 1, num_heads: 2}\n"
+        "evaluation: {data: {annotations: list.csv}}\n"
+    )
+    line = ["train", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "run")]
+    assert run([*line, "runtime.accelerator=cpu"]) == 2
+    assert "(evaluation.data.root is data/k400; null: beside the list)" in capsys.readouterr().err
