@@ -77,6 +77,7 @@ _ALIASES = {
     "frame_interval": "frame_stride", "sampling_rate": "frame_stride",
     "num_labels": "num_classes", "nb_classes": "num_classes", "classes": "num_classes",
     "drop_path": "drop_path_rate",
+    "r": "rank", "lora_alpha": "alpha", "target_modules": "targets",
     "smoothing": "label_smoothing",
     "pretrained": "init", "weights": "init", "checkpoint": "init", "load_from": "init",
     "val": "evaluation", "validation": "evaluation", "eval": "evaluation",

@@ -94,7 +94,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, capsys):
     assert train(tmp_path / "run", "--dry-run") == 0
     out = capsys.readouterr().out
     for text in (
-        "VideoMAE of",
+        "VideoMAE; ",
         "8 to train on",
         "a step:        4 clips",
         "steps:         2",

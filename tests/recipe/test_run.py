@@ -15,8 +15,9 @@ import internvideo as iv
 from internvideo.data import write_world
 from internvideo.errors import CheckpointError, ConfigError, DataError
 from internvideo.recipe import load_recipe
-from internvideo.recipe.run import run_recipe
+from internvideo.recipe.run import prepare_run, run_recipe
 from internvideo.train.log import read_log
+from internvideo.train.schedules import Schedule
 from internvideo.world import ACTIONS, World
 from runs import assert_same_weights, learnt
 
@@ -262,3 +263,44 @@ def test_a_probe_trains_its_head_and_leaves_the_encoder(pretrained, tmp_path, he
         assert torch.equal(given[name], trained[name]), name
     assert trained["head.weight"].abs().sum() > 0
     assert learnt(tmp_path / "run")[-1]["val_top1"] >= 0
+
+
+def test_low_rank_training_goes_on_exactly_and_leaves_a_plain_model(
+    uninterrupted, tmp_path, monkeypatch
+):
+    recipe = supervised(tmp_path, "lora.rank=2", f"init={uninterrupted}", "schedule.epochs=1")
+    run_recipe(recipe, tmp_path / "whole")
+    before, after = (
+        load_file(run / "best" / "model.safetensors") for run in (uninterrupted, tmp_path / "whole")
+    )
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        if name.endswith(("attn.qkv.weight", "attn.proj.weight")):
+            assert torch.linalg.matrix_rank(after[name] - tensor, rtol=1e-3) == 2, name
+        elif name.startswith(("head", "fc_norm")):
+            assert not torch.equal(after[name], tensor), name
+        else:
+            assert torch.equal(after[name], tensor), name
+
+    apply_ = Schedule.apply_
+
+    def break_off(self: Schedule, optimizer: torch.optim.Optimizer, step: int) -> float:
+        if step == 4:
+            raise RuntimeError("the machine is gone")
+        return apply_(self, optimizer, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Schedule, "apply_", break_off)
+        with pytest.raises(RuntimeError, match="gone"):
+            run_recipe(recipe, tmp_path / "stopped")
+    weights = torch.load(tmp_path / "stopped" / "last.ckpt")["average"]
+    name = "model.blocks.1.attn.qkv"
+    start = recipe.model_copy(update={"lora": None, "init": str(tmp_path / "stopped")})
+    started = prepare_run(start, tmp_path / "next").task.state_dict()[f"{name}.weight"]
+    adapted = f"{name}.parametrizations.weight"
+    down, up = weights[f"{adapted}.0.down"], weights[f"{adapted}.0.up"]
+    torch.testing.assert_close(started, weights[f"{adapted}.original"] + 16 / 2 * up @ down)
+
+    run_recipe(recipe, tmp_path / "stopped")
+    assert learnt(tmp_path / "stopped") == learnt(tmp_path / "whole")
+    assert_same_weights(tmp_path / "whole" / "model", tmp_path / "stopped" / "model")

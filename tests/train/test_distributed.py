@@ -74,13 +74,18 @@ def runs(tmp_path_factory):
     """Return the folder of all runs: by one process, and by two."""
     root = tmp_path_factory.mktemp("runs")
     sharded = ["runtime.strategy=fsdp", "runtime.batch_size=2", "runtime.accumulate=2"]
-    alone = [arguments(root / "classes", CLASSES), arguments(root / "pairs", PAIRS)]
+    alone = [
+        arguments(root / "classes", CLASSES),
+        arguments(root / "pairs", PAIRS),
+        arguments(root / "lora", CLASSES, "lora.rank=2"),
+    ]
     run_in_turn(alone, root / "alone.py")
     shared = [
         arguments(root / "classes-ddp", CLASSES, processes=2),
         arguments(root / "classes-fsdp", CLASSES, *sharded, processes=2),
         arguments(root / "pairs-ddp", PAIRS, processes=2),
         arguments(root / "pairs-fsdp", PAIRS, "runtime.strategy=fsdp", processes=2),
+        arguments(root / "lora-fsdp", CLASSES, "lora.rank=2", *sharded, processes=2),
     ]
     run_in_turn(shared, root / "shared.py", processes=2)
     return root
@@ -94,6 +99,10 @@ def test_two_processes_that_share_weights_and_accumulate_learn_the_same(runs):
     assert_same_run(runs / "classes", runs / "classes-fsdp")
     state = torch.load(runs / "classes-fsdp" / "last.ckpt", weights_only=True)
     assert state["task"]["model.head.weight"].shape == (28, 16), "whole tensors, not shards"
+
+
+def test_what_is_learnt_by_low_rank_is_shared_too(runs):
+    assert_same_run(runs / "lora", runs / "lora-fsdp")
 
 
 # FSDP2 cannot shard the temperature, a single number: it is averaged beside the shards.

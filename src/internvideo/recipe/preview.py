@@ -11,7 +11,7 @@ from internvideo.errors import DataError
 from internvideo.train.data import ClipDataset, collate
 from internvideo.train.distribution import usable_precision
 from internvideo.train.memory import MemoryNeed, free_memory, memory_need
-from internvideo.train.optim import describe_lr, scaled_lr
+from internvideo.train.optim import describe_lr, describe_trained, scaled_lr
 from internvideo.train.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -84,16 +84,13 @@ def describe_run(parts: RunParts) -> dict[str, str]:
     rows = _one_clip(recipe, task, parts.source)
     seconds = time.perf_counter() - began
     need, free = _need(recipe, task, rows, fabric), free_memory(fabric.device)
-    weights = [parameter.numel() for parameter in task.parameters()]
-    trained = sum(p.numel() for p in task.parameters() if p.requires_grad)
     shapes = ", ".join(
         f"{name} {'x'.join(map(str, tensor.shape[1:])) or '1'} {str(tensor.dtype)[6:]}"
         for name, tensor in rows.items()
     )
     repeats = max(tensor.shape[0] for tensor in rows.values())
     facts = {
-        "task": f"{recipe.task.kind}, {type(task.model).__name__} of {sum(weights) / 1e6:.1f} M "
-        f"weights, {trained / 1e6:.1f} M of them trained",
+        "task": f"{recipe.task.kind}, {type(task.model).__name__}; {describe_trained(task)}",
         "start": recipe.init or "random weights",
         "clips": f"{clips} to train on"
         + (f", {len(parts.evaluated)} to measure on" if parts.evaluated is not None else ""),

@@ -15,7 +15,7 @@ from internvideo.data.clip_sampling import SamplingConfig
 from internvideo.data.config import Data, MixPart
 from internvideo.recipe.schema import EvaluationConfig, Recipe
 from internvideo.tasks.registry import all_architectures, objectives
-from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
+from internvideo.train.config import LoraConfig, OptimConfig, RuntimeConfig, ScheduleConfig
 from internvideo.video.augment import Augmentation
 from internvideo.video.preprocessing import Preprocessing
 
@@ -78,6 +78,7 @@ _FIXED: Mapping[str, type] = {
     "sampling": SamplingConfig,
     "preprocessing": Preprocessing,
     "augmentation": Augmentation,
+    "lora": LoraConfig,
     "optim": OptimConfig,
     "schedule": ScheduleConfig,
     "runtime": RuntimeConfig,

@@ -45,7 +45,8 @@ from internvideo.tasks.task import Calibrate, Measure, Objective, Task
 from internvideo.train.checkpoint import has_checkpoint, newest_readable, only_run
 from internvideo.train.distribution import build_fabric, usable_workers
 from internvideo.train.loop import Evaluation, Plan, train
-from internvideo.train.optim import build_optimizer, freeze_
+from internvideo.train.lora import add_lora_, merge_lora_
+from internvideo.train.optim import build_optimizer, describe_trained, freeze_
 from internvideo.train.settings import RunSettings
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
@@ -82,6 +83,9 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     parts = prepare_run(recipe, directory)
+    frozen = any(not parameter.requires_grad for parameter in parts.task.parameters())
+    if frozen and parts.fabric.is_global_zero:
+        _LOG.info(describe_trained(parts.task))
     directory.mkdir(parents=True, exist_ok=True)
     with only_run(directory) if parts.fabric.is_global_zero else nullcontext():
         return _run(
@@ -120,7 +124,7 @@ def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
     build_augmentation(recipe)
     with torch.device("meta"):  # no memory, no file
         draft: Any = build_task(recipe, with_weights=False)
-    freeze_(draft, recipe.optim.freeze)
+    _narrow_(draft, recipe)
     build_optimizer(draft, recipe.optim, lr=recipe.optim.lr)
     source, evaluated = build_source(recipe), _evaluation_source(recipe, objective)
     if objective.labelled:
@@ -130,7 +134,7 @@ def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
     resumed = has_checkpoint(directory) and objective.clips is None
     with _with_start(recipe, resumed) as started:
         task: Any = build_task(started)
-    freeze_(task, recipe.optim.freeze)
+    _narrow_(task, recipe)
     return RunParts(
         recipe=recipe,
         written=written,
@@ -140,6 +144,13 @@ def prepare_run(recipe: Recipe, directory: Path) -> RunParts:
         source=source,
         evaluated=evaluated,
     )
+
+
+def _narrow_(task: Any, recipe: Recipe) -> None:
+    """Leave to train what the recipe says."""
+    if recipe.lora is not None:
+        add_lora_(task, recipe.lora)
+    freeze_(task, recipe.optim.freeze)
 
 
 def _run(
@@ -230,7 +241,10 @@ class _Saver:
         """Write the model to `directory`, which holds the old one until the new one is whole."""
         with torch.device("meta"):
             task: Any = build_task(self.recipe, with_weights=False)
+        if self.recipe.lora is not None:
+            add_lora_(task, self.recipe.lora)
         task.load_state_dict(weights, assign=True)
+        merge_lora_(task)
         draft = directory.with_name(f".{directory.name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         save_pretrained(

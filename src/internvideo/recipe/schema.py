@@ -15,7 +15,7 @@ from internvideo.config import StrictModel
 from internvideo.data.clip_sampling import SamplingConfig
 from internvideo.data.config import Data
 from internvideo.tasks.registry import objectives
-from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
+from internvideo.train.config import LoraConfig, OptimConfig, RuntimeConfig, ScheduleConfig
 
 __all__ = ["EvaluationConfig", "Recipe"]
 
@@ -63,6 +63,9 @@ class Recipe(StrictModel):
     data: Data = Field(description="the training clips, see the kinds of `data`")
     evaluation: EvaluationConfig | None = Field(
         default=None, description="how the run is measured; null: not at all"
+    )
+    lora: LoraConfig | None = Field(
+        default=None, description="fine-tune the blocks by low rank; null: all of their weights"
     )
     optim: OptimConfig = Field(default=OptimConfig(), description="optimiser and learning rate")
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="length and warm-up")

@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from internvideo.config import Fraction, NonNegative, Positive, StrictModel
 
-__all__ = ["OptimConfig", "RuntimeConfig", "ScheduleConfig"]
+__all__ = ["LoraConfig", "OptimConfig", "RuntimeConfig", "ScheduleConfig"]
 
 _BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
@@ -64,6 +64,18 @@ class OptimConfig(StrictModel):
         if self.clip_each_grad_norm is not None and self.clip_grad_norm is None:
             raise ValueError("clip_each_grad_norm comes after clip_grad_norm; give that too")
         return self
+
+
+class LoraConfig(StrictModel):
+    """Low-rank adaptation: matrices of the blocks learn as `W + alpha / rank * up @ down`."""
+
+    rank: PositiveInt = Field(description="rows of `down` and columns of `up`, which are trained")
+    alpha: Positive = Field(default=16.0, description="over `rank`: the factor of what is learnt")
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="names, or their last parts, of matrices in the model; `*` stands for anything;"
+        " None: all of attention",
+    )
 
 
 class ScheduleConfig(StrictModel):

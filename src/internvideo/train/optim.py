@@ -20,6 +20,7 @@ __all__ = [
     "WeightAverage",
     "build_optimizer",
     "describe_lr",
+    "describe_trained",
     "freeze_",
     "layer_numbers",
     "parameter_groups",
@@ -185,6 +186,13 @@ def freeze_(task: nn.Module, beginnings: Collection[str]) -> None:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in named.values()):
         raise ConfigError("optim.freeze leaves nothing to train")
+
+
+def describe_trained(task: nn.Module) -> str:
+    """Return how many weights a task has, and how many of them are trained, in millions."""
+    trained = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    whole = sum(p.numel() for p in task.parameters())
+    return f"{trained / 1e6:.3f} of {whole / 1e6:.3f} M weights are trained"
 
 
 def describe_lr(config: OptimConfig, *, global_batch_size: int) -> str:
