@@ -3,6 +3,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -87,16 +90,58 @@ def test_a_signal_in_the_last_evaluation_is_not_lost(stop):
 
 def test_what_torchrun_passes_on_is_the_same_signal(stop, monkeypatch):
     stop._launched = True
-    clock = iter([10.0, 10.2, 20.0])
-    monkeypatch.setattr("internvideo.train.stop.time.monotonic", lambda: next(clock))
+    clock = [10.0]
+    monkeypatch.setattr("internvideo.train.stop.time.monotonic", lambda: clock[0])
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background: ignored
     try:
         with stop:
             os.kill(os.getpid(), signal.SIGINT)
+            clock[0] = 10.2
             os.kill(os.getpid(), signal.SIGINT)  # from torchrun
             assert stop.observe(1, report(0.5), batch("a")) == signal.SIGINT
+            clock[0] = 20.0
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)  # somebody is in a hurry
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+IN_PYTORCH = """
+import logging, sys, torch
+from pathlib import Path
+from lightning_fabric import Fabric
+from internvideo.train.stop import StopSignal
+
+logging.basicConfig(level=logging.INFO)
+torch.set_num_threads(1)
+matrix = torch.eye(3000)
+with StopSignal(Fabric(accelerator="cpu", devices=1), Path()):
+    print("here", flush=True)
+    torch.linalg.matrix_power(matrix, 2**62)  # one call, of minutes
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_the_process_also_within_one_long_call(number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_PYTORCH],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        time.sleep(1)
+        process.send_signal(number)
+        time.sleep(2)
+        assert process.poll() is None, "the first one lets the step end"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert f"{number.name}: the run ends after this step" in told

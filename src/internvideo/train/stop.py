@@ -7,8 +7,11 @@ device. All processes read the same flags at the same step, and so stop at the s
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -31,9 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PreemptedError", "StopSignal"]
 
+_LOG = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # torchrun passes signals on; from a cluster that signals all processes, ours get each one twice.
 _ECHO_S = 5.0
+_TWICE_S = 0.1  # no second signal is sent that soon
+_GRACE_S = 1.0  # in which a second signal ends the run from within, unless PyTorch is at work
 
 
 class PreemptedError(RuntimeError):
@@ -63,6 +69,10 @@ class _Pending:
 class StopSignal(AbstractContextManager["StopSignal"]):
     """Catches SIGTERM, the first SIGINT, and losses or gradients that are not finite.
 
+    A handler written in Python waits for the call into PyTorch that is in progress, a thread does
+    not: it answers the first signal with a line, and a second one that stays without effect by
+    ending the process.
+
     Args:
         fabric: the processes of the run.
         directory: the run directory, where the batch of a loss that is not finite is saved.
@@ -78,14 +88,27 @@ class StopSignal(AbstractContextManager["StopSignal"]):
         self._old: dict[int, Any] = {}
         self._pending: _Pending | None = None
         self._late = fabric.device.type != "cpu"
+        self._ended = threading.Event()
+        self._pipe: tuple[int, int] | None = None  # the system writes each signal's number into it
+        self._old_pipe = -1
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
             self._old = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        if self._old and sys.platform != "win32":
+            self._pipe = os.pipe()
+            os.set_blocking(self._pipe[1], False)
+            self._old_pipe = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=self._pipe[:1], daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._restore()
+        self._ended.set()
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._old_pipe)
+            os.write(self._pipe[1], bytes(1))  # ends the thread
+            os.close(self._pipe[1])
         if kind is None and self._received and not self._agreed:
             # It came in the last evaluation, after which all was saved.
             raise PreemptedError(self._step, self._received)
@@ -120,6 +143,27 @@ class StopSignal(AbstractContextManager["StopSignal"]):
         elif now - self._received_at > _ECHO_S:
             self._restore()
             os.kill(os.getpid(), number)
+
+    def _watch(self, pipe: int) -> None:
+        first, echo = 0.0, _ECHO_S if self._launched else _TWICE_S
+        while number := os.read(pipe, 1)[0]:
+            now = time.monotonic()
+            if number not in _SIGNALS:
+                continue
+            if not first:
+                first = now
+                if self.fabric.is_global_zero:
+                    name = signal.Signals(number).name
+                    _LOG.info(
+                        "%s: the run ends after this step; a second one ends it at once", name
+                    )
+            elif now - first > echo and not self._ended.wait(_GRACE_S):
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+                if sys.stderr.isatty():
+                    os.write(2, b"\x1b[?25h\n")  # the cursor, hidden while a line moves
+                os._exit(128 + number)
+        os.close(pipe)
 
     def _restore(self) -> None:
         for number, handler in self._old.items():
