@@ -63,8 +63,14 @@ def test_another_recipe_may_be_the_base(tmp_path):
         own_recipe(videos, tmp_path / "run", base="world_videomae-nano_actions")
 
 
-def test_a_second_call_keeps_what_the_first_wrote_and_says_what_is_new(tmp_path, caplog):
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_second_call_keeps_what_the_first_wrote_and_says_what_is_new(
+    tmp_path, caplog, monkeypatch, relative
+):
     videos = folder_of(tmp_path / "v", a=9, b=9)
+    if relative:
+        monkeypatch.chdir(tmp_path)
+        videos = Path("v")
     path = own_recipe(videos, tmp_path / "run")
     written = path.read_text()
     (videos / "a" / "later.mp4").touch()

@@ -108,31 +108,51 @@ def test_weights_and_biases_is_optional_and_goes_on_with_the_same_run(tmp_path, 
     assert begun[0]["project"] == "p"
 
 
-def test_mlflow_goes_on_with_the_same_run(tmp_path, monkeypatch):
-    begun, logged, ended = [], [], []
+def test_mlflow_has_the_parameters_and_goes_on_with_the_same_run(tmp_path, monkeypatch, caplog):
+    calls = []
 
     def start_run(**options):
-        begun.append(options)
+        calls.append(options)
         return SimpleNamespace(info=SimpleNamespace(run_id="r1"))
 
+    def log_metrics(values, step):
+        if step > 1:
+            raise OSError("the server is gone")
+        calls.append((step, values))
+
     module = SimpleNamespace(
-        set_experiment=lambda name: begun.append(name),
+        set_experiment=calls.append,
         start_run=start_run,
-        log_metrics=lambda values, step: logged.append((step, values)),
-        end_run=lambda status: ended.append(status),
+        log_params=calls.append,
+        log_metrics=log_metrics,
+        end_run=lambda status: calls.append(status),
         exceptions=SimpleNamespace(MlflowException=OSError),
     )
     monkeypatch.setitem(sys.modules, "mlflow", module)
-    with RunLog(tmp_path, total_steps=3, start_step=0, mlflow_experiment="e") as log:
+
+    def log_of(start: int) -> RunLog:
+        parameters = {"optim.lr": 0.1}
+        return RunLog(
+            tmp_path,
+            total_steps=3,
+            start_step=start,
+            mlflow_experiment="e",
+            parameters=parameters,
+        )
+
+    with log_of(0) as log:
         log.log(1, {"loss": 3.0})
-    with (
-        pytest.raises(RuntimeError),
-        RunLog(tmp_path, total_steps=3, start_step=1, mlflow_experiment="e") as log,
-    ):
-        raise RuntimeError
-    assert begun == ["e", {"run_name": tmp_path.name}, "e", {"run_id": "r1"}]
-    assert logged == [(1, {"loss": 3.0})]
-    assert ended == ["FINISHED", "FAILED"]
+    begun = ["e", {"run_name": tmp_path.name}, {"optim.lr": 0.1}]
+    assert calls == [*begun, (1, {"loss": 3.0}), "FINISHED"]
+    calls.clear()
+    log = log_of(1)
+    log.__enter__()
+    for step in (2, 3):
+        log.log(step, {"loss": 2.0})
+    log.__exit__(RuntimeError, None, None)
+    assert calls == ["e", {"run_id": "r1"}, "FAILED"]
+    assert caplog.text.count("the server is gone") == 1
+    assert len(read_log(tmp_path / "log.jsonl")) == 3
 
 
 def test_a_disk_that_is_full_on_resuming_does_not_cost_the_log(tmp_path, monkeypatch):

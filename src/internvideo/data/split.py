@@ -106,7 +106,7 @@ def unlisted(videos: Path, folder: Path) -> list[str]:
     lines = (line for text in texts for line in text.splitlines())
     listed = {(folder / line.rpartition(" ")[0]).resolve() for line in lines}
     found = (entry.path for entry in read_list("class-folders", videos))
-    return [path for path in found if (videos / path).resolve() not in listed]
+    return [path for path in found if Path(path).resolve() not in listed]
 
 
 def _recordings(clips: ClipList, videos: Path, group: str | None) -> list[str]:

@@ -10,9 +10,10 @@ progress bar and `curves.png` show the same numbers. Another place for them is o
 from __future__ import annotations
 
 import csv
+import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,8 @@ from internvideo.files import JsonLinesWriter, read_json_lines, replace_json_lin
 from internvideo.train.progress import TrainingProgress, describe
 
 __all__ = ["Logger", "RunLog", "describe", "draw_curves", "read_log"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
@@ -46,6 +49,7 @@ class RunLog(AbstractContextManager["RunLog"]):
         active: whether this process is the one that writes.
         wandb_project: also log there; needs the package `wandb`.
         mlflow_experiment: also log there; needs the package `mlflow`.
+        parameters: of the run, by name, for these two.
 
     Raises:
         MissingExtraError: `wandb_project` is given and the package is not installed.
@@ -62,6 +66,7 @@ class RunLog(AbstractContextManager["RunLog"]):
         active: bool = True,
         wandb_project: str | None = None,
         mlflow_experiment: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = directory / "log.jsonl"
         self.active = active
@@ -70,6 +75,7 @@ class RunLog(AbstractContextManager["RunLog"]):
         self.steps_per_epoch = steps_per_epoch
         self.wandb_project = wandb_project
         self.mlflow_experiment = mlflow_experiment
+        self.parameters = dict(parameters or {})
         self._loggers: list[Logger] = []
         self._progress: TrainingProgress | None = None
 
@@ -80,9 +86,9 @@ class RunLog(AbstractContextManager["RunLog"]):
         kept = [record for record in read_log(self.path) if record["step"] < first_step]
         remote: list[Logger] = []
         if self.wandb_project is not None:
-            remote.append(_WeightsAndBiases(directory, self.wandb_project))
+            remote.append(_WeightsAndBiases(directory, self.wandb_project, self.parameters))
         if self.mlflow_experiment is not None:
-            remote.append(_MLflow(directory, self.mlflow_experiment))
+            remote.append(_MLflow(directory, self.mlflow_experiment, self.parameters))
         with suppress(ImportError):
             remote.append(_TensorBoard(directory / "tensorboard", first_step=first_step))
         replace_json_lines(self.path, kept)
@@ -183,7 +189,7 @@ class _TensorBoard:
 class _WeightsAndBiases:
     """A run in a project, the same one whenever training in the directory is resumed."""
 
-    def __init__(self, directory: Path, project: str) -> None:
+    def __init__(self, directory: Path, project: str, parameters: dict[str, Any]) -> None:
         wandb = require("wandb", extra="wandb")
         identity = directory / "wandb-id.txt"
         if not identity.exists():
@@ -195,6 +201,7 @@ class _WeightsAndBiases:
                 dir=str(directory),
                 id=identity.read_text(encoding="utf-8"),
                 resume="allow",
+                config=parameters,
             )
         except wandb.Error as error:
             reason = " ".join(str(error).split()).rstrip(".")
@@ -215,7 +222,7 @@ class _MLflow:
     Where it goes to is MLflow's MLFLOW_TRACKING_URI.
     """
 
-    def __init__(self, directory: Path, experiment: str) -> None:
+    def __init__(self, directory: Path, experiment: str, parameters: dict[str, Any]) -> None:
         mlflow = require("mlflow", extra="mlflow")
         identity = directory / "mlflow-id.txt"
         try:
@@ -224,17 +231,31 @@ class _MLflow:
                 run = mlflow.start_run(run_id=identity.read_text(encoding="utf-8"))
             else:
                 run = mlflow.start_run(run_name=directory.name)
+                mlflow.log_params(parameters)  # which never change there, so those of the start
                 identity.write_text(run.info.run_id, encoding="utf-8")
         except mlflow.exceptions.MlflowException as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise ConfigError(f"runtime.mlflow_experiment={experiment}: {reason}") from None
-        self._mlflow = mlflow
+        self._mlflow, self._lost = mlflow, False
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        self._mlflow.log_metrics(dict(numbers), step=step)
+        with self._going_on():
+            self._mlflow.log_metrics(dict(numbers), step=step)
 
     def close(self, *, failed: bool) -> None:
-        self._mlflow.end_run(status="FAILED" if failed else "FINISHED")
+        with self._going_on():
+            self._mlflow.end_run(status="FAILED" if failed else "FINISHED")
+
+    @contextmanager
+    def _going_on(self) -> Generator[None]:
+        """Say once that something is lost: a server that is gone is no reason to stop training."""
+        try:
+            yield
+        except self._mlflow.exceptions.MlflowException as error:
+            if not self._lost:
+                reason = " ".join(str(error).split()).rstrip(".")
+                _LOG.warning("MLflow lacks what log.jsonl has from here on: %s", reason)
+            self._lost = True
 
 
 # --- curves -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from internvideo.train.log import RunLog
 from internvideo.train.meter import Meter, SkipList
 from internvideo.train.optim import WeightAverage, build_optimizer, describe_lr, scaled_lr
 from internvideo.train.schedules import Schedule
-from internvideo.train.settings import RunSettings, way_on
+from internvideo.train.settings import RunSettings, flat, way_on
 from internvideo.train.state import Best, TrainState, full_weights
 from internvideo.train.step import optimizer_step
 from internvideo.train.stop import PreemptedError, StopSignal
@@ -64,6 +64,12 @@ class Plan:
     runtime: RuntimeConfig
     settings: RunSettings
     extend: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the numbers, and all else that is set, by their dotted names."""
+        sections = {name: getattr(self, name) for name in ("optim", "schedule", "runtime")}
+        numbers = {name: section.model_dump(mode="json") for name, section in sections.items()}
+        return flat(self.settings.values) | flat(numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +140,7 @@ def train(
         active=fabric.is_global_zero,
         wandb_project=runtime.wandb_project,
         mlflow_experiment=runtime.mlflow_experiment,
+        parameters=plan.parameters(),
     )
     with logger, workers_end_on_error(), StopSignal(fabric, directory) as stop:
         if state.unmeasured:

@@ -11,7 +11,7 @@ from internvideo.data.identity import difference
 from internvideo.errors import ConfigError
 from internvideo.train.config import OptimConfig, RuntimeConfig, ScheduleConfig
 
-__all__ = ["RunSettings", "way_on"]
+__all__ = ["RunSettings", "flat", "way_on"]
 
 _PLACES = frozenset({"annotations", "root", "labels", "videos", "shards", "cache", "folders"})
 _LENGTH = frozenset({"schedule.epochs", "schedule.steps"})
@@ -43,7 +43,7 @@ class RunSettings:
         Raises:
             ConfigError: names every key that differs, with both values, and the way to go on.
         """
-        new, old = _flat(self.values), _flat(before.values)
+        new, old = flat(self.values), flat(before.values)
         changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
         moved = {
             section: [key for key in changed if _is_place(key, section)] for section in _SECTIONS
@@ -96,7 +96,7 @@ def _is_place(key: str, section: str) -> bool:
 
 
 def _shown(keys: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    defaults = _flat(
+    defaults = flat(
         {
             "optim": OptimConfig().model_dump(mode="json"),
             "schedule": ScheduleConfig().model_dump(mode="json"),
@@ -111,7 +111,7 @@ def _shown(keys: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> s
     return "; ".join(f"{key} was {value(old, key)}, is {value(new, key)}" for key in keys)
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Return the leaves of nested mappings, and lists of mappings, by their path."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
@@ -119,7 +119,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
         if listed and all(isinstance(each, Mapping) for each in listed):
             value = {str(number): each for number, each in enumerate(listed)}
         if isinstance(value, Mapping):
-            leaves |= _flat(cast("Mapping[str, Any]", value), f"{prefix}{key}.")
+            leaves |= flat(cast("Mapping[str, Any]", value), f"{prefix}{key}.")
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves
