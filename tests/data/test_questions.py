@@ -14,7 +14,7 @@ from internvideo.data.config import open_data
 from internvideo.data.identity import clip_identity, difference
 from internvideo.data.questions import Answers, AskedVideos, QuestionSource
 from internvideo.data.world import WorldSource
-from internvideo.errors import ConfigError, DataError
+from internvideo.errors import ConfigError, DataError, UnknownNameError
 from internvideo.recipe.schema import EvaluationConfig
 from internvideo.train.data import EpochBatchSampler
 from internvideo.video.preprocessing import Preprocessing
@@ -124,6 +124,20 @@ def test_the_world_asks_about_its_clips():
     ]
     with pytest.raises(IndexError):
         source.asked.questions[5]
+
+
+def test_the_world_asks_about_single_objects_and_only_what_is_wanted():
+    wanted = {"kind": "world", "num_clips": 12, "alone": True, "questions": ["object"]}
+    source = open_data(config(**wanted), PROTOCOL)
+    scenes = [source.asked.videos.world.scene(index) for index in range(12)]
+    assert {len(scene.actors) for scene in scenes} == {1}
+    asked = [source.asked_questions(index) for index in range(12)]
+    assert [[each.answer for each in about] for about in asked] == [
+        [scene.actors[0].name] for scene in scenes
+    ]
+    assert source.class_names == (*all_answers(), "")
+    with pytest.raises(UnknownNameError, match="mean 'color'"):
+        open_data(config(**wanted | {"questions": ["colour"]}), PROTOCOL)
 
 
 def test_a_run_notices_other_questions(tmp_path):

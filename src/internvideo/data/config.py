@@ -75,8 +75,13 @@ class WorldData:
     captions: dict[str, float] = Field(
         default_factory=dict, description="shares of caption kinds, see world.CaptionMix"
     )
-    questions: bool = Field(
-        default=False, description="ask about the clips; the classes are then the answers"
+    alone: bool = Field(
+        default=False, description="one object in each clip: no bystander, no action of two"
+    )
+    questions: bool | tuple[str, ...] = Field(
+        default=False,
+        description="ask about the clips, or only these kinds of questions; the classes are then "
+        "the answers",
     )
 
     def open(self, protocol: Preprocessing, sampling: ClipSampling | None) -> EvaluationSource:
@@ -85,10 +90,9 @@ class WorldData:
         from internvideo.data.world import WorldSource
         from internvideo.world import CaptionMix, World
 
+        world = World(seed=self.seed, num_events=self.num_events, actions=self.actions)
         source = WorldSource(
-            World(seed=self.seed, num_events=self.num_events, actions=self.actions).part(
-                self.held_out, unknown=False
-            ),
+            (world.of_single_objects() if self.alone else world).part(self.held_out, unknown=False),
             num_clips=self.num_clips,
             start=self.start,
             captions=config_from_dict(CaptionMix, self.captions, source="data.captions"),
@@ -98,7 +102,7 @@ class WorldData:
             return source
         from internvideo.data.questions import world_questions
 
-        return world_questions(source)
+        return world_questions(source, kinds=None if self.questions is True else self.questions)
 
 
 @config_class

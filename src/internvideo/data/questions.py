@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from internvideo.data.clip_sampling import ClipSampling
 from internvideo.data.clips import VideoListSource
 from internvideo.data.samples import AskedQuestion, ClipViews, EvaluationSource, Sample
 from internvideo.data.world import WorldSource
-from internvideo.errors import DataError
+from internvideo.errors import DataError, UnknownNameError, did_you_mean
 from internvideo.formats import find_format
 from internvideo.formats.questions import frequent_answers, read_answers
 from internvideo.video import Preprocessing
-from internvideo.world import all_answers
+from internvideo.world import QUESTION_KINDS, all_answers
 
 __all__ = [
     "NO_ANSWER",
@@ -244,8 +244,9 @@ def read_questions(
 class _WorldQuestions(Sequence[tuple[Question, ...]]):
     """The questions about the clips of the world, made when they are asked for."""
 
-    def __init__(self, source: WorldSource) -> None:
+    def __init__(self, source: WorldSource, kinds: Collection[str] | None) -> None:
         self.source = source
+        self.kinds = kinds
 
     def __len__(self) -> int:
         return len(self.source)
@@ -256,11 +257,26 @@ class _WorldQuestions(Sequence[tuple[Question, ...]]):
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         world = self.source.world
-        return tuple(world.questions(world.scene(self.source.start + index)))
+        asked = world.questions(world.scene(self.source.start + index))
+        return tuple(each for each in asked if self.kinds is None or each.kind in self.kinds)
 
 
-def world_questions(source: WorldSource) -> QuestionSource:
-    """Return clips of the world with all questions about each, and all answers that there are."""
-    asked = AskedVideos(videos=source, questions=_WorldQuestions(source))
+def world_questions(source: WorldSource, *, kinds: Collection[str] | None = None) -> QuestionSource:
+    """Return clips of the world with their questions, and all answers that there are.
+
+    Args:
+        source: the clips.
+        kinds: of the questions that are asked; None: all.
+
+    Raises:
+        UnknownNameError: the world has no such kind of question.
+    """
+    for kind in kinds or ():
+        if kind not in QUESTION_KINDS:
+            raise UnknownNameError(
+                f"the world has no questions about '{kind}'; it has {', '.join(QUESTION_KINDS)}."
+                f"{did_you_mean(kind, QUESTION_KINDS)}"
+            )
+    asked = AskedVideos(videos=source, questions=_WorldQuestions(source, kinds))
     answers = all_answers()
     return QuestionSource(asked, Answers(answers, f"{len(answers)} of the world"), per_video=True)

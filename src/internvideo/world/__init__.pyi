@@ -16,6 +16,7 @@ from .clip import WorldClip as WorldClip
 from .clip import generate as generate
 from .encode import Encoding as Encoding
 from .encode import write_mp4 as write_mp4
+from .language import QUESTION_KINDS as QUESTION_KINDS
 from .language import CaptionMix as CaptionMix
 from .language import action_prompts as action_prompts
 from .language import all_answers as all_answers

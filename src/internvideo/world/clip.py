@@ -134,6 +134,11 @@ class World:
         name = scene.action if self.classes == "actions" else scene.actors[0].name
         return self.class_names.index(name)
 
+    def of_single_objects(self) -> World:
+        """Return the same world without bystanders and without actions of two objects."""
+        single = (name for name in self.style.actions if action_named(name).num_actors == 1)
+        return replace(self, actions=tuple(single), idle_objects=(0,))
+
     def part(self, held_out: HeldOut, *, unknown: bool) -> World:
         """Return the world of the known classes of an open-set test, or that of the unknown ones.
 

@@ -28,6 +28,7 @@ from internvideo.world.sprites import BACKGROUNDS, COLORS, DIGITS, OBJECTS, SHAP
 
 __all__ = [
     "MAX_WORDS",
+    "QUESTION_KINDS",
     "CaptionMix",
     "action_prompts",
     "all_answers",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 MAX_WORDS = 24
+QUESTION_KINDS = ("count", "background", "color", "object", "action", "existence", "order")
 _HELD_OUT_EVERY = 4
 _MAX_DRAWS = 200
 
