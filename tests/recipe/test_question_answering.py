@@ -77,7 +77,7 @@ def test_a_run_keeps_its_answers_and_says_where_they_come_from(tmp_path):
     recipe = load_recipe(
         "world_qa-nano",
         overrides(
-            init=None, model__towers=TINY, model__num_classes=13,
+            init=None, model__towers=TINY, model__num_classes=13, optim__lr_scales={},
             preprocessing={"num_frames": 4, "resize_size": 16, "crop_size": 16},
             data={"kind": "msrvtt-qa", "annotations": str(train), "answers": 12, "per_video": True},
             evaluation={"data": {"kind": "msrvtt-qa", "annotations": str(test)}},
