@@ -74,7 +74,7 @@ def test_the_section_shows_rates_chart_and_picture_escaped():
     assert "90.0%" in page
     assert page.count("<circle") == len(ROWS)
     assert "300 labels: +15.0, +14.0, +16.0" in page
-    assert "python &lt;this&gt;" in page
+    assert '<span class="word">&lt;this&gt;</span>' in page
     assert "a &quot;b&quot;" in page
     alone = recognition_section(replace(recognition, efficiency=None, reconstruction=None))
     assert "<svg" not in alone

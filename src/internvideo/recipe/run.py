@@ -83,8 +83,9 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     parts = prepare_run(recipe, directory)
-    frozen = any(not parameter.requires_grad for parameter in parts.task.parameters())
-    if frozen and parts.fabric.is_global_zero:
+    sizes = [(weights.numel(), weights.requires_grad) for weights in parts.task.parameters()]
+    frozen = sum(size for size, trained in sizes if not trained)
+    if frozen > 0.01 * sum(size for size, _ in sizes) and parts.fabric.is_global_zero:
         _LOG.info(describe_trained(parts.task))
     directory.mkdir(parents=True, exist_ok=True)
     with only_run(directory) if parts.fabric.is_global_zero else nullcontext():
