@@ -23,8 +23,8 @@ __all__ = ["build_app"]
 _HELP = """Ask a model about your videos.
 
 Examples:
-  internvideo predict recognition clip.mp4
-  internvideo predict recognition long.mp4 --stream --window 4 --stride 2
+  internvideo predict actions clip.mp4
+  internvideo predict actions long.mp4 --stream --window 4 --stride 2
   internvideo predict captioning film.mp4 --every 2 --srt film.srt
   internvideo predict answer clip.mp4 "what color is the star?"
   internvideo predict query film.mp4 "when does the red square vanish?"
@@ -34,7 +34,7 @@ Examples:
 
 def build_app() -> typer.Typer:
     """Return the group with a verb for each task that answers questions about single videos."""
-    from internvideo.tasks.registry import TASKS, find_task
+    from internvideo.tasks.registry import TASKS
 
     app = typer.Typer(
         rich_markup_mode=None,
@@ -42,13 +42,13 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         help=command_help(_HELP),
     )
-    add_predict(app, find_task("recognition"), name="actions", group="predict ", ask=name_actions)
     for task in TASKS:
         if task.predict is None:
             continue
-        add_predict(app, task, name=task.verb or task.name, group="predict ")
+        ask = name_actions if task.name == "recognition" else None
+        add_predict(app, task, name=task.verb or task.name, group="predict ", ask=ask)
         if task.verb:
-            add_predict(app, task, name=task.name, group="predict ", hidden=True)
+            add_predict(app, task, name=task.name, group="predict ", ask=ask, hidden=True)
         if task.shortcut is not None:
             _add_shortcut(app, task, task.shortcut)
     return app

@@ -16,6 +16,7 @@ __all__ = ["TASK"]
 TASK = Task(
     name="recognition",
     aliases=("classifier", "actions"),
+    verb="actions",
     objectives=(
         Objective(
             config=supervised.SupervisedConfig,
