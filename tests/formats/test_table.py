@@ -6,14 +6,18 @@ import inspect
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from internvideo.annotations import Segment
+from internvideo.data import write_world
 from internvideo.data.clip_list import ClipList
-from internvideo.errors import ConfigError
+from internvideo.errors import ConfigError, DataError
 from internvideo.formats import FORMATS, READABLE, WRITABLE, activitynet, find_format
+from internvideo.formats.detect import detect_kind
+from internvideo.world import World
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
@@ -33,6 +37,18 @@ def test_a_format_has_what_its_record_says(form):
 def test_a_format_that_is_read_has_documentation(name):
     pages = Path(__file__).parents[2].joinpath("docs").glob("*.md")
     assert any(f"`{name}`" in page.read_text(encoding="utf-8") for page in pages)
+
+
+@pytest.mark.parametrize("name", [name for name in READABLE if name in WRITABLE])
+def test_what_the_world_writes_is_recognised(name, tmp_path):
+    world = World(seed=5, size=16, objects=("star", "circle"))
+    written = write_world(tmp_path, 8, kind=name, world=world, workers=1)
+    found = {}
+    for path in {*tmp_path.iterdir()} - {written.truth}:
+        with suppress(DataError):
+            found[path] = detect_kind(path)
+    assert name in found.values()
+    assert {kind for path, kind in found.items() if path.is_file()} <= {name}
 
 
 def test_names_are_unique_and_a_wrong_one_is_told():
