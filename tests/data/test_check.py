@@ -166,6 +166,8 @@ def test_of_a_folder_of_classes_a_list_without_the_bad_videos_is_written(tmp_pat
     assert clips.class_names == ("a dog", "b")
     assert list(clips.labels) == [0, 1, 1]
     assert all(Path(clips.path(place)).is_file() for place in range(3))
+    run([*map(str, [*arguments[:3], "--write-clean", clean])])
+    assert "not every video was opened: --every 1 does" in capsys.readouterr().err
 
 
 def test_all_bad_lines_are_told_and_left_out(folder, tmp_path, capsys):

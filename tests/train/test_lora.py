@@ -103,6 +103,8 @@ def test_a_target_that_fits_nothing_is_named_with_what_there_is():
         add_lora_(Task(VideoClassifier), LoraConfig(rank=RANK, targets=("proj", "qvk")))
     with pytest.raises(ConfigError, match="all of it is frozen"):
         add_lora_(Task(VideoClassifier).requires_grad_(False), LoraConfig(rank=RANK))
+    with pytest.raises(ConfigError, match=r"lora.rank 999 is more than the \d+ .* blocks.0.attn"):
+        add_lora_(Task(VideoClassifier), LoraConfig(rank=999))
 
 
 def test_alpha_over_rank_is_the_factor():

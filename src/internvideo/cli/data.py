@@ -154,7 +154,8 @@ def check(
         raise typer.Exit(_INTERRUPTED)
     if clean is not None:
         removed = write_clean(clips, report, clean)
-        note_line(f"{clean} has the list without {counted(removed, 'line')}")
+        more = "" if every == 1 else "; not every video was opened: --every 1 does"
+        note_line(f"{clean} has the list without {counted(removed, 'line')}{more}")
     raise typer.Exit(1 if report.problems else 0)
 
 

@@ -46,7 +46,7 @@ from internvideo.train.checkpoint import has_checkpoint, newest_readable, only_r
 from internvideo.train.distribution import build_fabric, usable_workers
 from internvideo.train.loop import Evaluation, Plan, train
 from internvideo.train.lora import add_lora_, merge_lora_
-from internvideo.train.optim import build_optimizer, describe_trained, freeze_
+from internvideo.train.optim import build_optimizer, count_weights, describe_trained, freeze_
 from internvideo.train.settings import RunSettings
 from internvideo.zoo import load_model, save_pretrained
 from internvideo.zoo.architectures import kind_of
@@ -83,9 +83,8 @@ def run_recipe(recipe: Recipe, directory: Path, *, extend: bool = False) -> Path
         InternVideoError: a recipe, data or weights that cannot be used; see `train.loop.train`.
     """
     parts = prepare_run(recipe, directory)
-    sizes = [(weights.numel(), weights.requires_grad) for weights in parts.task.parameters()]
-    frozen = sum(size for size, trained in sizes if not trained)
-    if frozen > 0.01 * sum(size for size, _ in sizes) and parts.fabric.is_global_zero:
+    trained, whole = count_weights(parts.task)
+    if trained < 0.99 * whole and parts.fabric.is_global_zero:
         _LOG.info(describe_trained(parts.task))
     directory.mkdir(parents=True, exist_ok=True)
     with only_run(directory) if parts.fabric.is_global_zero else nullcontext():

@@ -55,7 +55,7 @@ def add_lora_(task: nn.Module, config: LoraConfig) -> None:
         config: rank and targets.
 
     Raises:
-        ConfigError: a target fits no matrix that is trained.
+        ConfigError: a target fits no matrix that is trained, or one of a lower rank than is asked.
     """
     model: nn.Module = getattr(task, "model", task)
     named = cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
@@ -77,6 +77,11 @@ def add_lora_(task: nn.Module, config: LoraConfig) -> None:
             parameter.requires_grad_(False)
     for module, leaf in (places[name] for name in chosen):
         matrix: Any = modules[module].get_parameter(leaf).requires_grad_(False)
+        if config.rank > (most := min(matrix.shape)):
+            raise ConfigError(
+                f"lora.rank {config.rank} is more than the {most} that a matrix of {module} has; "
+                "give less, or leave it out of lora.targets"
+            )
         parametrize.register_parametrization(modules[module], leaf, _LowRank(matrix, config))
 
 

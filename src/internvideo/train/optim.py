@@ -19,6 +19,7 @@ __all__ = [
     "UNDECAYED_NAMES",
     "WeightAverage",
     "build_optimizer",
+    "count_weights",
     "describe_lr",
     "describe_trained",
     "freeze_",
@@ -188,10 +189,15 @@ def freeze_(task: nn.Module, beginnings: Collection[str]) -> None:
         raise ConfigError("optim.freeze leaves nothing to train")
 
 
+def count_weights(task: nn.Module) -> tuple[int, int]:
+    """Return how many weights of a task are trained, and how many it has."""
+    sizes = [(weights.numel(), weights.requires_grad) for weights in task.parameters()]
+    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
+
+
 def describe_trained(task: nn.Module) -> str:
     """Return how many weights a task has, and how many of them are trained, in millions."""
-    trained = sum(p.numel() for p in task.parameters() if p.requires_grad)
-    whole = sum(p.numel() for p in task.parameters())
+    trained, whole = count_weights(task)
     return f"{trained / 1e6:.3f} of {whole / 1e6:.3f} M weights are trained"
 
 
